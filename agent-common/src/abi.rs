@@ -1,0 +1,22 @@
+//! The limits and names that a kernel object file and its loader must share.
+
+/// Grows whenever the layout or the meaning of a map changes; it is part of every pin path.
+pub const VERSION: u32 = 1;
+
+/// Sessions that can be in force at once on one host.
+pub const MAX_SESSIONS: u32 = 16_384;
+
+/// Tasks (threads) of all sessions together. A fork beyond it fails with ENOMEM.
+pub const MAX_TASKS: u32 = 65_536;
+
+/// Rules of all policies together.
+pub const MAX_RULES: u32 = 65_536;
+
+/// Distinct networks of all policies together.
+pub const MAX_NETWORKS: u32 = 65_536;
+
+/// Distinct port ranges of all policies together, counted as prefixes.
+pub const MAX_PORTS: u32 = 262_144;
+
+/// Bytes of the ring that carries decisions and lifecycle events.
+pub const DECISION_RING_BYTES: u32 = 4 * 1024 * 1024;

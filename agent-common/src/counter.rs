@@ -1,0 +1,22 @@
+//! What the kernel programs count, per CPU, whether or not anybody listens.
+
+use crate::wire::wire_enum;
+
+wire_enum! {
+    /// Index into the counter map.
+    Counter: u32 {
+        /// Actions of sessions that were allowed.
+        Allowed = 0 => "allowed",
+        /// Actions of sessions that were denied.
+        Denied = 1 => "denied",
+        /// Events that found the ring full. Their verdicts were enforced all the same.
+        EventsLost = 2 => "events_lost",
+        /// Forks of sessions that failed because the child's label could not be stored.
+        LabelsRefused = 3 => "labels_refused",
+        /// Actions denied because something needed for the decision could not be read.
+        Doubts = 4 => "doubts",
+    }
+}
+
+/// Number of counters, which is the size of the counter map.
+pub const COUNTERS: u32 = Counter::ALL.len() as u32;

@@ -1,0 +1,273 @@
+//! What the kernel tells user space, one record of the ring after the other.
+//!
+//! A kernel program writes one of the structures below; [`Event::decode`] is the only way back,
+//! and it takes any bytes without harm.
+
+use crate::egress::Endpoint;
+use crate::wire::{Wire, assert_layout, wire_enum, wire_struct};
+
+/// Ancestors that a denial names. What lies above them is left out, and the count says so.
+pub const MAX_ANCESTORS: usize = 8;
+
+/// Bytes of a program's path that an exec event carries.
+pub const MAX_PATH: usize = 256;
+
+wire_enum! {
+    /// Which structure a record holds.
+    Kind: u16 {
+        /// A [`Denial`].
+        Denial = 1 => "denial",
+        /// An [`Exec`].
+        Exec = 2 => "exec",
+        /// An [`Empty`].
+        Empty = 3 => "empty",
+    }
+}
+
+wire_struct! {
+    /// The beginning of every record.
+    Header {
+        /// A [`Kind`].
+        kind: u16,
+        /// Bytes of the whole record.
+        size: u16,
+        /// Padding, zero.
+        reserved: u32,
+        /// Nanoseconds since boot, suspended time included.
+        time_ns: u64,
+        /// The session concerned.
+        session: u64,
+    }
+}
+assert_layout!(Header, size 24, kind at 0, size at 2, time_ns at 8, session at 16);
+
+wire_struct! {
+    /// A process, named so that a reused pid cannot be mistaken for it.
+    Process {
+        /// Nanoseconds since boot at which the process started.
+        start_ns: u64,
+        /// Its process id (thread group).
+        pid: u32,
+        /// Padding, zero.
+        reserved: u32,
+        /// Its short name, padded with zeros; any bytes at all.
+        comm: [u8; 16],
+    }
+}
+assert_layout!(Process, size 32, start_ns at 0, pid at 8, comm at 16);
+
+wire_struct! {
+    /// An action that was not allowed.
+    Denial {
+        /// The common beginning.
+        header: Header,
+        /// Who acted.
+        process: Process,
+        /// The thread that acted.
+        tid: u32,
+        /// Its effective user id.
+        uid: u32,
+        /// The rule's number in its policy; meaningful when `reason` is a rule's.
+        rule: u32,
+        /// An [`Action`](crate::action::Action).
+        action: u16,
+        /// A [`Verdict`](crate::decide::Verdict).
+        verdict: u8,
+        /// A [`Reason`](crate::decide::Reason).
+        reason: u8,
+        /// Where it wanted to go.
+        endpoint: Endpoint,
+        /// How many of `ancestors` are filled, nearest first.
+        ancestor_count: u32,
+        /// The parents, as they are and not as they were born.
+        ancestors: [Process; MAX_ANCESTORS],
+    }
+}
+assert_layout!(Denial, size 352, process at 24, tid at 56, action at 68, endpoint at 72, ancestor_count at 92, ancestors at 96);
+
+wire_struct! {
+    /// A process of a session has a new program.
+    Exec {
+        /// The common beginning.
+        header: Header,
+        /// Who executes.
+        process: Process,
+        /// Bytes of `path` that are meaningful.
+        path_length: u32,
+        /// Padding, zero.
+        reserved: u32,
+        /// The path that was executed, as it was given.
+        path: [u8; MAX_PATH],
+    }
+}
+assert_layout!(Exec, size 320, process at 24, path_length at 56, path at 64);
+
+wire_struct! {
+    /// The last task of a session is gone.
+    Empty {
+        /// The common beginning.
+        header: Header,
+    }
+}
+assert_layout!(Empty, size 24);
+
+/// A decoded record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "decoded once, looked at, and dropped"
+)]
+pub enum Event {
+    /// An action was not allowed.
+    Denial(Denial),
+    /// A process of a session has a new program.
+    Exec(Exec),
+    /// The last task of a session is gone.
+    Empty(Empty),
+}
+
+/// Why a record could not be decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecodeError {
+    /// The record is shorter than its kind needs.
+    Short {
+        /// Bytes found.
+        found: usize,
+        /// Bytes expected.
+        expected: usize,
+    },
+    /// No structure has this kind.
+    Kind(u16),
+    /// The record's own size is not the number of its bytes.
+    Size {
+        /// Bytes found.
+        found: usize,
+        /// Bytes the record says it has.
+        stated: u16,
+    },
+}
+
+impl core::fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Short { found, expected } => {
+                write!(f, "record of {found} bytes, expected at least {expected}")
+            }
+            Self::Kind(kind) => write!(f, "record of unknown kind {kind}"),
+            Self::Size { found, stated } => {
+                write!(f, "record of {found} bytes that says it has {stated}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for DecodeError {}
+
+impl Event {
+    /// Reads one record of the ring.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let header: Header = read(bytes)?;
+        if usize::from(header.size) != bytes.len() {
+            return Err(DecodeError::Size {
+                found: bytes.len(),
+                stated: header.size,
+            });
+        }
+        match Kind::from_wire(header.kind) {
+            Some(Kind::Denial) => read(bytes).map(Self::Denial),
+            Some(Kind::Exec) => read(bytes).map(Self::Exec),
+            Some(Kind::Empty) => read(bytes).map(Self::Empty),
+            None => Err(DecodeError::Kind(header.kind)),
+        }
+    }
+}
+
+fn read<T: Wire>(bytes: &[u8]) -> Result<T, DecodeError> {
+    T::read(bytes, 0).ok_or(DecodeError::Short {
+        found: bytes.len(),
+        expected: T::SIZE,
+    })
+}
+
+impl Denial {
+    /// The ancestors that are filled, nearest first.
+    pub fn ancestors(&self) -> &[Process] {
+        let count = (self.ancestor_count as usize).min(MAX_ANCESTORS);
+        self.ancestors.get(..count).unwrap_or(&[])
+    }
+}
+
+impl Exec {
+    /// The bytes of the path.
+    pub fn path(&self) -> &[u8] {
+        self.path
+            .get(..self.path_length as usize)
+            .unwrap_or(&self.path)
+    }
+}
+
+impl Process {
+    /// The short name, up to its first zero byte.
+    pub fn comm(&self) -> &[u8] {
+        let end = self
+            .comm
+            .iter()
+            .position(|byte| *byte == 0)
+            .unwrap_or(self.comm.len());
+        self.comm.get(..end).unwrap_or(&self.comm)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn record(kind: u16, len: usize) -> [u8; 512] {
+        let mut bytes = [0; 512];
+        bytes[..2].copy_from_slice(&kind.to_le_bytes());
+        bytes[2..4].copy_from_slice(&(len as u16).to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_record_of_its_own_size_is_decoded() {
+        let bytes = record(Kind::Denial.wire(), Denial::SIZE);
+        assert!(matches!(
+            Event::decode(&bytes[..Denial::SIZE]),
+            Ok(Event::Denial(_))
+        ));
+    }
+
+    #[test]
+    fn a_cut_record_is_refused() {
+        let bytes = record(Kind::Denial.wire(), 100);
+        let error = Event::decode(&bytes[..100]);
+        assert_eq!(
+            error,
+            Err(DecodeError::Short {
+                found: 100,
+                expected: Denial::SIZE
+            })
+        );
+    }
+
+    #[test]
+    fn counts_beyond_the_arrays_are_harmless() {
+        let mut bytes = record(Kind::Denial.wire(), Denial::SIZE);
+        bytes[92..96].copy_from_slice(&u32::MAX.to_le_bytes());
+        let Ok(Event::Denial(denial)) = Event::decode(&bytes[..Denial::SIZE]) else {
+            panic!("not a denial");
+        };
+        assert_eq!(denial.ancestors().len(), MAX_ANCESTORS);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_taken_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            if let Ok(Event::Exec(exec)) = Event::decode(&bytes) {
+                prop_assert!(exec.path().len() <= MAX_PATH);
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! What kernel programs and user space must agree on, and nothing else.
+//!
+//! Everything here is `no_std`, allocation-free and panic-free, because the same code is compiled
+//! into the kernel programs. The way of an action through this crate: a hook builds an
+//! [`egress::Endpoint`] (or another object), finds the [`decide::Rule`] that speaks of it, asks
+//! [`decide::decide`], and tells user space with an [`event`].
+
+#![no_std]
+
+pub mod abi;
+pub mod action;
+pub mod counter;
+pub mod decide;
+pub mod egress;
+pub mod event;
+pub mod session;
+pub mod wire;
