@@ -164,6 +164,15 @@ impl core::fmt::Display for DecodeError {
 impl core::error::Error for DecodeError {}
 
 impl Event {
+    /// The session that the record is about.
+    pub const fn session(&self) -> u64 {
+        match self {
+            Self::Denial(denial) => denial.header.session,
+            Self::Exec(exec) => exec.header.session,
+            Self::Empty(empty) => empty.header.session,
+        }
+    }
+
     /// Reads one record of the ring.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let header: Header = read(bytes)?;
