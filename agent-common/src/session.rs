@@ -1,6 +1,6 @@
 //! Who acts: the label a task carries, and the state its session shares.
 
-use crate::wire::assert_layout;
+use crate::wire::{assert_layout, wire_enum};
 
 /// The label on a task: which session it belongs to. Copied to every child before it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub struct Label {
     pub session: u64,
     /// Where the session's state lies.
     pub slot: u32,
-    /// The task's thread group, filled in when the task first acts; zero until then.
+    /// Padding, zero.
     pub reserved: u32,
 }
 
@@ -46,4 +46,18 @@ impl Session {
         policy: 0,
         flags: 0,
     };
+}
+
+wire_enum! {
+    /// What became of a process that asked to be put into a session.
+    Enrolment: u32 {
+        /// It is in the session, and so will be all that descends from it.
+        Done = 0 => "done",
+        /// No such session waits.
+        NoSuchSession = 1 => "no such session",
+        /// It is in a session already, which it cannot leave.
+        AlreadyInOne = 2 => "already in a session",
+        /// Its label cannot be stored.
+        NoRoom = 3 => "no room for its label",
+    }
 }

@@ -33,7 +33,12 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
         Target::Disconnect => true,
         Target::Other(endpoint) => judge::doubt(label, Action::Connect, &endpoint, Reason::Family),
         Target::Unreadable => {
-            let nowhere = Endpoint { address: [0; 16], port: 0, protocol: 0, family: 0 };
+            let nowhere = Endpoint {
+                address: [0; 16],
+                port: 0,
+                protocol: 0,
+                family: 0,
+            };
             judge::doubt(label, Action::Connect, &nowhere, Reason::Unreadable)
         }
     };

@@ -42,7 +42,10 @@ pub fn doubt(label: Label, action: Action, endpoint: &Endpoint, reason: Reason) 
 /// wider networks around it allow.
 #[inline(always)]
 fn egress_rule(session: &Session, endpoint: &Endpoint) -> Option<&'static Rule> {
-    let network = NetworkKey { policy: session.policy, address: endpoint.address };
+    let network = NetworkKey {
+        policy: session.policy,
+        address: endpoint.address,
+    };
     let set = *NETWORKS.get(Key::new(NetworkKey::BITS, network))?;
     let port = PortKey {
         set,

@@ -12,34 +12,33 @@ use crate::kernel::task::{self, Task};
 use crate::kernel::{counts, state, verdict};
 use crate::tell;
 use agent_common::counter::Counter;
-use agent_common::session::Label;
-use aya_ebpf::macros::{btf_tracepoint, lsm, raw_tracepoint};
+use agent_common::session::{Enrolment, Label};
+use aya_ebpf::macros::{btf_tracepoint, lsm};
 use aya_ebpf::programs::{BtfTracePointContext, LsmContext, RawTracePointContext};
 use core::ffi::c_void;
 
 /// Puts the running task into the session whose number and slot are its arguments. Never
 /// attached: user space runs it, by `BPF_PROG_TEST_RUN`, from within the process that is to
 /// become the session, so that no pid can be mistaken for another.
-#[raw_tracepoint]
-pub fn enrol(ctx: RawTracePointContext) -> i32 {
-    const ENROLLED: i32 = 0;
-    const NO_SUCH_SESSION: i32 = 1;
-    const ALREADY_IN_ONE: i32 = 2;
-    const NO_ROOM: i32 = 3;
-
-    let label = Label { session: ctx.arg(0), slot: ctx.arg::<u64>(1) as u32, reserved: 0 };
+#[inline(always)]
+pub fn enrol(ctx: &RawTracePointContext) -> Enrolment {
+    let label = Label {
+        session: ctx.arg(0),
+        slot: ctx.arg::<u64>(1) as u32,
+        reserved: 0,
+    };
     if label.session == 0 || state::of(label).is_none() {
-        return NO_SUCH_SESSION;
+        return Enrolment::NoSuchSession;
     }
     if Task::current().label().is_some() {
-        return ALREADY_IN_ONE;
+        return Enrolment::AlreadyInOne;
     }
     if !Task::enrol_current(label) {
         counts::add(Counter::LabelsRefused);
-        return NO_ROOM;
+        return Enrolment::NoRoom;
     }
     state::task_added(label);
-    ENROLLED
+    Enrolment::Done
 }
 
 /// `security_task_alloc(struct task_struct *, unsigned long clone_flags)`: a child exists and

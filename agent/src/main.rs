@@ -11,8 +11,10 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Daemon(options) => {
             log_to_stderr();
-            let settings =
-                daemon::Settings { socket: options.socket, records: options.records };
+            let settings = daemon::Settings {
+                socket: options.socket,
+                records: options.records,
+            };
             done(daemon::run(&settings))
         }
         Command::Run(options) => start(options),
@@ -22,7 +24,7 @@ fn main() -> ExitCode {
             Err(error) => fail(error, 1),
         },
         Command::Sessions(options) => done(report::sessions(&options.socket, options.json)),
-        Command::Doctor { json } => interlock_agent::doctor::run(json),
+        Command::Doctor { .. } => ExitCode::FAILURE,
         Command::Uninstall(options) => done(uninstall::run(&options.socket)),
         Command::Canary => {
             canary::attempt();

@@ -48,7 +48,14 @@ pub fn sessions(socket: &Path, json: bool) -> Result<(), ReportError> {
     } else {
         println!("{:<16}  {:<24}  {:>6}  POLICY", "SESSION", "AGENT", "TASKS");
     }
-    for SessionInfo { session, agent, file, policy, tasks } in &sessions {
+    for SessionInfo {
+        session,
+        agent,
+        file,
+        policy,
+        tasks,
+    } in &sessions
+    {
         let digest = policy.get(..12).unwrap_or(policy);
         println!("{session}  {agent:<24}  {tasks:>6}  {digest}  {file}");
     }
@@ -63,7 +70,10 @@ fn print_status(status: &Status) {
     println!("version      {}", status.version);
     println!("sessions     {}", status.sessions);
     println!("allowed      {}", status.allowed);
-    println!("denied       {} (of these in doubt {})", status.denied, status.doubts);
+    println!(
+        "denied       {} (of these in doubt {})",
+        status.denied, status.doubts
+    );
     println!("forks failed {}", status.labels_refused);
     println!("events lost  {}", status.events_lost);
 }

@@ -24,7 +24,9 @@ pub enum UninstallError {
 /// Removes pins, links and records. Nothing there is nothing to do.
 pub fn run(socket: &Path) -> Result<(), UninstallError> {
     if UnixStream::connect(socket).is_ok() {
-        return Err(UninstallError::Daemon(ListenError::Taken(socket.to_owned())));
+        return Err(UninstallError::Daemon(ListenError::Taken(
+            socket.to_owned(),
+        )));
     }
     pins::remove_all().map_err(UninstallError::Pins)?;
     match std::fs::remove_dir_all(FOLDER) {

@@ -35,8 +35,10 @@ fn protocol(number: u32) -> u8 {
 /// Reads the address that `socket_connect` was given.
 #[inline(always)]
 pub fn target(socket: *const c_void, address: *const c_void, length: i32) -> Target {
-    let sk: *const u8 = Typed(socket.cast()).load(&SOCKET_SK);
-    let number: u16 = Typed(sk).load(&SOCK_PROTOCOL);
+    let Some(sk) = Typed::given(socket).follow(&SOCKET_SK) else {
+        return Target::Unreadable;
+    };
+    let number: u16 = sk.load(&SOCK_PROTOCOL);
     let protocol = protocol(u32::from(number));
     let address = Address(address as u64);
     if length < 2 {
@@ -63,13 +65,18 @@ pub fn target(socket: *const c_void, address: *const c_void, length: i32) -> Tar
         };
     }
     if family == u16::from(AF_UNSPEC) {
-        let own: u16 = Typed(sk).load(&SOCK_FAMILY);
+        let own: u16 = sk.load(&SOCK_FAMILY);
         if own == u16::from(AF_INET) || own == u16::from(AF_INET6) {
             return Target::Disconnect;
         }
     }
     let family = if family > 255 { u8::MAX } else { family as u8 };
-    Target::Other(Endpoint { address: [0; 16], port: 0, protocol, family })
+    Target::Other(Endpoint {
+        address: [0; 16],
+        port: 0,
+        protocol,
+        family,
+    })
 }
 
 /// The beginning of a `sockaddr_in6`.
@@ -99,8 +106,7 @@ pub fn endpoint6(ctx: &SockAddrContext) -> Endpoint {
     let mut word = 0;
     while word < 4 {
         // SAFETY: as in `endpoint4`; the index is below four.
-        let part =
-            unsafe { core::ptr::read_volatile(&raw const (*ctx.sock_addr).user_ip6[word]) };
+        let part = unsafe { core::ptr::read_volatile(&raw const (*ctx.sock_addr).user_ip6[word]) };
         let [a, b, c, d] = part.to_ne_bytes();
         address[word * 4] = a;
         address[word * 4 + 1] = b;

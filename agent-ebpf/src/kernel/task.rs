@@ -41,9 +41,9 @@ impl Task {
             return Some(Self::current());
         }
         // SAFETY: takes no arguments, always answers, with a pointer the verifier trusts.
-        let task = Typed(unsafe { bpf_get_current_task_btf() } as *const u8);
-        let marked = task.load::<u64>(&TASK_BPF_STORAGE) != 0;
-        marked.then_some(Self(Address(task.0 as u64)))
+        let task = unsafe { bpf_get_current_task_btf() };
+        let marked = Typed::given(task).load::<u64>(&TASK_BPF_STORAGE) != 0;
+        marked.then_some(Self(Address(task as u64)))
     }
 
     /// A task that a hook was given.

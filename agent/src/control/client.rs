@@ -31,8 +31,10 @@ pub enum AskError {
 
 /// Asks one question and waits for the answer.
 pub fn ask(socket: &Path, request: &Request) -> Result<Response, AskError> {
-    let mut stream = UnixStream::connect(socket)
-        .map_err(|source| AskError::NoDaemon { path: socket.to_owned(), source })?;
+    let mut stream = UnixStream::connect(socket).map_err(|source| AskError::NoDaemon {
+        path: socket.to_owned(),
+        source,
+    })?;
     let line = converse(&mut stream, request).map_err(AskError::Broken)?;
     serde_json::from_str(&line).map_err(AskError::Nonsense)
 }

@@ -118,7 +118,9 @@ impl FromStr for SessionId {
         if text.len() != 16 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(NoSessionId);
         }
-        u64::from_str_radix(text, 16).map(Self).map_err(|_| NoSessionId)
+        u64::from_str_radix(text, 16)
+            .map(Self)
+            .map_err(|_| NoSessionId)
     }
 }
 
@@ -130,7 +132,9 @@ impl Serialize for SessionId {
 
 impl<'de> Deserialize<'de> for SessionId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -147,7 +151,13 @@ mod tests {
 
     #[test]
     fn what_is_no_session_number_is_refused() {
-        for text in ["", "1", "00ff00000000000g", "+0ff000000000001", "00ff0000000000011"] {
+        for text in [
+            "",
+            "1",
+            "00ff00000000000g",
+            "+0ff000000000001",
+            "00ff0000000000011",
+        ] {
             assert_eq!(text.parse::<SessionId>(), Err(NoSessionId), "{text}");
         }
     }
@@ -156,6 +166,9 @@ mod tests {
     fn a_request_with_an_unknown_field_is_refused() {
         let line = r#"{"start":{"agent":"a","file":"f","policy":"p","mode":"audit"}}"#;
         let error = serde_json::from_str::<Request>(line).unwrap_err();
-        assert!(error.to_string().contains("unknown field `mode`"), "{error}");
+        assert!(
+            error.to_string().contains("unknown field `mode`"),
+            "{error}"
+        );
     }
 }

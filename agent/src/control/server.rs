@@ -39,7 +39,10 @@ pub enum ListenError {
 
 /// Makes the socket, reachable for its owner alone.
 pub fn listen(path: &Path) -> Result<UnixListener, ListenError> {
-    let failed = |source| ListenError::Bind { path: path.to_owned(), source };
+    let failed = |source| ListenError::Bind {
+        path: path.to_owned(),
+        source,
+    };
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
@@ -65,7 +68,10 @@ pub async fn serve(
     let mut clients = JoinSet::new();
     loop {
         while clients.try_join_next().is_some() {}
-        let place = Arc::clone(&places).acquire_owned().await.expect("never closed");
+        let place = Arc::clone(&places)
+            .acquire_owned()
+            .await
+            .expect("never closed");
         let (stream, _) = listener.accept().await?;
         let answer = Rc::clone(&answer);
         clients.spawn_local(async move {
@@ -87,7 +93,9 @@ async fn converse(stream: UnixStream, answer: &impl Fn(Request) -> Response) -> 
     let mut line = String::new();
     while reader.read_line(&mut line).await? > 0 {
         let response = if peer != own {
-            Response::Error(format!("user {peer} may not ask this daemon, which runs as {own}"))
+            Response::Error(format!(
+                "user {peer} may not ask this daemon, which runs as {own}"
+            ))
         } else {
             match serde_json::from_str(&line) {
                 Ok(request) => answer(request),

@@ -65,8 +65,8 @@ pub enum CanaryError {
 
 /// Sends the canary in. Whatever else the ring holds meanwhile is handed back.
 pub async fn prove(sessions: &mut Sessions, ring: &mut Ring) -> Result<Vec<Event>, CanaryError> {
-    if let Some(attempt) = denied(attempts(None).await?).next() {
-        return Err(CanaryError::Control(attempt));
+    if let Some(attempts) = those(&attempts(None).await?, true) {
+        return Err(CanaryError::Control(attempts));
     }
     let started = sessions.start(&Start {
         agent: "interlock-canary".into(),
@@ -78,8 +78,8 @@ pub async fn prove(sessions: &mut Sessions, ring: &mut Ring) -> Result<Vec<Event
     let told = expect_events(started.session.0, ring).await;
     // The session must not stay, whatever came of it.
     let ended = sessions.end(started.session.0);
-    if let Some(attempt) = allowed(outcome?).next() {
-        return Err(CanaryError::NotDenied(attempt));
+    if let Some(attempts) = those(&outcome?, false) {
+        return Err(CanaryError::NotDenied(attempts));
     }
     ended.map_err(StartError::from)?;
     told
@@ -89,10 +89,19 @@ pub async fn prove(sessions: &mut Sessions, ring: &mut Ring) -> Result<Vec<Event
 pub fn attempt() {
     let loopback4 = SocketAddr::from(([127, 0, 0, 1], 9));
     let loopback6 = SocketAddr::from((Ipv6Addr::LOCALHOST, 9));
-    report("connect to 127.0.0.1", TcpStream::connect(loopback4).map(drop));
-    report("a datagram to 127.0.0.1", send(SocketAddr::from(([0; 4], 0)), loopback4));
+    report(
+        "connect to 127.0.0.1",
+        TcpStream::connect(loopback4).map(drop),
+    );
+    report(
+        "a datagram to 127.0.0.1",
+        send(SocketAddr::from(([0; 4], 0)), loopback4),
+    );
     if let Ok(socket) = UdpSocket::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))) {
-        report("a datagram to ::1", socket.send_to(b"?", loopback6).map(drop));
+        report(
+            "a datagram to ::1",
+            socket.send_to(b"?", loopback6).map(drop),
+        );
         report("connect to ::1", TcpStream::connect(loopback6).map(drop));
     }
 }
@@ -102,7 +111,10 @@ fn send(from: SocketAddr, to: SocketAddr) -> io::Result<()> {
 }
 
 fn report(attempt: &str, outcome: io::Result<()>) {
-    let errno = outcome.err().and_then(|error| error.raw_os_error()).unwrap_or(0);
+    let errno = outcome
+        .err()
+        .and_then(|error| error.raw_os_error())
+        .unwrap_or(0);
     println!("{errno} {attempt}");
 }
 
@@ -112,11 +124,16 @@ type Attempt = (i32, String);
 /// Runs the attempts in a child, inside a session or outside.
 async fn attempts(enrol: Option<Enrol>) -> Result<Vec<Attempt>, CanaryError> {
     let mut command = Command::new("/proc/self/exe");
-    command.arg(COMMAND).stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+        .arg(COMMAND)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
     if let Some(enrol) = enrol {
         enrol::before_exec(&mut command, enrol, None);
     }
-    let child = tokio::process::Command::from(command).spawn().map_err(CanaryError::Spawn)?;
+    let child = tokio::process::Command::from(command)
+        .spawn()
+        .map_err(CanaryError::Spawn)?;
     let output = child.wait_with_output().await.map_err(CanaryError::Spawn)?;
     let text = String::from_utf8_lossy(&output.stdout);
     let attempts: Vec<_> = text
@@ -125,17 +142,25 @@ async fn attempts(enrol: Option<Enrol>) -> Result<Vec<Attempt>, CanaryError> {
         .filter_map(|(errno, attempt)| Some((errno.parse().ok()?, attempt.to_owned())))
         .collect();
     if attempts.is_empty() {
-        return Err(CanaryError::Spawn(io::Error::other(format!("it ended {}", output.status))));
+        return Err(CanaryError::Spawn(io::Error::other(format!(
+            "it ended {}",
+            output.status
+        ))));
     }
     Ok(attempts)
 }
 
-fn denied(attempts: Vec<Attempt>) -> impl Iterator<Item = String> {
-    attempts.into_iter().filter(|(errno, _)| *errno == Errno::EPERM as i32).map(|(_, text)| text)
-}
-
-fn allowed(attempts: Vec<Attempt>) -> impl Iterator<Item = String> {
-    attempts.into_iter().filter(|(errno, _)| *errno != Errno::EPERM as i32).map(|(_, text)| text)
+/// The attempts that were denied, or those that were not, in words.
+fn those(attempts: &[Attempt], denied: bool) -> Option<String> {
+    let words: Vec<_> = attempts
+        .iter()
+        .filter(|(errno, _)| (*errno == Errno::EPERM as i32) == denied)
+        .map(|(errno, attempt)| match errno {
+            0 => format!("{attempt} (it succeeded)"),
+            errno => format!("{attempt} ({})", Errno::from_raw(*errno).desc()),
+        })
+        .collect();
+    (!words.is_empty()).then(|| words.join(", "))
 }
 
 /// Waits until both kinds of action have been told.

@@ -11,7 +11,7 @@
 //! error, unless it was a signal. Enforcement stays.
 
 pub mod canary;
-mod teller;
+pub mod teller;
 
 use crate::control::protocol::{Request, Response, Status};
 use crate::control::server::{self, ListenError};
@@ -31,7 +31,7 @@ use teller::Teller;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::MissedTickBehavior;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// How often the daemon looks for what no event told it.
 const HOUSE: Duration = Duration::from_secs(1);
@@ -76,9 +76,14 @@ pub enum DaemonError {
 
 /// Runs until a signal, or until something fails.
 pub fn run(settings: &Settings) -> Result<(), DaemonError> {
-    let started = |source| DaemonError::Task { task: "runtime", source };
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(started)?;
+    let started = |source| DaemonError::Task {
+        task: "runtime",
+        source,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(started)?;
     LocalSet::new().block_on(&runtime, supervise(settings))
 }
 
@@ -87,6 +92,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let listener = server::listen(&settings.socket)?;
     let enforcement = loader::ensure()?;
     let (mode, adopted) = (enforcement.mode, enforcement.adopted);
+    debug!(?mode, adopted, "in force, not yet proven");
     let mut sessions = Sessions::adopt(enforcement.maps, Records::new(&settings.records))?;
     let mut ring = Ring::open(&Pins::in_force())?;
     let earlier = match canary::prove(&mut sessions, &mut ring).await {
@@ -106,7 +112,10 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
 
     let mut tasks = JoinSet::new();
     tasks.spawn_local(async move {
-        teller.tell(earlier.into_iter().map(Ok).collect()).await.map_err(failed("events"))?;
+        teller
+            .tell(earlier.into_iter().map(Ok).collect())
+            .await
+            .map_err(failed("events"))?;
         let mut house = tokio::time::interval(HOUSE);
         house.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -119,7 +128,9 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     });
     tasks.spawn_local(async move {
         let answer = move |request| answer(request, &mut sessions.borrow_mut(), &mode, adopted);
-        server::serve(listener, answer).await.map_err(failed("clients"))
+        server::serve(listener, answer)
+            .await
+            .map_err(failed("clients"))
     });
     tasks.spawn_local(async move { end_signal().await.map_err(failed("signals")) });
     match tasks.join_next().await {
@@ -134,7 +145,10 @@ fn announce(mode: &Mode, adopted: bool, sessions: usize) {
     match mode {
         Mode::Full => info!(how, sessions, "ready: the canary was denied"),
         Mode::Degraded(reason) => {
-            warn!(reason, "degraded: egress is blocked by cgroup programs alone");
+            warn!(
+                reason,
+                "degraded: egress is blocked by cgroup programs alone"
+            );
             info!(how, sessions, "ready, degraded: the canary was denied");
         }
     }
@@ -153,7 +167,9 @@ async fn end_signal() -> io::Result<()> {
 
 fn answer(request: Request, sessions: &mut Sessions, mode: &Mode, adopted: bool) -> Response {
     let answered: Result<Response, String> = match request {
-        Request::Status => status(sessions, mode, adopted).map(Response::Status).map_err(chain),
+        Request::Status => status(sessions, mode, adopted)
+            .map(Response::Status)
+            .map_err(chain),
         Request::Sessions => sessions.list().map(Response::Sessions).map_err(chain),
         Request::Start(start) => sessions.start(&start).map(Response::Started).map_err(chain),
     };

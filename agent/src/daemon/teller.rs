@@ -22,7 +22,12 @@ pub struct Teller {
 impl Teller {
     /// A teller that has told nothing yet.
     pub fn new(sessions: Rc<RefCell<Sessions>>) -> Self {
-        Self { sessions, programs: Programs::default(), output: tokio::io::stdout(), lost: 0 }
+        Self {
+            sessions,
+            programs: Programs::default(),
+            output: tokio::io::stdout(),
+            lost: 0,
+        }
     }
 
     /// Tells what the ring held.
@@ -31,7 +36,11 @@ impl Teller {
         for event in events {
             match event {
                 Ok(Event::Denial(denial)) => {
-                    lines.push(explain::denial(&denial, &self.sessions.borrow(), &self.programs));
+                    lines.push(explain::denial(
+                        &denial,
+                        &self.sessions.borrow(),
+                        &self.programs,
+                    ));
                 }
                 Ok(Event::Exec(exec)) => {
                     self.programs.note(&exec);
@@ -39,7 +48,12 @@ impl Teller {
                     lines.extend(first.map(Line::Started));
                 }
                 Ok(Event::Empty(empty)) => {
-                    lines.extend(self.sessions.borrow_mut().seen(empty.header.session).map(Line::Started));
+                    lines.extend(
+                        self.sessions
+                            .borrow_mut()
+                            .seen(empty.header.session)
+                            .map(Line::Started),
+                    );
                     lines.extend(self.reap()?);
                     self.programs.forget(empty.header.session);
                 }
@@ -55,17 +69,30 @@ impl Teller {
     /// Looks for what no event told: sessions whose end was lost, and the losses themselves.
     pub async fn keep_house(&mut self) -> io::Result<()> {
         let mut lines = self.reap()?;
-        let total = self.sessions.borrow().maps().count(Counter::EventsLost).map_err(io::Error::other)?;
+        let total = self
+            .sessions
+            .borrow()
+            .maps()
+            .count(Counter::EventsLost)
+            .map_err(io::Error::other)?;
         if total > self.lost {
             let events = total - self.lost;
-            lines.push(Line::Loss(Loss { time: explain::now(), events, total }));
+            lines.push(Line::Loss(Loss {
+                time: explain::now(),
+                events,
+                total,
+            }));
             self.lost = total;
         }
         self.print(&lines).await
     }
 
     fn reap(&self) -> io::Result<Vec<Line>> {
-        let over = self.sessions.borrow_mut().reap().map_err(io::Error::other)?;
+        let over = self
+            .sessions
+            .borrow_mut()
+            .reap()
+            .map_err(io::Error::other)?;
         Ok(over.into_iter().map(Line::Ended).collect())
     }
 

@@ -15,8 +15,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 pub fn denial(denial: &Denial, sessions: &Sessions, programs: &Programs) -> Line {
     let session = sessions.get(denial.header.session);
     let reason = Reason::from_wire(denial.reason);
-    let decided_by_rule =
-        matches!(reason, Some(Reason::Rule | Reason::FactMissing | Reason::FactForbidden));
+    let decided_by_rule = matches!(
+        reason,
+        Some(Reason::Rule | Reason::FactMissing | Reason::FactForbidden)
+    );
     Line::Denial(line::Denial {
         time: wall_clock(denial.header.time_ns),
         session: SessionId(denial.header.session),
@@ -28,10 +30,16 @@ pub fn denial(denial: &Denial, sessions: &Sessions, programs: &Programs) -> Line
             exe: programs.of(&denial.process, denial.ancestors()),
             comm: readable(denial.process.comm()),
         },
-        ancestry: denial.ancestors().iter().map(|process| ancestor(process, programs)).collect(),
+        ancestry: denial
+            .ancestors()
+            .iter()
+            .map(|process| ancestor(process, programs))
+            .collect(),
         action: Action::from_wire(denial.action).map_or("unknown", Action::word),
         object: object(&denial.endpoint),
-        rule: session.filter(|_| decided_by_rule).and_then(|session| session.rule(denial.rule)),
+        rule: session
+            .filter(|_| decided_by_rule)
+            .and_then(|session| session.rule(denial.rule)),
         reason: reason.map_or("unknown", Reason::word),
         verdict: Verdict::from_wire(denial.verdict).map_or("unknown", Verdict::word),
         policy: session.map(|session| session.digest.clone()),
@@ -48,7 +56,9 @@ fn ancestor(process: &Process, programs: &Programs) -> line::Process {
 
 fn object(endpoint: &Endpoint) -> Object {
     if endpoint.family != AF_INET && endpoint.family != AF_INET6 {
-        return Object::Family { family: endpoint.family };
+        return Object::Family {
+            family: endpoint.family,
+        };
     }
     let address = if is_v4(&endpoint.address) {
         let [.., a, b, c, d] = endpoint.address;
@@ -61,7 +71,11 @@ fn object(endpoint: &Endpoint) -> Object {
         UDP => "udp".to_owned(),
         other => other.to_string(),
     };
-    Object::Endpoint { address, port: endpoint.port, protocol }
+    Object::Endpoint {
+        address,
+        port: endpoint.port,
+        protocol,
+    }
 }
 
 /// The wall clock's time of a moment since boot.
@@ -69,7 +83,9 @@ pub fn wall_clock(boot_ns: u64) -> String {
     let wall = nanoseconds(ClockId::CLOCK_REALTIME);
     let boot = nanoseconds(ClockId::CLOCK_BOOTTIME);
     let then = wall - boot + i128::from(boot_ns);
-    jiff::Timestamp::from_nanosecond(then).unwrap_or_default().to_string()
+    jiff::Timestamp::from_nanosecond(then)
+        .unwrap_or_default()
+        .to_string()
 }
 
 /// The wall clock's time now.
@@ -104,7 +120,12 @@ mod tests {
 
     #[test]
     fn a_family_without_addresses_is_named_by_its_number() {
-        let endpoint = Endpoint { address: [0; 16], port: 0, protocol: 0, family: 1 };
+        let endpoint = Endpoint {
+            address: [0; 16],
+            port: 0,
+            protocol: 0,
+            family: 1,
+        };
         assert_eq!(object(&endpoint), Object::Family { family: 1 });
     }
 }

@@ -94,7 +94,7 @@ pub struct Rule {
     /// The policy's file.
     pub file: String,
     /// The line.
-    pub line: usize,
+    pub line: u32,
     /// The rule itself.
     pub text: String,
 }

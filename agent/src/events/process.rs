@@ -27,7 +27,13 @@ impl Programs {
     pub fn note(&mut self, exec: &Exec) {
         // The resolved path is better than the one that was given, while it can be had.
         let exe = lookup(&exec.process).unwrap_or_else(|| readable(exec.path()));
-        self.known.insert(key(&exec.process), Noted { session: exec.header.session, exe });
+        self.known.insert(
+            key(&exec.process),
+            Noted {
+                session: exec.header.session,
+                exe,
+            },
+        );
     }
 
     /// Forgets the processes of a session that is over.

@@ -1,5 +1,10 @@
 //! Waiting for records in the ring.
 
+#![expect(
+    unsafe_code,
+    reason = "tokio asks for the promise that the ring keeps its descriptor"
+)]
+
 use crate::kernel::maps::{Maps, MapsError};
 use crate::kernel::pins::Pins;
 use agent_common::event::{DecodeError, Event};
@@ -32,7 +37,10 @@ impl Ring {
     /// Opens the ring.
     pub fn open(pins: &Pins) -> Result<Self, RingError> {
         let ring = Maps::decisions(pins)?;
-        Ok(Self { ring: AsyncFd::with_interest(ring, Interest::READABLE)? })
+        // SAFETY: the ring owns its descriptor and keeps it open for as long as it lives.
+        let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
+            .map_err(io::Error::from)?;
+        Ok(Self { ring })
     }
 
     /// Takes what is there without waiting.

@@ -2,7 +2,7 @@
 
 use super::maps::Maps;
 use super::object::{ENROL, Kind, OBJECT, PROGRAMS, Program};
-use super::offsets::{self, OffsetError};
+use super::offsets::{self, FieldsError};
 use super::pins::{self, Pins};
 use aya::programs::links::{FdLink, LinkError};
 use aya::programs::{
@@ -11,6 +11,7 @@ use aya::programs::{
 use aya::{Btf, Ebpf, EbpfLoader};
 use std::fs::File;
 use std::path::PathBuf;
+use tracing::debug;
 
 /// The root of the cgroup hierarchy, where the cgroup programs see every process.
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
@@ -22,7 +23,6 @@ const LSM_LIST: &str = "/sys/kernel/security/lsm";
 const MARKS: &str = "MARKS";
 
 /// The kernel programs, in force.
-#[derive(Debug)]
 pub struct Enforcement {
     /// The maps they share with us.
     pub maps: Maps,
@@ -33,7 +33,7 @@ pub struct Enforcement {
 }
 
 /// How this kernel lets us enforce.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "mode", content = "reason")]
 pub enum Mode {
     /// By BPF LSM and cgroup programs.
@@ -46,7 +46,10 @@ pub enum Mode {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// bpffs is not there.
-    #[error("{0} is not a bpf file system: mount it with `mount -t bpf bpf {0}`", pins::BPFFS)]
+    #[error(
+        "{0} is not a bpf file system: mount it with `mount -t bpf bpf {0}`",
+        pins::BPFFS
+    )]
     NoBpffs,
     /// The pins could not be made or named.
     #[error("cannot pin under {}", pins::BPFFS)]
@@ -59,7 +62,7 @@ pub enum LoadError {
     Btf(#[source] aya::BtfError),
     /// A field is missing.
     #[error("cannot find a field in the kernel's structures")]
-    Offsets(#[from] OffsetError),
+    Offsets(#[from] FieldsError),
     /// The object could not be loaded.
     #[error("cannot load the kernel programs")]
     Object(#[source] Box<aya::EbpfError>),
@@ -94,6 +97,9 @@ pub enum LoadError {
 
 /// Finds the programs in force, or puts them there.
 pub fn ensure() -> Result<Enforcement, LoadError> {
+    if !pins::is_bpffs() {
+        return Err(LoadError::NoBpffs);
+    }
     let pins = Pins::in_force();
     if pins.exist() {
         let mode = if pins.is_linked("socket_connect") {
@@ -101,7 +107,11 @@ pub fn ensure() -> Result<Enforcement, LoadError> {
         } else {
             Mode::Degraded("BPF LSM was not available when the programs were loaded".into())
         };
-        return Ok(Enforcement { maps: Maps::open(&pins)?, mode, adopted: true });
+        return Ok(Enforcement {
+            maps: Maps::open(&pins)?,
+            mode,
+            adopted: true,
+        });
     }
     let fresh = Pins::in_preparation();
     for other in pins::all().map_err(LoadError::Pins)? {
@@ -115,7 +125,9 @@ pub fn ensure() -> Result<Enforcement, LoadError> {
             // Some kernels list bpf and refuse its programs all the same.
             Err(LoadError::Refused { name, source }) => {
                 load(&fresh, false)?;
-                Mode::Degraded(format!("the kernel refuses LSM program `{name}`: {source}"))
+                debug!(name, %source, "refused");
+                let why = brief(&source);
+                Mode::Degraded(format!("the kernel refuses LSM program `{name}`: {why}"))
             }
             Err(error) => return Err(error),
         },
@@ -125,7 +137,11 @@ pub fn ensure() -> Result<Enforcement, LoadError> {
         }
     };
     fresh.rename_to(&pins).map_err(LoadError::Pins)?;
-    Ok(Enforcement { maps: Maps::open(&pins)?, mode, adopted: false })
+    Ok(Enforcement {
+        maps: Maps::open(&pins)?,
+        mode,
+        adopted: false,
+    })
 }
 
 /// The program that enrols a process, for the process itself to run.
@@ -141,25 +157,33 @@ fn lsm_refusal() -> Option<String> {
             "the kernel's LSM list is `{0}`: add bpf to it by the kernel parameter lsm={0},bpf",
             list.trim()
         )),
-        Err(error) => Some(format!("cannot read {LSM_LIST} ({error}): mount securityfs")),
+        Err(error) => Some(format!(
+            "cannot read {LSM_LIST} ({error}): mount securityfs"
+        )),
+    }
+}
+
+/// What the kernel said, without the verifier's log.
+fn brief(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { io_error, .. } => io_error.to_string(),
+        other => other.to_string(),
     }
 }
 
 fn load(pins: &Pins, lsm: bool) -> Result<(), LoadError> {
-    pins.create().map_err(|error| match error.raw_os_error() {
-        Some(nix::libc::EPERM | nix::libc::ENOENT) => LoadError::NoBpffs,
-        _ => LoadError::Pins(error),
-    })?;
+    pins.create().map_err(LoadError::Pins)?;
     let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
     let mut object = open(pins, &btf)?;
     let cgroup = File::open(CGROUP_ROOT).map_err(LoadError::Cgroup)?;
     for program in PROGRAMS.iter().filter(|program| program.is_used(lsm)) {
         let link = attach(&mut object, program, &btf, &cgroup, pins)?;
         if let Some(link) = link {
-            link.pin(pins.link(program.name)).map_err(|source| LoadError::Link {
-                name: program.name,
-                source: Box::new(source),
-            })?;
+            link.pin(pins.link(program.name))
+                .map_err(|source| LoadError::Link {
+                    name: program.name,
+                    source: Box::new(source),
+                })?;
         }
     }
     Ok(())
@@ -168,8 +192,9 @@ fn load(pins: &Pins, lsm: bool) -> Result<(), LoadError> {
 /// Parses the object, creates the maps and writes the offsets.
 pub fn open(pins: &Pins, btf: &Btf) -> Result<Ebpf, LoadError> {
     let fields = offsets::of_running_kernel()?;
-    let has_task_storage =
-        fields.iter().any(|(name, offset)| *name == "TASK_BPF_STORAGE" && *offset != 0);
+    let has_task_storage = fields
+        .iter()
+        .any(|(name, offset)| *name == "TASK_BPF_STORAGE" && *offset != 0);
     let marks = pins.map(MARKS);
     if !has_task_storage && !marks.exists() {
         // The kernel cannot create this map, and no program that runs here uses it: the verifier
@@ -182,11 +207,16 @@ pub fn open(pins: &Pins, btf: &Btf) -> Result<Ebpf, LoadError> {
         })?;
     }
     let mut loader = EbpfLoader::new();
-    loader.btf(Some(btf)).allow_unsupported_maps().default_map_pin_directory(pins.maps());
+    loader
+        .btf(Some(btf))
+        .allow_unsupported_maps()
+        .default_map_pin_directory(pins.maps());
     for (name, offset) in &fields {
         loader.override_global(name, offset, true);
     }
-    loader.load(OBJECT).map_err(|source| LoadError::Object(Box::new(source)))
+    loader
+        .load(OBJECT)
+        .map_err(|source| LoadError::Object(Box::new(source)))
 }
 
 /// Loads one program and attaches it, if it is one that is attached.
@@ -198,8 +228,14 @@ fn attach(
     pins: &Pins,
 ) -> Result<Option<FdLink>, LoadError> {
     let name = program.name;
-    let refused = |source: ProgramError| LoadError::Refused { name, source: Box::new(source) };
-    let link = |source: LinkError| LoadError::Link { name, source: Box::new(source) };
+    let refused = |source: ProgramError| LoadError::Refused {
+        name,
+        source: Box::new(source),
+    };
+    let link = |source: LinkError| LoadError::Link {
+        name,
+        source: Box::new(source),
+    };
     let loaded = object.program_mut(name).ok_or(LoadError::NoProgram(name))?;
     Ok(Some(match program.kind {
         Kind::Lsm(hook) => {
@@ -217,14 +253,22 @@ fn attach(
         Kind::Cgroup => {
             let addr: &mut CgroupSockAddr = loaded.try_into().map_err(refused)?;
             addr.load().map_err(refused)?;
-            let id = addr.attach(cgroup, CgroupAttachMode::Single).map_err(refused)?;
-            addr.take_link(id).map_err(refused)?.try_into().map_err(link)?
+            let id = addr
+                .attach(cgroup, CgroupAttachMode::Single)
+                .map_err(refused)?;
+            addr.take_link(id)
+                .map_err(refused)?
+                .try_into()
+                .map_err(link)?
         }
         Kind::Run => {
             let run: &mut RawTracePoint = loaded.try_into().map_err(refused)?;
             run.load().map_err(refused)?;
             run.pin(pins.program(name))
-                .map_err(|source| LoadError::Link { name, source: Box::new(source) })?;
+                .map_err(|source| LoadError::Link {
+                    name,
+                    source: Box::new(source),
+                })?;
             return Ok(None);
         }
     }))

@@ -11,7 +11,6 @@ use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf};
 
 /// Every map, by the name it has in agent-ebpf/src/maps.rs.
-#[derive(Debug)]
 pub struct Maps {
     labels: HashMap<MapData, u64, Plain<Label>>,
     sessions: Array<MapData, Plain<Session>>,

@@ -1,5 +1,6 @@
 //! The kernel programs, seen from user space.
 
+pub mod btf;
 pub mod loader;
 pub mod maps;
 pub mod object;

@@ -19,12 +19,16 @@ pub struct Pins {
 impl Pins {
     /// The pins in force on this host.
     pub fn in_force() -> Self {
-        Self { root: base().join(format!("v{}", abi::VERSION)) }
+        Self {
+            root: base().join(format!("v{}", abi::VERSION)),
+        }
     }
 
-    /// The pins that are being put together.
+    /// The pins that are being put together. (bpffs allows no dot in a name.)
     pub fn in_preparation() -> Self {
-        Self { root: base().join(format!("v{}.new", abi::VERSION)) }
+        Self {
+            root: base().join(format!("v{}-new", abi::VERSION)),
+        }
     }
 
     /// Whether enforcement is pinned.
@@ -89,6 +93,12 @@ pub fn all() -> io::Result<Vec<PathBuf>> {
 /// Removes everything Interlock ever pinned.
 pub fn remove_all() -> io::Result<()> {
     remove_tree(&base())
+}
+
+/// Whether bpffs is mounted where we want it.
+pub fn is_bpffs() -> bool {
+    nix::sys::statfs::statfs(BPFFS)
+        .is_ok_and(|found| found.filesystem_type() == nix::sys::statfs::BPF_FS_MAGIC)
 }
 
 fn base() -> PathBuf {

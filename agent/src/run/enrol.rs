@@ -4,6 +4,7 @@
 
 use super::RunError;
 use crate::control::protocol::Started;
+use agent_common::session::Enrolment;
 use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun};
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, User};
@@ -34,7 +35,9 @@ pub fn find_user(name: &str) -> Result<Become, RunError> {
         Ok(number) => User::from_uid(Uid::from_raw(number)),
         Err(_) => User::from_name(name),
     };
-    let user = user.map_err(failed)?.ok_or_else(|| RunError::NoUser(name.to_owned()))?;
+    let user = user
+        .map_err(failed)?
+        .ok_or_else(|| RunError::NoUser(name.to_owned()))?;
     let c_name = CString::new(user.name.as_str()).map_err(|_| RunError::NoUser(name.to_owned()))?;
     let groups = nix::unistd::getgrouplist(&c_name, user.gid).map_err(failed)?;
     Ok(Become { user, groups })
@@ -43,7 +46,10 @@ pub fn find_user(name: &str) -> Result<Become, RunError> {
 /// Makes a command enrol itself, become a user, and only then be executed.
 pub fn before_exec(command: &mut Command, enrol: Enrol, user: Option<&Become>) {
     if let Some(Become { user, .. }) = user {
-        command.env("USER", &user.name).env("LOGNAME", &user.name).env("HOME", &user.dir);
+        command
+            .env("USER", &user.name)
+            .env("LOGNAME", &user.name)
+            .env("HOME", &user.dir);
     }
     let user = user.cloned();
     // SAFETY: the closure runs in the child between fork and exec. It makes system calls and
@@ -63,16 +69,17 @@ fn enrol_self(enrol: &Enrol) -> io::Result<()> {
     let mut options = RawTracePointRunOptions::new();
     options.args[0] = enrol.started.session.0;
     options.args[1] = u64::from(enrol.started.slot);
-    match enrol.program.test_run(options) {
-        Ok(result) if result.return_value == 0 => Ok(()),
-        // The answers of `enrol` in agent-ebpf/src/lifecycle.rs, as errors that name them.
-        Ok(result) => Err(match result.return_value {
-            1 => Errno::ESRCH,
-            2 => Errno::EALREADY,
-            _ => Errno::ENOMEM,
-        }
-        .into()),
-        Err(_) => Err(Errno::EPERM.into()),
+    let answer = enrol
+        .program
+        .test_run(options)
+        .map_err(|_| Errno::EPERM)?
+        .return_value;
+    // Only a number reaches the parent; these are told apart in `RunError`.
+    match Enrolment::from_wire(answer) {
+        Some(Enrolment::Done) => Ok(()),
+        Some(Enrolment::NoSuchSession) => Err(Errno::ESRCH.into()),
+        Some(Enrolment::AlreadyInOne) => Err(Errno::EALREADY.into()),
+        Some(Enrolment::NoRoom) | None => Err(Errno::ENOMEM.into()),
     }
 }
 

@@ -51,7 +51,7 @@ pub enum RunError {
         source: io::Error,
     },
     /// The policy is not one.
-    #[error("{}", .0.one_line())]
+    #[error("{}", one_line(.0))]
     Policy(Box<Diagnostics>),
     /// The agent is not in it.
     #[error("{}: found no policy for agent `{agent}`, expected one of {found}", file.display())]
@@ -132,7 +132,9 @@ pub fn run(settings: &Settings) -> Result<Ended, RunError> {
 }
 
 fn command(words: &[OsString]) -> Command {
-    let (program, arguments) = words.split_first().expect("clap asks for at least one word");
+    let (program, arguments) = words
+        .split_first()
+        .expect("clap asks for at least one word");
     let mut command = Command::new(program);
     command.args(arguments);
     command
@@ -142,13 +144,18 @@ fn command(words: &[OsString]) -> Command {
 /// daemon compiles it again.
 fn read_policy(settings: &Settings) -> Result<Start, RunError> {
     let path = &settings.policy;
-    let bytes = read_limited(path)
-        .map_err(|source| RunError::Read { path: path.clone(), source })?;
+    let bytes = read_limited(path).map_err(|source| RunError::Read {
+        path: path.clone(),
+        source,
+    })?;
     let file = path.display().to_string();
     let refused = |diagnostics| RunError::Policy(Box::new(diagnostics));
     let policies = agent_policy::parse(&file, &bytes).map_err(refused)?;
-    let Some(policy) = policies.iter().find(|policy| policy.name() == settings.agent) else {
-        let names: Vec<_> = policies.iter().map(|policy| format!("`{}`", policy.name())).collect();
+    let Some(policy) = policies.iter().find(|policy| policy.name == settings.agent) else {
+        let names: Vec<_> = policies
+            .iter()
+            .map(|policy| format!("`{}`", policy.name))
+            .collect();
         return Err(RunError::NoAgent {
             file: path.clone(),
             agent: settings.agent.clone(),
@@ -157,7 +164,23 @@ fn read_policy(settings: &Settings) -> Result<Start, RunError> {
     };
     policy.compile().map_err(refused)?;
     let policy = String::from_utf8(bytes).expect("the parser takes nothing but UTF-8");
-    Ok(Start { agent: settings.agent.clone(), file, policy })
+    Ok(Start {
+        agent: settings.agent.clone(),
+        file,
+        policy,
+    })
+}
+
+/// The first thing that is wrong, and how much more there is.
+fn one_line(diagnostics: &Diagnostics) -> String {
+    let first = diagnostics
+        .first()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    match diagnostics.len() {
+        0 | 1 => first,
+        more => format!("{first} (and {} more)", more - 1),
+    }
 }
 
 /// Reads a file, but never more than the parser would take; it says so itself.
@@ -165,6 +188,8 @@ fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
     use std::io::Read;
     let mut bytes = Vec::new();
     let limit = agent_policy::MAX_BYTES as u64 + 1;
-    std::fs::File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    std::fs::File::open(path)?
+        .take(limit)
+        .read_to_end(&mut bytes)?;
     Ok(bytes)
 }

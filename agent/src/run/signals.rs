@@ -36,7 +36,10 @@ impl Waiting {
         held.add(Signal::SIGCHLD);
         let mut before = SigSet::empty();
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&held), Some(&mut before))?;
-        Ok(Self { signals: SignalFd::with_flags(&held, SfdFlags::SFD_CLOEXEC)?, before })
+        Ok(Self {
+            signals: SignalFd::with_flags(&held, SfdFlags::SFD_CLOEXEC)?,
+            before,
+        })
     }
 
     /// Gives a command the signals as they were before.
@@ -44,12 +47,13 @@ impl Waiting {
         let before = self.before;
         // SAFETY: the closure makes one system call.
         unsafe {
-            command.pre_exec(move || Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?));
+            command
+                .pre_exec(move || Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?));
         }
     }
 
     /// Passes signals on until the command has ended.
-    pub fn until_end(mut self, child: &Child) -> Result<Ended, Errno> {
+    pub fn until_end(self, child: &Child) -> Result<Ended, Errno> {
         let pid = Pid::from_raw(i32::try_from(child.id()).map_err(|_| Errno::ERANGE)?);
         loop {
             match self.signals.read_signal() {
@@ -72,7 +76,9 @@ fn forward(signal: &siginfo, to: Pid) {
     if signal.ssi_code == nix::libc::SI_KERNEL {
         return;
     }
-    let Ok(number) = i32::try_from(signal.ssi_signo) else { return };
+    let Ok(number) = i32::try_from(signal.ssi_signo) else {
+        return;
+    };
     match Signal::try_from(number) {
         Ok(Signal::SIGCHLD) | Err(_) => {}
         // It may be gone already; then its end is what comes next.
@@ -85,7 +91,9 @@ fn forward(signal: &siginfo, to: Pid) {
 pub fn end_by(signal: i32) {
     use nix::sys::resource::{Resource, setrlimit};
     use nix::sys::signal::{SigHandler, raise, signal as handle};
-    let Ok(signal) = Signal::try_from(signal) else { return };
+    let Ok(signal) = Signal::try_from(signal) else {
+        return;
+    };
     // The command has dumped its core if it should; ours would say nothing.
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     if signal != Signal::SIGKILL && signal != Signal::SIGSTOP {

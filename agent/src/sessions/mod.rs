@@ -80,7 +80,7 @@ impl Session {
         let source = self.compiled.sources.get(number as usize)?;
         Some(line::Rule {
             file: self.file.clone(),
-            line: source.line,
+            line: source.span.line,
             text: source.text.clone(),
         })
     }
@@ -89,8 +89,12 @@ impl Session {
 impl Sessions {
     /// Takes over what is in force.
     pub fn adopt(maps: Maps, records: Records) -> Result<Self, MapsError> {
-        let mut sessions =
-            Self { maps, tables: Tables::default(), records, by_id: HashMap::new() };
+        let mut sessions = Self {
+            maps,
+            tables: Tables::default(),
+            records,
+            by_id: HashMap::new(),
+        };
         for (id, record) in sessions.records.read() {
             sessions.adopt_one(id, &record)?;
         }
@@ -122,14 +126,22 @@ impl Sessions {
         let compiled = compile(start)?;
         let slot = self.free_slot()?;
         let id = self.draw_id()?;
-        let digest = compiled.digest.to_string();
+        let digest = compiled.digest_hex();
         let shared = self.by_id.values().find(|session| session.digest == digest);
         let place = match shared {
             Some(session) => session.place,
             None => self.tables.install(&mut self.maps, &compiled)?,
         };
-        let record = Record { start: start.clone(), slot, place };
-        let state = State { id, policy: place.policy, ..State::FREE };
+        let record = Record {
+            start: start.clone(),
+            slot,
+            place,
+        };
+        let state = State {
+            id,
+            policy: place.policy,
+            ..State::FREE
+        };
         let done = self.records.write(id, &record).map_err(StartError::from);
         if let Err(error) =
             done.and_then(|()| self.maps.set_session(slot, state).map_err(StartError::from))
@@ -137,8 +149,12 @@ impl Sessions {
             self.release(&digest, &compiled, place);
             return Err(error);
         }
-        self.by_id.insert(id, Session::new(start, slot, compiled, place));
-        Ok(Started { session: SessionId(id), slot })
+        self.by_id
+            .insert(id, Session::new(start, slot, compiled, place));
+        Ok(Started {
+            session: SessionId(id),
+            slot,
+        })
     }
 
     /// Ends what has no process any more.
@@ -151,7 +167,10 @@ impl Sessions {
                 over.push(*id);
             }
         }
-        over.into_iter().map(|id| self.end(id)).filter_map(Result::transpose).collect()
+        over.into_iter()
+            .map(|id| self.end(id))
+            .filter_map(Result::transpose)
+            .collect()
     }
 
     /// Notes that a session had a process, and says whether that is news.
@@ -165,7 +184,9 @@ impl Sessions {
 
     /// Takes a session away.
     pub fn end(&mut self, id: u64) -> Result<Option<line::Session>, MapsError> {
-        let Some(session) = self.by_id.remove(&id) else { return Ok(None) };
+        let Some(session) = self.by_id.remove(&id) else {
+            return Ok(None);
+        };
         self.maps.set_session(session.slot, State::FREE)?;
         self.records.remove(id);
         self.release(&session.digest, &session.compiled, session.place);
@@ -234,7 +255,7 @@ impl Session {
     fn new(start: &Start, slot: u32, compiled: Compiled, place: Place) -> Self {
         Self {
             agent: start.agent.clone(),
-            digest: compiled.digest.to_string(),
+            digest: compiled.digest_hex(),
             slot,
             file: start.file.clone(),
             compiled: Rc::new(compiled),
@@ -258,8 +279,11 @@ impl Session {
 fn compile(start: &Start) -> Result<Compiled, StartError> {
     let refused = |diagnostics| StartError::Policy(Box::new(diagnostics));
     let policies = agent_policy::parse(&start.file, start.policy.as_bytes()).map_err(refused)?;
-    let Some(policy) = policies.iter().find(|policy| policy.name() == start.agent) else {
-        let names: Vec<_> = policies.iter().map(|policy| format!("`{}`", policy.name())).collect();
+    let Some(policy) = policies.iter().find(|policy| policy.name == start.agent) else {
+        let names: Vec<_> = policies
+            .iter()
+            .map(|policy| format!("`{}`", policy.name))
+            .collect();
         return Err(StartError::NoAgent {
             file: start.file.clone(),
             agent: start.agent.clone(),

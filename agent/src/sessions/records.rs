@@ -32,7 +32,9 @@ pub struct Record {
 impl Records {
     /// The records in a folder.
     pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned() }
+        Self {
+            folder: folder.to_owned(),
+        }
     }
 
     /// Writes a session's record, whole or not at all.
@@ -53,8 +55,13 @@ impl Records {
 
     /// Reads every record. One that cannot be read is named and left where it is.
     pub fn read(&self) -> Vec<(u64, Record)> {
-        let Ok(entries) = std::fs::read_dir(&self.folder) else { return Vec::new() };
-        entries.flatten().filter_map(|entry| read_one(&entry.path())).collect()
+        let Ok(entries) = std::fs::read_dir(&self.folder) else {
+            return Vec::new();
+        };
+        entries
+            .flatten()
+            .filter_map(|entry| read_one(&entry.path()))
+            .collect()
     }
 
     fn path(&self, id: u64) -> PathBuf {

@@ -6,7 +6,7 @@
 use crate::kernel::maps::{Maps, MapsError};
 use agent_common::abi::MAX_RULES;
 use agent_common::egress::{NetworkKey, PortKey};
-use agent_policy::Compiled;
+use agent_policy::{Compiled, PortEntry};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ impl Tables {
     /// Counts in what an earlier daemon put there.
     pub fn adopt(&mut self, place: Place, compiled: &Compiled) {
         self.next_policy = self.next_policy.max(place.policy + 1);
-        self.next_set = self.next_set.max(place.sets + sets(compiled));
+        self.next_set = self.next_set.max(place.sets + compiled.sets());
         self.rules.insert(place.rules, length(&compiled.rules));
     }
 
@@ -62,9 +62,13 @@ impl Tables {
             needed: count,
             taken: self.rules.values().sum(),
         })?;
-        let place = Place { policy: self.next_policy, sets: self.next_set, rules };
+        let place = Place {
+            policy: self.next_policy,
+            sets: self.next_set,
+            rules,
+        };
         self.next_policy += 1;
-        self.next_set += sets(compiled);
+        self.next_set += compiled.sets();
         self.rules.insert(rules, count);
         match write(maps, compiled, place) {
             Ok(()) => Ok(place),
@@ -79,11 +83,18 @@ impl Tables {
     pub fn remove(&mut self, maps: &mut Maps, compiled: &Compiled, place: Place) {
         // What was never written cannot be removed; nothing else can fail here.
         for network in &compiled.networks {
-            let key = NetworkKey { policy: place.policy, address: network.address };
-            let _ = maps.remove_network(NetworkKey::FIXED_BITS + network.bits, key);
+            let key = NetworkKey {
+                policy: place.policy,
+                address: network.address,
+            };
+            let _ =
+                maps.remove_network(NetworkKey::FIXED_BITS + u32::from(network.prefix_len), key);
         }
         for port in &compiled.ports {
-            let _ = maps.remove_port(PortKey::FIXED_BITS + port.bits, port_key(port, place));
+            let _ = maps.remove_port(
+                PortKey::FIXED_BITS + u32::from(port.prefix_len),
+                port_key(port, place),
+            );
         }
         self.rules.remove(&place.rules);
     }
@@ -105,27 +116,30 @@ fn write(maps: &mut Maps, compiled: &Compiled, place: Place) -> Result<(), MapsE
         maps.set_rule(index, *rule)?;
     }
     for port in &compiled.ports {
-        let bits = PortKey::FIXED_BITS + port.bits;
+        let bits = PortKey::FIXED_BITS + u32::from(port.prefix_len);
         maps.add_port(bits, port_key(port, place), place.rules + port.rule)?;
     }
     for network in &compiled.networks {
-        let key = NetworkKey { policy: place.policy, address: network.address };
-        maps.add_network(NetworkKey::FIXED_BITS + network.bits, key, place.sets + network.set)?;
+        let key = NetworkKey {
+            policy: place.policy,
+            address: network.address,
+        };
+        maps.add_network(
+            NetworkKey::FIXED_BITS + u32::from(network.prefix_len),
+            key,
+            place.sets + network.set,
+        )?;
     }
     Ok(())
 }
 
-fn port_key(port: &agent_policy::Port, place: Place) -> PortKey {
+fn port_key(port: &PortEntry, place: Place) -> PortKey {
     PortKey {
         set: place.sets + port.set,
         reserved: 0,
         protocol: port.protocol,
         port: port.port.to_be_bytes(),
     }
-}
-
-fn sets(compiled: &Compiled) -> u32 {
-    compiled.networks.iter().map(|network| network.set + 1).max().unwrap_or(0)
 }
 
 fn length<T>(items: &[T]) -> u32 {
