@@ -1,7 +1,7 @@
 //! Asking the daemon.
 
 use super::protocol::{MAX_LINE, Request, Response};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,11 +19,14 @@ pub enum AskError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
+    /// We may not ask.
+    #[error("not allowed to ask the daemon at {}: only the user it runs as may", .0.display())]
+    NotAllowed(PathBuf),
     /// The conversation broke off.
     #[error("the daemon did not answer")]
-    Broken(#[source] std::io::Error),
+    Broken(#[source] io::Error),
     /// The answer makes no sense.
     #[error("the daemon's answer is not of this version")]
     Nonsense(#[source] serde_json::Error),
@@ -39,7 +42,7 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Response, AskError> {
     serde_json::from_str(&line).map_err(AskError::Nonsense)
 }
 
-fn converse(stream: &mut UnixStream, request: &Request) -> std::io::Result<String> {
+fn converse(stream: &mut UnixStream, request: &Request) -> io::Result<String> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = serde_json::to_string(request)?;

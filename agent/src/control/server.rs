@@ -1,7 +1,9 @@
 //! Answering clients. Only the daemon's own user may ask, and nobody can make it wait.
 
 use super::protocol::{MAX_LINE, Request, Response};
-use std::fs::Permissions;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use std::fs::{File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -24,7 +26,7 @@ const CLIENTS: usize = 32;
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// Another daemon answers on it.
-    #[error("another daemon listens on {}", .0.display())]
+    #[error("another daemon has {}", .0.display())]
     Taken(PathBuf),
     /// It could not be made.
     #[error("cannot listen on {}", path.display())]
@@ -37,25 +39,45 @@ pub enum ListenError {
     },
 }
 
-/// Makes the socket, reachable for its owner alone.
-pub fn listen(path: &Path) -> Result<UnixListener, ListenError> {
-    let failed = |source| ListenError::Bind {
-        path: path.to_owned(),
-        source,
-    };
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(failed)?;
+/// The right to be the one daemon of this socket, for as long as it is held.
+pub struct Place {
+    path: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl Place {
+    /// Takes the place, if no other daemon has it.
+    pub fn take(socket: &Path) -> Result<Self, ListenError> {
+        let path = socket.to_owned();
+        let failed = |source| ListenError::Bind {
+            path: socket.to_owned(),
+            source,
+        };
+        if let Some(folder) = socket.parent() {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        let file = File::create(socket.with_extension("lock")).map_err(failed)?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Self { path, _lock: lock }),
+            Err((_, Errno::EWOULDBLOCK)) => Err(ListenError::Taken(path)),
+            Err((_, errno)) => Err(failed(errno.into())),
+        }
     }
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(ListenError::Taken(path.to_owned()));
+
+    /// Makes the socket, reachable for its owner alone.
+    pub fn listen(&self) -> Result<UnixListener, ListenError> {
+        let failed = |source| ListenError::Bind {
+            path: self.path.clone(),
+            source,
+        };
+        match std::fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&self.path).map_err(failed)?;
+        std::fs::set_permissions(&self.path, Permissions::from_mode(0o600)).map_err(failed)?;
+        Ok(listener)
     }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path).map_err(failed)?;
-    std::fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(failed)?;
-    Ok(listener)
 }
 
 /// Answers clients until the socket fails.

@@ -14,7 +14,7 @@ pub mod canary;
 pub mod teller;
 
 use crate::control::protocol::{Request, Response, Status};
-use crate::control::server::{self, ListenError};
+use crate::control::server::{self, ListenError, Place};
 use crate::events::ring::{Ring, RingError};
 use crate::kernel::loader::{self, LoadError, Mode};
 use crate::kernel::maps::MapsError;
@@ -88,8 +88,8 @@ pub fn run(settings: &Settings) -> Result<(), DaemonError> {
 }
 
 async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
-    // The socket comes first: two daemons must not both read the ring.
-    let listener = server::listen(&settings.socket)?;
+    // Two daemons must not both read the ring.
+    let place = Place::take(&settings.socket)?;
     let enforcement = loader::ensure()?;
     let (mode, adopted) = (enforcement.mode, enforcement.adopted);
     debug!(?mode, adopted, "in force, not yet proven");
@@ -105,7 +105,9 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
             return Err(error.into());
         }
     };
-    announce(&mode, adopted, sessions.len());
+    // Who can connect can rely on enforcement: the socket is not there before the proof.
+    let listener = place.listen()?;
+    announce(&mode, adopted, sessions.count());
     let sessions = Rc::new(RefCell::new(sessions));
     let mut teller = Teller::new(Rc::clone(&sessions));
     let failed = |task| move |source| DaemonError::Task { task, source };
@@ -187,7 +189,7 @@ fn status(sessions: &Sessions, mode: &Mode, adopted: bool) -> Result<Status, Map
         version: env!("CARGO_PKG_VERSION").to_owned(),
         enforcement: mode.clone(),
         adopted,
-        sessions: sessions.len(),
+        sessions: sessions.count(),
         allowed: count(Counter::Allowed)?,
         denied: count(Counter::Denied)?,
         doubts: count(Counter::Doubts)?,

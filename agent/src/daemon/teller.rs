@@ -5,7 +5,7 @@ use crate::events::line::{Garbled, Line, Loss};
 use crate::events::process::Programs;
 use crate::sessions::Sessions;
 use agent_common::counter::Counter;
-use agent_common::event::{DecodeError, Event};
+use agent_common::event::{DecodeError, Event, Header};
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
@@ -44,16 +44,10 @@ impl Teller {
                 }
                 Ok(Event::Exec(exec)) => {
                     self.programs.note(&exec);
-                    let first = self.sessions.borrow_mut().seen(exec.header.session);
-                    lines.extend(first.map(Line::Started));
+                    lines.extend(self.seen(&exec.header));
                 }
                 Ok(Event::Empty(empty)) => {
-                    lines.extend(
-                        self.sessions
-                            .borrow_mut()
-                            .seen(empty.header.session)
-                            .map(Line::Started),
-                    );
+                    lines.extend(self.seen(&empty.header));
                     lines.extend(self.reap()?);
                     self.programs.forget(empty.header.session);
                 }
@@ -85,6 +79,15 @@ impl Teller {
             self.lost = total;
         }
         self.print(&lines).await
+    }
+
+    /// The beginning of a session, told once.
+    fn seen(&self, header: &Header) -> Option<Line> {
+        let first = self
+            .sessions
+            .borrow_mut()
+            .seen(header.session, header.time_ns);
+        first.map(Line::Started)
     }
 
     fn reap(&self) -> io::Result<Vec<Line>> {

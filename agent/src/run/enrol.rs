@@ -74,12 +74,22 @@ fn enrol_self(enrol: &Enrol) -> io::Result<()> {
         .test_run(options)
         .map_err(|_| Errno::EPERM)?
         .return_value;
-    // Only a number reaches the parent; these are told apart in `RunError`.
     match Enrolment::from_wire(answer) {
         Some(Enrolment::Done) => Ok(()),
         Some(Enrolment::NoSuchSession) => Err(Errno::ESRCH.into()),
         Some(Enrolment::AlreadyInOne) => Err(Errno::EALREADY.into()),
-        Some(Enrolment::NoRoom) | None => Err(Errno::ENOMEM.into()),
+        Some(Enrolment::NoRoom) | None => Err(Errno::ENOSPC.into()),
+    }
+}
+
+/// What `enrol_self` meant by an error: only its number came through to the parent. `execve` fails
+/// with none of these.
+pub fn answer(error: &io::Error) -> Option<Enrolment> {
+    match Errno::from_raw(error.raw_os_error()?) {
+        Errno::ESRCH => Some(Enrolment::NoSuchSession),
+        Errno::EALREADY => Some(Enrolment::AlreadyInOne),
+        Errno::ENOSPC => Some(Enrolment::NoRoom),
+        _ => None,
     }
 }
 

@@ -5,15 +5,16 @@ pub mod enrol;
 pub mod signals;
 
 use crate::control::client::{self, AskError};
-use crate::control::protocol::{Request, Response, Start, Started};
+use crate::control::protocol::{Request, Response, SessionId, Start};
 use crate::kernel::loader;
+use agent_common::session::Enrolment;
 use agent_policy::Diagnostics;
 use enrol::Enrol;
 use nix::errno::Errno;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Command;
 
 /// What to run, and as what.
 #[derive(Debug, Clone)]
@@ -78,13 +79,21 @@ pub enum RunError {
     /// The enrolling program cannot be reached.
     #[error("cannot reach the program that enrols a process")]
     Enrol(#[source] aya::programs::ProgramError),
+    /// The command's process could not be put into the session.
+    #[error("cannot put the command into session {session}: {answer}")]
+    NotEnrolled {
+        /// The session.
+        session: SessionId,
+        /// What the kernel program said.
+        answer: Enrolment,
+    },
     /// The command does not start.
-    #[error("cannot start `{}` in session {}", command.display(), started.session)]
+    #[error("cannot start `{}` in session {}", command.display(), session)]
     Spawn {
         /// The command.
         command: OsString,
         /// Its session.
-        started: Started,
+        session: SessionId,
         /// Why.
         #[source]
         source: io::Error,
@@ -123,11 +132,19 @@ pub fn run(settings: &Settings) -> Result<Ended, RunError> {
     let mut command = command(&settings.command);
     waiting.restore_in(&mut command);
     enrol::before_exec(&mut command, Enrol { program, started }, user.as_ref());
-    let child: Child = command.spawn().map_err(|source| RunError::Spawn {
-        command: settings.command.first().cloned().unwrap_or_default(),
-        started,
-        source,
-    })?;
+    let child = command
+        .spawn()
+        .map_err(|source| match enrol::answer(&source) {
+            Some(answer) => RunError::NotEnrolled {
+                session: started.session,
+                answer,
+            },
+            None => RunError::Spawn {
+                command: settings.command.first().cloned().unwrap_or_default(),
+                session: started.session,
+                source,
+            },
+        })?;
     waiting.until_end(&child).map_err(RunError::Wait)
 }
 

@@ -4,7 +4,7 @@ pub mod records;
 pub mod tables;
 
 use crate::control::protocol::{SessionId, SessionInfo, Start, Started};
-use crate::events::line;
+use crate::events::{explain, line};
 use crate::kernel::maps::{Maps, MapsError};
 use agent_common::session::Session as State;
 use agent_policy::{Compiled, Diagnostics};
@@ -39,6 +39,7 @@ pub struct Session {
     place: Place,
     since: Instant,
     had_tasks: bool,
+    told: bool,
 }
 
 /// Why a session cannot start.
@@ -173,13 +174,14 @@ impl Sessions {
             .collect()
     }
 
-    /// Notes that a session had a process, and says whether that is news.
-    pub fn seen(&mut self, id: u64) -> Option<line::Session> {
+    /// Notes that a session had a process at a time, and tells it if that is news.
+    pub fn seen(&mut self, id: u64, boot_ns: u64) -> Option<line::Session> {
         let session = self.by_id.get_mut(&id)?;
-        if std::mem::replace(&mut session.had_tasks, true) {
+        if std::mem::replace(&mut session.told, true) {
             return None;
         }
-        Some(session.line(id))
+        session.had_tasks = true;
+        Some(session.line(id, explain::wall_clock(boot_ns)))
     }
 
     /// Takes a session away.
@@ -190,7 +192,7 @@ impl Sessions {
         self.maps.set_session(session.slot, State::FREE)?;
         self.records.remove(id);
         self.release(&session.digest, &session.compiled, session.place);
-        Ok(Some(session.line(id)))
+        Ok(Some(session.line(id, explain::now())))
     }
 
     /// The session of a number.
@@ -204,7 +206,7 @@ impl Sessions {
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.by_id.len()
     }
 
@@ -262,12 +264,13 @@ impl Session {
             place,
             since: Instant::now(),
             had_tasks: false,
+            told: false,
         }
     }
 
-    fn line(&self, id: u64) -> line::Session {
+    fn line(&self, id: u64, time: String) -> line::Session {
         line::Session {
-            time: crate::events::explain::now(),
+            time,
             session: SessionId(id),
             agent: self.agent.clone(),
             policy: self.digest.clone(),
