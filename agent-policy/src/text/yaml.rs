@@ -105,6 +105,10 @@ impl<'a> Builder<'a> {
         for event in Parser::new_from_str(text) {
             let (event, span) = event.map_err(|error| {
                 let at = span_between(*error.marker(), *error.marker());
+                // The scanner reads ahead, so it may meet its own bound before ours.
+                if error.info().contains("recursion limit") {
+                    return self.too_deep(at);
+                }
                 self.error(at, format!("found malformed YAML: {}", error.info()))
             })?;
             let span = span_between(span.start, span.end);
@@ -142,6 +146,13 @@ impl<'a> Builder<'a> {
         self.source.diagnostic(Severity::Error, span, message)
     }
 
+    fn too_deep(&self, span: Span) -> Diagnostic {
+        self.error(
+            span,
+            format!("found nesting deeper than {MAX_DEPTH} levels, expected less"),
+        )
+    }
+
     fn no_anchors(&self, span: Span) -> Diagnostic {
         self.error(
             span,
@@ -170,8 +181,7 @@ impl<'a> Builder<'a> {
 
     fn descend(&mut self, span: Span, open: Open) -> Result<(), Diagnostic> {
         if self.open.len() >= MAX_DEPTH {
-            let message = format!("found nesting deeper than {MAX_DEPTH} levels, expected less");
-            return Err(self.error(span, message));
+            return Err(self.too_deep(span));
         }
         if let Some(Open::Map(_, _, _, None)) = self.open.last() {
             return Err(self.error(
