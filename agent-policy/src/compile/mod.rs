@@ -12,11 +12,11 @@ use crate::policy::{Effect, Policy};
 use crate::text::{Diagnostics, Span};
 
 /// Rules of one policy.
-pub const MAX_RULES: usize = 4096;
+pub const MAX_RULES: usize = 16_384;
 /// Networks of one compiled policy.
-pub const MAX_NETWORKS: usize = 8192;
+pub const MAX_NETWORKS: usize = 32_768;
 /// Port prefixes of one compiled policy.
-pub const MAX_PORTS: usize = 32_768;
+pub const MAX_PORTS: usize = 65_536;
 
 /// A network of the folded address space and the port set that holds in it. The longest prefix
 /// that contains an address decides; no prefix means no rule.

@@ -5,14 +5,14 @@ use super::plain::Plain;
 use agent_common::counter::Counter;
 use agent_common::decide::Rule;
 use agent_common::egress::{NetworkKey, PortKey};
-use agent_common::session::{Label, Session};
+use agent_common::session::{Label, Member, Session};
 use aya::Pod;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf};
 
 /// Every map, by the name it has in agent-ebpf/src/maps.rs.
 pub struct Maps {
-    labels: HashMap<MapData, u64, Plain<Label>>,
+    members: HashMap<MapData, u64, Plain<Member>>,
     sessions: Array<MapData, Plain<Session>>,
     networks: LpmTrie<MapData, Plain<NetworkKey>, u32>,
     ports: LpmTrie<MapData, Plain<PortKey>, u32>,
@@ -52,7 +52,7 @@ impl Maps {
     /// Opens every map of a set of pins.
     pub fn open(pins: &Pins) -> Result<Self, MapsError> {
         Ok(Self {
-            labels: typed("LABELS", Map::HashMap(open(pins, "LABELS")?))?,
+            members: typed("MEMBERS", Map::HashMap(open(pins, "MEMBERS")?))?,
             sessions: typed("SESSIONS", Map::Array(open(pins, "SESSIONS")?))?,
             networks: typed("NETWORKS", Map::LpmTrie(open(pins, "NETWORKS")?))?,
             ports: typed("PORTS", Map::LpmTrie(open(pins, "PORTS")?))?,
@@ -83,7 +83,7 @@ impl Maps {
 
     /// Every labelled task, with its label. The order and the moment are the kernel's.
     pub fn labels(&self) -> impl Iterator<Item = Result<Label, MapsError>> {
-        self.labels.iter().map(|entry| Ok(entry?.1.0))
+        self.members.iter().map(|entry| Ok(entry?.1.0.label))
     }
 
     /// Makes an address prefix of a policy name a port set.

@@ -4,7 +4,7 @@
 
 use agent_common::decide::Rule;
 use agent_common::egress::{NetworkKey, PortKey};
-use agent_common::session::{Label, Session};
+use agent_common::session::{Member, Session};
 
 /// A type that may cross the border as bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,4 +21,4 @@ macro_rules! plain {
     };
 }
 
-plain!(Label, NetworkKey, PortKey, Rule, Session);
+plain!(Member, NetworkKey, PortKey, Rule, Session);
