@@ -39,6 +39,11 @@ const PLACES: &[(&str, &str, [Option<u32>; 5])] = &[
     ),
     (
         "task_struct",
+        "group_leader",
+        [Some(2296), Some(2480), Some(2496), Some(2768), Some(2872)],
+    ),
+    (
+        "task_struct",
         "tgid",
         [Some(2236), Some(2420), Some(2436), Some(2708), Some(2812)],
     ),

@@ -2,7 +2,7 @@
 
 use super::maps::Maps;
 use super::object::{ENROL, Kind, OBJECT, PROGRAMS, Program};
-use super::offsets::{self, FieldsError};
+use super::offsets::{self, OffsetError};
 use super::pins::{self, Pins};
 use aya::programs::links::{FdLink, LinkError};
 use aya::programs::{
@@ -62,7 +62,7 @@ pub enum LoadError {
     Btf(#[source] aya::BtfError),
     /// A field is missing.
     #[error("cannot find a field in the kernel's structures")]
-    Offsets(#[from] FieldsError),
+    Offsets(#[from] OffsetError),
     /// The object could not be loaded.
     #[error("cannot load the kernel programs")]
     Object(#[source] Box<aya::EbpfError>),

@@ -3,7 +3,9 @@
 //! The compiler's BPF target writes no relocations for struct fields, so every offset is a global
 //! of the kernel programs that the loader overrides before load. No offset comes from a header.
 
-use super::btf::{Btf, BtfError, OffsetError};
+use super::btf::Btf;
+
+pub use super::btf::OffsetError;
 
 /// A field that the kernel programs read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,17 +47,17 @@ const fn required(
     }
 }
 
-/// Every field that the kernel programs read.
+/// Every field that the kernel programs read, by the names of `agent-ebpf/src/kernel/offsets.rs`.
 pub const NEEDED: &[Field] = &[
-    // Task storage came with 5.11. Its absence leaves every task to a lookup of its label.
+    // Task storage came with 5.11. Without it the label is found by the task's address alone.
     Field {
         presence: Presence::Optional,
         ..required("TASK_BPF_STORAGE", "task_struct", "bpf_storage", 8)
     },
     required("TASK_REAL_PARENT", "task_struct", "real_parent", 8),
     required("TASK_GROUP_LEADER", "task_struct", "group_leader", 8),
-    required("TASK_TGID", "task_struct", "tgid", 4),
     required("TASK_PID", "task_struct", "pid", 4),
+    required("TASK_TGID", "task_struct", "tgid", 4),
     required("TASK_START_BOOTTIME", "task_struct", "start_boottime", 8),
     required("TASK_COMM", "task_struct", "comm", 16),
     required("BINPRM_FILENAME", "linux_binprm", "filename", 8),
@@ -64,20 +66,9 @@ pub const NEEDED: &[Field] = &[
     required("SOCK_PROTOCOL", "sock", "sk_protocol", 2),
 ];
 
-/// Why the offsets are not known.
-#[derive(Debug, thiserror::Error)]
-pub enum FieldsError {
-    /// The type information cannot be read.
-    #[error(transparent)]
-    Btf(#[from] BtfError),
-    /// A field is missing.
-    #[error(transparent)]
-    Field(#[from] OffsetError),
-}
-
-/// The offsets in the running kernel.
-pub fn of_running_kernel() -> Result<Vec<(&'static str, u32)>, FieldsError> {
-    Ok(resolve(&Btf::of_running_kernel()?)?)
+/// Finds every needed field in the running kernel.
+pub fn of_running_kernel() -> Result<Vec<(&'static str, u32)>, OffsetError> {
+    resolve(&Btf::of_running_kernel()?)
 }
 
 /// Finds every needed field. The result pairs each global with its value.
