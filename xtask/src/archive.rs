@@ -3,10 +3,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::mirror::Mirror;
 use crate::{process, workspace};
@@ -136,9 +136,32 @@ impl Archive {
 }
 
 /// Unpacks packages into a folder; nothing of them is run.
+///
+/// `dpkg -x` would replace a link to a folder, such as `/bin` of the merged layout, by a folder.
 pub(crate) fn unpack(packages: &[PathBuf], folder: &Path) -> Result<()> {
     for package in packages {
-        process::run(Command::new("dpkg").arg("-x").arg(package).arg(folder))?;
+        let mut reader = Command::new("dpkg-deb")
+            .arg("--fsys-tarfile")
+            .arg(package)
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start dpkg-deb")?;
+        let content = reader.stdout.take().context("dpkg-deb has an output")?;
+        process::run(
+            Command::new("tar")
+                .args([
+                    "--extract",
+                    "--keep-directory-symlink",
+                    "--preserve-permissions",
+                ])
+                .arg("--directory")
+                .arg(folder)
+                .stdin(content),
+        )
+        .with_context(|| format!("cannot unpack {}", package.display()))?;
+        if !reader.wait()?.success() {
+            bail!("cannot unpack {}: dpkg-deb failed", package.display());
+        }
     }
     Ok(())
 }

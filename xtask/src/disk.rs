@@ -24,8 +24,20 @@ pub(crate) fn make(folder: &Path, image: &Path, free: u64) -> Result<()> {
         process::as_owner_root(process::find("mke2fs").context("no mke2fs on this machine")?)
             .args(["-q", "-F", "-t", "ext4", "-m", "0"])
             // Images are thrown away with their machine: no journal, no late initialisation.
-            .args(["-O", "^has_journal", "-E", "root_owner=0:0,lazy_itable_init=1"])
-            .args(["-b", "4096", "-I", "256", "-N", &(files + 20_000).to_string()])
+            .args([
+                "-O",
+                "^has_journal",
+                "-E",
+                "root_owner=0:0,lazy_itable_init=1",
+            ])
+            .args([
+                "-b",
+                "4096",
+                "-I",
+                "256",
+                "-N",
+                &(files + 20_000).to_string(),
+            ])
             .arg("-d")
             .arg(folder)
             .arg(&half)

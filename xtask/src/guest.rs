@@ -61,9 +61,12 @@ fn shell_script() -> String {
         .ok()
         .and_then(|output| String::from_utf8(output.stdout).ok());
     let mut size = size.as_deref().unwrap_or_default().split_whitespace();
-    let size = size.next().zip(size.next()).map_or_else(String::new, |(rows, columns)| {
-        format!("stty rows {rows} cols {columns}\n")
-    });
+    let size = size
+        .next()
+        .zip(size.next())
+        .map_or_else(String::new, |(rows, columns)| {
+            format!("stty rows {rows} cols {columns}\n")
+        });
     let terminal = std::env::var("TERM").unwrap_or_else(|_| "dumb".to_owned());
     format!(
         "#!/bin/bash\nexport TERM={}\n{size}exec bash --login\n",
@@ -82,7 +85,17 @@ mod tests {
 
     #[test]
     fn words_arrive_as_they_are() {
-        let words = ["printf", "%s|", "a b", "it's", "$HOME `x` \\", "", "*", "\n"].map(str::to_owned);
+        let words = [
+            "printf",
+            "%s|",
+            "a b",
+            "it's",
+            "$HOME `x` \\",
+            "",
+            "*",
+            "\n",
+        ]
+        .map(str::to_owned);
         let output = Command::new("bash")
             .args(["-c", &command_script(&words)])
             .output()

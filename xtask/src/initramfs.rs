@@ -36,7 +36,10 @@ pub(crate) fn make(modules: &Path, busybox: &[u8]) -> Result<Vec<u8>> {
     let mut order = String::new();
     for path in load_order(&list, &NEEDED) {
         let name = format!("{}.ko", module_name(path));
-        archive.file(&format!("modules/{name}"), &read_module(&modules.join(path))?);
+        archive.file(
+            &format!("modules/{name}"),
+            &read_module(&modules.join(path))?,
+        );
         order.push_str(&name);
         order.push('\n');
     }

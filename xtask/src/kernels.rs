@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::archive::{self, Archive};
 use crate::series::{Choice, Series, choose};
-use crate::{disk, process, root_image, initramfs, workspace};
+use crate::{disk, initramfs, process, root_image, workspace};
 
 /// The suites that hold kernels of the matrix.
 const SUITES: [&str; 6] = [
@@ -93,7 +93,10 @@ pub(crate) fn fetch(series: Series) -> Result<Kernel> {
     let archive = Archive::open("kernels", &SUITES)?;
     let names = archive.names("linux-")?;
     let Some(choice) = choose(series, &names) else {
-        bail!("the archive holds no complete kernel {series} (suites {})", SUITES.join(", "));
+        bail!(
+            "the archive holds no complete kernel {series} (suites {})",
+            SUITES.join(", ")
+        );
     };
     if let Some(kernel) = Kernel::cached(series).filter(|kernel| kernel.release == choice.release) {
         return Ok(kernel);

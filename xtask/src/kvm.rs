@@ -23,7 +23,9 @@ pub(crate) fn works(kernel: &Kernel) -> bool {
     if !Path::new("/dev/kvm").exists() {
         return false;
     }
-    let _one_at_a_time = TRIAL.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _one_at_a_time = TRIAL
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     // The answer holds for one boot of this machine: another one may be another host.
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     if let Some(answer) = cached_answer(&boot) {

@@ -96,7 +96,11 @@ impl<'a> Machine<'a> {
         let mut running = Running(qemu.spawn().context("cannot start QEMU")?);
         let (sender, receiver) = mpsc::channel();
         let out = running.0.stdout.take().context("QEMU has an output")?;
-        let err = running.0.stderr.take().context("QEMU has an error output")?;
+        let err = running
+            .0
+            .stderr
+            .take()
+            .context("QEMU has an error output")?;
         let threads = [
             forward(out, Stream::Out, sender.clone()),
             forward(err, Stream::Err, sender),
@@ -176,10 +180,16 @@ impl<'a> Machine<'a> {
             .arg(&self.kernel.initramfs)
             .arg("-append")
             .arg(format!("console=ttyS0 panic=-1 lsm={}", self.lsm))
-            .args(["-chardev", &format!("file,id=console,path={}", files.path("console").display())])
+            .args([
+                "-chardev",
+                &format!("file,id=console,path={}", files.path("console").display()),
+            ])
             .args(["-serial", "chardev:console"])
             .args(["-device", "virtio-serial-pci"])
-            .args(["-chardev", &format!("file,id=code,path={}", files.path("code").display())])
+            .args([
+                "-chardev",
+                &format!("file,id=code,path={}", files.path("code").display()),
+            ])
             .args(["-device", "virtserialport,chardev=code,name=code"])
             // Where QEMU keeps what the machine writes.
             .env("TMPDIR", &files.folder);
@@ -254,18 +264,16 @@ impl Files {
         guest::lay_out(&local, command)?;
         let programs = self.path("local.ext4");
         disk::make(&local, &programs, SPARE)?;
-        self.disks = vec![
-            root_image::get()?,
-            machine.kernel.modules.clone(),
-            programs,
-        ];
+        self.disks = vec![root_image::get()?, machine.kernel.modules.clone(), programs];
         if !machine.with.is_empty() {
             let staged = self.path("with");
             fs::create_dir_all(&staged)?;
             for folder in machine.with {
                 let folder = fs::canonicalize(folder)
                     .with_context(|| format!("cannot read {}", folder.display()))?;
-                let name = folder.file_name().context("--with / would copy everything")?;
+                let name = folder
+                    .file_name()
+                    .context("--with / would copy everything")?;
                 let to = staged.join(name);
                 if to.exists() {
                     bail!("two folders for the machine are called {}", name.display());

@@ -42,7 +42,15 @@ const PACKAGES: &[&str] = &[
 ];
 
 /// Documents and translations, which no test reads.
-const UNWANTED: &[&str] = &["doc", "man", "locale", "info", "lintian", "bash-completion", "perl"];
+const UNWANTED: &[&str] = &[
+    "doc",
+    "man",
+    "locale",
+    "info",
+    "lintian",
+    "bash-completion",
+    "perl",
+];
 
 /// Changes with everything that shapes the image, so that an old one is made again.
 const VERSION: u32 = 1;
@@ -140,7 +148,8 @@ fn finish(tree: &Path) -> Result<()> {
     }
     for name in ["passwd", "group"] {
         fs::copy(
-            tree.join("usr/share/base-passwd").join(format!("{name}.master")),
+            tree.join("usr/share/base-passwd")
+                .join(format!("{name}.master")),
             tree.join("etc").join(name),
         )?;
     }
@@ -149,7 +158,10 @@ fn finish(tree: &Path) -> Result<()> {
         ("hosts", "127.0.0.1 localhost vm\n::1 localhost\n"),
         ("resolv.conf", ""),
         ("fstab", ""),
-        ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
+        (
+            "nsswitch.conf",
+            "passwd: files\ngroup: files\nhosts: files\n",
+        ),
     ] {
         fs::write(tree.join("etc").join(name), content)?;
     }

@@ -149,7 +149,10 @@ mod tests {
     use super::*;
 
     fn chosen(series: &str, names: &[&str]) -> Option<String> {
-        let names = names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let names = names
+            .iter()
+            .map(|&name| name.to_owned())
+            .collect::<Vec<_>>();
         let series = series.parse().expect("a series");
         choose(series, &names).map(|choice| choice.packages.join(" "))
     }
