@@ -1,5 +1,3 @@
-//! The host agent behind the binary `interlock`.
-//!
-//! [`kernel`] tells what the running kernel looks like.
+//! The host daemon.
 
 pub mod kernel;

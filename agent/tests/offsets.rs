@@ -39,6 +39,11 @@ const PLACES: &[(&str, &str, [Option<u32>; 5])] = &[
     ),
     (
         "task_struct",
+        "group_leader",
+        [Some(2296), Some(2480), Some(2496), Some(2768), Some(2872)],
+    ),
+    (
+        "task_struct",
         "tgid",
         [Some(2236), Some(2420), Some(2436), Some(2708), Some(2812)],
     ),
@@ -176,7 +181,7 @@ fn every_needed_field_resolves_and_only_task_storage_may_be_absent() {
             match kernel.offset_of(field.name, field.path) {
                 Ok(place) => assert_eq!(offset, place, "{release}: {global}"),
                 Err(_) => {
-                    assert_eq!((release, global), (V5_10, "OFFSET_TASK_BPF_STORAGE"));
+                    assert_eq!((release, global), (V5_10, "TASK_BPF_STORAGE"));
                     assert_eq!(offset, 0);
                 }
             }

@@ -3,7 +3,9 @@
 //! The compiler's BPF target writes no relocations for struct fields, so every offset is a global
 //! of the kernel programs that the loader overrides before load. No offset comes from a header.
 
-use super::btf::{Btf, OffsetError};
+use super::btf::Btf;
+
+pub use super::btf::OffsetError;
 
 /// A field that the kernel programs read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,31 +47,29 @@ const fn required(
     }
 }
 
-/// Every field that the kernel programs read.
+/// Every field that the kernel programs read, by the names of `agent-ebpf/src/kernel/offsets.rs`.
 pub const NEEDED: &[Field] = &[
-    // Task storage came with 5.11. Its absence sends the label to the pid-keyed map.
+    // Task storage came with 5.11. Without it the label is found by the task's address alone.
     Field {
         presence: Presence::Optional,
-        ..required("OFFSET_TASK_BPF_STORAGE", "task_struct", "bpf_storage", 8)
+        ..required("TASK_BPF_STORAGE", "task_struct", "bpf_storage", 8)
     },
-    required("OFFSET_TASK_REAL_PARENT", "task_struct", "real_parent", 8),
-    required("OFFSET_TASK_TGID", "task_struct", "tgid", 4),
-    required("OFFSET_TASK_PID", "task_struct", "pid", 4),
-    required(
-        "OFFSET_TASK_START_BOOTTIME",
-        "task_struct",
-        "start_boottime",
-        8,
-    ),
-    required("OFFSET_TASK_COMM", "task_struct", "comm", 16),
-    required("OFFSET_TASK_CRED", "task_struct", "cred", 8),
-    required("OFFSET_CRED_EUID", "cred", "euid", 4),
-    required("OFFSET_BPRM_FILENAME", "linux_binprm", "filename", 8),
-    required("OFFSET_SOCKET_SK", "socket", "sk", 8),
-    required("OFFSET_SOCK_FAMILY", "sock", "__sk_common.skc_family", 2),
-    required("OFFSET_SOCK_TYPE", "sock", "sk_type", 2),
-    required("OFFSET_SOCK_PROTOCOL", "sock", "sk_protocol", 2),
+    required("TASK_REAL_PARENT", "task_struct", "real_parent", 8),
+    required("TASK_GROUP_LEADER", "task_struct", "group_leader", 8),
+    required("TASK_PID", "task_struct", "pid", 4),
+    required("TASK_TGID", "task_struct", "tgid", 4),
+    required("TASK_START_BOOTTIME", "task_struct", "start_boottime", 8),
+    required("TASK_COMM", "task_struct", "comm", 16),
+    required("BINPRM_FILENAME", "linux_binprm", "filename", 8),
+    required("SOCKET_SK", "socket", "sk", 8),
+    required("SOCK_FAMILY", "sock", "__sk_common.skc_family", 2),
+    required("SOCK_PROTOCOL", "sock", "sk_protocol", 2),
 ];
+
+/// Finds every needed field in the running kernel.
+pub fn of_running_kernel() -> Result<Vec<(&'static str, u32)>, OffsetError> {
+    resolve(&Btf::of_running_kernel()?)
+}
 
 /// Finds every needed field. The result pairs each global with its value.
 pub fn resolve(btf: &Btf) -> Result<Vec<(&'static str, u32)>, OffsetError> {

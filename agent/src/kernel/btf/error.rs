@@ -68,6 +68,9 @@ pub enum BtfError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OffsetError {
+    /// The kernel's type information cannot be read at all.
+    #[error(transparent)]
+    Unread(#[from] BtfError),
     /// The kernel has no struct of that name.
     #[error("kernel {release} has no struct {name}, expected one with a field {path}")]
     NoStruct {

@@ -1,0 +1,17 @@
+//! Everything that touches the kernel's memory. The rest of the crate has no `unsafe`.
+
+#![expect(unsafe_code, reason = "the only module that reads kernel memory and calls raw helpers")]
+
+pub mod counts;
+pub mod memory;
+pub mod offsets;
+pub mod record;
+pub mod socket;
+pub mod state;
+pub mod storage;
+pub mod task;
+pub mod verdict;
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";

@@ -1,0 +1,124 @@
+//! Where to: sockets and addresses, from the kernel's own copies only.
+
+use super::memory::{Address, Typed};
+use super::offsets::{SOCK_FAMILY, SOCK_PROTOCOL, SOCKET_SK};
+use agent_common::egress::{AF_INET, AF_INET6, AF_UNSPEC, Endpoint};
+use aya_ebpf::Global;
+use aya_ebpf::programs::SockAddrContext;
+use core::ffi::c_void;
+
+/// Where in a `sockaddr` reading begins.
+static START: Global<u32> = Global::new(0);
+
+/// The shortest `sockaddr_in` and `sockaddr_in6` that the kernel takes.
+const V4_LENGTH: i32 = 16;
+const V6_LENGTH: i32 = 24;
+
+/// What an address passed to `connect` turned out to be.
+pub enum Target {
+    /// Somewhere on a network.
+    Network(Endpoint),
+    /// Nowhere: the address that takes a socket's peer away.
+    Disconnect,
+    /// A family that no policy can speak of.
+    Other(Endpoint),
+    /// Too short to tell.
+    Unreadable,
+}
+
+/// A protocol number as policies know it; whatever does not fit is none of theirs.
+#[inline(always)]
+fn protocol(number: u32) -> u8 {
+    if number > 255 { 0 } else { number as u8 }
+}
+
+/// Reads the address that `socket_connect` was given.
+#[inline(always)]
+pub fn target(socket: *const c_void, address: *const c_void, length: i32) -> Target {
+    let sk: *const u8 = Typed(socket.cast()).load(&SOCKET_SK);
+    let number: u16 = Typed(sk).load(&SOCK_PROTOCOL);
+    let protocol = protocol(u32::from(number));
+    let address = Address(address as u64);
+    if length < 2 {
+        return Target::Unreadable;
+    }
+    // The kernel copied the address into a `sockaddr_storage` of 128 bytes, whatever its length.
+    let Some(family) = address.read::<u16>(&START) else {
+        return Target::Unreadable;
+    };
+    if family == u16::from(AF_INET) && length >= V4_LENGTH {
+        return match address.read::<[u8; 8]>(&START) {
+            Some([_, _, p0, p1, a, b, c, d]) => Target::Network(Endpoint::v4(
+                [a, b, c, d],
+                u16::from_be_bytes([p0, p1]),
+                protocol,
+            )),
+            None => Target::Unreadable,
+        };
+    }
+    if family == u16::from(AF_INET6) && length >= V6_LENGTH {
+        return match address.read::<V6>(&START) {
+            Some(v6) => Target::Network(Endpoint::v6(v6.address, u16::from_be(v6.port), protocol)),
+            None => Target::Unreadable,
+        };
+    }
+    if family == u16::from(AF_UNSPEC) {
+        let own: u16 = Typed(sk).load(&SOCK_FAMILY);
+        if own == u16::from(AF_INET) || own == u16::from(AF_INET6) {
+            return Target::Disconnect;
+        }
+    }
+    let family = if family > 255 { u8::MAX } else { family as u8 };
+    Target::Other(Endpoint { address: [0; 16], port: 0, protocol, family })
+}
+
+/// The beginning of a `sockaddr_in6`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct V6 {
+    family: u16,
+    port: u16,
+    flow: u32,
+    address: [u8; 16],
+}
+
+/// The IPv4 address of a cgroup program.
+#[inline(always)]
+pub fn endpoint4(ctx: &SockAddrContext) -> Endpoint {
+    // SAFETY: the context is the kernel's; each field is read whole, as the verifier demands.
+    unsafe {
+        let address = core::ptr::read_volatile(&raw const (*ctx.sock_addr).user_ip4);
+        Endpoint::v4(address.to_ne_bytes(), port(ctx), protocol_of(ctx))
+    }
+}
+
+/// The IPv6 address of a cgroup program.
+#[inline(always)]
+pub fn endpoint6(ctx: &SockAddrContext) -> Endpoint {
+    let mut address = [0; 16];
+    let mut word = 0;
+    while word < 4 {
+        // SAFETY: as in `endpoint4`; the index is below four.
+        let part =
+            unsafe { core::ptr::read_volatile(&raw const (*ctx.sock_addr).user_ip6[word]) };
+        let [a, b, c, d] = part.to_ne_bytes();
+        address[word * 4] = a;
+        address[word * 4 + 1] = b;
+        address[word * 4 + 2] = c;
+        address[word * 4 + 3] = d;
+        word += 1;
+    }
+    Endpoint::v6(address, port(ctx), protocol_of(ctx))
+}
+
+#[inline(always)]
+fn port(ctx: &SockAddrContext) -> u16 {
+    // SAFETY: as in `endpoint4`. The port stands in network order in the low half.
+    u16::from_be(unsafe { core::ptr::read_volatile(&raw const (*ctx.sock_addr).user_port) } as u16)
+}
+
+#[inline(always)]
+fn protocol_of(ctx: &SockAddrContext) -> u8 {
+    // SAFETY: as in `endpoint4`.
+    protocol(unsafe { core::ptr::read_volatile(&raw const (*ctx.sock_addr).protocol) })
+}
