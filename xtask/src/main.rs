@@ -4,6 +4,7 @@
 mod archive;
 mod cpio;
 mod disk;
+mod fixtures;
 mod guest;
 mod initramfs;
 mod kernels;
@@ -17,10 +18,12 @@ mod series;
 mod vm;
 mod workspace;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::kernels::Kernel;
 use crate::series::Series;
 
 /// Builds, tests, shows and measures Interlock
@@ -57,6 +60,8 @@ enum KernelsVerb {
     List,
     /// Brings the cache up to date
     Fetch,
+    /// Cuts the type information that agent/tests/offsets.rs reads out of each kernel
+    Fixtures,
 }
 
 /// The exit code when a virtual machine, rather than the command in it, failed.
@@ -92,5 +97,21 @@ fn run_kernels(verb: KernelsVerb, kernels: &[Series]) -> anyhow::Result<()> {
             }
             Ok(())
         }
+        KernelsVerb::Fixtures => {
+            let images: Vec<_> = chosen(kernels)
+                .iter()
+                .map(|series| Ok(Kernel::get(*series)?.image))
+                .collect::<anyhow::Result<_>>()?;
+            let images: Vec<_> = images.iter().map(PathBuf::as_path).collect();
+            fixtures::write(&images, &workspace::root().join("agent/tests/btf"))
+        }
+    }
+}
+
+fn chosen(kernels: &[Series]) -> &[Series] {
+    if kernels.is_empty() {
+        &Series::MATRIX
+    } else {
+        kernels
     }
 }

@@ -41,6 +41,12 @@ impl Series {
     /// What `demo` and the trial of KVM run on.
     pub(crate) const DEMO: Self = Self::MATRIX[2];
 
+    /// Emulated `cmpxchg16b` can double-fault 6.12, so machines do without it. But since 7.0 task
+    /// storage is allocated by `kmalloc_nolock`, which fails without it.
+    pub(crate) fn needs_cmpxchg16b(self) -> bool {
+        self.major >= 7
+    }
+
     fn holds(self, release: &str) -> bool {
         let mut parts = release.split(['.', '-', '+']);
         let mut number = || parts.next().and_then(|part| part.parse::<u32>().ok());
