@@ -4,7 +4,9 @@ use bpf_toolchain::Toolchain;
 use std::path::{Path, PathBuf};
 
 fn main() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("agent lies in the workspace");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("agent lies in the workspace");
     for source in ["agent-ebpf", "agent-common/src", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={}", root.join(source).display());
     }
@@ -20,5 +22,7 @@ fn build(root: &Path, out: &Path) -> Result<PathBuf, String> {
     let toolchain = Toolchain::find().map_err(|missing| {
         format!("{missing}. `cargo xtask setup` installs what is missing, or says how to")
     })?;
-    toolchain.build(root, &out.join("ebpf")).map_err(|error| error.to_string())
+    toolchain
+        .build(root, &out.join("ebpf"))
+        .map_err(|error| error.to_string())
 }
