@@ -50,7 +50,6 @@ fn play(words: &[String]) -> Result<u8> {
         ["spread", kind, to, count] => {
             println!("{}", spread::spread(kind, address(to)?, count.parse()?)?.line());
         }
-        ["flood", to, count] => flood(address(to)?, count.parse()?)?,
         ["obey"] => obey::obey()?,
         ["identity"] => identity()?,
         ["exit", number] => return Ok(number.parse()?),
@@ -72,7 +71,7 @@ fn code(number: i32) -> u8 {
 }
 
 /// Probes many times from one process, as fast as it can.
-fn flood(to: SocketAddr, count: u32) -> Result<()> {
+fn flood(to: SocketAddr, count: u32) -> spread::Tally {
     let mut tally = spread::Tally::default();
     for _ in 0..count {
         match way::probe(to) {
@@ -81,8 +80,7 @@ fn flood(to: SocketAddr, count: u32) -> Result<()> {
             Err(_) => tally.other += 1,
         }
     }
-    println!("{}", tally.line());
-    Ok(())
+    tally
 }
 
 fn identity() -> Result<()> {
