@@ -170,8 +170,13 @@ fn check_actor(denial: &crate::harness::events::Denial) -> Result<()> {
     ensure!(denial.uid == 0, "the user is {}, expected 0", denial.uid);
     ensure!(denial.pid != 0 && denial.tid != 0, "no process is named: {denial:?}");
     let parent = denial.ancestry.first().context("the event names no parent")?;
-    let program = parent.exe.as_deref().unwrap_or_default();
-    ensure!(program.ends_with("/interlock"), "the parent is {parent:?}, expected interlock");
+    // The path of a process outside the session is read from /proc when the daemon gets round to
+    // it, which may be too late; the short name is the kernel's own.
+    ensure!(
+        parent.comm == "interlock"
+            && parent.exe.as_deref().is_none_or(|exe| exe.ends_with("/interlock")),
+        "the parent is {parent:?}, expected interlock"
+    );
     ensure!(
         denial.ancestry.last().is_some_and(|eldest| eldest.pid == 1),
         "the ancestry does not end with process 1: {:?}",
