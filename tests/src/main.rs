@@ -8,6 +8,7 @@ mod act;
 mod cases;
 mod harness;
 mod sys;
+mod verifier;
 
 use harness::runner;
 use std::process::ExitCode;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Some("act") => act::main(rest),
         Some("one") => runner::one(&cases::all(), rest.first().map_or("", String::as_str)),
         Some("list") => runner::list(&cases::all()),
+        Some("verifier") => reported(verifier::run()),
         Some("run") => runner::run(&cases::all(), rest.first().map_or("", String::as_str)),
         None => runner::run(&cases::all(), ""),
         Some("help" | "--help" | "-h") => {

@@ -33,6 +33,8 @@ pub fn denial(denial: &Denial, sessions: &Sessions, programs: &mut Programs) -> 
         ancestry: denial
             .ancestors()
             .iter()
+            // The idle task is its own kind of process, and nobody's idea of an ancestor.
+            .take_while(|process| process.pid != 0)
             .map(|process| ancestor(process, programs))
             .collect(),
         action: Action::from_wire(denial.action).map_or("unknown", Action::word),

@@ -36,7 +36,6 @@ pub(crate) struct Denial {
     pub(crate) tid: u32,
     pub(crate) uid: u32,
     pub(crate) exe: Option<String>,
-    pub(crate) comm: String,
     pub(crate) ancestry: Vec<Process>,
     pub(crate) action: String,
     pub(crate) object: Object,
@@ -50,6 +49,7 @@ pub(crate) struct Denial {
 pub(crate) struct Process {
     pub(crate) pid: u32,
     pub(crate) exe: Option<String>,
+    pub(crate) comm: String,
 }
 
 /// Where a denied action wanted to go. An address of another family has none of these.
