@@ -113,10 +113,6 @@ assert_layout!(Empty, size 24);
 
 /// A decoded record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "decoded once, looked at, and dropped"
-)]
 pub enum Event {
     /// An action was not allowed.
     Denial(Denial),
@@ -164,6 +160,15 @@ impl core::fmt::Display for DecodeError {
 impl core::error::Error for DecodeError {}
 
 impl Event {
+    /// The session that the record is about.
+    pub const fn session(&self) -> u64 {
+        match self {
+            Self::Denial(denial) => denial.header.session,
+            Self::Exec(exec) => exec.header.session,
+            Self::Empty(empty) => empty.header.session,
+        }
+    }
+
     /// Reads one record of the ring.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let header: Header = read(bytes)?;
@@ -226,7 +231,7 @@ mod tests {
     fn record(kind: u16, len: usize) -> [u8; 512] {
         let mut bytes = [0; 512];
         bytes[..2].copy_from_slice(&kind.to_le_bytes());
-        bytes[2..4].copy_from_slice(&(len as u16).to_le_bytes());
+        bytes[2..4].copy_from_slice(&u16::try_from(len).unwrap().to_le_bytes());
         bytes
     }
 

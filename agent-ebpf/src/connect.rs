@@ -11,6 +11,7 @@ use crate::kernel::verdict;
 use agent_common::action::Action;
 use agent_common::decide::Reason;
 use agent_common::egress::Endpoint;
+use agent_common::session::Pass;
 use aya_ebpf::macros::{cgroup_sock_addr, lsm};
 use aya_ebpf::programs::{LsmContext, SockAddrContext};
 use core::ffi::c_void;
@@ -22,19 +23,33 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    let Some(label) = Task::current_if_marked().and_then(Task::label) else {
+    let Some(member) = Task::current_if_marked().and_then(Task::member) else {
         return verdict::lsm(true);
     };
+    let (label, connect) = (member.label(), Action::Connect);
     let socket: *const c_void = ctx.arg(0);
     let address: *const c_void = ctx.arg(1);
     let length: i32 = ctx.arg(2);
     let allowed = match socket::target(socket, address, length) {
-        Target::Network(endpoint) => judge::egress(label, Action::Connect, &endpoint),
+        Target::Network(endpoint) => {
+            let facts = judge::egress(label, connect, &endpoint);
+            if let Some(facts) = facts {
+                let socket = socket::name(socket);
+                member.leave_pass(Pass {
+                    socket,
+                    facts,
+                    endpoint,
+                    reserved: 0,
+                });
+            }
+            facts.is_some()
+        }
         Target::Disconnect => true,
-        Target::Other(endpoint) => judge::doubt(label, Action::Connect, &endpoint, Reason::Family),
+        Target::Other(endpoint) => {
+            judge::doubt(label, connect, &endpoint, Reason::Family).is_some()
+        }
         Target::Unreadable => {
-            let nowhere = Endpoint { address: [0; 16], port: 0, protocol: 0, family: 0 };
-            judge::doubt(label, Action::Connect, &nowhere, Reason::Unreadable)
+            judge::doubt(label, connect, &Endpoint::NOWHERE, Reason::Unreadable).is_some()
         }
     };
     verdict::lsm(allowed)
@@ -43,35 +58,42 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
 /// `connect` on an IPv4 address, `MSG_FASTOPEN` included.
 #[cgroup_sock_addr(connect4)]
 pub fn connect4(ctx: SockAddrContext) -> i32 {
-    sock_addr(&ctx, Action::Connect, socket::endpoint4)
+    connect(&ctx, socket::endpoint4)
 }
 
 /// `connect` on an IPv6 address, `MSG_FASTOPEN` included.
 #[cgroup_sock_addr(connect6)]
 pub fn connect6(ctx: SockAddrContext) -> i32 {
-    sock_addr(&ctx, Action::Connect, socket::endpoint6)
+    connect(&ctx, socket::endpoint6)
 }
 
 /// A datagram to an IPv4 address from a socket that is not connected.
 #[cgroup_sock_addr(sendmsg4)]
 pub fn sendmsg4(ctx: SockAddrContext) -> i32 {
-    sock_addr(&ctx, Action::Send, socket::endpoint4)
+    send(&ctx, socket::endpoint4)
 }
 
 /// A datagram to an IPv6 address from a socket that is not connected.
 #[cgroup_sock_addr(sendmsg6)]
 pub fn sendmsg6(ctx: SockAddrContext) -> i32 {
-    sock_addr(&ctx, Action::Send, socket::endpoint6)
+    send(&ctx, socket::endpoint6)
 }
 
 #[inline(always)]
-fn sock_addr(
-    ctx: &SockAddrContext,
-    action: Action,
-    endpoint: impl Fn(&SockAddrContext) -> Endpoint,
-) -> i32 {
-    let Some(label) = Task::current().label() else {
+fn connect(ctx: &SockAddrContext, endpoint: impl Fn(&SockAddrContext) -> Endpoint) -> i32 {
+    let Some(member) = Task::current().member() else {
         return verdict::cgroup(true);
     };
-    verdict::cgroup(judge::egress(label, action, &endpoint(ctx)))
+    let (label, endpoint) = (member.label(), endpoint(ctx));
+    let passed = judge::has_passed(label, &member.take_pass(), socket::name_in(ctx), &endpoint);
+    verdict::cgroup(passed || judge::egress(label, Action::Connect, &endpoint).is_some())
+}
+
+#[inline(always)]
+fn send(ctx: &SockAddrContext, endpoint: impl Fn(&SockAddrContext) -> Endpoint) -> i32 {
+    let Some(member) = Task::current().member() else {
+        return verdict::cgroup(true);
+    };
+    let judged = judge::egress(member.label(), Action::Send, &endpoint(ctx));
+    verdict::cgroup(judged.is_some())
 }

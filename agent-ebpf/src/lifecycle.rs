@@ -8,38 +8,37 @@
 
 use crate::kernel::memory::Address;
 use crate::kernel::offsets::BINPRM_FILENAME;
-use crate::kernel::task::{self, Task};
+use crate::kernel::task::{self, Member, Task};
 use crate::kernel::{counts, state, verdict};
 use crate::tell;
 use agent_common::counter::Counter;
-use agent_common::session::Label;
-use aya_ebpf::macros::{btf_tracepoint, lsm, raw_tracepoint};
+use agent_common::session::{Enrolment, Label};
+use aya_ebpf::macros::{btf_tracepoint, lsm};
 use aya_ebpf::programs::{BtfTracePointContext, LsmContext, RawTracePointContext};
 use core::ffi::c_void;
 
 /// Puts the running task into the session whose number and slot are its arguments. Never
 /// attached: user space runs it, by `BPF_PROG_TEST_RUN`, from within the process that is to
 /// become the session, so that no pid can be mistaken for another.
-#[raw_tracepoint]
-pub fn enrol(ctx: RawTracePointContext) -> i32 {
-    const ENROLLED: i32 = 0;
-    const NO_SUCH_SESSION: i32 = 1;
-    const ALREADY_IN_ONE: i32 = 2;
-    const NO_ROOM: i32 = 3;
-
-    let label = Label { session: ctx.arg(0), slot: ctx.arg::<u64>(1) as u32, reserved: 0 };
+#[inline(always)]
+pub fn enrol(ctx: &RawTracePointContext) -> Enrolment {
+    let label = Label {
+        session: ctx.arg(0),
+        slot: ctx.arg::<u64>(1) as u32,
+        reserved: 0,
+    };
     if label.session == 0 || state::of(label).is_none() {
-        return NO_SUCH_SESSION;
+        return Enrolment::NoSuchSession;
     }
-    if Task::current().label().is_some() {
-        return ALREADY_IN_ONE;
+    if Task::current().member().is_some() {
+        return Enrolment::AlreadyInOne;
     }
     if !Task::enrol_current(label) {
         counts::add(Counter::LabelsRefused);
-        return NO_ROOM;
+        return Enrolment::NoRoom;
     }
     state::task_added(label);
-    ENROLLED
+    Enrolment::Done
 }
 
 /// `security_task_alloc(struct task_struct *, unsigned long clone_flags)`: a child exists and
@@ -50,10 +49,10 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    let Some(label) = Task::current_if_marked().and_then(Task::label) else {
+    let Some(parent) = Task::current_if_marked().and_then(Task::member) else {
         return verdict::fork(true);
     };
-    verdict::fork(inherit(ctx.arg(0), label))
+    verdict::fork(inherit(ctx.arg(0), parent.label()))
 }
 
 /// `security_task_free(struct task_struct *)`: nothing can refer to the task any more.
@@ -66,11 +65,11 @@ pub fn task_free(ctx: LsmContext) -> i32 {
 /// `task_newtask(struct task_struct *, unsigned long clone_flags)`, for kernels without BPF LSM.
 #[btf_tracepoint(function = "task_newtask")]
 pub fn task_newtask(ctx: BtfTracePointContext) -> i32 {
-    if let Some(label) = Task::current().label()
-        && !inherit(ctx.arg(0), label)
+    if let Some(parent) = Task::current().member()
+        && !inherit(ctx.arg(0), parent.label())
     {
         // The child runs unlabelled and cannot be stopped from here. Its session ends instead.
-        state::revoke(label);
+        state::revoke(parent.label());
         task::kill_current();
     }
     0
@@ -87,12 +86,12 @@ pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
 /// place.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn process_exec(ctx: BtfTracePointContext) -> i32 {
-    let Some(label) = Task::current_if_marked().and_then(Task::label) else {
+    let Some(member) = Task::current_if_marked().and_then(Task::member) else {
         return 0;
     };
     let binprm: *const c_void = ctx.arg(2);
     let filename = Address(binprm as u64).read(&BINPRM_FILENAME).unwrap_or(0);
-    tell::exec(label, filename);
+    tell::exec(member.label(), filename);
     0
 }
 
@@ -108,7 +107,7 @@ fn inherit(child: *mut c_void, label: Label) -> bool {
 
 #[inline(always)]
 fn leave(task: Task) {
-    if let Some(label) = task.label()
+    if let Some(label) = task.member().map(Member::label)
         && task.forget()
         && state::task_removed(label)
     {

@@ -9,7 +9,10 @@
 
 #![no_std]
 #![no_main]
-#![expect(unreachable_pub, reason = "the linker finds the programs and maps, not Rust")]
+#![expect(
+    unreachable_pub,
+    reason = "the linker finds the programs and maps, not Rust"
+)]
 #![feature(asm_experimental_arch)]
 
 mod connect;

@@ -4,14 +4,14 @@ use agent_common::abi;
 use agent_common::counter::COUNTERS;
 use agent_common::decide::Rule;
 use agent_common::egress::{NetworkKey, PortKey};
-use agent_common::session::{Label, Session};
+use agent_common::session::{Member, Session};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
 
-/// The label of every task of a session, by the address of its `task_struct`. An entry lives from
-/// before the task runs until the kernel frees it, so that an address names one task only.
+/// Every task of a session with its label, by the address of its `task_struct`. An entry lives from before
+/// the task runs until the kernel frees it, so that an address names one task only.
 #[map]
-pub static LABELS: HashMap<u64, Label> = HashMap::pinned(abi::MAX_TASKS, 0);
+pub static MEMBERS: HashMap<u64, Member> = HashMap::pinned(abi::MAX_TASKS, 0);
 
 /// The state of every session, by slot.
 #[map]

@@ -41,7 +41,9 @@ pub fn denial(label: Label, action: Action, endpoint: &Endpoint, decision: Decis
     let mut ancestor = actor;
     let mut count = 0;
     while count < MAX_ANCESTORS {
-        let Some(parent) = ancestor.parent() else { break };
+        let Some(parent) = ancestor.parent() else {
+            break;
+        };
         out.ancestors[count] = parent.process();
         ancestor = parent;
         count += 1;

@@ -17,11 +17,24 @@ impl Address {
     }
 }
 
-/// A pointer whose type the verifier knows.
+/// A pointer whose type the verifier knows, and that is not null.
 #[derive(Clone, Copy)]
-pub struct Typed(pub *const u8);
+pub struct Typed(*const u8);
 
 impl Typed {
+    /// A pointer that a hook or a helper gave; it is never null.
+    #[inline(always)]
+    pub fn given<T>(pointer: *const T) -> Self {
+        Self(pointer.cast())
+    }
+
+    /// Follows a pointer field. Newer verifiers insist on the look at null.
+    #[inline(always)]
+    pub fn follow(self, offset: &Global<u32>) -> Option<Self> {
+        let pointer: *const u8 = self.load(offset);
+        (!pointer.is_null()).then_some(Self(pointer))
+    }
+
     /// Loads a field. The verifier has checked that the offset is a field of this size.
     #[inline(always)]
     pub fn load<T: Copy>(self, offset: &Global<u32>) -> T {

@@ -35,51 +35,59 @@ fn protocol(number: u32) -> u8 {
 /// Reads the address that `socket_connect` was given.
 #[inline(always)]
 pub fn target(socket: *const c_void, address: *const c_void, length: i32) -> Target {
-    let sk: *const u8 = Typed(socket.cast()).load(&SOCKET_SK);
-    let number: u16 = Typed(sk).load(&SOCK_PROTOCOL);
+    let Some(sk) = Typed::given(socket).follow(&SOCKET_SK) else {
+        return Target::Unreadable;
+    };
+    let number: u16 = sk.load(&SOCK_PROTOCOL);
     let protocol = protocol(u32::from(number));
     let address = Address(address as u64);
     if length < 2 {
         return Target::Unreadable;
     }
-    // The kernel copied the address into a `sockaddr_storage` of 128 bytes, whatever its length.
-    let Some(family) = address.read::<u16>(&START) else {
+    // The kernel copied the address into a `sockaddr_storage` of 128 bytes, whatever its length, so
+    // one read of the longest form serves every family.
+    let Some(given) = address.read::<SockAddr>(&START) else {
         return Target::Unreadable;
     };
+    let (family, port) = (given.family, u16::from_be(given.port));
     if family == u16::from(AF_INET) && length >= V4_LENGTH {
-        return match address.read::<[u8; 8]>(&START) {
-            Some([_, _, p0, p1, a, b, c, d]) => Target::Network(Endpoint::v4(
-                [a, b, c, d],
-                u16::from_be_bytes([p0, p1]),
-                protocol,
-            )),
-            None => Target::Unreadable,
-        };
+        return Target::Network(Endpoint::v4(given.v4, port, protocol));
     }
     if family == u16::from(AF_INET6) && length >= V6_LENGTH {
-        return match address.read::<V6>(&START) {
-            Some(v6) => Target::Network(Endpoint::v6(v6.address, u16::from_be(v6.port), protocol)),
-            None => Target::Unreadable,
-        };
+        return Target::Network(Endpoint::v6(given.v6, port, protocol));
     }
     if family == u16::from(AF_UNSPEC) {
-        let own: u16 = Typed(sk).load(&SOCK_FAMILY);
+        let own: u16 = sk.load(&SOCK_FAMILY);
         if own == u16::from(AF_INET) || own == u16::from(AF_INET6) {
             return Target::Disconnect;
         }
     }
     let family = if family > 255 { u8::MAX } else { family as u8 };
-    Target::Other(Endpoint { address: [0; 16], port: 0, protocol, family })
+    Target::Other(Endpoint::of_family(family, protocol))
 }
 
-/// The beginning of a `sockaddr_in6`.
+/// The kernel's name for the socket of an LSM hook: the address of its `sock`.
+#[inline(always)]
+pub fn name(socket: *const c_void) -> u64 {
+    Typed::given(socket).load(&SOCKET_SK)
+}
+
+/// The same for the socket of a cgroup program.
+#[inline(always)]
+pub fn name_in(ctx: &SockAddrContext) -> u64 {
+    // SAFETY: as in `endpoint4`; the pointer is compared and never followed.
+    unsafe { core::ptr::read_volatile(&raw const (*ctx.sock_addr).__bindgen_anon_1.sk) as u64 }
+}
+
+/// The beginnings of `sockaddr_in` and `sockaddr_in6`, one over the other.
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct V6 {
+struct SockAddr {
     family: u16,
     port: u16,
-    flow: u32,
-    address: [u8; 16],
+    /// The address in `sockaddr_in`, the flow label in `sockaddr_in6`.
+    v4: [u8; 4],
+    v6: [u8; 16],
 }
 
 /// The IPv4 address of a cgroup program.
@@ -99,8 +107,7 @@ pub fn endpoint6(ctx: &SockAddrContext) -> Endpoint {
     let mut word = 0;
     while word < 4 {
         // SAFETY: as in `endpoint4`; the index is below four.
-        let part =
-            unsafe { core::ptr::read_volatile(&raw const (*ctx.sock_addr).user_ip6[word]) };
+        let part = unsafe { core::ptr::read_volatile(&raw const (*ctx.sock_addr).user_ip6[word]) };
         let [a, b, c, d] = part.to_ne_bytes();
         address[word * 4] = a;
         address[word * 4 + 1] = b;

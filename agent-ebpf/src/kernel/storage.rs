@@ -1,7 +1,7 @@
 //! The mark: task storage whose mere presence says that a task may carry a label.
 //!
 //! One load of `task->bpf_storage` sends every other task home, which costs a fraction of a map
-//! lookup. The label itself lies in `LABELS`, because neither cgroup programs nor 5.10 can read
+//! lookup. The label itself lies in `MEMBERS`, because neither cgroup programs nor 5.10 can read
 //! task storage, and because user space can list a hash map. A mark without a label is harmless;
 //! a label without a mark cannot be, because a fork that cannot mark its child fails.
 

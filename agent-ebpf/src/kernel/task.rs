@@ -6,9 +6,9 @@ use super::offsets::{
     TASK_START_BOOTTIME, TASK_TGID,
 };
 use super::storage;
-use crate::maps::LABELS;
+use crate::maps::MEMBERS;
 use agent_common::event::Process;
-use agent_common::session::Label;
+use agent_common::session::{Label, Member as State, Pass};
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf};
 use aya_ebpf::helpers::{bpf_get_current_uid_gid, bpf_send_signal};
 use core::ffi::c_void;
@@ -41,9 +41,9 @@ impl Task {
             return Some(Self::current());
         }
         // SAFETY: takes no arguments, always answers, with a pointer the verifier trusts.
-        let task = Typed(unsafe { bpf_get_current_task_btf() } as *const u8);
-        let marked = task.load::<u64>(&TASK_BPF_STORAGE) != 0;
-        marked.then_some(Self(Address(task.0 as u64)))
+        let task = unsafe { bpf_get_current_task_btf() };
+        let marked = Typed::given(task).load::<u64>(&TASK_BPF_STORAGE) != 0;
+        marked.then_some(Self(Address(task as u64)))
     }
 
     /// A task that a hook was given.
@@ -52,19 +52,27 @@ impl Task {
         Self(Address(task as u64))
     }
 
-    /// The label, if the task belongs to a session.
+    /// The task as a member of its session, if it belongs to one.
     #[inline(always)]
-    pub fn label(self) -> Option<Label> {
-        // SAFETY: an entry is removed only when its task is freed, so the entry of a live task
-        // cannot change under this read.
-        unsafe { LABELS.get(self.0.0) }.copied()
+    pub fn member(self) -> Option<Member> {
+        MEMBERS.get_ptr_mut(self.0.0).map(Member)
     }
 
     /// Labels a task that a hook was given. Fails when the label or its mark cannot be stored.
     #[inline(always)]
     pub fn inherit(given: *mut c_void, label: Label) -> bool {
         let task = Self::given(given);
-        if LABELS.insert(task.0.0, label, 0).is_err() {
+        if MEMBERS
+            .insert(
+                task.0.0,
+                State {
+                    label,
+                    pass: Pass::NONE,
+                },
+                0,
+            )
+            .is_err()
+        {
             return false;
         }
         if has_marks() && !storage::mark(given) {
@@ -78,7 +86,17 @@ impl Task {
     #[inline(always)]
     pub fn enrol_current(label: Label) -> bool {
         let task = Self::current();
-        if LABELS.insert(task.0.0, label, 0).is_err() {
+        if MEMBERS
+            .insert(
+                task.0.0,
+                State {
+                    label,
+                    pass: Pass::NONE,
+                },
+                0,
+            )
+            .is_err()
+        {
             return false;
         }
         if has_marks() {
@@ -95,7 +113,7 @@ impl Task {
     /// Removes the label. False when there was none.
     #[inline(always)]
     pub fn forget(self) -> bool {
-        LABELS.remove(self.0.0).is_ok()
+        MEMBERS.remove(self.0.0).is_ok()
     }
 
     /// The task's process id (thread group).
@@ -127,6 +145,38 @@ impl Task {
     pub fn parent(self) -> Option<Self> {
         let parent: u64 = self.0.read(&TASK_REAL_PARENT)?;
         (parent != 0 && parent != self.0.0).then_some(Self(Address(parent)))
+    }
+}
+
+/// What is kept for a task of a session. Only programs that the task itself runs look at it, and
+/// it stays until the task is freed.
+#[derive(Clone, Copy)]
+pub struct Member(*mut State);
+
+impl Member {
+    /// The label.
+    #[inline(always)]
+    pub fn label(self) -> Label {
+        // SAFETY: the pointer came from a successful lookup, and the entry outlives the task.
+        unsafe { (*self.0).label }
+    }
+
+    /// Leaves a pass for the hook that comes next in the same system call.
+    #[inline(always)]
+    pub fn leave_pass(self, pass: Pass) {
+        // SAFETY: as in `label`; nobody but the running task writes here.
+        unsafe { (*self.0).pass = pass }
+    }
+
+    /// Takes the pass, whatever it is for.
+    #[inline(always)]
+    pub fn take_pass(self) -> Pass {
+        // SAFETY: as in `leave_pass`.
+        unsafe {
+            let pass = (*self.0).pass;
+            (*self.0).pass.socket = 0;
+            pass
+        }
     }
 }
 

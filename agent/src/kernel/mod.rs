@@ -1,5 +1,11 @@
-//! What the running kernel looks like: its type information and the places of the fields that the
-//! kernel programs read.
+//! The kernel programs, seen from user space.
 
 pub mod btf;
+pub mod loader;
+pub mod maps;
+pub mod object;
 pub mod offsets;
+pub mod pins;
+pub mod plain;
+
+pub mod trial;
