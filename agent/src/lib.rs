@@ -7,11 +7,13 @@
 //! | `events` | from a record in the ring to a line that a person can read |
 //! | `control` | the daemon's local socket |
 //! | `daemon` | what runs all the time |
+//! | `doctor` | what can be enforced on this kernel, found by trying |
 //! | `run` | what starts a command as a session |
 
 pub mod cli;
 pub mod control;
 pub mod daemon;
+pub mod doctor;
 pub mod events;
 pub mod kernel;
 pub mod report;

@@ -4,7 +4,7 @@ use clap::Parser;
 use interlock_agent::cli::{Cli, Command};
 use interlock_agent::daemon::{self, canary};
 use interlock_agent::run::{self, Ended, signals};
-use interlock_agent::{report, uninstall};
+use interlock_agent::{doctor, report, uninstall};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
             Err(error) => fail(error, 1),
         },
         Command::Sessions(options) => done(report::sessions(&options.socket, options.json)),
-        Command::Doctor { .. } => ExitCode::FAILURE,
+        Command::Doctor { json } => doctor::run(json),
         Command::Uninstall(options) => done(uninstall::run(&options.socket)),
         Command::Canary => {
             canary::attempt();

@@ -7,3 +7,5 @@ pub mod object;
 pub mod offsets;
 pub mod pins;
 pub mod plain;
+
+pub mod trial;
