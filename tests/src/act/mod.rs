@@ -37,7 +37,10 @@ fn play(words: &[String]) -> Result<u8> {
             println!("{}", outcome(&way::attempt(way, address(to)?)?));
         }
         ["batch", to @ ..] => {
-            let to = to.iter().map(|to| address(to)).collect::<Result<Vec<_>>>()?;
+            let to = to
+                .iter()
+                .map(|to| address(to))
+                .collect::<Result<Vec<_>>>()?;
             match way::attempt_batch(&to)? {
                 Ok(sent) => println!("sent {sent}"),
                 failed => println!("{}", outcome(&failed)),
@@ -48,7 +51,10 @@ fn play(words: &[String]) -> Result<u8> {
             return Ok(code(spread::exec_chain(address(to)?, left.parse()?)?));
         }
         ["spread", kind, to, count] => {
-            println!("{}", spread::spread(kind, address(to)?, count.parse()?)?.line());
+            println!(
+                "{}",
+                spread::spread(kind, address(to)?, count.parse()?)?.line()
+            );
         }
         ["obey"] => obey::obey()?,
         ["identity"] => identity()?,
@@ -63,7 +69,8 @@ fn play(words: &[String]) -> Result<u8> {
 }
 
 fn address(word: &str) -> Result<SocketAddr> {
-    word.parse().with_context(|| format!("{word} is no address with a port"))
+    word.parse()
+        .with_context(|| format!("{word} is no address with a port"))
 }
 
 fn code(number: i32) -> u8 {

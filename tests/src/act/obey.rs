@@ -41,7 +41,10 @@ fn fork_and_probe(to: &str) -> Result<String> {
         Ok(Fork::Child) => process::exit_now(probe_as_code(to)),
         Ok(Fork::Parent(pid)) => pid,
         Err(error) => {
-            return Ok(format!("fork {}", errno_name(error.raw_os_error().unwrap_or(0))));
+            return Ok(format!(
+                "fork {}",
+                errno_name(error.raw_os_error().unwrap_or(0))
+            ));
         }
     };
     let mut tally = super::spread::Tally::default();

@@ -59,14 +59,18 @@ impl Tally {
 
     /// The line that [`Tally::from_line`] reads back.
     pub(crate) fn line(self) -> String {
-        format!("tally allowed={} denied={} other={}", self.allowed, self.denied, self.other)
+        format!(
+            "tally allowed={} denied={} other={}",
+            self.allowed, self.denied, self.other
+        )
     }
 
     /// Reads a tally from the output of an actor.
     pub(crate) fn from_output(output: &str) -> Option<Self> {
         let line = output.lines().find(|line| line.starts_with("tally "))?;
         let number = |name: &str| {
-            line.split_whitespace().find_map(|word| word.strip_prefix(name)?.parse().ok())
+            line.split_whitespace()
+                .find_map(|word| word.strip_prefix(name)?.parse().ok())
         };
         Some(Self {
             allowed: number("allowed=")?,
@@ -116,9 +120,7 @@ pub(crate) fn spread(kind: &str, to: SocketAddr, count: u32) -> Result<Tally> {
                 )
             })
         }),
-        "clone-namespaces" => each(count, || {
-            child(process::clone3(CLONE_PID_AND_MOUNT, None)?)
-        }),
+        "clone-namespaces" => each(count, || child(process::clone3(CLONE_PID_AND_MOUNT, None)?)),
         _ => bail!("no way of spreading is called {kind}"),
     }
 }
@@ -207,7 +209,10 @@ fn spawns(to: SocketAddr, count: u32) -> Result<Tally> {
 fn execs(to: SocketAddr, count: u32) -> Result<Tally> {
     let pid = branch(|| {
         let to = to.to_string();
-        Err(process::exec("/proc/self/exe", &["act", "exec-chain", &to, &count.to_string()]))
+        Err(process::exec(
+            "/proc/self/exe",
+            &["act", "exec-chain", &to, &count.to_string()],
+        ))
     })?;
     let mut tally = Tally::default();
     tally.add_end(process::wait(pid)?);

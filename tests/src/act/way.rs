@@ -105,8 +105,11 @@ pub(crate) fn attempt(way: Way, to: SocketAddr) -> Result<io::Result<()>> {
         Way::UdpReconnected => {
             let socket = socket(family, DGRAM)?;
             let _ = net::connect(socket.as_fd(), &SockAddr::of(loopback_of(to)));
-            net::connect(socket.as_fd(), &SockAddr::of(loopback_of(to)).without_family())
-                .context("connecting to no family, which takes the peer away")?;
+            net::connect(
+                socket.as_fd(),
+                &SockAddr::of(loopback_of(to)).without_family(),
+            )
+            .context("connecting to no family, which takes the peer away")?;
             connect_and_send(&socket, &address)
         }
         Way::UringUdp | Way::UringUdpPool | Way::UringUdpPoller => {

@@ -18,8 +18,12 @@ pub(super) fn tests() -> Vec<Test> {
             "a daemon whose cgroup programs see only a part of the host does not call itself ready",
             wrong_cgroup,
         ),
-        Test::new("canary.doctor", "doctor finds a kernel with BPF LSM able to enforce", doctor)
-            .unless(kernel::unless_with_bpf_lsm),
+        Test::new(
+            "canary.doctor",
+            "doctor finds a kernel with BPF LSM able to enforce",
+            doctor,
+        )
+        .unless(kernel::unless_with_bpf_lsm),
         Test::new(
             "canary.doctor_without_lsm",
             "doctor says that bpf is missing among the LSMs, and how to add it",
@@ -40,7 +44,8 @@ fn wrong_cgroup() -> Result<()> {
     product::remove()?;
     crate::harness::network::set_up()?;
     process::unshare(libc::CLONE_NEWNS).context("leaving the mount namespace")?;
-    host::mount(None, "/", libc::MS_REC | libc::MS_PRIVATE).context("keeping mounts to ourselves")?;
+    host::mount(None, "/", libc::MS_REC | libc::MS_PRIVATE)
+        .context("keeping mounts to ourselves")?;
     let aside = "/sys/fs/cgroup/interlock-tests-aside";
     if !fs::exists(aside)? {
         fs::create_dir(aside).context(aside)?;
@@ -72,19 +77,34 @@ fn wrong_cgroup() -> Result<()> {
 
 fn doctor() -> Result<()> {
     let output = call(&["doctor"])?;
-    ensure!(output.status.code() == Some(0), "expected exit code 0: {}", said(&output));
+    ensure!(
+        output.status.code() == Some(0),
+        "expected exit code 0: {}",
+        said(&output)
+    );
     let json = call(&["doctor", "--json"])?;
-    ensure!(json.status.code() == Some(0), "--json, expected exit code 0: {}", said(&json));
+    ensure!(
+        json.status.code() == Some(0),
+        "--json, expected exit code 0: {}",
+        said(&json)
+    );
     let _: serde_json::Value = serde_json::from_slice(&json.stdout).context("doctor --json")?;
     let text = String::from_utf8_lossy(&output.stdout);
-    ensure!(text.contains(&kernel::release()), "the kernel is not named: {text}");
+    ensure!(
+        text.contains(&kernel::release()),
+        "the kernel is not named: {text}"
+    );
     Ok(())
 }
 
 fn doctor_without_lsm() -> Result<()> {
     let output = call(&["doctor"])?;
     let code = output.status.code();
-    ensure!(matches!(code, Some(1 | 2)), "expected exit code 1 or 2: {}", said(&output));
+    ensure!(
+        matches!(code, Some(1 | 2)),
+        "expected exit code 1 or 2: {}",
+        said(&output)
+    );
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(text.contains("lsm="), "no word on how to change it: {text}");
     Ok(())
@@ -101,13 +121,26 @@ fn without_lsm() -> Result<()> {
     let mut wrong = Vec::new();
     for address in [DENIED4, DENIED6] {
         let to = at(address, PORT)?.to_string();
-        for way in ["tcp", "fastopen", "udp", "udp-connected", "uring-tcp-pool", "uring-udp-poller"] {
+        for way in [
+            "tcp",
+            "fastopen",
+            "udp",
+            "udp-connected",
+            "uring-tcp-pool",
+            "uring-udp-poller",
+        ] {
             let answer = Place::Inside(&policy).act(&["way", way, &to])?;
             if answer != "EPERM" {
                 wrong.push(format!("{way} to {to}: {answer}"));
             }
         }
-        for kind in ["fork", "thread", "double-fork", "cgroup-move", "namespace-all"] {
+        for kind in [
+            "fork",
+            "thread",
+            "double-fork",
+            "cgroup-move",
+            "namespace-all",
+        ] {
             let tally = Place::Inside(&policy).act(&["spread", kind, &to, "1"])?;
             if !tally.contains("denied=1") {
                 wrong.push(format!("{kind}: {tally}"));
@@ -118,11 +151,17 @@ fn without_lsm() -> Result<()> {
     let told = events.wait("without-lsm", 1).map(|_| ());
     daemon.end(libc::SIGTERM)?;
     product::uninstall()?;
-    ensure!(wrong.is_empty(), "ready, and not denied: {}", wrong.join("; "));
+    ensure!(
+        wrong.is_empty(),
+        "ready, and not denied: {}",
+        wrong.join("; ")
+    );
     told?;
     ensure!(
         status.status.code() == Some(1)
-            && String::from_utf8_lossy(&status.stdout).to_lowercase().contains("degraded"),
+            && String::from_utf8_lossy(&status.stdout)
+                .to_lowercase()
+                .contains("degraded"),
         "expected a status that says degraded: {}",
         said(&status)
     );

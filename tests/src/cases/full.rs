@@ -30,7 +30,8 @@ impl Filling {
     fn new() -> Result<Self> {
         let path = format!("{PINS}/v{}/maps/LABELS", abi::VERSION);
         let data = MapData::from_pin(&path).with_context(|| path.clone())?;
-        let mut map = HashMap::<_, u64, [u8; 16]>::try_from(Map::HashMap(data)).context("LABELS")?;
+        let mut map =
+            HashMap::<_, u64, [u8; 16]>::try_from(Map::HashMap(data)).context("LABELS")?;
         let mut keys = Vec::new();
         // No task_struct lies at an address below one page.
         for key in 1..=u64::from(abi::MAX_TASKS) {
@@ -45,7 +46,9 @@ impl Filling {
 
     fn empty(mut self) -> Result<()> {
         for key in &self.keys {
-            self.map.remove(key).context("removing a label of no task")?;
+            self.map
+                .remove(key)
+                .context("removing a label of no task")?;
         }
         Ok(())
     }
@@ -58,11 +61,18 @@ fn labels() -> Result<()> {
     let mut actor = Place::Inside(&policy).obey()?;
     let fork = format!("fork {denied}");
     let before = actor.order(&fork)?;
-    ensure!(before == "EPERM", "while there is room, a child: {before}, expected EPERM");
+    ensure!(
+        before == "EPERM",
+        "while there is room, a child: {before}, expected EPERM"
+    );
 
     let count = product::status()?.labels_refused;
     let filling = Filling::new()?;
-    ensure!(filling.keys.len() > 60_000, "only {} labels filled the map", filling.keys.len());
+    ensure!(
+        filling.keys.len() > 60_000,
+        "only {} labels filled the map",
+        filling.keys.len()
+    );
     let full = [
         actor.order(&fork)?,
         actor.order(&format!("probe {denied}"))?,
@@ -74,18 +84,30 @@ fn labels() -> Result<()> {
     filling.empty()?;
 
     let expected = ["fork ENOMEM", "EPERM", "ok"];
-    ensure!(full == expected, "with no room: {full:?}, expected {expected:?}");
+    ensure!(
+        full == expected,
+        "with no room: {full:?}, expected {expected:?}"
+    );
     let outside = super::inherit::tally(&outside?)?;
-    ensure!(outside.allowed == 200, "outside, with no room: {outside:?}, expected 200 allowed");
+    ensure!(
+        outside.allowed == 200,
+        "outside, with no room: {outside:?}, expected 200 allowed"
+    );
     let new_session = new_session?;
     ensure!(
         new_session.status.code() == Some(125),
         "a new session with no room, expected 125: {}",
         product::said(&new_session)
     );
-    ensure!(refused >= 2, "{refused} refused labels were counted, expected at least 2");
+    ensure!(
+        refused >= 2,
+        "{refused} refused labels were counted, expected at least 2"
+    );
     let after = actor.order(&fork)?;
-    ensure!(after == "EPERM", "once there is room again, a child: {after}, expected EPERM");
+    ensure!(
+        after == "EPERM",
+        "once there is room again, a child: {after}, expected EPERM"
+    );
     actor.end()?;
     Ok(())
 }

@@ -15,19 +15,39 @@ pub(super) fn tests() -> Vec<Test> {
         ("thread", 200, "threads"),
         ("vfork", 50, "children made by vfork"),
         ("spawn", 20, "children made by posix_spawn"),
-        ("exec", 30, "a program that thirty others have replaced one another for"),
+        (
+            "exec",
+            30,
+            "a program that thirty others have replaced one another for",
+        ),
         ("clone3", 50, "children made by clone3"),
         ("clone-parent", 1, "a sibling made by CLONE_PARENT"),
         ("setsid", 20, "leaders of new kernel sessions"),
-        ("double-fork", 1, "a process that was handed to another parent"),
+        (
+            "double-fork",
+            1,
+            "a process that was handed to another parent",
+        ),
         ("cgroup-move", 5, "processes that moved to a new cgroup"),
-        ("cgroup-into", 5, "processes born into another cgroup by CLONE_INTO_CGROUP"),
+        (
+            "cgroup-into",
+            5,
+            "processes born into another cgroup by CLONE_INTO_CGROUP",
+        ),
         ("namespace-pid", 5, "processes in a new pid namespace"),
         ("namespace-mount", 5, "processes in a new mount namespace"),
         ("namespace-user", 5, "processes in a new user namespace"),
         ("namespace-cgroup", 5, "processes in a new cgroup namespace"),
-        ("namespace-all", 5, "processes in six new namespaces at once"),
-        ("clone-namespaces", 5, "processes born into new pid and mount namespaces"),
+        (
+            "namespace-all",
+            5,
+            "processes in six new namespaces at once",
+        ),
+        (
+            "clone-namespaces",
+            5,
+            "processes born into new pid and mount namespaces",
+        ),
     ];
     let mut tests: Vec<Test> = kinds
         .into_iter()
@@ -56,14 +76,26 @@ fn stays(kind: &str, count: u32) -> Result<()> {
     let to = at(DENIED4, PORT)?.to_string();
     let part = ["spread", kind, &to, &count.to_string()];
     let probes = if kind == "exec" { 1 } else { count };
-    let all_allowed = Tally { allowed: probes, ..Tally::default() };
-    let all_denied = Tally { denied: probes, ..Tally::default() };
+    let all_allowed = Tally {
+        allowed: probes,
+        ..Tally::default()
+    };
+    let all_denied = Tally {
+        denied: probes,
+        ..Tally::default()
+    };
 
     let control = tally(&Place::Outside.act(&part)?)?;
-    ensure!(control == all_allowed, "the control: {control:?}, expected {all_allowed:?}");
+    ensure!(
+        control == all_allowed,
+        "the control: {control:?}, expected {all_allowed:?}"
+    );
     let events = Events::from_now()?;
     let inside = tally(&Place::Inside(&policy).act(&part)?)?;
-    ensure!(inside == all_denied, "inside a session: {inside:?}, expected {all_denied:?}");
+    ensure!(
+        inside == all_denied,
+        "inside a session: {inside:?}, expected {all_denied:?}"
+    );
     let denials = events.wait("inherit", usize::try_from(probes)?)?;
     let session = &denials.first().context("no denial")?.session;
     ensure!(
@@ -71,7 +103,10 @@ fn stays(kind: &str, count: u32) -> Result<()> {
         "the denials are of more than one session"
     );
     let after = tally(&Place::Outside.act(&part)?)?;
-    ensure!(after == all_allowed, "afterwards: {after:?}, expected {all_allowed:?}");
+    ensure!(
+        after == all_allowed,
+        "afterwards: {after:?}, expected {all_allowed:?}"
+    );
     Ok(())
 }
 
@@ -82,9 +117,16 @@ fn ten_thousand_forks() -> Result<()> {
     let to = at(DENIED4, PORT)?.to_string();
     let before = product::status()?;
     let events = Events::from_now()?;
-    let inside = tally(&Place::Inside(&policy).act(&["spread", "fork", &to, &FORKS.to_string()])?)?;
-    let expected = Tally { denied: FORKS, ..Tally::default() };
-    ensure!(inside == expected, "inside a session: {inside:?}, expected {expected:?}");
+    let inside =
+        tally(&Place::Inside(&policy).act(&["spread", "fork", &to, &FORKS.to_string()])?)?;
+    let expected = Tally {
+        denied: FORKS,
+        ..Tally::default()
+    };
+    ensure!(
+        inside == expected,
+        "inside a session: {inside:?}, expected {expected:?}"
+    );
     let after = product::status()?;
     ensure!(
         after.denied - before.denied == u64::from(FORKS),

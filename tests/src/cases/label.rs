@@ -42,7 +42,10 @@ fn pid_reused() -> Result<()> {
     let to = at(DENIED4, PORT)?.to_string();
     let mut actor = Place::Inside(&Policy::named("pid-reused")).obey()?;
     let inside = actor.order(&format!("probe {to}"))?;
-    ensure!(inside == "EPERM", "inside a session: {inside}, expected EPERM");
+    ensure!(
+        inside == "EPERM",
+        "inside a session: {inside}, expected EPERM"
+    );
     let pid = actor.pid;
     actor.end()?;
     let program = own_program()?;
@@ -58,8 +61,14 @@ fn pid_reused() -> Result<()> {
         let output = child.wait_with_output()?;
         if got == pid {
             let tally = tally(&String::from_utf8_lossy(&output.stdout))?;
-            let expected = Tally { allowed: 1, ..Tally::default() };
-            ensure!(tally == expected, "the new process {pid}: {tally:?}, expected {expected:?}");
+            let expected = Tally {
+                allowed: 1,
+                ..Tally::default()
+            };
+            ensure!(
+                tally == expected,
+                "the new process {pid}: {tally:?}, expected {expected:?}"
+            );
             return Ok(());
         }
     }
@@ -71,11 +80,23 @@ fn memory_reused() -> Result<()> {
     let to = at(DENIED4, PORT)?.to_string();
     let part = ["spread", "fork", &to, "1000"];
     let inside = tally(&Place::Inside(&Policy::named("memory-reused")).act(&part)?)?;
-    let expected = Tally { denied: 1000, ..Tally::default() };
-    ensure!(inside == expected, "inside a session: {inside:?}, expected {expected:?}");
+    let expected = Tally {
+        denied: 1000,
+        ..Tally::default()
+    };
+    ensure!(
+        inside == expected,
+        "inside a session: {inside:?}, expected {expected:?}"
+    );
     let after = tally(&Place::Outside.act(&part)?)?;
-    let expected = Tally { allowed: 1000, ..Tally::default() };
-    ensure!(after == expected, "afterwards: {after:?}, expected {expected:?}");
+    let expected = Tally {
+        allowed: 1000,
+        ..Tally::default()
+    };
+    ensure!(
+        after == expected,
+        "afterwards: {after:?}, expected {expected:?}"
+    );
     Ok(())
 }
 
@@ -86,15 +107,35 @@ fn outside_at_once() -> Result<()> {
     let count = "1500";
     let part = [program.as_str(), "act", "spread", "fork", &to, count];
     let policy = Policy::named("outside-at-once");
-    let inside = Place::Inside(&policy).command(&part)?.stdout(Stdio::piped()).spawn()?;
-    let outside = Place::Outside.command(&part)?.stdout(Stdio::piped()).spawn()?;
+    let inside = Place::Inside(&policy)
+        .command(&part)?
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let outside = Place::Outside
+        .command(&part)?
+        .stdout(Stdio::piped())
+        .spawn()?;
     let outside = outside.wait_with_output()?;
     let inside = inside.wait_with_output()?;
     let outside = tally(&String::from_utf8_lossy(&outside.stdout))?;
     let inside = tally(&String::from_utf8_lossy(&inside.stdout))?;
     let count = count.parse()?;
-    ensure!(outside == Tally { allowed: count, ..Tally::default() }, "outside: {outside:?}");
-    ensure!(inside == Tally { denied: count, ..Tally::default() }, "inside: {inside:?}");
+    ensure!(
+        outside
+            == Tally {
+                allowed: count,
+                ..Tally::default()
+            },
+        "outside: {outside:?}"
+    );
+    ensure!(
+        inside
+            == Tally {
+                denied: count,
+                ..Tally::default()
+            },
+        "inside: {inside:?}"
+    );
     Ok(())
 }
 
@@ -102,6 +143,9 @@ fn parent_stays_outside() -> Result<()> {
     Daemon::shared()?;
     let to = at(DENIED4, PORT)?;
     let inside = Place::Inside(&Policy::named("parent")).act(&["way", "udp", &to.to_string()])?;
-    ensure!(inside == "EPERM", "inside a session: {inside}, expected EPERM");
+    ensure!(
+        inside == "EPERM",
+        "inside a session: {inside}, expected EPERM"
+    );
     crate::act::way::probe(to).context("from the process that started the session")
 }

@@ -36,7 +36,10 @@ fn ring_full() -> Result<()> {
     let inside = gate.order(&format!("flood {to} {DENIALS}"));
     daemon.signal(libc::SIGCONT)?;
     let inside = tally(&inside?)?;
-    ensure!(inside.denied == DENIALS, "inside a session: {inside:?}, expected {DENIALS} denied");
+    ensure!(
+        inside.denied == DENIALS,
+        "inside a session: {inside:?}, expected {DENIALS} denied"
+    );
     gate.end()?;
 
     let deadline = Instant::now() + Duration::from_secs(90);

@@ -26,16 +26,24 @@ pub(super) fn tests() -> Vec<Test> {
             ten_times,
         )
         .patience(240),
-        Test::new("takeover.second", "a second daemon beside the first is refused", second),
+        Test::new(
+            "takeover.second",
+            "a second daemon beside the first is refused",
+            second,
+        ),
         Test::new(
             "takeover.no_daemon",
             "without a daemon `interlock run` fails with 125, and runs nothing",
             no_daemon,
         ),
-        Test::new("takeover.uninstall_twice", "uninstalling what is not there is no error", || {
-            product::remove()?;
-            product::uninstall()
-        }),
+        Test::new(
+            "takeover.uninstall_twice",
+            "uninstalling what is not there is no error",
+            || {
+                product::remove()?;
+                product::uninstall()
+            },
+        ),
     ]
 }
 
@@ -56,17 +64,33 @@ fn takeover(signal: i32) -> Result<()> {
     };
     let expected = ["EPERM", "EPERM", "ok"];
     let with = ask()?;
-    ensure!(with == expected, "with the daemon: {with:?}, expected {expected:?}");
+    ensure!(
+        with == expected,
+        "with the daemon: {with:?}, expected {expected:?}"
+    );
     daemon.end(signal)?;
     let without = ask()?;
-    ensure!(without == expected, "without a daemon: {without:?}, expected {expected:?}");
+    ensure!(
+        without == expected,
+        "without a daemon: {without:?}, expected {expected:?}"
+    );
     Daemon::start()?;
-    ensure!(product::status()?.adopted, "the new daemon says that it adopted nothing");
+    ensure!(
+        product::status()?.adopted,
+        "the new daemon says that it adopted nothing"
+    );
     let again = ask()?;
-    ensure!(again == expected, "with the next daemon: {again:?}, expected {expected:?}");
+    ensure!(
+        again == expected,
+        "with the next daemon: {again:?}, expected {expected:?}"
+    );
     // Two denials before, two between, two after, every one told under the agent's name.
     let denials = events.wait(&agent, 6)?;
-    ensure!(denials.len() == 6, "{} denials were told, expected 6", denials.len());
+    ensure!(
+        denials.len() == 6,
+        "{} denials were told, expected 6",
+        denials.len()
+    );
     actor.end()?;
     Ok(())
 }
@@ -78,10 +102,16 @@ fn ten_times() -> Result<()> {
     for time in 0..10 {
         daemon.end(libc::SIGKILL)?;
         let answer = actor.order(&order)?;
-        ensure!(answer == "EPERM", "after kill {time}: {answer}, expected EPERM");
+        ensure!(
+            answer == "EPERM",
+            "after kill {time}: {answer}, expected EPERM"
+        );
         daemon = Daemon::start()?;
         let answer = actor.order(&order)?;
-        ensure!(answer == "EPERM", "after start {time}: {answer}, expected EPERM");
+        ensure!(
+            answer == "EPERM",
+            "after start {time}: {answer}, expected EPERM"
+        );
     }
     actor.end()?;
     Ok(())
@@ -90,7 +120,11 @@ fn ten_times() -> Result<()> {
 fn second() -> Result<()> {
     Daemon::shared()?;
     let output = product::call(&["daemon"])?;
-    ensure!(output.status.code() == Some(1), "expected exit code 1: {}", said(&output));
+    ensure!(
+        output.status.code() == Some(1),
+        "expected exit code 1: {}",
+        said(&output)
+    );
     product::status()?;
     let output = product::call(&["uninstall"])?;
     ensure!(
@@ -104,9 +138,26 @@ fn second() -> Result<()> {
 fn no_daemon() -> Result<()> {
     Daemon::shared()?.end(libc::SIGTERM)?;
     let policy = Policy::named("no-daemon").write()?.display().to_string();
-    let words = ["run", "--policy", &policy, "--agent", "no-daemon", "--", "echo", "ran"];
+    let words = [
+        "run",
+        "--policy",
+        &policy,
+        "--agent",
+        "no-daemon",
+        "--",
+        "echo",
+        "ran",
+    ];
     let output = product::call(&words)?;
-    ensure!(output.status.code() == Some(125), "expected exit code 125: {}", said(&output));
-    ensure!(output.stdout.is_empty(), "the command ran: {}", said(&output));
+    ensure!(
+        output.status.code() == Some(125),
+        "expected exit code 125: {}",
+        said(&output)
+    );
+    ensure!(
+        output.stdout.is_empty(),
+        "the command ran: {}",
+        said(&output)
+    );
     Ok(())
 }

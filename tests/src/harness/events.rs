@@ -76,7 +76,9 @@ pub(crate) struct Events {
 impl Events {
     /// Everything that is told from now on.
     pub(crate) fn from_now() -> Result<Self> {
-        Ok(Self { from: fs::metadata(FILE).context(FILE)?.len() })
+        Ok(Self {
+            from: fs::metadata(FILE).context(FILE)?.len(),
+        })
     }
 
     /// Every whole line told so far.
@@ -111,7 +113,13 @@ impl Events {
         Ok(self
             .lines()?
             .into_iter()
-            .map(|line| if let Line::Loss(loss) = line { loss.events } else { 0 })
+            .map(|line| {
+                if let Line::Loss(loss) = line {
+                    loss.events
+                } else {
+                    0
+                }
+            })
             .sum())
     }
 
@@ -148,16 +156,36 @@ impl Events {
         let Some(denial) = denials.iter().find(|denial| denial.object == object) else {
             bail!("no denial of {object:?} among {denials:#?}");
         };
-        ensure!(denial.action == action, "the action is {}, expected {action}", denial.action);
-        ensure!(denial.verdict == "deny", "the verdict is {}, expected deny", denial.verdict);
-        ensure!(denial.reason == "no rule", "the reason is {}, expected no rule", denial.reason);
-        ensure!(denial.rule.is_none(), "a rule is named where none decided: {:?}", denial.rule);
+        ensure!(
+            denial.action == action,
+            "the action is {}, expected {action}",
+            denial.action
+        );
+        ensure!(
+            denial.verdict == "deny",
+            "the verdict is {}, expected deny",
+            denial.verdict
+        );
+        ensure!(
+            denial.reason == "no rule",
+            "the reason is {}, expected no rule",
+            denial.reason
+        );
+        ensure!(
+            denial.rule.is_none(),
+            "a rule is named where none decided: {:?}",
+            denial.rule
+        );
         ensure!(
             denial.session.len() == 16 && denial.session.bytes().all(|b| b.is_ascii_hexdigit()),
             "the session is {:?}, expected sixteen hexadecimal digits",
             denial.session
         );
-        ensure!(denial.time.ends_with('Z'), "the time is {:?}, expected UTC", denial.time);
+        ensure!(
+            denial.time.ends_with('Z'),
+            "the time is {:?}, expected UTC",
+            denial.time
+        );
         Ok(denial.clone())
     }
 }

@@ -33,23 +33,38 @@ pub(crate) fn set_up() -> Result<()> {
         (ALLOWED_NAT64, 128),
         (DENIED_NAT64, 128),
     ] {
-        ip(&["address", "replace", &format!("{address}/{bits}"), "dev", "lo"])?;
+        ip(&[
+            "address",
+            "replace",
+            &format!("{address}/{bits}"),
+            "dev",
+            "lo",
+        ])?;
     }
     Ok(())
 }
 
 /// Runs `ip`.
 pub(crate) fn ip(words: &[&str]) -> Result<()> {
-    let output = Command::new("ip").args(words).output().context("running ip")?;
+    let output = Command::new("ip")
+        .args(words)
+        .output()
+        .context("running ip")?;
     if !output.status.success() {
-        bail!("ip {}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "ip {}: {}",
+            words.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     Ok(())
 }
 
 /// An address with a port.
 pub(crate) fn at(address: &str, port: u16) -> Result<SocketAddr> {
-    let address: IpAddr = address.parse().with_context(|| format!("{address} is no address"))?;
+    let address: IpAddr = address
+        .parse()
+        .with_context(|| format!("{address} is no address"))?;
     Ok(SocketAddr::new(address, port))
 }
 

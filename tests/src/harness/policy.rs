@@ -15,7 +15,10 @@ pub(crate) struct Policy {
 impl Policy {
     /// A policy that allows nothing.
     pub(crate) fn named(name: &str) -> Self {
-        Self { name: name.to_owned(), rules: String::new() }
+        Self {
+            name: name.to_owned(),
+            rules: String::new(),
+        }
     }
 
     /// Allows some ports of a network, by one protocol.

@@ -72,7 +72,10 @@ impl Daemon {
         let mut child = child;
         loop {
             let log = fs::read_to_string(LOG).context(LOG)?;
-            if log.lines().any(|line| line.contains("ready") && !line.contains("not ready")) {
+            if log
+                .lines()
+                .any(|line| line.contains("ready") && !line.contains("not ready"))
+            {
                 fs::write(PID, pid.to_string()).context(PID)?;
                 return Ok(Ok(Self { pid }));
             }
@@ -98,7 +101,10 @@ impl Daemon {
         self.signal(signal)?;
         let deadline = Instant::now() + PATIENCE;
         while is_alive(self.pid) {
-            ensure!(Instant::now() < deadline, "the daemon does not end by signal {signal}");
+            ensure!(
+                Instant::now() < deadline,
+                "the daemon does not end by signal {signal}"
+            );
             thread::sleep(Duration::from_millis(10));
         }
         Ok(())
@@ -130,9 +136,12 @@ pub(crate) fn remove() -> Result<()> {
 /// `interlock uninstall`, which must leave nothing.
 pub(crate) fn uninstall() -> Result<()> {
     let output = call(&["uninstall"])?;
-    ensure!(output.status.success(), "interlock uninstall: {}", said(&output));
-    let left = Path::new(PINS).exists()
-        && fs::read_dir(PINS).context(PINS)?.next().is_some();
+    ensure!(
+        output.status.success(),
+        "interlock uninstall: {}",
+        said(&output)
+    );
+    let left = Path::new(PINS).exists() && fs::read_dir(PINS).context(PINS)?.next().is_some();
     ensure!(!left, "pins are left under {PINS}");
     Ok(())
 }

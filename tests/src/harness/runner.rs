@@ -29,7 +29,11 @@ pub(crate) fn list(tests: &[Test]) -> ExitCode {
 
 /// Runs all tests whose name contains the filter.
 pub(crate) fn run(tests: &[Test], filter: &str) -> ExitCode {
-    println!("kernel {}, LSMs {}", kernel::release(), kernel::lsms().join(","));
+    println!(
+        "kernel {}, LSMs {}",
+        kernel::release(),
+        kernel::lsms().join(",")
+    );
     let mut failed = 0;
     let mut ran = 0;
     for test in tests.iter().filter(|test| test.name.contains(filter)) {
@@ -60,7 +64,11 @@ pub(crate) fn run(tests: &[Test], filter: &str) -> ExitCode {
     if ran == 0 {
         println!("no test is called {filter:?}; `interlock-tests list` names them");
     }
-    if failed == 0 && ran > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failed == 0 && ran > 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// The child's side: runs one test.

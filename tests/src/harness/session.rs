@@ -54,7 +54,11 @@ impl Place<'_> {
         let mut words = vec![program.as_str(), "act"];
         words.extend(part);
         let output = self.run(&words)?;
-        ensure!(output.status.success(), "actor {part:?} {self:?} ended with {}", said(&output));
+        ensure!(
+            output.status.success(),
+            "actor {part:?} {self:?} ended with {}",
+            said(&output)
+        );
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
@@ -69,7 +73,12 @@ impl Place<'_> {
             .context("starting an actor that obeys")?;
         let orders = child.stdin.take().context("its input")?;
         let answers = BufReader::new(child.stdout.take().context("its output")?);
-        let mut obedient = Obedient { child, orders, answers, pid: 0 };
+        let mut obedient = Obedient {
+            child,
+            orders,
+            answers,
+            pid: 0,
+        };
         let greeting = obedient.answer()?;
         obedient.pid = greeting
             .strip_prefix("pid ")
@@ -98,7 +107,10 @@ impl Obedient {
 
     fn answer(&mut self) -> Result<String> {
         let mut line = String::new();
-        let read = self.answers.read_line(&mut line).context("waiting for an answer")?;
+        let read = self
+            .answers
+            .read_line(&mut line)
+            .context("waiting for an answer")?;
         ensure!(read > 0, "the actor ended instead of answering");
         Ok(line.trim().to_owned())
     }

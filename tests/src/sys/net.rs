@@ -30,13 +30,7 @@ pub(crate) fn socket(family: libc::c_int, kind: libc::c_int) -> io::Result<Owned
 pub(crate) fn connect(socket: BorrowedFd<'_>, address: &SockAddr) -> io::Result<()> {
     let bytes = address.bytes();
     // SAFETY: the pointer and length are those of a live slice, which the kernel only reads.
-    check(unsafe {
-        libc::connect(
-            socket.as_raw_fd(),
-            bytes.as_ptr().cast(),
-            length_of(bytes),
-        )
-    })?;
+    check(unsafe { libc::connect(socket.as_raw_fd(), bytes.as_ptr().cast(), length_of(bytes)) })?;
     Ok(())
 }
 
@@ -66,11 +60,7 @@ pub(crate) fn send(
 }
 
 /// `sendmmsg(2)` of one piece of data to several addresses: how many the kernel sent.
-pub(crate) fn send_many(
-    socket: BorrowedFd<'_>,
-    data: &[u8],
-    to: &[SockAddr],
-) -> io::Result<usize> {
+pub(crate) fn send_many(socket: BorrowedFd<'_>, data: &[u8], to: &[SockAddr]) -> io::Result<usize> {
     let mut piece = libc::iovec {
         iov_base: data.as_ptr().cast_mut().cast(),
         iov_len: data.len(),

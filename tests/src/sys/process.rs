@@ -176,7 +176,14 @@ pub(crate) fn end_after(seconds: u32) {
 /// The ids of this process: real and effective user, real and effective group.
 pub(crate) fn ids() -> [u32; 4] {
     // SAFETY: none of the four takes arguments or fails.
-    unsafe { [libc::getuid(), libc::geteuid(), libc::getgid(), libc::getegid()] }
+    unsafe {
+        [
+            libc::getuid(),
+            libc::geteuid(),
+            libc::getgid(),
+            libc::getegid(),
+        ]
+    }
 }
 
 /// The supplementary groups of this process.

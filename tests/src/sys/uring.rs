@@ -2,8 +2,8 @@
 //!
 //! The layouts are those of `include/uapi/linux/io_uring.h`, unchanged since 5.4 in what is used.
 
-use super::sockaddr::SockAddr;
 use super::check_long;
+use super::sockaddr::SockAddr;
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -226,7 +226,8 @@ impl Ring {
         unsafe { self.entries.at::<Submission>(0).write(entry) };
         let (sq, cq) = (&self.params.sq, &self.params.cq);
         let tail = self.ring.number(sq.tail);
-        let place = tail.load(Ordering::Acquire) & self.ring.number(sq.ring_mask).load(Ordering::Relaxed);
+        let place =
+            tail.load(Ordering::Acquire) & self.ring.number(sq.ring_mask).load(Ordering::Relaxed);
         self.ring
             .number(sq.array_or_flags + place * 4)
             .store(0, Ordering::Relaxed);
