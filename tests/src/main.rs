@@ -5,6 +5,7 @@
 //! guest's half of `cargo xtask demo` and `cargo xtask bench`.
 
 mod act;
+mod bench;
 mod cases;
 mod harness;
 mod sys;
@@ -28,6 +29,8 @@ fn main() -> ExitCode {
         Some("act") => act::main(rest),
         Some("one") => runner::one(&cases::all(), rest.first().map_or("", String::as_str)),
         Some("list") => runner::list(&cases::all()),
+        Some("bench") => reported(bench::run(rest)),
+        Some("measure") => bench::measure(rest),
         Some("verifier") => reported(verifier::run()),
         Some("run") => runner::run(&cases::all(), rest.first().map_or("", String::as_str)),
         None => runner::run(&cases::all(), ""),

@@ -6,6 +6,7 @@
     reason = "the only module that calls libc and the kernel directly"
 )]
 
+pub(crate) mod call;
 pub(crate) mod host;
 pub(crate) mod net;
 pub(crate) mod process;

@@ -154,11 +154,6 @@ pub(crate) fn unshare(flags: libc::c_int) -> io::Result<()> {
     check(unsafe { libc::unshare(flags) }).map(drop)
 }
 
-/// `setns(2)`.
-pub(crate) fn setns(namespace: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: takes numbers.
-    check(unsafe { libc::setns(namespace.as_raw_fd(), 0) }).map(drop)
-}
 
 /// `kill(2)`. A negative pid is a process group.
 pub(crate) fn kill(pid: i32, signal: libc::c_int) -> io::Result<()> {
