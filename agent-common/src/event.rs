@@ -79,7 +79,7 @@ wire_struct! {
         endpoint: Endpoint,
         /// How many of `ancestors` are filled, nearest first.
         ancestor_count: u32,
-        /// The parents, as they are and not as they were born.
+        /// The parents, as they are and not as they were born, up to process 1.
         ancestors: [Process; MAX_ANCESTORS],
     }
 }
@@ -92,6 +92,8 @@ wire_struct! {
         header: Header,
         /// Who executes.
         process: Process,
+        /// The process that made it.
+        parent: Process,
         /// Bytes of `path` that are meaningful.
         path_length: u32,
         /// Padding, zero.
@@ -100,7 +102,7 @@ wire_struct! {
         path: [u8; MAX_PATH],
     }
 }
-assert_layout!(Exec, size 320, process at 24, path_length at 56, path at 64);
+assert_layout!(Exec, size 352, process at 24, parent at 56, path_length at 88, path at 96);
 
 wire_struct! {
     /// The last task of a session is gone.

@@ -46,7 +46,7 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
         }
         Target::Disconnect => true,
         Target::Other(endpoint) => {
-            judge::doubt(label, connect, &endpoint, Reason::Family).is_some()
+            judge::refuse(label, connect, &endpoint, Reason::Family).is_some()
         }
         Target::Unreadable => {
             judge::doubt(label, connect, &Endpoint::NOWHERE, Reason::Unreadable).is_some()

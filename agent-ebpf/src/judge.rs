@@ -41,8 +41,14 @@ pub fn has_passed(label: Label, pass: &Pass, socket: u64, endpoint: &Endpoint) -
 /// Denies an action that cannot be judged.
 #[inline(always)]
 pub fn doubt(label: Label, action: Action, endpoint: &Endpoint, reason: Reason) -> Option<u64> {
-    counts::add(Counter::Denied);
     counts::add(Counter::Doubts);
+    refuse(label, action, endpoint, reason)
+}
+
+/// Denies an action of which no rule can speak.
+#[inline(always)]
+pub fn refuse(label: Label, action: Action, endpoint: &Endpoint, reason: Reason) -> Option<u64> {
+    counts::add(Counter::Denied);
     tell::denial(label, action, endpoint, Decision::deny(reason, 0), 0);
     None
 }

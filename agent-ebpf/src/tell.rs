@@ -6,8 +6,12 @@ use agent_common::action::Action;
 use agent_common::counter::Counter;
 use agent_common::decide::Decision;
 use agent_common::egress::Endpoint;
-use agent_common::event::{Denial, Empty, Exec, Header, Kind, MAX_ANCESTORS};
+use agent_common::event::{Denial, Empty, Exec, Header, Kind, MAX_ANCESTORS, Process};
 use agent_common::session::Label;
+use agent_common::wire::Wire;
+
+/// Where a parent cannot be read.
+const NOBODY: Process = <Process as Wire>::ZERO;
 
 #[inline(always)]
 fn header<T>(kind: Kind, label: Label) -> Header {
@@ -61,7 +65,9 @@ pub fn exec(label: Label, filename: u64) {
     };
     let out = record.as_mut();
     out.header = header::<Exec>(Kind::Exec, label);
-    out.process = Task::current().process();
+    let actor = Task::current();
+    out.process = actor.process();
+    out.parent = actor.parent().map_or(NOBODY, Task::process);
     out.reserved = 0;
     out.path_length = copy_string(filename, &mut out.path);
     record.submit();

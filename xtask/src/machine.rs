@@ -154,23 +154,29 @@ impl<'a> Machine<'a> {
             }
             None => Command::new(program),
         };
-        // Emulated `cmpxchg16b` can double-fault 6.12; fast string instructions count as one
-        // whatever their length, which falsifies a count.
         let processor: &[&str] = match self.processor {
             Processor::Counted => &[
                 "-accel",
                 "tcg,thread=single",
                 "-icount",
                 "shift=0,sleep=off",
-                "-cpu",
-                "max,-erms,-fsrm,-cx16",
             ],
-            Processor::Fastest if !kvm::works(self.kernel) => {
-                &["-accel", "tcg,thread=multi", "-cpu", "max,-cx16"]
-            }
-            Processor::Fastest | Processor::Kvm => &["-accel", "kvm", "-cpu", "host"],
+            Processor::Fastest if !kvm::works(self.kernel) => &["-accel", "tcg,thread=multi"],
+            Processor::Fastest | Processor::Kvm => &["-accel", "kvm"],
+        };
+        let emulated = if self.kernel.series.needs_cmpxchg16b() {
+            "max"
+        } else {
+            "max,-cx16"
+        };
+        let model = match self.processor {
+            // Fast string instructions count as one whatever their length, which falsifies a count.
+            Processor::Counted => format!("{emulated},-erms,-fsrm"),
+            _ if processor.contains(&"kvm") => "host".to_owned(),
+            _ => emulated.to_owned(),
         };
         qemu.args(processor)
+            .args(["-cpu", &model])
             .args(["-smp", &self.smp.to_string()])
             .args(["-m", &self.memory.to_string()])
             .args(["-nodefaults", "-nic", "none", "-no-reboot"])

@@ -38,8 +38,17 @@ impl Series {
     /// What `test` runs on when nothing is said.
     pub(crate) const DEFAULT: [Self; 3] = [Self::MATRIX[1], Self::MATRIX[2], Self::MATRIX[4]];
 
+    /// What `bench` measures system calls on: other products' figures are from there.
+    pub(crate) const BENCH: Self = Self::MATRIX[1];
+
     /// What `demo` and the trial of KVM run on.
     pub(crate) const DEMO: Self = Self::MATRIX[2];
+
+    /// Emulated `cmpxchg16b` can double-fault 6.12, so machines do without it. But since 7.0 task
+    /// storage is allocated by `kmalloc_nolock`, which fails without it.
+    pub(crate) fn needs_cmpxchg16b(self) -> bool {
+        self.major >= 7
+    }
 
     fn holds(self, release: &str) -> bool {
         let mut parts = release.split(['.', '-', '+']);

@@ -10,6 +10,7 @@ use clap::Args;
 use crate::kernels::Kernel;
 use crate::machine::{LSM, Machine, Processor, Stream};
 use crate::series::Series;
+use crate::setup::{self, Part};
 
 /// What `cargo xtask vm` takes.
 #[derive(Debug, Args)]
@@ -42,6 +43,7 @@ pub(crate) struct Options {
 
 /// Runs the command and returns its exit code.
 pub(crate) fn run(options: &Options) -> Result<u8> {
+    setup::ensure(&[Part::Vm])?;
     let kernel = Kernel::get(options.kernel)?;
     let machine = Machine {
         with: &options.with,

@@ -140,11 +140,11 @@ impl Task {
         }
     }
 
-    /// The process that made this one, or that took it over.
+    /// The process that made this one, or that took it over. Process 1 has none.
     #[inline(always)]
     pub fn parent(self) -> Option<Self> {
-        let parent: u64 = self.0.read(&TASK_REAL_PARENT)?;
-        (parent != 0 && parent != self.0.0).then_some(Self(Address(parent)))
+        let parent = Self(Address(self.0.read(&TASK_REAL_PARENT)?));
+        (parent.tgid() != 0).then_some(parent)
     }
 }
 

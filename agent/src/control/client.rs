@@ -22,7 +22,7 @@ pub enum AskError {
         source: io::Error,
     },
     /// We may not ask.
-    #[error("not allowed to ask the daemon at {}: only the user it runs as may", .0.display())]
+    #[error("not allowed to ask the daemon at {}: only the user it runs as may, from outside every session", .0.display())]
     NotAllowed(PathBuf),
     /// The conversation broke off.
     #[error("the daemon did not answer")]
@@ -34,9 +34,12 @@ pub enum AskError {
 
 /// Asks one question and waits for the answer.
 pub fn ask(socket: &Path, request: &Request) -> Result<Response, AskError> {
-    let mut stream = UnixStream::connect(socket).map_err(|source| AskError::NoDaemon {
-        path: socket.to_owned(),
-        source,
+    let mut stream = UnixStream::connect(socket).map_err(|source| match source.kind() {
+        io::ErrorKind::PermissionDenied => AskError::NotAllowed(socket.to_owned()),
+        _ => AskError::NoDaemon {
+            path: socket.to_owned(),
+            source,
+        },
     })?;
     let line = converse(&mut stream, request).map_err(AskError::Broken)?;
     serde_json::from_str(&line).map_err(AskError::Nonsense)

@@ -80,6 +80,13 @@ impl Place {
     }
 }
 
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Who finds no socket need not wait for an answer. It may never have been made.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
 /// Answers clients until the socket fails.
 pub async fn serve(
     listener: UnixListener,

@@ -33,13 +33,14 @@ impl Teller {
     /// Tells what the ring held.
     pub async fn tell(&mut self, events: Vec<Result<Event, DecodeError>>) -> io::Result<()> {
         let mut lines = Vec::new();
+        self.programs.refresh();
         for event in events {
             match event {
                 Ok(Event::Denial(denial)) => {
                     lines.push(explain::denial(
                         &denial,
                         &self.sessions.borrow(),
-                        &self.programs,
+                        &mut self.programs,
                     ));
                 }
                 Ok(Event::Exec(exec)) => {

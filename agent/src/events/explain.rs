@@ -12,7 +12,7 @@ use nix::time::{ClockId, clock_gettime};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Explains a denial.
-pub fn denial(denial: &Denial, sessions: &Sessions, programs: &Programs) -> Line {
+pub fn denial(denial: &Denial, sessions: &Sessions, programs: &mut Programs) -> Line {
     let session = sessions.get(denial.header.session);
     let reason = Reason::from_wire(denial.reason);
     let decided_by_rule = matches!(
@@ -33,6 +33,8 @@ pub fn denial(denial: &Denial, sessions: &Sessions, programs: &Programs) -> Line
         ancestry: denial
             .ancestors()
             .iter()
+            // The idle task is its own kind of process, and nobody's idea of an ancestor.
+            .take_while(|process| process.pid != 0)
             .map(|process| ancestor(process, programs))
             .collect(),
         action: Action::from_wire(denial.action).map_or("unknown", Action::word),
@@ -46,10 +48,10 @@ pub fn denial(denial: &Denial, sessions: &Sessions, programs: &Programs) -> Line
     })
 }
 
-fn ancestor(process: &Process, programs: &Programs) -> line::Process {
+fn ancestor(process: &Process, programs: &mut Programs) -> line::Process {
     line::Process {
         pid: process.pid,
-        exe: programs.of_ancestor(process),
+        exe: programs.of_one(process),
         comm: readable(process.comm()),
     }
 }

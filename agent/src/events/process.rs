@@ -6,6 +6,7 @@
 
 use agent_common::event::{Exec, Process};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// A process, told apart from every other that had or will have its pid.
 type Key = (u32, u64);
@@ -14,6 +15,8 @@ type Key = (u32, u64);
 #[derive(Debug, Default)]
 pub struct Programs {
     known: HashMap<Key, Noted>,
+    /// What /proc said of processes that are in no session, since the last [`Programs::refresh`].
+    looked_up: HashMap<Key, Option<String>>,
 }
 
 #[derive(Debug)]
@@ -23,17 +26,18 @@ struct Noted {
 }
 
 impl Programs {
-    /// Notes what a process executes.
+    /// Notes what a process executes, and what its parent runs: it may not outlive its child.
     pub fn note(&mut self, exec: &Exec) {
+        let session = exec.header.session;
         // The resolved path is better than the one that was given, while it can be had.
         let exe = lookup(&exec.process).unwrap_or_else(|| readable(exec.path()));
-        self.known.insert(
-            key(&exec.process),
-            Noted {
-                session: exec.header.session,
-                exe,
-            },
-        );
+        self.known
+            .insert(key(&exec.process), Noted { session, exe });
+        if let Entry::Vacant(entry) = self.known.entry(key(&exec.parent))
+            && let Some(exe) = lookup(&exec.parent)
+        {
+            entry.insert(Noted { session, exe });
+        }
     }
 
     /// Forgets the processes of a session that is over.
@@ -41,16 +45,24 @@ impl Programs {
         self.known.retain(|_, noted| noted.session != session);
     }
 
+    /// Forgets what may have changed: a process in no session executes without telling us.
+    pub fn refresh(&mut self) {
+        self.looked_up.clear();
+    }
+
     /// The program of a process. A process that never executed anything runs its parent's.
-    pub fn of(&self, process: &Process, ancestors: &[Process]) -> Option<String> {
-        self.noted(process)
-            .or_else(|| lookup(process))
+    pub fn of(&mut self, process: &Process, ancestors: &[Process]) -> Option<String> {
+        self.of_one(process)
             .or_else(|| ancestors.iter().find_map(|ancestor| self.noted(ancestor)))
     }
 
-    /// The program of an ancestor.
-    pub fn of_ancestor(&self, process: &Process) -> Option<String> {
-        self.noted(process).or_else(|| lookup(process))
+    /// The program of a process that certainly executed something.
+    pub fn of_one(&mut self, process: &Process) -> Option<String> {
+        if let Some(exe) = self.noted(process) {
+            return Some(exe);
+        }
+        let known = self.looked_up.entry(key(process));
+        known.or_insert_with(|| lookup(process)).clone()
     }
 
     fn noted(&self, process: &Process) -> Option<String> {

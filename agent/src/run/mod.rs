@@ -44,11 +44,11 @@ pub enum Ended {
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The policy file cannot be read.
-    #[error("{}: {source}; expected a policy file", path.display())]
+    #[error("{}: expected a policy file", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What was found instead.
         source: io::Error,
     },
     /// The policy is not one.
