@@ -40,43 +40,37 @@ pub(super) fn root(is_root: bool) -> Check {
         .remedy("run it as root: sudo interlock doctor")
 }
 
-/// `CAP_SYS_ADMIN` includes the others; 5.8 split them off.
+/// `CAP_SYS_ADMIN` includes the three that 5.8 split off, and either is enough.
 pub(super) fn capabilities() -> Check {
     const SYS_ADMIN: u32 = 21;
-    const WANTED: [(&str, u32); 4] = [
-        ("CAP_BPF", 39),
-        ("CAP_PERFMON", 38),
-        ("CAP_NET_ADMIN", 12),
-        ("CAP_SYS_ADMIN", SYS_ADMIN),
-    ];
+    const SPLIT_OFF: [(&str, u32); 3] =
+        [("CAP_BPF", 39), ("CAP_PERFMON", 38), ("CAP_NET_ADMIN", 12)];
     let check = Check::ok(
         Group::Host,
         "capabilities",
         "load and attach kernel programs",
-        "CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_SYS_ADMIN",
+        "",
     );
     let held = match Process::myself().and_then(|process| process.status()) {
         Ok(status) => status.capeff,
         Err(error) => return check.unknown(format!("cannot read /proc/self/status: {error}")),
     };
-    let lacking: Vec<&str> = WANTED
+    let lacking: Vec<&str> = SPLIT_OFF
         .iter()
         .filter(|(_, bit)| held & (1 << bit) == 0)
         .map(|(name, _)| *name)
         .collect();
-    if lacking.is_empty() {
-        return check;
-    }
-    let without = format!("without {}", lacking.join(", "));
-    if held & (1 << SYS_ADMIN) != 0 && !lacking.contains(&"CAP_NET_ADMIN") {
-        return Check {
-            found: format!("{without}, which CAP_SYS_ADMIN includes"),
-            ..check
-        };
-    }
-    check
-        .missing(without)
-        .remedy("give the process these capabilities, in a container by securityContext")
+    let has_sys_admin = held & (1 << SYS_ADMIN) != 0;
+    let found = match (has_sys_admin, lacking.is_empty()) {
+        (true, _) => "CAP_SYS_ADMIN, which includes CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN".into(),
+        (false, true) => "CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN".into(),
+        (false, false) => {
+            return check
+                .missing(format!("no CAP_SYS_ADMIN, and no {}", lacking.join(", ")))
+                .remedy("give the process these capabilities, in a container by securityContext");
+        }
+    };
+    Check { found, ..check }
 }
 
 /// Before 5.11 the memory of maps and programs counts against a limit, which root can lift. It is

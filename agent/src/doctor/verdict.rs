@@ -81,8 +81,8 @@ impl Report {
             (
                 Outcome::Degraded,
                 1,
-                "Interlock can enforce egress to IPv4 and IPv6 here, by cgroup programs alone; BPF \
-                 LSM is missing."
+                "Interlock can enforce egress to IPv4 and IPv6 here, by cgroup programs alone: it has \
+                 to do without BPF LSM."
                     .to_owned(),
             )
         } else {

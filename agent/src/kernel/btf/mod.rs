@@ -36,8 +36,16 @@ pub struct Btf {
     release: String,
     bytes: Vec<u8>,
     strings: Range<usize>,
-    /// Where each type starts in `bytes`. Types count from 1, since 0 is `void`.
-    starts: Vec<usize>,
+    /// Every type in its order. Types count from 1, since 0 is `void`.
+    index: Vec<Entry>,
+}
+
+/// What a search by name needs of each of a kernel's hundred thousand types.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    at: usize,
+    name: u32,
+    kind: Kind,
 }
 
 /// One type as it stands in the file.
@@ -114,7 +122,7 @@ impl Btf {
             release: release.to_owned(),
             bytes,
             strings,
-            starts: Vec::new(),
+            index: Vec::new(),
         };
         let mut at = types.start;
         while at < types.end {
@@ -123,7 +131,11 @@ impl Btf {
             if next > types.end {
                 return Err(BtfError::CutOff { at });
             }
-            btf.starts.push(at);
+            btf.index.push(Entry {
+                at,
+                name: parsed.name,
+                kind: parsed.kind,
+            });
             at = next;
         }
         Ok(btf)
@@ -140,19 +152,23 @@ impl Btf {
     }
 
     fn all(&self, kind: Kind, name: &str) -> impl Iterator<Item = (u32, Type)> {
+        let wanted = name.as_bytes().first().copied().unwrap_or(0);
         (1..)
-            .zip(&self.starts)
-            .filter_map(|(id, at)| Some((id, self.type_at(*at).ok()?)))
-            .filter(move |(_, found)| found.kind == kind && self.is_named(found.name, name))
+            .zip(&self.index)
+            .filter(move |(_, entry)| entry.kind == kind)
+            // Most names differ in the first letter, which is cheap to see.
+            .filter(move |(_, entry)| self.first_letter(entry.name) == Some(wanted))
+            .filter(move |(_, entry)| self.is_named(entry.name, name))
+            .filter_map(|(id, entry)| Some((id, self.type_at(entry.at).ok()?)))
     }
 
     fn get(&self, id: u32) -> Result<Type, BtfError> {
         let index = id.checked_sub(1).ok_or(BtfError::NoSuchType { id })?;
-        let at = self
-            .starts
+        let entry = self
+            .index
             .get(index as usize)
             .ok_or(BtfError::NoSuchType { id })?;
-        self.type_at(*at)
+        self.type_at(entry.at)
     }
 
     /// The type behind typedefs, qualifiers and tags.
@@ -200,6 +216,11 @@ impl Btf {
             size_or_type: read_u32(&self.bytes, at + 8)?,
             body: at + 12,
         })
+    }
+
+    fn first_letter(&self, place: u32) -> Option<u8> {
+        let at = self.strings.start.checked_add(place as usize)?;
+        self.bytes.get(at).copied()
     }
 
     fn is_named(&self, place: u32, name: &str) -> bool {
