@@ -127,6 +127,7 @@ fn main() -> ExitCode {
 }
 
 fn run_kernels(verb: KernelsVerb, kernels: &[Series]) -> anyhow::Result<()> {
+    setup::ensure(&[setup::Part::Vm])?;
     match verb {
         KernelsVerb::List => kernels::list(),
         KernelsVerb::Fetch => {

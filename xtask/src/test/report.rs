@@ -65,6 +65,30 @@ impl Tally {
         }
     }
 
+    /// Takes out the tests that were skipped because they need a boot with other security
+    /// modules: the list, and the tests that name it in their reason.
+    pub(super) fn take_other_boots(&mut self) -> Vec<(String, Vec<String>)> {
+        let mut boots: Vec<(String, Vec<String>)> = Vec::new();
+        self.skipped.retain(|(name, reason)| {
+            let Some((_, lsm)) = reason.split_once("boot with --lsm ") else {
+                return true;
+            };
+            match boots.iter_mut().find(|(list, _)| list == lsm) {
+                Some((_, names)) => names.push(name.clone()),
+                None => boots.push((lsm.to_owned(), vec![name.clone()])),
+            }
+            false
+        });
+        boots
+    }
+
+    /// Adds what became of tests in another boot of the same place.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed.extend(other.failed);
+        self.skipped.extend(other.skipped);
+    }
+
     /// Whether no test ran or was skipped.
     pub(super) fn is_empty(&self) -> bool {
         self.passed == 0 && self.failed.is_empty() && self.skipped.is_empty()
@@ -122,6 +146,34 @@ mod tests {
         ] {
             assert_eq!(Line::parse(text), line);
         }
+    }
+
+    #[test]
+    fn other_boots_are_grouped_by_their_modules() {
+        let mut tally = Tally::new("kernel 6.1");
+        for text in [
+            "TEST a skipped: no BPF here; boot with --lsm yama,bpf",
+            "TEST b skipped: no io_uring",
+            "TEST c skipped: boot with --lsm yama",
+            "TEST d skipped: boot with --lsm yama,bpf",
+        ] {
+            tally.count(&Line::parse(text));
+        }
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            tally.take_other_boots(),
+            [
+                ("yama,bpf".to_owned(), names(&["a", "d"])),
+                ("yama".to_owned(), names(&["c"])),
+            ]
+        );
+        assert_eq!(tally.skipped, [("b".to_owned(), "no io_uring".to_owned())]);
+        assert_eq!(tally.take_other_boots(), []);
     }
 
     #[test]

@@ -51,16 +51,44 @@ pub(super) fn run(kernels: &[Series], filter: Option<&str>, jobs: u32) -> Result
 }
 
 fn on(kernel: &Kernel, filter: Option<&str>) -> Tally {
-    let mut tally = Tally::new(format!("kernel {} ({})", kernel.series, kernel.release));
+    let began = Instant::now();
     let command = ["interlock-tests", "run"].into_iter().chain(filter);
     let command = command.map(str::to_owned).collect::<Vec<_>>();
+    let mut tally = boot(kernel, machine::LSM, &command, filter.is_some());
+    for (lsm, names) in tally.take_other_boots() {
+        let place = kernel.series.to_string();
+        println!(
+            "{place:5} | again, with the LSMs {lsm}: {}",
+            names.join(", ")
+        );
+        let again = boot(kernel, &lsm, &each_of(&names), false);
+        tally.merge(again);
+    }
+    println!(
+        "{:5} | ended after {:.0} s",
+        kernel.series.to_string(),
+        began.elapsed().as_secs_f32()
+    );
+    tally
+}
+
+/// The command that runs tests by their names.
+fn each_of(names: &[String]) -> Vec<String> {
+    let script =
+        "failed=0; for name; do interlock-tests run \"$name\" || failed=1; done; exit $failed";
+    let command = ["bash", "-c", script, "tests"].map(str::to_owned);
+    command.into_iter().chain(names.iter().cloned()).collect()
+}
+
+fn boot(kernel: &Kernel, lsm: &str, command: &[String], may_match_nothing: bool) -> Tally {
+    let mut tally = Tally::new(format!("kernel {} ({})", kernel.series, kernel.release));
     let machine = Machine {
+        lsm,
         timeout: PATIENCE,
         ..Machine::new(kernel)
     };
-    let began = Instant::now();
     let mut lines = [Lines::default(), Lines::default()];
-    let ended = machine.run(&command, |stream, bytes| {
+    let ended = machine.run(command, |stream, bytes| {
         let lines = &mut lines[usize::from(stream == Stream::Err)];
         lines.take(bytes, |line| take(&mut tally, kernel, stream, line));
         Ok(())
@@ -71,21 +99,16 @@ fn on(kernel: &Kernel, filter: Option<&str>) -> Tally {
     let broken = match ended {
         Err(error) => Some(format!("the machine: {error:#}")),
         // The tests' own failures tell more than this code.
-        Ok(0) => (tally.is_empty() && filter.is_none()).then(|| "no test ran".to_owned()),
         Ok(_) if !tally.failed.is_empty() => None,
         // interlock-tests ends with 1 when its filter matches nothing.
-        Ok(1) if tally.is_empty() && filter.is_some() => None,
+        Ok(0 | 1) if tally.is_empty() && may_match_nothing => None,
+        Ok(0) => tally.is_empty().then(|| "no test ran".to_owned()),
         Ok(code) => Some(format!(
             "interlock-tests ended with {code} though no test had failed (kernel log: {})",
             workspace::shown(&machine::console(kernel))
         )),
     };
     tally.failed.extend(broken);
-    println!(
-        "{:5} | ended after {:.0} s",
-        kernel.series.to_string(),
-        began.elapsed().as_secs_f32()
-    );
     tally
 }
 
