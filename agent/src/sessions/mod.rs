@@ -39,6 +39,8 @@ pub struct Session {
     place: Place,
     since: Instant,
     had_tasks: bool,
+    /// It was found without a task, and what it did may still be in the ring.
+    over: bool,
     told: bool,
 }
 
@@ -158,14 +160,29 @@ impl Sessions {
         })
     }
 
-    /// Ends what has no process any more.
-    pub fn reap(&mut self) -> Result<Vec<line::Session>, MapsError> {
+    /// Takes a session away whose last event has been told.
+    pub fn end_if_empty(&mut self, id: u64) -> Result<Option<line::Session>, MapsError> {
+        let Some(session) = self.by_id.get(&id) else {
+            return Ok(None);
+        };
+        if self.maps.session(session.slot)?.tasks > 0 {
+            return Ok(None);
+        }
+        self.end(id)
+    }
+
+    /// Takes away the sessions whose end no event told. One that has just been found without a
+    /// task stays until the ring has been drained after that: its denials still need its name.
+    pub fn reap(&mut self, ring_drained: bool) -> Result<Vec<line::Session>, MapsError> {
         let mut over = Vec::new();
         for (id, session) in &mut self.by_id {
             let tasks = self.maps.session(session.slot)?.tasks;
             session.had_tasks |= tasks > 0;
             if tasks == 0 && (session.had_tasks || session.since.elapsed() > PATIENCE) {
-                over.push(*id);
+                if session.over && ring_drained {
+                    over.push(*id);
+                }
+                session.over = true;
             }
         }
         over.into_iter()
@@ -264,6 +281,7 @@ impl Session {
             place,
             since: Instant::now(),
             had_tasks: false,
+            over: false,
             told: false,
         }
     }
