@@ -23,12 +23,17 @@ pub(crate) fn run() -> Result<()> {
     let servers = [Server::tcp(api)?, Server::tcp(elsewhere)?];
 
     title(&format!("Interlock on Linux {}", kernel::release()));
-    say(&format!("Two servers listen: {api}, which the agent needs, and {elsewhere}, which it does not."));
+    say(&format!(
+        "Two servers listen: {api}, which the agent needs, and {elsewhere}, which it does not."
+    ));
 
     title("1. Without Interlock, a program goes where it likes");
     tried(Place::Outside, api, "ok")?;
     tried(Place::Outside, elsewhere, "ok")?;
-    ensure!(servers[0].reached()? == 1 && servers[1].reached()? == 1, "a server saw nothing");
+    ensure!(
+        servers[0].reached()? == 1 && servers[1].reached()? == 1,
+        "a server saw nothing"
+    );
 
     title("2. The agent's policy: who answers for it, and the one place it may go");
     for line in policy.text().lines() {
@@ -38,23 +43,49 @@ pub(crate) fn run() -> Result<()> {
     title("3. The daemon loads the kernel programs and proves that they deny");
     Daemon::start()?;
     let log = std::fs::read_to_string(product::LOG)?;
-    say(log.lines().find(|line| line.contains("ready")).unwrap_or_default());
+    say(log
+        .lines()
+        .find(|line| line.contains("ready"))
+        .unwrap_or_default());
 
-    title(&format!("4. interlock run --policy {AGENT}.yaml --agent {AGENT} -- the same program"));
+    title(&format!(
+        "4. interlock run --policy {AGENT}.yaml --agent {AGENT} -- the same program"
+    ));
     let events = Events::from_now()?;
     tried(Place::Inside(&policy), api, "ok")?;
     tried(Place::Inside(&policy), elsewhere, "EPERM")?;
-    ensure!(servers[0].reached()? == 1, "the allowed connection did not arrive");
+    ensure!(
+        servers[0].reached()? == 1,
+        "the allowed connection did not arrive"
+    );
     ensure!(servers[1].reached()? == 0, "the denied connection arrived");
     say("No packet left: the server saw nothing.");
 
     title("5. Why? The event says");
     let denial = events.expect(AGENT, "connect", elsewhere, "tcp")?;
     field("session", &format!("{} of agent {AGENT}", denial.session));
-    field("who", &format!("{} (pid {}, user {})", denial.exe.unwrap_or_default(), denial.pid, denial.uid));
-    let above: Vec<_> = denial.ancestry.iter().map(|process| process.comm.as_str()).collect();
+    field(
+        "who",
+        &format!(
+            "{} (pid {}, user {})",
+            denial.exe.unwrap_or_default(),
+            denial.pid,
+            denial.uid
+        ),
+    );
+    let above: Vec<_> = denial
+        .ancestry
+        .iter()
+        .map(|process| process.comm.as_str())
+        .collect();
     field("started by", &above.join(" < "));
-    field("did", &format!("{} {} {}/{}", denial.action, denial.object.address, denial.object.port, denial.object.protocol));
+    field(
+        "did",
+        &format!(
+            "{} {} {}/{}",
+            denial.action, denial.object.address, denial.object.port, denial.object.protocol
+        ),
+    );
     field("verdict", &format!("{}: {}", denial.verdict, denial.reason));
     field("at", &denial.time);
 
@@ -81,7 +112,10 @@ pub(crate) fn run() -> Result<()> {
     daemon.end(libc::SIGKILL)?;
     let answer = actor.order(&format!("way tcp {elsewhere}"))?;
     ensure!(answer == "EPERM", "without the daemon: {answer}");
-    field("killed with signal 9, then", &format!("connect {elsewhere}: {answer}"));
+    field(
+        "killed with signal 9, then",
+        &format!("connect {elsewhere}: {answer}"),
+    );
     actor.end()?;
 
     title("9. interlock uninstall");
@@ -105,7 +139,10 @@ fn tried(place: Place<'_>, to: std::net::SocketAddr, expected: &str) -> Result<(
         other => other.to_owned(),
     };
     println!("   {who:<22} connect {to:<18} -> {shown}");
-    ensure!(outcome == expected, "{who}, {to}: {outcome}, expected {expected}");
+    ensure!(
+        outcome == expected,
+        "{who}, {to}: {outcome}, expected {expected}"
+    );
     Ok(())
 }
 

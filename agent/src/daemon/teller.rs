@@ -49,7 +49,10 @@ impl Teller {
                 }
                 Ok(Event::Empty(empty)) => {
                     lines.extend(self.seen(&empty.header));
-                    let ended = self.sessions.borrow_mut().end_if_empty(empty.header.session);
+                    let ended = self
+                        .sessions
+                        .borrow_mut()
+                        .end_if_empty(empty.header.session);
                     lines.extend(ended.map_err(io::Error::other)?.map(Line::Ended));
                     self.programs.forget(empty.header.session);
                 }

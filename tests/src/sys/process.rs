@@ -154,7 +154,6 @@ pub(crate) fn unshare(flags: libc::c_int) -> io::Result<()> {
     check(unsafe { libc::unshare(flags) }).map(drop)
 }
 
-
 /// `kill(2)`. A negative pid is a process group.
 pub(crate) fn kill(pid: i32, signal: libc::c_int) -> io::Result<()> {
     // SAFETY: takes numbers.
