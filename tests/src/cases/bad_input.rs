@@ -71,7 +71,7 @@ pub(super) fn tests() -> Vec<Test> {
             "binary",
             "binary junk",
             (0..4096_u32)
-                .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+                .map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()[1])
                 .collect(),
             &[],
         ),

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[serde(tag = "kind", rename_all = "camelCase")]
 pub(crate) enum Line {
     /// An action was not allowed.
-    Denial(Denial),
+    Denial(Box<Denial>),
     /// Events were lost.
     Loss(Loss),
     /// Anything else.
@@ -102,7 +102,7 @@ impl Events {
             .lines()?
             .into_iter()
             .filter_map(|line| match line {
-                Line::Denial(denial) if denial.agent.as_deref() == Some(agent) => Some(denial),
+                Line::Denial(denial) if denial.agent.as_deref() == Some(agent) => Some(*denial),
                 _ => None,
             })
             .collect())

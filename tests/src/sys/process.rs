@@ -16,6 +16,7 @@ pub(crate) enum End {
 }
 
 /// Which side of a fork this is.
+#[derive(Clone, Copy)]
 pub(crate) enum Fork {
     /// The parent, with the child's pid.
     Parent(i32),

@@ -20,7 +20,7 @@ const BPF_LOG_STATS: u32 = 4;
 const LOG_LEVEL: u64 = 24;
 const NAME: u64 = 48;
 const NAME_BYTES: usize = 16;
-const LOG_BYTES: u64 = 32 * 1024;
+const LOG_BYTES: u32 = 32 * 1024;
 /// Below the red zone and anything a signal handler may need.
 const BELOW_STACK: u64 = 128 * 1024;
 
@@ -122,7 +122,7 @@ impl Traced {
                 let buffer = (registers.rsp - BELOW_STACK) & !15;
                 let mut wanted = [0; 16];
                 wanted[..4].copy_from_slice(&BPF_LOG_STATS.to_ne_bytes());
-                wanted[4..8].copy_from_slice(&(LOG_BYTES as u32).to_ne_bytes());
+                wanted[4..8].copy_from_slice(&LOG_BYTES.to_ne_bytes());
                 wanted[8..].copy_from_slice(&buffer.to_ne_bytes());
                 write(pid, attr + LOG_LEVEL, &wanted)?;
                 self.loading.insert(pid, (text(&name), buffer));
