@@ -7,12 +7,18 @@
 mod compile;
 mod policy;
 mod text;
+mod trial;
 
 pub use compile::{
-    Compiled, MAX_NETWORKS, MAX_PORTS, MAX_RULES, NetworkEntry, PortEntry, RuleSource,
+    AnyRule, ApprovalInfo, Authored, Compiled, DigestEntry, FactKind, MAX_NETWORKS, MAX_PATHS,
+    MAX_PORTS, MAX_RULES, MAX_TOOLS, NO_LIST, NameEntry, Need, NetworkEntry, Objects, PathEntry,
+    PathKind, Place, PortEntry, RuleSource, ToolTables,
 };
 pub use policy::{
-    API_VERSION, Effect, Egress, EgressRule, KIND, Network, Owner, Policy, PortRange, Protocol,
-    parse,
+    API_VERSION, Approval, Argument, Block, Chain, Common, Destination, Direction, Effect,
+    EgressRule, End, ExecRule, Fact, FileRule, Host, Hours, Identity, KIND, Limit, LimitKind,
+    MinEnforcement, Mode, Network, OnDeviation, Owner, PROFILE_KIND, Pattern, Policy, PortRange,
+    Profiles, Protocol, Recognised, RevokeOn, Stage, Step, Tool, Word, parse, parse_with,
 };
 pub use text::{Diagnostic, Diagnostics, MAX_BYTES, MAX_DEPTH, MAX_NODES, Severity, Span};
+pub use trial::{Action, Instant, Outcome, Trial};

@@ -3,6 +3,7 @@
 use super::diagnostic::{Diagnostic, Severity};
 use super::node::{Field, Node, Value, quoted};
 use super::source::{Source, Span};
+use crate::policy::Word;
 
 /// Messages kept about one file; more would bury the first.
 const MAX_MESSAGES: usize = 50;
@@ -81,6 +82,25 @@ impl<'a> Reader<'a> {
                 self.found(node.span, &node.found(), expected);
                 &[]
             }
+        }
+    }
+
+    /// Checks that a word is one of those that exist.
+    pub(crate) fn known(&mut self, word: &Word, what: &str, known: &[&str]) {
+        if known.contains(&word.text.as_str()) {
+            return;
+        }
+        let found = format!("unknown {what} {}", quoted(&word.text));
+        let expected = match known {
+            [] => format!("a {what} that is defined, and none is"),
+            _ => one_of(known),
+        };
+        match near(&word.text, known) {
+            Some(meant) => {
+                let help = format!("did you mean \"{meant}\"?");
+                self.found_help(word.span, &found, &expected, help);
+            }
+            None => self.found(word.span, &found, &expected),
         }
     }
 
