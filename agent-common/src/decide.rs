@@ -400,11 +400,11 @@ impl<'a> Weighing<'a> {
                 Reason::Rule | Reason::NoRule | Reason::FactMissing | Reason::FactForbidden
             );
         if deviates {
-            match self.view.terms.on_deviation {
-                Terms::DEVIATION_KILL => decision.verdict = Verdict::Kill,
-                Terms::DEVIATION_REVOKE => decision.revoke = true,
-                _ => {}
+            let on_deviation = self.view.terms.on_deviation;
+            if on_deviation & Terms::DEVIATION_KILL != 0 {
+                decision.verdict = Verdict::Kill;
             }
+            decision.revoke = on_deviation & Terms::DEVIATION_REVOKE != 0;
         }
         decision
     }

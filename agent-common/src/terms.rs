@@ -118,7 +118,7 @@ pub struct Terms {
     pub limits: [Limit; LIMITS],
     /// Hours.
     pub windows: [Window; WINDOWS],
-    /// One of [`Terms::DEVIATION_DENY`] and its like.
+    /// Bits of [`Terms::DEVIATION_KILL`] and [`Terms::DEVIATION_REVOKE`].
     pub on_deviation: u32,
     /// Padding, zero.
     pub reserved: u32,
@@ -127,11 +127,9 @@ pub struct Terms {
 assert_layout!(Terms, size 744, timers at 0, limits at 256, windows at 640, on_deviation at 736);
 
 impl Terms {
-    /// An action that deviates is denied, and that is all.
-    pub const DEVIATION_DENY: u32 = 0;
-    /// It kills the session's processes.
+    /// Bit: an action that deviates kills the session's processes.
     pub const DEVIATION_KILL: u32 = 1;
-    /// It ends the session's permission.
+    /// Bit: it ends the session's permission.
     pub const DEVIATION_REVOKE: u32 = 2;
 
     /// Terms that demand nothing.

@@ -5,7 +5,7 @@ use agent_common::decide::{Decision, TRAIT_WRITABLE, Verdict, View, decide_all};
 use agent_common::egress::Endpoint;
 use agent_common::path::Access;
 use agent_common::session::Session;
-use agent_common::terms::Progress;
+use agent_common::terms::{Progress, Terms};
 
 use crate::compile::{Compiled, NameEntry, NetworkEntry, Objects};
 use crate::policy::Host;
@@ -63,6 +63,7 @@ pub struct Outcome {
 #[derive(Clone, Debug)]
 pub struct Trial<'c> {
     compiled: &'c Compiled,
+    terms: Terms,
     session: Session,
     progress: Progress,
 }
@@ -72,6 +73,7 @@ impl<'c> Trial<'c> {
     pub fn start(compiled: &'c Compiled, at: Instant) -> Self {
         let mut trial = Self {
             compiled,
+            terms: compiled.terms_at(at.wall_s),
             session: Session {
                 id: 1,
                 facts: 0,
@@ -103,6 +105,15 @@ impl<'c> Trial<'c> {
             if timer.fact & facts != 0 {
                 *deadline = at.now_ns.saturating_add(timer.lifetime_ns);
             }
+        }
+    }
+
+    /// The lists that speak of an action for the agent, or inside a tool.
+    pub(crate) fn lists(&self, action: &Action, tool: Option<usize>) -> (Vec<u32>, u32) {
+        let compiled = self.compiled;
+        match tool.and_then(|tool| compiled.tools.get(tool)) {
+            Some(tool) => lookup(compiled, &tool.networks, &tool.objects, action),
+            None => lookup(compiled, &compiled.networks, &compiled.objects, action),
         }
     }
 
@@ -139,6 +150,7 @@ impl<'c> Trial<'c> {
     ) -> (Self, Outcome) {
         let compiled = self.compiled;
         let mut after = self.clone();
+        after.terms = compiled.terms_at(at.wall_s);
         let decision = after.apply(action, &compiled.networks, &compiled.objects, at, bytes);
         let mut outcome = Outcome {
             decision,
@@ -179,7 +191,7 @@ impl<'c> Trial<'c> {
         let view = View {
             session: &self.session,
             progress: &self.progress,
-            terms: &compiled.terms,
+            terms: &self.terms,
             now_ns: at.now_ns,
             wall_s: at.wall_s,
             traits,

@@ -105,6 +105,26 @@ pub enum Need {
     Tools,
 }
 
+impl Need {
+    /// What is needed, in words.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Alternatives => "several rules for one object",
+            Self::Timers => "facts that expire",
+            Self::Limits => "rates and budgets",
+            Self::Hours => "hours",
+            Self::Approvals => "approvals",
+            Self::Listen => "rules for bind and listen",
+            Self::UnixSockets => "rules for Unix sockets",
+            Self::HostNames => "host names",
+            Self::Handoffs => "handoffs to other agents",
+            Self::Exec => "rules for programs",
+            Self::Files => "rules for files",
+            Self::Tools => "tools",
+        }
+    }
+}
+
 /// A policy as the kernel looks it up. Set and rule numbers count from 0 within the policy. A list
 /// is a run of rules, of which all but the last have [`Rule::MORE`]; `number` is the index of the
 /// author's rule in `sources`.
@@ -157,6 +177,16 @@ impl Compiled {
     /// Port sets, counted.
     pub fn sets(&self) -> u32 {
         self.sets
+    }
+
+    /// The terms with the offsets that the time zones have at a second since 1970. A zone changes
+    /// its offset in summer and winter, so the loader asks again when the hour has changed.
+    pub fn terms_at(&self, wall_s: u64) -> Terms {
+        let mut terms = self.terms;
+        for (window, zone) in terms.windows.iter_mut().zip(&self.zones) {
+            window.offset_s = crate::zone::offset_s(zone, wall_s).unwrap_or(0);
+        }
+        terms
     }
 
     /// What the policy asks of the kernel side. A loader that cannot give all of it refuses the

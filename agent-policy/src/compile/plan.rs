@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use agent_common::decide::ARGUMENT_TRAITS;
 use agent_common::terms::{LIMITS, Limit, TIMERS, Terms, Timer, WINDOWS, Window};
 
-use crate::policy::{Argument, LimitKind, OnDeviation, Policy, Step};
+use crate::policy::{Argument, LimitKind, OnDeviation, Policy, RevokeOn, Step};
 use crate::text::{Diagnostics, Severity, Span};
 
 use super::authored::{Authored, Place};
@@ -113,10 +113,13 @@ impl<'p> Plan<'p> {
             initial_facts: 0,
         };
         plan.terms.on_deviation = match policy.end.on_deviation {
-            OnDeviation::Deny => Terms::DEVIATION_DENY,
+            OnDeviation::Deny => 0,
             OnDeviation::Kill => Terms::DEVIATION_KILL,
             OnDeviation::Revoke => Terms::DEVIATION_REVOKE,
         };
+        if policy.end.revoke_on.contains(&RevokeOn::Deviation) {
+            plan.terms.on_deviation |= Terms::DEVIATION_REVOKE;
+        }
         plan.own_facts()?;
         plan.step_facts()?;
         plan.rule_extras(authored)?;

@@ -218,7 +218,7 @@ pub(super) fn words(reader: &mut Reader<'_>, node: &Node, expected: &str) -> Vec
         .collect()
 }
 
-pub(super) fn flag(reader: &mut Reader<'_>, fields: &Fields<'_>, key: &str) -> bool {
+pub(crate) fn flag(reader: &mut Reader<'_>, fields: &Fields<'_>, key: &str) -> bool {
     fields
         .get(key)
         .and_then(|node| reader.word(node, &[("true", true), ("false", false)]))
@@ -228,7 +228,7 @@ pub(super) fn flag(reader: &mut Reader<'_>, fields: &Fields<'_>, key: &str) -> b
 const DURATION: &str = "a duration such as 30s, 5m, 2h or 7d";
 
 /// Seconds of a duration.
-pub(super) fn duration(reader: &mut Reader<'_>, node: &Node) -> Option<u64> {
+pub(crate) fn duration(reader: &mut Reader<'_>, node: &Node) -> Option<u64> {
     let text = reader.text(node, DURATION)?;
     let seconds = ["s", "m", "h", "d"]
         .iter()
@@ -434,8 +434,7 @@ fn hours(reader: &mut Reader<'_>, node: &Node) -> Option<Hours> {
         .get("otherwise")
         .and_then(|node| reader.word(node, &[("approval", true), ("deny", false)]));
     let (zone, span) = zone?;
-    let part = |byte: u8| byte.is_ascii_alphanumeric() || b"_+-/".contains(&byte);
-    if zone.len() > 64 || !zone.bytes().all(part) || zone.starts_with('/') {
+    if crate::zone::offset_s(zone, 0).is_none() {
         reader.found(span, &quoted(zone), zone_expected);
         return None;
     }

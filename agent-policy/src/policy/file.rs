@@ -175,13 +175,7 @@ pub(super) fn exec_rule(
     let mut digests = Vec::new();
     if let Some(list) = fields.get("digests") {
         for item in reader.items(list, "a list of digests") {
-            let Some(text) = reader.text(item, DIGEST) else {
-                continue;
-            };
-            match digest(text) {
-                Some(digest) => digests.push((digest, item.span)),
-                None => reader.found(item.span, &quoted(text), DIGEST),
-            }
+            digests.extend(digest_node(reader, item).map(|digest| (digest, item.span)));
         }
     }
     if fields.get("programs").is_none() && fields.get("digests").is_none() {
@@ -207,6 +201,16 @@ pub(super) fn exec_rule(
 }
 
 const DIGEST: &str = "sha256: and 64 hexadecimal digits in lower case";
+
+/// Reads a digest.
+pub(crate) fn digest_node(reader: &mut Reader<'_>, node: &Node) -> Option<[u8; 32]> {
+    let text = reader.text(node, DIGEST)?;
+    let found = digest(text);
+    if found.is_none() {
+        reader.found(node.span, &quoted(text), DIGEST);
+    }
+    found
+}
 
 fn digest(text: &str) -> Option<[u8; 32]> {
     let digits = text.strip_prefix("sha256:")?.as_bytes();

@@ -110,6 +110,9 @@ impl Draw {
                 "deny", "deny", "deny", "deny", "deny", "deny", "kill", "revoke"
             ])
         );
+        if self.one_in(10) {
+            text = text.replace("onDeviation", "revokeOn: [deviation], onDeviation");
+        }
         if facts > 0 {
             text += "  facts:\n";
             for i in 0..facts {

@@ -7,7 +7,7 @@ use agent_common::egress::Endpoint;
 use agent_common::path::Access;
 use agent_policy::{
     Action, AnyRule, Approval, Authored, Destination, Direction, Effect, FactKind, Hours, Instant,
-    LimitKind, Network, OnDeviation, Pattern, Place, Policy,
+    LimitKind, Network, OnDeviation, Pattern, Place, Policy, RevokeOn,
 };
 
 /// One event of a trace.
@@ -172,14 +172,17 @@ impl<'p> Model<'p> {
                 Reason::FactForbidden,
             ]
             .contains(&reason);
-        match self.policy.end.on_deviation {
-            OnDeviation::Kill if deviates => (Verdict::Kill, reason),
-            OnDeviation::Revoke if deviates => {
-                self.revoked = true;
-                outcome
-            }
-            _ => outcome,
+        let end = &self.policy.end;
+        if deviates
+            && (end.on_deviation == OnDeviation::Revoke
+                || end.revoke_on.contains(&RevokeOn::Deviation))
+        {
+            self.revoked = true;
         }
+        if deviates && end.on_deviation == OnDeviation::Kill {
+            return (Verdict::Kill, reason);
+        }
+        outcome
     }
 
     fn attempt_in(
