@@ -108,7 +108,7 @@ fn who(policy: &Policy) -> Vec<String> {
     all
 }
 
-fn order(policy: &Policy, stage: usize, step: &Step) -> String {
+pub(crate) fn order(policy: &Policy, stage: usize, step: &Step) -> String {
     let names = |stage: usize| {
         let steps = policy
             .chain

@@ -10,7 +10,7 @@ use agent_common::egress::{Endpoint, TCP, UDP};
 use agent_common::path::Access;
 use serde::Serialize;
 
-use crate::compile::{AnyRule, Authored, Compiled};
+use crate::compile::{AnyRule, Authored, Compiled, Place};
 use crate::policy::{Destination, Direction, Network, Pattern, Policy};
 use crate::trial::{Action, Instant, Trial};
 
@@ -130,13 +130,20 @@ fn attitude(
                 continue;
             };
             let place = match author.place {
-                crate::compile::Place::Step(i) => policy
-                    .chain
-                    .steps()
-                    .nth(i)
-                    .map_or(String::new(), |(_, step)| {
-                        format!(" as step \"{}\"", step.name)
-                    }),
+                Place::Step(i) => {
+                    policy
+                        .chain
+                        .steps()
+                        .nth(i)
+                        .map_or(String::new(), |(stage, step)| {
+                            let order = crate::describe::order(policy, stage, step);
+                            format!(
+                                " as step \"{}\" ({})",
+                                step.name,
+                                order.trim_end_matches('.')
+                            )
+                        })
+                }
                 _ => String::new(),
             };
             let text = format!(
@@ -226,10 +233,19 @@ fn actions(rules: &[Authored<'_>]) -> (Vec<Action>, bool) {
         if let AnyRule::Egress(rule) = rule.rule {
             for (to, _) in &rule.to {
                 match to {
-                    Destination::Host(host) if host.below => {
-                        add(Action::Host(format!("example.{}", host.name)))
+                    Destination::Host(host) => {
+                        let below = if host.below { "example." } else { "" };
+                        let name = format!("{below}{}", host.name);
+                        for port in rule.ports.iter().map(|range| range.first.max(1)) {
+                            for protocol in [TCP, UDP] {
+                                add(Action::Host {
+                                    name: name.clone(),
+                                    port,
+                                    protocol,
+                                });
+                            }
+                        }
                     }
-                    Destination::Host(host) => add(Action::Host(host.name.clone())),
                     Destination::Agent(name) => add(Action::Agent(name.clone())),
                     Destination::Network(_) | Destination::Unix(_) => {}
                 }
@@ -331,13 +347,13 @@ fn paths(rules: &[Authored<'_>]) -> BTreeSet<String> {
         match rule.rule {
             AnyRule::File(rule) => patterns.extend(rule.paths.iter().map(|(pattern, _)| pattern)),
             AnyRule::Exec(rule) => {
-                patterns.extend(rule.programs.iter().map(|(pattern, _)| pattern))
+                patterns.extend(rule.programs.iter().map(|(pattern, _)| pattern));
             }
             AnyRule::Egress(rule) => {
                 patterns.extend(rule.to.iter().filter_map(|(to, _)| match to {
                     Destination::Unix(pattern) => Some(pattern),
                     _ => None,
-                }))
+                }));
             }
         }
     }

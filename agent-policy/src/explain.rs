@@ -55,7 +55,18 @@ impl Compiled {
             .iter()
             .enumerate()
             .filter(|(bit, _)| facts >> bit & 1 != 0);
-        held.map(|(_, kind)| kind.to_string()).collect()
+        held.map(|(_, kind)| self.fact_name(kind)).collect()
+    }
+
+    fn fact_name(&self, kind: &FactKind) -> String {
+        let id = |number: &u32| self.sources.get(*number as usize)?.id.as_deref();
+        match kind {
+            FactKind::Approved(number) => match id(number) {
+                Some(id) => format!("rule {id} approved"),
+                None => kind.to_string(),
+            },
+            _ => kind.to_string(),
+        }
     }
 
     /// The bit of one of the author's facts, or of a step as `step:NAME`.
@@ -94,12 +105,14 @@ pub fn explain(
     let outcome = trial.judge(action, tool, at, 0);
     let decision = outcome.decision;
     let scope = if outcome.by_tool { tool } else { None };
-    let (lists, _) = trial.lists(action, scope);
+    let (lists, traits) = trial.lists(action, scope);
     let mut asked: Vec<Rule> = Vec::new();
     for list in lists {
         let rules = (0..).map_while(|i| compiled.rule_at(list, i));
         for rule in rules {
-            asked.push(rule);
+            if traits & rule.traits == rule.traits {
+                asked.push(rule);
+            }
             if rule.flags & Rule::MORE == 0 {
                 break;
             }
@@ -122,14 +135,19 @@ pub fn explain(
             .filter_map(|rule| compiled.speaker(rule))
             .collect(),
         facts: compiled.fact_names(facts),
-        changes: changes(
-            compiled,
-            action,
-            decision.verdict,
-            decision.reason,
-            deciding,
-            facts,
-        ),
+        changes: match action {
+            Action::Host { name, .. } if decision.verdict == Verdict::Allow => vec![format!(
+                "host names are not enforced yet: the connection is denied unless an address of {name} is allowed too"
+            )],
+            _ => changes(
+                compiled,
+                action,
+                decision.verdict,
+                decision.reason,
+                deciding,
+                facts,
+            ),
+        },
     }
 }
 

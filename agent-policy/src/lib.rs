@@ -13,6 +13,7 @@ mod explain;
 mod graph;
 mod notation;
 mod policy;
+mod schema;
 mod simulate;
 mod text;
 mod trial;
@@ -24,9 +25,9 @@ pub use cases::{
 };
 pub use check::check;
 pub use compile::{
-    AnyRule, ApprovalInfo, Authored, Compiled, DigestEntry, FactKind, MAX_NETWORKS, MAX_PATHS,
-    MAX_PORTS, MAX_RULES, MAX_TOOLS, NO_LIST, NameEntry, Need, NetworkEntry, Objects, PathEntry,
-    PathKind, Place, PortEntry, RuleSource, ToolTables,
+    AgentEntry, AnyRule, ApprovalInfo, Authored, Compiled, DigestEntry, FactKind, HostEntry,
+    MAX_NETWORKS, MAX_PATHS, MAX_PORTS, MAX_RULES, MAX_TOOLS, NO_LIST, Need, NetworkEntry, Objects,
+    PathEntry, PathKind, Place, PortEntry, RuleSource, ToolTables,
 };
 pub use describe::{Description, Paragraph, describe};
 pub use diff::{Change, Difference, diff};
@@ -39,6 +40,7 @@ pub use policy::{
     MinEnforcement, Mode, Network, OnDeviation, Owner, PROFILE_KIND, Pattern, Policy, PortRange,
     Profiles, Protocol, Recognised, RevokeOn, Stage, Step, Tool, Word, parse, parse_with,
 };
+pub use schema::schema;
 pub use simulate::{Recorded, SimulateError, Simulation, Time, simulate};
 pub use text::{Diagnostic, Diagnostics, MAX_BYTES, MAX_DEPTH, MAX_NODES, Severity, Span};
 pub use trial::{Action, Instant, Outcome, Trial};

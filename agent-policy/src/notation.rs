@@ -56,12 +56,21 @@ impl std::str::FromStr for Action {
                         IpAddr::V6(v6) => Endpoint::v6(v6.octets(), address.port(), protocol),
                     }));
                 }
-                let host = object.rsplit_once(':').map_or(object, |(host, _)| host);
-                let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or("");
-                if host.contains(['/', ':', ' ']) || !last.chars().any(char::is_alphabetic) {
+                let (object, protocol) = match object.strip_suffix("/udp") {
+                    Some(object) => (object, UDP),
+                    None => (object, TCP),
+                };
+                let (name, port) = object.rsplit_once(':').ok_or_else(|| wrong(ENDPOINT))?;
+                let port = port.parse().map_err(|_| wrong(ENDPOINT))?;
+                let last = name.trim_end_matches('.').rsplit('.').next().unwrap_or("");
+                if name.contains(['/', ':', ' ']) || !last.chars().any(char::is_alphabetic) {
                     return Err(wrong(ENDPOINT));
                 }
-                Ok(Self::Host(host.to_owned()))
+                Ok(Self::Host {
+                    name: name.to_owned(),
+                    port,
+                    protocol,
+                })
             }
             "listen" => {
                 let (address, protocol) = endpoint(object).ok_or_else(|| wrong(ENDPOINT))?;
@@ -120,7 +129,14 @@ impl fmt::Display for Action {
         match self {
             Self::Connect(endpoint) => write!(f, "connect {}", Shown(endpoint)),
             Self::Listen(endpoint) => write!(f, "listen {}", Shown(endpoint)),
-            Self::Host(name) => write!(f, "connect {name}"),
+            Self::Host {
+                name,
+                port,
+                protocol,
+            } => {
+                let udp = if *protocol == UDP { "/udp" } else { "" };
+                write!(f, "connect {name}:{port}{udp}")
+            }
             Self::Agent(name) => write!(f, "connect agent:{name}"),
             Self::File {
                 path,

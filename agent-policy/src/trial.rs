@@ -7,7 +7,7 @@ use agent_common::path::Access;
 use agent_common::session::Session;
 use agent_common::terms::{Progress, Terms};
 
-use crate::compile::{Compiled, NameEntry, NetworkEntry, Objects};
+use crate::compile::{Compiled, HostEntry, NetworkEntry, Objects};
 use crate::policy::Host;
 
 /// One operation of a session.
@@ -18,7 +18,14 @@ pub enum Action {
     /// Binding or listening on an address.
     Listen(Endpoint),
     /// A connection to a host by name.
-    Host(String),
+    Host {
+        /// Its name.
+        name: String,
+        /// The port.
+        port: u16,
+        /// The IP protocol.
+        protocol: u8,
+    },
     /// A handoff to another agent.
     Agent(String),
     /// A use of a file; `Access::Connect` for a Unix socket.
@@ -220,7 +227,11 @@ fn lookup(
             one(compiled.list_for_endpoint(&objects.listen, endpoint)),
             0,
         ),
-        Action::Host(name) => (hosts(&objects.hosts, name), 0),
+        Action::Host {
+            name,
+            port,
+            protocol,
+        } => (hosts(&objects.hosts, name, *port, *protocol), 0),
         Action::Agent(name) => {
             let entry = objects.agents.iter().find(|entry| entry.name == *name);
             (one(entry.map(|entry| entry.list)), 0)
@@ -253,22 +264,25 @@ fn lookup(
     }
 }
 
-/// The name itself, then the domains above it, the nearest first.
-fn hosts(entries: &[NameEntry], name: &str) -> Vec<u32> {
+/// The name itself, then the domains above it, the nearest first; of each the narrowest ports first.
+fn hosts(entries: &[HostEntry], name: &str, port: u16, protocol: u8) -> Vec<u32> {
     let Ok(Host { name, below: false }) = Host::read(name) else {
         return Vec::new();
     };
     let mut lists = Vec::new();
-    let find = |wanted: &str| {
-        entries
+    let mut add = |wanted: &str| {
+        let mut found: Vec<&HostEntry> = entries
             .iter()
-            .find(|entry| entry.name == wanted)
-            .map(|entry| entry.list)
+            .filter(|entry| entry.name == wanted && entry.ports.contains(port))
+            .filter(|entry| entry.protocol.is_none_or(|own| own.number() == protocol))
+            .collect();
+        found.sort_by_key(|entry| entry.ports.last - entry.ports.first);
+        lists.extend(found.iter().map(|entry| entry.list));
     };
-    lists.extend(find(&name));
+    add(&name);
     let mut rest = name.as_str();
     while let Some((_, parent)) = rest.split_once('.') {
-        lists.extend(find(&format!("*.{parent}")));
+        add(&format!("*.{parent}"));
         rest = parent;
     }
     lists

@@ -3,7 +3,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::policy::Policy;
+use crate::policy::{Policy, Protocol};
 
 use super::{Compiled, NetworkEntry, Objects};
 
@@ -101,12 +101,18 @@ fn objects(encoder: &mut Encoder, objects: &Objects) {
         encoder.bytes(&entry.digest);
         encoder.number(entry.list.into());
     }
-    for names in [&objects.hosts, &objects.agents] {
-        encoder.number(names.len() as u64);
-        for entry in names {
-            encoder.text(&entry.name);
-            encoder.number(entry.list.into());
-        }
+    encoder.number(objects.hosts.len() as u64);
+    for entry in &objects.hosts {
+        encoder.text(&entry.name);
+        encoder.number(entry.ports.first.into());
+        encoder.number(entry.ports.last.into());
+        encoder.number(entry.protocol.map_or(0, Protocol::number).into());
+        encoder.number(entry.list.into());
+    }
+    encoder.number(objects.agents.len() as u64);
+    for entry in &objects.agents {
+        encoder.text(&entry.name);
+        encoder.number(entry.list.into());
     }
 }
 

@@ -23,7 +23,7 @@ pub use authored::{AnyRule, Authored, Place};
 pub use list::NO_LIST;
 pub use path::{MAX_PATHS, PathEntry, PathKind};
 pub use plan::{ApprovalInfo, FactKind};
-pub use tables::{DigestEntry, NameEntry, Objects, ToolTables};
+pub use tables::{AgentEntry, DigestEntry, HostEntry, Objects, ToolTables};
 
 /// Compiled rules of one policy.
 pub const MAX_RULES: usize = 8192;

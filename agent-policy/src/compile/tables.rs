@@ -2,7 +2,7 @@
 
 use agent_common::path::Access;
 
-use crate::policy::{Destination, Direction, Policy};
+use crate::policy::{Destination, Direction, Policy, PortRange, Protocol};
 use crate::text::Diagnostics;
 
 use super::authored::{AnyRule, Authored};
@@ -20,10 +20,23 @@ pub struct DigestEntry {
     pub list: u32,
 }
 
-/// A destination that is known by name: a host, or another agent.
+/// A host that is known by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NameEntry {
-    /// `*.example.com`, `api.example.com` or an agent's name.
+pub struct HostEntry {
+    /// `*.example.com` or `api.example.com`.
+    pub name: String,
+    /// The ports.
+    pub ports: PortRange,
+    /// The protocol; any where there is none.
+    pub protocol: Option<Protocol>,
+    /// Its list.
+    pub list: u32,
+}
+
+/// Another agent.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AgentEntry {
+    /// Its name.
     pub name: String,
     /// Its list.
     pub list: u32,
@@ -40,9 +53,9 @@ pub struct Objects {
     /// Programs by digest.
     pub digests: Vec<DigestEntry>,
     /// Hosts by name.
-    pub hosts: Vec<NameEntry>,
+    pub hosts: Vec<HostEntry>,
     /// Other agents, to which a session may hand off.
-    pub agents: Vec<NameEntry>,
+    pub agents: Vec<AgentEntry>,
 }
 
 /// The tables of a tool: an action inside it must be allowed by them and by the agent's.
@@ -55,6 +68,8 @@ pub struct ToolTables {
     /// Everything else.
     pub objects: Objects,
 }
+
+type HostKey = (String, PortRange, Option<Protocol>);
 
 pub(super) fn compile(
     policy: &Policy,
@@ -70,7 +85,7 @@ pub(super) fn compile(
         ..Objects::default()
     };
     let mut digests: Vec<([u8; 32], Vec<u32>)> = Vec::new();
-    let mut hosts: Vec<(String, Vec<u32>)> = Vec::new();
+    let mut hosts: Vec<(HostKey, Vec<u32>)> = Vec::new();
     let mut agents: Vec<(String, Vec<u32>)> = Vec::new();
     for (number, authored) in rules {
         match authored.rule {
@@ -84,7 +99,9 @@ pub(super) fn compile(
             AnyRule::Egress(rule) => {
                 for (destination, _) in &rule.to {
                     match destination {
-                        Destination::Host(host) => hosts.push((host.to_string(), vec![*number])),
+                        Destination::Host(host) => hosts.extend(rule.ports.iter().map(|ports| {
+                            ((host.to_string(), *ports, rule.protocol), vec![*number])
+                        })),
                         Destination::Agent(name) => agents.push((name.clone(), vec![*number])),
                         Destination::Network(_) | Destination::Unix(_) => {}
                     }
@@ -97,11 +114,18 @@ pub(super) fn compile(
         let list = lists.intern(&[numbers])?;
         objects.digests.push(DigestEntry { digest, list });
     }
-    for (from, into) in [(hosts, &mut objects.hosts), (agents, &mut objects.agents)] {
-        for (name, numbers) in merged(from) {
-            let list = lists.intern(&[numbers])?;
-            into.push(NameEntry { name, list });
-        }
+    for ((name, ports, protocol), numbers) in merged(hosts) {
+        let list = lists.intern(&[numbers])?;
+        objects.hosts.push(HostEntry {
+            name,
+            ports,
+            protocol,
+            list,
+        });
+    }
+    for (name, numbers) in merged(agents) {
+        let list = lists.intern(&[numbers])?;
+        objects.agents.push(AgentEntry { name, list });
     }
     Ok((networks, objects))
 }

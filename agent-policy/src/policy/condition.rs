@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::text::{Fields, Node, Reader, Source, Span, quoted};
+use crate::text::{Fields, Node, Reader, Source, Span, Value, quoted};
 
 use super::network::number;
 
@@ -127,13 +127,13 @@ pub struct Common {
 }
 
 /// Fields that every rule can have.
-pub(super) const COMMON: [&str; 9] = [
+pub(crate) const COMMON: &[&str] = &[
     "id", "requires", "forbids", "sets", "clears", "during", "approval", "limit", "hours",
 ];
 
 /// The fields of a rule: its own, and those that every rule can have.
 pub(super) fn known(own: &[&'static str]) -> Vec<&'static str> {
-    own.iter().chain(&COMMON).copied().collect()
+    own.iter().chain(COMMON).copied().collect()
 }
 
 pub(super) fn read(
@@ -203,7 +203,7 @@ pub(super) fn read(
 /// A list of words, or one word alone.
 pub(super) fn words(reader: &mut Reader<'_>, node: &Node, expected: &str) -> Vec<Word> {
     let items = match &node.value {
-        crate::text::Value::Scalar { .. } => std::slice::from_ref(node),
+        Value::Scalar { .. } => std::slice::from_ref(node),
         _ => reader.items(node, expected),
     };
     items
@@ -367,7 +367,7 @@ fn limits(reader: &mut Reader<'_>, node: &Node) -> Vec<Limit> {
             });
         }
     }
-    if limits.is_empty() {
+    if matches!(&node.value, Value::Map(fields) if fields.is_empty()) {
         reader.found(
             node.span,
             "a limit that limits nothing",

@@ -16,7 +16,7 @@ const MAX_TEXT: usize = 1024;
 pub(super) const NAME: &str =
     "a name of 1 to 63 lower-case letters, digits and \"-\", with a letter or digit at both ends";
 
-const SPEC: [&str; 16] = [
+pub(crate) const SPEC: &[&str] = &[
     "owner",
     "purpose",
     "identity",
@@ -73,7 +73,7 @@ pub(super) fn read(
     let node = outer.spec?;
     let variables = profile::variables(reader, node);
     let node = profile::substitute(reader, node, &variables);
-    let spec = Fields::of(reader, &node, "spec", &SPEC)?;
+    let spec = Fields::of(reader, &node, "spec", SPEC)?;
     let expected = "an owner with a name and a contact: no policy without an accountable person";
     let owner = spec
         .require(reader, "owner", expected)

@@ -106,7 +106,14 @@ impl fmt::Display for EgressRule {
         };
         write!(f, "{} {way} ", self.common.effect.word())?;
         super::some_of(f, self.to.iter().map(|(destination, _)| destination))?;
-        for (i, range) in self.ports.iter().enumerate() {
+        let has_port =
+            |to: &Destination| matches!(to, Destination::Network(_) | Destination::Host(_));
+        let ports = if self.to.iter().any(|(to, _)| has_port(to)) {
+            &self.ports[..]
+        } else {
+            &[]
+        };
+        for (i, range) in ports.iter().enumerate() {
             let joint = if i == 0 { ", " } else { " and " };
             write!(f, "{joint}{range}")?;
         }

@@ -83,11 +83,11 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> End {
                     .and_then(|fields| fields.get("controllerLost"))
                     .and_then(|node| condition::duration(reader, node));
                 revoke_on.extend(lost.map(RevokeOn::ControllerLost));
-            } else if let Some(word) = reader.word(item, &words) {
-                revoke_on.push(word);
             } else if matches!(&item.value, Value::Scalar { text, .. } if text == "controllerLost")
             {
                 reader.found(item.span, &quoted("controllerLost"), "{controllerLost: 5m}");
+            } else if let Some(word) = reader.word(item, &words) {
+                revoke_on.push(word);
             }
         }
     }

@@ -100,7 +100,7 @@ impl fmt::Display for ExecRule {
     }
 }
 
-const ACCESSES: [(&str, Access); 7] = [
+pub(crate) const ACCESSES: [(&str, Access); 7] = [
     ("read", Access::Read),
     ("write", Access::Write),
     ("create", Access::Create),

@@ -42,6 +42,13 @@ pub const KIND: &str = "AgentPolicy";
 /// The `kind` of a profile.
 pub const PROFILE_KIND: &str = "AgentProfile";
 
+/// The words of the language, where another part of the crate needs them.
+pub(crate) mod words {
+    pub(crate) use super::condition::{COMMON, DAYS};
+    pub(crate) use super::document::SPEC;
+    pub(crate) use super::file::ACCESSES;
+}
+
 /// A fact of the author's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fact {

@@ -27,8 +27,13 @@ impl<'a> Reader<'a> {
         self.found
     }
 
+    /// Whether further messages would not be kept.
+    fn is_full(&self) -> bool {
+        self.found.len() >= MAX_MESSAGES
+    }
+
     pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
-        if self.found.len() < MAX_MESSAGES {
+        if !self.is_full() {
             self.found.push(diagnostic);
         }
     }
@@ -87,7 +92,7 @@ impl<'a> Reader<'a> {
 
     /// Checks that a word is one of those that exist.
     pub(crate) fn known(&mut self, word: &Word, what: &str, known: &[&str]) {
-        if known.contains(&word.text.as_str()) {
+        if known.contains(&word.text.as_str()) || self.is_full() {
             return;
         }
         let found = format!("unknown {what} {}", quoted(&word.text));
@@ -147,6 +152,9 @@ impl<'n> Fields<'n> {
         for field in fields {
             if known.contains(&field.key.as_str()) {
                 continue;
+            }
+            if reader.is_full() {
+                break;
             }
             let found = format!("unknown field {} in {what}", quoted(&field.key));
             let expected = one_of(known);
