@@ -67,12 +67,12 @@ fn main() {
         let checking = best(|| {
             policies
                 .iter()
-                .for_each(|policy| drop(black_box(check(policy, None))))
+                .for_each(|policy| drop(black_box(check(policy, None))));
         });
         let compiling = best(|| {
             policies
                 .iter()
-                .for_each(|policy| drop(black_box(policy.compile())))
+                .for_each(|policy| drop(black_box(policy.compile())));
         });
         println!(
             "{count:8}  {rules:5}  {parsing:9.1?}  {checking:9.1?}  {compiling:9.1?}  {:9.1?}",

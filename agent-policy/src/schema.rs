@@ -109,10 +109,18 @@ fn spec_field(key: &str) -> Value {
     }
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "json! makes values to be given away"
+)]
 fn object(required: &[&str], properties: Value) -> Value {
     json!({"type": "object", "additionalProperties": false, "required": required, "properties": properties})
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "json! makes values to be given away"
+)]
 fn list(items: Value) -> Value {
     json!({"type": "array", "items": items})
 }
