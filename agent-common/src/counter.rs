@@ -19,4 +19,5 @@ wire_enum! {
 }
 
 /// Number of counters, which is the size of the counter map.
+#[expect(clippy::cast_possible_truncation, reason = "there are a handful")]
 pub const COUNTERS: u32 = Counter::ALL.len() as u32;

@@ -44,6 +44,20 @@ wire_struct! {
 assert_layout!(Endpoint, size 20, address at 0, port at 16, protocol at 18);
 
 impl Endpoint {
+    /// No place at all.
+    pub const NOWHERE: Self = Self::of_family(AF_UNSPEC, 0);
+
+    /// An address of a family that has no place in the address space.
+    #[inline(always)]
+    pub const fn of_family(family: u8, protocol: u8) -> Self {
+        Self {
+            address: [0; 16],
+            port: 0,
+            protocol,
+            family,
+        }
+    }
+
     /// An endpoint reached by an IPv4 address.
     #[inline(always)]
     pub const fn v4(address: [u8; 4], port: u16, protocol: u8) -> Self {

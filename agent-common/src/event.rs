@@ -79,7 +79,7 @@ wire_struct! {
         endpoint: Endpoint,
         /// How many of `ancestors` are filled, nearest first.
         ancestor_count: u32,
-        /// The parents, as they are and not as they were born.
+        /// The parents, as they are and not as they were born, up to process 1.
         ancestors: [Process; MAX_ANCESTORS],
     }
 }
@@ -92,6 +92,8 @@ wire_struct! {
         header: Header,
         /// Who executes.
         process: Process,
+        /// The process that made it.
+        parent: Process,
         /// Bytes of `path` that are meaningful.
         path_length: u32,
         /// Padding, zero.
@@ -100,7 +102,7 @@ wire_struct! {
         path: [u8; MAX_PATH],
     }
 }
-assert_layout!(Exec, size 320, process at 24, path_length at 56, path at 64);
+assert_layout!(Exec, size 352, process at 24, parent at 56, path_length at 88, path at 96);
 
 wire_struct! {
     /// The last task of a session is gone.
@@ -113,10 +115,6 @@ assert_layout!(Empty, size 24);
 
 /// A decoded record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "decoded once, looked at, and dropped"
-)]
 pub enum Event {
     /// An action was not allowed.
     Denial(Denial),
@@ -164,6 +162,15 @@ impl core::fmt::Display for DecodeError {
 impl core::error::Error for DecodeError {}
 
 impl Event {
+    /// The session that the record is about.
+    pub const fn session(&self) -> u64 {
+        match self {
+            Self::Denial(denial) => denial.header.session,
+            Self::Exec(exec) => exec.header.session,
+            Self::Empty(empty) => empty.header.session,
+        }
+    }
+
     /// Reads one record of the ring.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let header: Header = read(bytes)?;
@@ -226,7 +233,7 @@ mod tests {
     fn record(kind: u16, len: usize) -> [u8; 512] {
         let mut bytes = [0; 512];
         bytes[..2].copy_from_slice(&kind.to_le_bytes());
-        bytes[2..4].copy_from_slice(&(len as u16).to_le_bytes());
+        bytes[2..4].copy_from_slice(&u16::try_from(len).unwrap().to_le_bytes());
         bytes
     }
 

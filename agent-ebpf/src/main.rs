@@ -1,3 +1,29 @@
 //! The kernel programs.
+//!
+//! The way of an action: a hook in [`connect`] learns who acts ([`kernel::task`]) and where to
+//! ([`kernel::socket`]), and passes both to [`judge`], which finds the rule, asks
+//! `agent_common::decide::decide`, counts, and tells user space ([`tell`]) what was not allowed.
+//! The programs in [`lifecycle`] keep the label on every task of a session.
+//!
+//! A task outside every session leaves each program after one look at its label.
+
 #![no_std]
 #![no_main]
+#![expect(
+    unreachable_pub,
+    reason = "the linker finds the programs and maps, not Rust"
+)]
+#![feature(asm_experimental_arch)]
+
+mod connect;
+mod judge;
+mod kernel;
+mod lifecycle;
+mod maps;
+mod tell;
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier refuses an object in which this can be reached.
+    loop {}
+}

@@ -64,7 +64,10 @@ fn policies_made_to_grow_are_bounded() {
     let networks: Vec<String> = (0..40_000)
         .map(|i| format!("10.{}.{}.{}", i >> 16, i >> 8 & 255, i & 255))
         .collect();
-    let ports: Vec<String> = (1..20_000).map(|i| format!("{}", i * 3)).collect();
+    let every_other = |first: usize| -> Vec<String> {
+        (0..32_000).map(|i| (first + 2 * i).to_string()).collect()
+    };
+    let (odd, even) = (every_other(1).join(", "), every_other(2).join(", "));
     let dirs: Vec<String> = (0..30_000).map(|i| format!("\"/d{i}/**\"")).collect();
     let nested: Vec<String> = (0..25).map(|i| format!("10.0.0.0/{}", 8 + i)).collect();
     let rules: Vec<String> = (0..3000)
@@ -87,8 +90,8 @@ fn policies_made_to_grow_are_bounded() {
             networks.join(", ")
         ),
         format!(
-            "{HEAD}  egress: {{allow: [{{to: [10.0.0.1], ports: [{}]}}]}}\n",
-            ports.join(", ")
+            "{HEAD}  egress: {{allow: [{{to: [10.0.0.1], ports: [{odd}]}}, {{to: [10.0.0.2], ports: [{even}]}}]}}
+"
         ),
         format!(
             "{HEAD}  files: {{deny: [{{access: [read], paths: [{}]}}]}}\n",

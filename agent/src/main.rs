@@ -1,2 +1,86 @@
-//! To be written.
-fn main() {}
+//! The binary `interlock`: reads the command line and calls what it names.
+
+use clap::Parser;
+use interlock_agent::cli::{Cli, Command};
+use interlock_agent::daemon::{self, canary};
+use interlock_agent::run::{self, Ended, signals};
+use interlock_agent::{doctor, report, uninstall};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Daemon(options) => {
+            log_to_stderr();
+            let settings = daemon::Settings {
+                socket: options.socket,
+                records: options.records,
+            };
+            done(daemon::run(&settings))
+        }
+        Command::Run(options) => start(options),
+        Command::Status(options) => match report::status(&options.socket, options.json) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => fail(error, 1),
+        },
+        Command::Sessions(options) => done(report::sessions(&options.socket, options.json)),
+        Command::Doctor { json } => doctor::run(json),
+        Command::Uninstall(options) => done(uninstall::run(&options.socket)),
+        Command::Canary => {
+            canary::attempt();
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn start(options: interlock_agent::cli::Run) -> ExitCode {
+    let settings = run::Settings {
+        socket: options.socket,
+        policy: options.policy,
+        agent: options.agent,
+        user: options.user,
+        command: options.command,
+    };
+    match run::run(&settings) {
+        Ok(Ended::Code(code)) => ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
+        Ok(Ended::Signal(signal)) => {
+            signals::end_by(signal);
+            ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX))
+        }
+        Err(error) => {
+            let code = error.exit_code();
+            fail(error, code)
+        }
+    }
+}
+
+fn done<E>(outcome: Result<(), E>) -> ExitCode
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(error, 1),
+    }
+}
+
+/// Prints an error with all that caused it, once, in one line.
+fn fail<E>(error: E, code: u8) -> ExitCode
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    eprintln!("interlock: {:#}", anyhow::Error::from(error));
+    ExitCode::from(code)
+}
+
+/// Logs go to standard error: standard output belongs to the events.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("INTERLOCK_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_target(false)
+        .init();
+}

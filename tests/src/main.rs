@@ -1,2 +1,53 @@
-//! To be written.
-fn main() {}
+//! End to end: the product on a real kernel, inside a virtual machine that may be harmed.
+//!
+//! [`cases`] holds the tests, one file a family; [`harness`] runs them; [`act`] is what they make
+//! agents do, by the raw system calls of [`sys`]. [`demo`], [`bench`] and [`verifier`] are the
+//! guest's half of `cargo xtask demo` and `cargo xtask bench`.
+
+mod act;
+mod bench;
+mod cases;
+mod harness;
+mod sys;
+mod verifier;
+
+use harness::runner;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: interlock-tests [run] [FILTER]   run the tests whose name contains FILTER
+       interlock-tests list             name the tests and what they show
+       interlock-tests demo             the demonstration
+       interlock-tests bench            measure, as JSON lines
+       interlock-tests verifier         what the verifier says of each program, as JSON lines
+       interlock-tests act PART ...     play the part of an agent";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let rest = words.get(1..).unwrap_or_default();
+    match words.first().map(String::as_str) {
+        Some("act") => act::main(rest),
+        Some("one") => runner::one(&cases::all(), rest.first().map_or("", String::as_str)),
+        Some("list") => runner::list(&cases::all()),
+        Some("bench") => reported(bench::run(rest)),
+        Some("measure") => bench::measure(rest),
+        Some("verifier") => reported(verifier::run()),
+        Some("run") => runner::run(&cases::all(), rest.first().map_or("", String::as_str)),
+        None => runner::run(&cases::all(), ""),
+        Some("help" | "--help" | "-h") => {
+            println!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        Some(filter) => runner::run(&cases::all(), filter),
+    }
+}
+
+fn reported(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("interlock-tests: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

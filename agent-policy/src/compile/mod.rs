@@ -26,11 +26,11 @@ pub use plan::{ApprovalInfo, FactKind};
 pub use tables::{AgentEntry, DigestEntry, HostEntry, Objects, ToolTables};
 
 /// Compiled rules of one policy.
-pub const MAX_RULES: usize = 8192;
+pub const MAX_RULES: usize = 16_384;
 /// Networks of one compiled policy.
-pub const MAX_NETWORKS: usize = 8192;
+pub const MAX_NETWORKS: usize = 32_768;
 /// Port prefixes of one compiled policy.
-pub const MAX_PORTS: usize = 32_768;
+pub const MAX_PORTS: usize = 65_536;
 /// Tools of one policy.
 pub const MAX_TOOLS: usize = 64;
 

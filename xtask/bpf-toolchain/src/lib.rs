@@ -6,7 +6,6 @@
 //! - a rustc that carries a ready-made `core` for the BPF target (Debian's packages do);
 //! - rustup's nightly with `rust-src`, which builds `core` on the way.
 
-use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -206,7 +205,7 @@ pub fn cargo_bin() -> Option<PathBuf> {
 }
 
 fn find_linker() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_else(OsString::new);
+    let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(cargo_bin())
         .map(|folder| folder.join("bpf-linker"))

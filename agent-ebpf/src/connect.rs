@@ -1,0 +1,99 @@
+//! Connecting, and sending without a connection.
+//!
+//! The LSM hook sees every family and every way into `connect`; the cgroup hooks see what goes
+//! round it (`MSG_FASTOPEN`, the later messages of `sendmmsg`) and are all there is on a kernel
+//! without BPF LSM.
+
+use crate::judge;
+use crate::kernel::socket::{self, Target};
+use crate::kernel::task::Task;
+use crate::kernel::verdict;
+use agent_common::action::Action;
+use agent_common::decide::Reason;
+use agent_common::egress::Endpoint;
+use agent_common::session::Pass;
+use aya_ebpf::macros::{cgroup_sock_addr, lsm};
+use aya_ebpf::programs::{LsmContext, SockAddrContext};
+use core::ffi::c_void;
+
+/// `security_socket_connect(struct socket *, struct sockaddr *, int)`.
+#[lsm(hook = "socket_connect")]
+pub fn socket_connect(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(3);
+    if earlier != 0 {
+        return earlier;
+    }
+    let Some(member) = Task::current_if_marked().and_then(Task::member) else {
+        return verdict::lsm(true);
+    };
+    let (label, connect) = (member.label(), Action::Connect);
+    let socket: *const c_void = ctx.arg(0);
+    let address: *const c_void = ctx.arg(1);
+    let length: i32 = ctx.arg(2);
+    let allowed = match socket::target(socket, address, length) {
+        Target::Network(endpoint) => {
+            let facts = judge::egress(label, connect, &endpoint);
+            if let Some(facts) = facts {
+                let socket = socket::name(socket);
+                member.leave_pass(Pass {
+                    socket,
+                    facts,
+                    endpoint,
+                    reserved: 0,
+                });
+            }
+            facts.is_some()
+        }
+        Target::Disconnect => true,
+        Target::Other(endpoint) => {
+            judge::refuse(label, connect, &endpoint, Reason::Family).is_some()
+        }
+        Target::Unreadable => {
+            judge::doubt(label, connect, &Endpoint::NOWHERE, Reason::Unreadable).is_some()
+        }
+    };
+    verdict::lsm(allowed)
+}
+
+/// `connect` on an IPv4 address, `MSG_FASTOPEN` included.
+#[cgroup_sock_addr(connect4)]
+pub fn connect4(ctx: SockAddrContext) -> i32 {
+    connect(&ctx, socket::endpoint4)
+}
+
+/// `connect` on an IPv6 address, `MSG_FASTOPEN` included.
+#[cgroup_sock_addr(connect6)]
+pub fn connect6(ctx: SockAddrContext) -> i32 {
+    connect(&ctx, socket::endpoint6)
+}
+
+/// A datagram to an IPv4 address from a socket that is not connected.
+#[cgroup_sock_addr(sendmsg4)]
+pub fn sendmsg4(ctx: SockAddrContext) -> i32 {
+    send(&ctx, socket::endpoint4)
+}
+
+/// A datagram to an IPv6 address from a socket that is not connected.
+#[cgroup_sock_addr(sendmsg6)]
+pub fn sendmsg6(ctx: SockAddrContext) -> i32 {
+    send(&ctx, socket::endpoint6)
+}
+
+#[inline(always)]
+fn connect(ctx: &SockAddrContext, endpoint: impl Fn(&SockAddrContext) -> Endpoint) -> i32 {
+    let Some(member) = Task::current().member() else {
+        return verdict::cgroup(true);
+    };
+    let (label, endpoint) = (member.label(), endpoint(ctx));
+    let passed = judge::has_passed(label, &member.take_pass(), socket::name_in(ctx), &endpoint);
+    verdict::cgroup(passed || judge::egress(label, Action::Connect, &endpoint).is_some())
+}
+
+#[inline(always)]
+fn send(ctx: &SockAddrContext, endpoint: impl Fn(&SockAddrContext) -> Endpoint) -> i32 {
+    let Some(member) = Task::current().member() else {
+        return verdict::cgroup(true);
+    };
+    let judged = judge::egress(member.label(), Action::Send, &endpoint(ctx));
+    verdict::cgroup(judged.is_some())
+}

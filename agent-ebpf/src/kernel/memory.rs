@@ -1,0 +1,45 @@
+//! Reading kernel memory.
+
+use aya_ebpf::Global;
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+
+/// An address in kernel memory that may be stale or wrong: every read is checked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Address(pub u64);
+
+impl Address {
+    /// Reads a value at an offset.
+    #[inline(always)]
+    pub fn read<T: Copy>(self, offset: &Global<u32>) -> Option<T> {
+        let at = self.0.wrapping_add(u64::from(offset.load()));
+        // SAFETY: the helper checks the address and fails where nothing can be read.
+        unsafe { bpf_probe_read_kernel(at as *const T) }.ok()
+    }
+}
+
+/// A pointer whose type the verifier knows, and that is not null.
+#[derive(Clone, Copy)]
+pub struct Typed(*const u8);
+
+impl Typed {
+    /// A pointer that a hook or a helper gave; it is never null.
+    #[inline(always)]
+    pub fn given<T>(pointer: *const T) -> Self {
+        Self(pointer.cast())
+    }
+
+    /// Follows a pointer field. Newer verifiers insist on the look at null.
+    #[inline(always)]
+    pub fn follow(self, offset: &Global<u32>) -> Option<Self> {
+        let pointer: *const u8 = self.load(offset);
+        (!pointer.is_null()).then_some(Self(pointer))
+    }
+
+    /// Loads a field. The verifier has checked that the offset is a field of this size.
+    #[inline(always)]
+    pub fn load<T: Copy>(self, offset: &Global<u32>) -> T {
+        // SAFETY: a load through a typed pointer is verified at load time and cannot fault; the
+        // volatile read keeps the compiler from splitting or merging it.
+        unsafe { core::ptr::read_volatile(self.0.add(offset.load() as usize).cast::<T>()) }
+    }
+}

@@ -1,0 +1,28 @@
+//! Everything that touches the kernel's memory. The rest of the crate has no `unsafe`.
+
+#![expect(
+    unsafe_code,
+    reason = "the only module that reads kernel memory and calls raw helpers"
+)]
+
+pub mod counts;
+pub mod memory;
+pub mod offsets;
+pub mod record;
+pub mod socket;
+pub mod state;
+pub mod storage;
+pub mod task;
+pub mod verdict;
+
+/// The entry of [`lifecycle::enrol`](crate::lifecycle::enrol). aya's macro for this program type
+/// would return zero whatever happened.
+#[unsafe(link_section = "raw_tp/enrol")]
+#[unsafe(no_mangle)]
+extern "C" fn enrol(ctx: *mut core::ffi::c_void) -> u32 {
+    crate::lifecycle::enrol(&aya_ebpf::programs::RawTracePointContext::new(ctx)).wire()
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";

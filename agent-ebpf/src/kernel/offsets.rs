@@ -1,0 +1,35 @@
+//! Where fields lie in this kernel's structures. The loader reads them from the kernel's BTF and
+//! writes them here before the programs are loaded; the verifier then sees constants.
+
+use aya_ebpf::Global;
+
+macro_rules! offsets {
+    ($($(#[$meta:meta])* $name:ident,)+) => {
+        $($(#[$meta])* #[unsafe(no_mangle)] pub static $name: Global<u32> = Global::new(0);)+
+    };
+}
+
+offsets! {
+    /// `task_struct.bpf_storage`; zero where the kernel has no task storage.
+    TASK_BPF_STORAGE,
+    /// `task_struct.real_parent`.
+    TASK_REAL_PARENT,
+    /// `task_struct.group_leader`.
+    TASK_GROUP_LEADER,
+    /// `task_struct.pid`.
+    TASK_PID,
+    /// `task_struct.tgid`.
+    TASK_TGID,
+    /// `task_struct.start_boottime`.
+    TASK_START_BOOTTIME,
+    /// `task_struct.comm`.
+    TASK_COMM,
+    /// `linux_binprm.filename`.
+    BINPRM_FILENAME,
+    /// `socket.sk`.
+    SOCKET_SK,
+    /// `sock.__sk_common.skc_family`.
+    SOCK_FAMILY,
+    /// `sock.sk_protocol`.
+    SOCK_PROTOCOL,
+}

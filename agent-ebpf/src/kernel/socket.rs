@@ -1,0 +1,131 @@
+//! Where to: sockets and addresses, from the kernel's own copies only.
+
+use super::memory::{Address, Typed};
+use super::offsets::{SOCK_FAMILY, SOCK_PROTOCOL, SOCKET_SK};
+use agent_common::egress::{AF_INET, AF_INET6, AF_UNSPEC, Endpoint};
+use aya_ebpf::Global;
+use aya_ebpf::programs::SockAddrContext;
+use core::ffi::c_void;
+
+/// Where in a `sockaddr` reading begins.
+static START: Global<u32> = Global::new(0);
+
+/// The shortest `sockaddr_in` and `sockaddr_in6` that the kernel takes.
+const V4_LENGTH: i32 = 16;
+const V6_LENGTH: i32 = 24;
+
+/// What an address passed to `connect` turned out to be.
+pub enum Target {
+    /// Somewhere on a network.
+    Network(Endpoint),
+    /// Nowhere: the address that takes a socket's peer away.
+    Disconnect,
+    /// A family that no policy can speak of.
+    Other(Endpoint),
+    /// Too short to tell.
+    Unreadable,
+}
+
+/// A protocol number as policies know it; whatever does not fit is none of theirs.
+#[inline(always)]
+fn protocol(number: u32) -> u8 {
+    if number > 255 { 0 } else { number as u8 }
+}
+
+/// Reads the address that `socket_connect` was given.
+#[inline(always)]
+pub fn target(socket: *const c_void, address: *const c_void, length: i32) -> Target {
+    let Some(sk) = Typed::given(socket).follow(&SOCKET_SK) else {
+        return Target::Unreadable;
+    };
+    let number: u16 = sk.load(&SOCK_PROTOCOL);
+    let protocol = protocol(u32::from(number));
+    let address = Address(address as u64);
+    if length < 2 {
+        return Target::Unreadable;
+    }
+    // The kernel copied the address into a `sockaddr_storage` of 128 bytes, whatever its length, so
+    // one read of the longest form serves every family.
+    let Some(given) = address.read::<SockAddr>(&START) else {
+        return Target::Unreadable;
+    };
+    let (family, port) = (given.family, u16::from_be(given.port));
+    if family == u16::from(AF_INET) && length >= V4_LENGTH {
+        return Target::Network(Endpoint::v4(given.v4, port, protocol));
+    }
+    if family == u16::from(AF_INET6) && length >= V6_LENGTH {
+        return Target::Network(Endpoint::v6(given.v6, port, protocol));
+    }
+    if family == u16::from(AF_UNSPEC) {
+        let own: u16 = sk.load(&SOCK_FAMILY);
+        if own == u16::from(AF_INET) || own == u16::from(AF_INET6) {
+            return Target::Disconnect;
+        }
+    }
+    let family = if family > 255 { u8::MAX } else { family as u8 };
+    Target::Other(Endpoint::of_family(family, protocol))
+}
+
+/// The kernel's name for the socket of an LSM hook: the address of its `sock`.
+#[inline(always)]
+pub fn name(socket: *const c_void) -> u64 {
+    Typed::given(socket).load(&SOCKET_SK)
+}
+
+/// The same for the socket of a cgroup program.
+#[inline(always)]
+pub fn name_in(ctx: &SockAddrContext) -> u64 {
+    // SAFETY: as in `endpoint4`; the pointer is compared and never followed.
+    unsafe { core::ptr::read_volatile(&raw const (*ctx.sock_addr).__bindgen_anon_1.sk) as u64 }
+}
+
+/// The beginnings of `sockaddr_in` and `sockaddr_in6`, one over the other.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct SockAddr {
+    family: u16,
+    port: u16,
+    /// The address in `sockaddr_in`, the flow label in `sockaddr_in6`.
+    v4: [u8; 4],
+    v6: [u8; 16],
+}
+
+/// The IPv4 address of a cgroup program.
+#[inline(always)]
+pub fn endpoint4(ctx: &SockAddrContext) -> Endpoint {
+    // SAFETY: the context is the kernel's; each field is read whole, as the verifier demands.
+    unsafe {
+        let address = core::ptr::read_volatile(&raw const (*ctx.sock_addr).user_ip4);
+        Endpoint::v4(address.to_ne_bytes(), port(ctx), protocol_of(ctx))
+    }
+}
+
+/// The IPv6 address of a cgroup program.
+#[inline(always)]
+pub fn endpoint6(ctx: &SockAddrContext) -> Endpoint {
+    let mut address = [0; 16];
+    let mut word = 0;
+    while word < 4 {
+        // SAFETY: as in `endpoint4`; the index is below four.
+        let part = unsafe { core::ptr::read_volatile(&raw const (*ctx.sock_addr).user_ip6[word]) };
+        let [a, b, c, d] = part.to_ne_bytes();
+        address[word * 4] = a;
+        address[word * 4 + 1] = b;
+        address[word * 4 + 2] = c;
+        address[word * 4 + 3] = d;
+        word += 1;
+    }
+    Endpoint::v6(address, port(ctx), protocol_of(ctx))
+}
+
+#[inline(always)]
+fn port(ctx: &SockAddrContext) -> u16 {
+    // SAFETY: as in `endpoint4`. The port stands in network order in the low half.
+    u16::from_be(unsafe { core::ptr::read_volatile(&raw const (*ctx.sock_addr).user_port) } as u16)
+}
+
+#[inline(always)]
+fn protocol_of(ctx: &SockAddrContext) -> u8 {
+    // SAFETY: as in `endpoint4`.
+    protocol(unsafe { core::ptr::read_volatile(&raw const (*ctx.sock_addr).protocol) })
+}

@@ -1,0 +1,56 @@
+//! The shared state of a session.
+
+use crate::maps::SESSIONS;
+use agent_common::session::{Label, Session};
+use core::arch::asm;
+
+/// A copy of the state of a label's session; nothing when the slot belongs to another.
+#[inline(always)]
+pub fn of(label: Label) -> Option<Session> {
+    let session = SESSIONS.get(label.slot)?;
+    (session.id == label.session).then_some(*session)
+}
+
+/// Counts one more task of the session.
+#[inline(always)]
+pub fn task_added(label: Label) {
+    if let Some(session) = SESSIONS.get_ptr_mut(label.slot) {
+        // SAFETY: the pointer is to a slot of an array, which is never freed.
+        unsafe { add(&raw mut (*session).tasks, 1) }
+    }
+}
+
+/// Counts one task less, and says whether it was the last. Two tasks that leave at once may both
+/// be told so: 5.10 has no atomic that returns what it found.
+#[inline(always)]
+pub fn task_removed(label: Label) -> bool {
+    let Some(session) = SESSIONS.get_ptr_mut(label.slot) else {
+        return false;
+    };
+    // SAFETY: the pointer is to a slot of an array, which is never freed.
+    unsafe {
+        add(&raw mut (*session).tasks, -1);
+        core::ptr::read_volatile(&raw const (*session).tasks) == 0
+    }
+}
+
+/// Ends the session's permission.
+#[inline(always)]
+pub fn revoke(label: Label) {
+    if let Some(session) = SESSIONS.get_ptr_mut(label.slot) {
+        // SAFETY: the pointer is to a slot of an array, which is never freed. `REVOKED` is the
+        // only flag and is never cleared while the slot is taken, so a store is enough.
+        unsafe { core::ptr::write_volatile(&raw mut (*session).flags, Session::REVOKED) }
+    }
+}
+
+/// Adds to a number that other CPUs change too. The compiler's BPF target has no atomics of its
+/// own for this.
+///
+/// # Safety
+/// `number` must point into a map.
+#[inline(always)]
+unsafe fn add(number: *mut u64, by: i64) {
+    // SAFETY: the verifier checks the address; the instruction changes nothing else.
+    unsafe { asm!("lock *(u64 *)({number} + 0) += {by}", number = in(reg) number, by = in(reg) by) }
+}

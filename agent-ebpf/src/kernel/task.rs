@@ -1,0 +1,194 @@
+//! Who acts.
+
+use super::memory::{Address, Typed};
+use super::offsets::{
+    TASK_BPF_STORAGE, TASK_COMM, TASK_GROUP_LEADER, TASK_PID, TASK_REAL_PARENT,
+    TASK_START_BOOTTIME, TASK_TGID,
+};
+use super::storage;
+use crate::maps::MEMBERS;
+use agent_common::event::Process;
+use agent_common::session::{Label, Member as State, Pass};
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf};
+use aya_ebpf::helpers::{bpf_get_current_uid_gid, bpf_send_signal};
+use core::ffi::c_void;
+
+const SIGKILL: u32 = 9;
+
+/// A task of the kernel, known by its address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Task(Address);
+
+/// Whether this kernel has task storage. A constant to the verifier, which drops the other branch.
+#[inline(always)]
+fn has_marks() -> bool {
+    TASK_BPF_STORAGE.load() != 0
+}
+
+impl Task {
+    /// The task that is running.
+    #[inline(always)]
+    pub fn current() -> Self {
+        // SAFETY: takes no arguments, always answers.
+        Self(Address(unsafe { bpf_get_current_task() }))
+    }
+
+    /// The running task if it may carry a label. For LSM and tracing programs, where one load
+    /// sends every other task home.
+    #[inline(always)]
+    pub fn current_if_marked() -> Option<Self> {
+        if !has_marks() {
+            return Some(Self::current());
+        }
+        // SAFETY: takes no arguments, always answers, with a pointer the verifier trusts.
+        let task = unsafe { bpf_get_current_task_btf() };
+        let marked = Typed::given(task).load::<u64>(&TASK_BPF_STORAGE) != 0;
+        marked.then_some(Self(Address(task as u64)))
+    }
+
+    /// A task that a hook was given.
+    #[inline(always)]
+    pub fn given(task: *const c_void) -> Self {
+        Self(Address(task as u64))
+    }
+
+    /// The task as a member of its session, if it belongs to one.
+    #[inline(always)]
+    pub fn member(self) -> Option<Member> {
+        MEMBERS.get_ptr_mut(self.0.0).map(Member)
+    }
+
+    /// Labels a task that a hook was given. Fails when the label or its mark cannot be stored.
+    #[inline(always)]
+    pub fn inherit(given: *mut c_void, label: Label) -> bool {
+        let task = Self::given(given);
+        if MEMBERS
+            .insert(
+                task.0.0,
+                State {
+                    label,
+                    pass: Pass::NONE,
+                },
+                0,
+            )
+            .is_err()
+        {
+            return false;
+        }
+        if has_marks() && !storage::mark(given) {
+            task.forget();
+            return false;
+        }
+        true
+    }
+
+    /// Labels the running task.
+    #[inline(always)]
+    pub fn enrol_current(label: Label) -> bool {
+        let task = Self::current();
+        if MEMBERS
+            .insert(
+                task.0.0,
+                State {
+                    label,
+                    pass: Pass::NONE,
+                },
+                0,
+            )
+            .is_err()
+        {
+            return false;
+        }
+        if has_marks() {
+            // SAFETY: takes no arguments, always answers.
+            let trusted = unsafe { bpf_get_current_task_btf() };
+            if !storage::mark(trusted.cast()) {
+                task.forget();
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Removes the label. False when there was none.
+    #[inline(always)]
+    pub fn forget(self) -> bool {
+        MEMBERS.remove(self.0.0).is_ok()
+    }
+
+    /// The task's process id (thread group).
+    #[inline(always)]
+    pub fn tgid(self) -> u32 {
+        self.0.read(&TASK_TGID).unwrap_or(0)
+    }
+
+    /// The task's own id.
+    #[inline(always)]
+    pub fn tid(self) -> u32 {
+        self.0.read(&TASK_PID).unwrap_or(0)
+    }
+
+    /// The process that the task belongs to. What cannot be read is zero.
+    #[inline(always)]
+    pub fn process(self) -> Process {
+        let leader: u64 = self.0.read(&TASK_GROUP_LEADER).unwrap_or(0);
+        Process {
+            start_ns: Address(leader).read(&TASK_START_BOOTTIME).unwrap_or(0),
+            pid: self.tgid(),
+            reserved: 0,
+            comm: self.0.read(&TASK_COMM).unwrap_or([0; 16]),
+        }
+    }
+
+    /// The process that made this one, or that took it over. Process 1 has none.
+    #[inline(always)]
+    pub fn parent(self) -> Option<Self> {
+        let parent = Self(Address(self.0.read(&TASK_REAL_PARENT)?));
+        (parent.tgid() != 0).then_some(parent)
+    }
+}
+
+/// What is kept for a task of a session. Only programs that the task itself runs look at it, and
+/// it stays until the task is freed.
+#[derive(Clone, Copy)]
+pub struct Member(*mut State);
+
+impl Member {
+    /// The label.
+    #[inline(always)]
+    pub fn label(self) -> Label {
+        // SAFETY: the pointer came from a successful lookup, and the entry outlives the task.
+        unsafe { (*self.0).label }
+    }
+
+    /// Leaves a pass for the hook that comes next in the same system call.
+    #[inline(always)]
+    pub fn leave_pass(self, pass: Pass) {
+        // SAFETY: as in `label`; nobody but the running task writes here.
+        unsafe { (*self.0).pass = pass }
+    }
+
+    /// Takes the pass, whatever it is for.
+    #[inline(always)]
+    pub fn take_pass(self) -> Pass {
+        // SAFETY: as in `leave_pass`.
+        unsafe {
+            let pass = (*self.0).pass;
+            (*self.0).pass.socket = 0;
+            pass
+        }
+    }
+}
+
+/// The user id of the running task.
+#[inline(always)]
+pub fn current_uid() -> u32 {
+    (bpf_get_current_uid_gid() & 0xffff_ffff) as u32
+}
+
+/// Kills the running process before it returns to user space.
+#[inline(always)]
+pub fn kill_current() {
+    // SAFETY: takes a signal number, acts on the running task alone.
+    unsafe { bpf_send_signal(SIGKILL) };
+}

@@ -1,0 +1,116 @@
+//! The label's life: put on the first task of a session by [`enrol`], copied to every child before
+//! the child can run, taken off when the kernel frees the task.
+//!
+//! Two pairs of programs do the copying. With BPF LSM, `task_alloc` can still fail the fork, and
+//! `task_free` sees every task go. Without it, `task_newtask` copies at the same point (it also
+//! fires for io_uring's workers, which `sched_process_fork` does not), but can only end a session
+//! whose child it could not label.
+
+use crate::kernel::memory::Address;
+use crate::kernel::offsets::BINPRM_FILENAME;
+use crate::kernel::task::{self, Member, Task};
+use crate::kernel::{counts, state, verdict};
+use crate::tell;
+use agent_common::counter::Counter;
+use agent_common::session::{Enrolment, Label};
+use aya_ebpf::macros::{btf_tracepoint, lsm};
+use aya_ebpf::programs::{BtfTracePointContext, LsmContext, RawTracePointContext};
+use core::ffi::c_void;
+
+/// Puts the running task into the session whose number and slot are its arguments. Never
+/// attached: user space runs it, by `BPF_PROG_TEST_RUN`, from within the process that is to
+/// become the session, so that no pid can be mistaken for another.
+#[inline(always)]
+pub fn enrol(ctx: &RawTracePointContext) -> Enrolment {
+    let label = Label {
+        session: ctx.arg(0),
+        slot: ctx.arg::<u64>(1) as u32,
+        reserved: 0,
+    };
+    if label.session == 0 || state::of(label).is_none() {
+        return Enrolment::NoSuchSession;
+    }
+    if Task::current().member().is_some() {
+        return Enrolment::AlreadyInOne;
+    }
+    if !Task::enrol_current(label) {
+        counts::add(Counter::LabelsRefused);
+        return Enrolment::NoRoom;
+    }
+    state::task_added(label);
+    Enrolment::Done
+}
+
+/// `security_task_alloc(struct task_struct *, unsigned long clone_flags)`: a child exists and
+/// nobody has seen it yet.
+#[lsm(hook = "task_alloc")]
+pub fn task_alloc(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(2);
+    if earlier != 0 {
+        return earlier;
+    }
+    let Some(parent) = Task::current_if_marked().and_then(Task::member) else {
+        return verdict::fork(true);
+    };
+    verdict::fork(inherit(ctx.arg(0), parent.label()))
+}
+
+/// `security_task_free(struct task_struct *)`: nothing can refer to the task any more.
+#[lsm(hook = "task_free")]
+pub fn task_free(ctx: LsmContext) -> i32 {
+    leave(Task::given(ctx.arg(0)));
+    0
+}
+
+/// `task_newtask(struct task_struct *, unsigned long clone_flags)`, for kernels without BPF LSM.
+#[btf_tracepoint(function = "task_newtask")]
+pub fn task_newtask(ctx: BtfTracePointContext) -> i32 {
+    if let Some(parent) = Task::current().member()
+        && !inherit(ctx.arg(0), parent.label())
+    {
+        // The child runs unlabelled and cannot be stopped from here. Its session ends instead.
+        state::revoke(parent.label());
+        task::kill_current();
+    }
+    0
+}
+
+/// `sched_process_exit(struct task_struct *)`, for kernels without BPF LSM.
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
+    leave(Task::given(ctx.arg(0)));
+    0
+}
+
+/// `sched_process_exec(struct task_struct *, pid_t, struct linux_binprm *)`: the new image is in
+/// place.
+#[btf_tracepoint(function = "sched_process_exec")]
+pub fn process_exec(ctx: BtfTracePointContext) -> i32 {
+    let Some(member) = Task::current_if_marked().and_then(Task::member) else {
+        return 0;
+    };
+    let binprm: *const c_void = ctx.arg(2);
+    let filename = Address(binprm as u64).read(&BINPRM_FILENAME).unwrap_or(0);
+    tell::exec(member.label(), filename);
+    0
+}
+
+#[inline(always)]
+fn inherit(child: *mut c_void, label: Label) -> bool {
+    if Task::inherit(child, label) {
+        state::task_added(label);
+        return true;
+    }
+    counts::add(Counter::LabelsRefused);
+    false
+}
+
+#[inline(always)]
+fn leave(task: Task) {
+    if let Some(label) = task.member().map(Member::label)
+        && task.forget()
+        && state::task_removed(label)
+    {
+        tell::empty(label);
+    }
+}

@@ -1,0 +1,38 @@
+//! Every map, in one place. All are pinned, so that enforcement outlives the daemon.
+
+use agent_common::abi;
+use agent_common::counter::COUNTERS;
+use agent_common::decide::Rule;
+use agent_common::egress::{NetworkKey, PortKey};
+use agent_common::session::{Member, Session};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
+
+/// Every task of a session with its label, by the address of its `task_struct`. An entry lives from before
+/// the task runs until the kernel frees it, so that an address names one task only.
+#[map]
+pub static MEMBERS: HashMap<u64, Member> = HashMap::pinned(abi::MAX_TASKS, 0);
+
+/// The state of every session, by slot.
+#[map]
+pub static SESSIONS: Array<Session> = Array::pinned(abi::MAX_SESSIONS, 0);
+
+/// Longest prefix of (policy, address) to port set.
+#[map]
+pub static NETWORKS: LpmTrie<NetworkKey, u32> = LpmTrie::pinned(abi::MAX_NETWORKS, 0);
+
+/// Longest prefix of (port set, protocol, port) to rule.
+#[map]
+pub static PORTS: LpmTrie<PortKey, u32> = LpmTrie::pinned(abi::MAX_PORTS, 0);
+
+/// The rules of all policies.
+#[map]
+pub static RULES: Array<Rule> = Array::pinned(abi::MAX_RULES, 0);
+
+/// Decisions and lifecycle. Nothing that an agent can cause in bulk by allowed actions is in it.
+#[map]
+pub static DECISIONS: RingBuf = RingBuf::pinned(abi::DECISION_RING_BYTES, 0);
+
+/// What happened, whether or not it was told.
+#[map]
+pub static COUNTS: PerCpuArray<u64> = PerCpuArray::pinned(COUNTERS, 0);

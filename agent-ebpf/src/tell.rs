@@ -1,0 +1,85 @@
+//! Telling user space. Whether it hears makes no difference to a verdict.
+
+use crate::kernel::task::Task;
+use crate::kernel::{counts, record::Record, record::copy_string, record::now, task};
+use agent_common::action::Action;
+use agent_common::counter::Counter;
+use agent_common::decide::Decision;
+use agent_common::egress::Endpoint;
+use agent_common::event::{Denial, Empty, Exec, Header, Kind, MAX_ANCESTORS, Process};
+use agent_common::session::Label;
+use agent_common::wire::Wire;
+
+/// Where a parent cannot be read.
+const NOBODY: Process = <Process as Wire>::ZERO;
+
+#[inline(always)]
+fn header<T>(kind: Kind, label: Label) -> Header {
+    Header {
+        kind: kind.wire(),
+        size: size_of::<T>() as u16,
+        reserved: 0,
+        time_ns: now(),
+        session: label.session,
+    }
+}
+
+/// An action was not allowed.
+#[inline(never)]
+pub fn denial(label: Label, action: Action, endpoint: &Endpoint, decision: Decision, rule: u32) {
+    let Some(mut record) = Record::<Denial>::reserve() else {
+        counts::add(Counter::EventsLost);
+        return;
+    };
+    let actor = Task::current();
+    let out = record.as_mut();
+    out.header = header::<Denial>(Kind::Denial, label);
+    out.process = actor.process();
+    out.tid = actor.tid();
+    out.uid = task::current_uid();
+    out.rule = rule;
+    out.action = action.wire();
+    out.verdict = decision.verdict.wire();
+    out.reason = decision.reason.wire();
+    out.endpoint = *endpoint;
+    let mut ancestor = actor;
+    let mut count = 0;
+    while count < MAX_ANCESTORS {
+        let Some(parent) = ancestor.parent() else {
+            break;
+        };
+        out.ancestors[count] = parent.process();
+        ancestor = parent;
+        count += 1;
+    }
+    out.ancestor_count = count as u32;
+    record.submit();
+}
+
+/// A process of a session has a new program.
+#[inline(always)]
+pub fn exec(label: Label, filename: u64) {
+    let Some(mut record) = Record::<Exec>::reserve() else {
+        counts::add(Counter::EventsLost);
+        return;
+    };
+    let out = record.as_mut();
+    out.header = header::<Exec>(Kind::Exec, label);
+    let actor = Task::current();
+    out.process = actor.process();
+    out.parent = actor.parent().map_or(NOBODY, Task::process);
+    out.reserved = 0;
+    out.path_length = copy_string(filename, &mut out.path);
+    record.submit();
+}
+
+/// The last task of a session is gone.
+#[inline(always)]
+pub fn empty(label: Label) {
+    let Some(mut record) = Record::<Empty>::reserve() else {
+        counts::add(Counter::EventsLost);
+        return;
+    };
+    record.as_mut().header = header::<Empty>(Kind::Empty, label);
+    record.submit();
+}

@@ -1,0 +1,174 @@
+//! What is said on the socket.
+
+use crate::kernel::loader::Mode;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// The longest line either side accepts. A policy of the largest size fits, escaped.
+pub const MAX_LINE: usize = 8 * 1024 * 1024;
+
+/// What a client asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Request {
+    /// Is enforcement in force, and what has it done?
+    Status,
+    /// Which sessions are there?
+    Sessions,
+    /// Make room for a session, under a policy.
+    Start(Start),
+}
+
+/// A session to be started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Start {
+    /// The agent, which must be in the policy.
+    pub agent: String,
+    /// The policy's file name, for events that point into it.
+    pub file: String,
+    /// The policy.
+    pub policy: String,
+}
+
+/// What the daemon answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Response {
+    /// To [`Request::Status`].
+    Status(Status),
+    /// To [`Request::Sessions`].
+    Sessions(Vec<SessionInfo>),
+    /// To [`Request::Start`]: the session waits for its first process.
+    Started(Started),
+    /// To anything: no, and why.
+    Error(String),
+}
+
+/// The daemon's state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// How this kernel lets us enforce.
+    pub enforcement: Mode,
+    /// Whether the programs were in force before this daemon came.
+    pub adopted: bool,
+    /// Sessions in force.
+    pub sessions: usize,
+    /// Actions allowed to sessions since the programs were loaded.
+    pub allowed: u64,
+    /// Actions denied to sessions.
+    pub denied: u64,
+    /// Of these, denied because something could not be read or told apart.
+    pub doubts: u64,
+    /// Forks of sessions that failed because the child could not be labelled.
+    pub labels_refused: u64,
+    /// Events that found the ring full.
+    pub events_lost: u64,
+}
+
+/// One session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SessionInfo {
+    /// Its number.
+    pub session: SessionId,
+    /// Its agent.
+    pub agent: String,
+    /// The policy's file.
+    pub file: String,
+    /// The policy's digest.
+    pub policy: String,
+    /// Tasks that carry its label.
+    pub tasks: u64,
+}
+
+/// What a process needs to become the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Started {
+    /// The session's number.
+    pub session: SessionId,
+    /// The slot of its state.
+    pub slot: u32,
+}
+
+/// A session's number, shown as sixteen hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(pub u64);
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// A text that is no session number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected a session number of sixteen hexadecimal digits")]
+pub struct NoSessionId;
+
+impl FromStr for SessionId {
+    type Err = NoSessionId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.len() != 16 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(NoSessionId);
+        }
+        u64::from_str_radix(text, 16)
+            .map(Self)
+            .map_err(|_| NoSessionId)
+    }
+}
+
+impl Serialize for SessionId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SessionId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_number_survives_the_way_to_text_and_back() {
+        let id = SessionId(0x00ff_0000_0000_0001);
+        assert_eq!(id.to_string(), "00ff000000000001");
+        assert_eq!(id.to_string().parse(), Ok(id));
+    }
+
+    #[test]
+    fn what_is_no_session_number_is_refused() {
+        for text in [
+            "",
+            "1",
+            "00ff00000000000g",
+            "+0ff000000000001",
+            "00ff0000000000011",
+        ] {
+            assert_eq!(text.parse::<SessionId>(), Err(NoSessionId), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_request_with_an_unknown_field_is_refused() {
+        let line = r#"{"start":{"agent":"a","file":"f","policy":"p","mode":"audit"}}"#;
+        let error = serde_json::from_str::<Request>(line).unwrap_err();
+        assert!(
+            error.to_string().contains("unknown field `mode`"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,141 @@
+//! Answering clients. Only the daemon's own user may ask, and nobody can make it wait.
+
+use super::protocol::{MAX_LINE, Request, Response};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+
+/// How long a client may take over its question, or over taking the answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Clients that are answered at once; more wait for their turn.
+const CLIENTS: usize = 32;
+
+/// Why the socket is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Another daemon answers on it.
+    #[error("another daemon has {}", .0.display())]
+    Taken(PathBuf),
+    /// It could not be made.
+    #[error("cannot listen on {}", path.display())]
+    Bind {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The right to be the one daemon of this socket, for as long as it is held.
+pub struct Place {
+    path: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl Place {
+    /// Takes the place, if no other daemon has it.
+    pub fn take(socket: &Path) -> Result<Self, ListenError> {
+        let path = socket.to_owned();
+        let failed = |source| ListenError::Bind {
+            path: socket.to_owned(),
+            source,
+        };
+        if let Some(folder) = socket.parent() {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        let file = File::create(socket.with_extension("lock")).map_err(failed)?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Self { path, _lock: lock }),
+            Err((_, Errno::EWOULDBLOCK)) => Err(ListenError::Taken(path)),
+            Err((_, errno)) => Err(failed(errno.into())),
+        }
+    }
+
+    /// Makes the socket, reachable for its owner alone.
+    pub fn listen(&self) -> Result<UnixListener, ListenError> {
+        let failed = |source| ListenError::Bind {
+            path: self.path.clone(),
+            source,
+        };
+        match std::fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&self.path).map_err(failed)?;
+        std::fs::set_permissions(&self.path, Permissions::from_mode(0o600)).map_err(failed)?;
+        Ok(listener)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Who finds no socket need not wait for an answer. It may never have been made.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Answers clients until the socket fails.
+pub async fn serve(
+    listener: UnixListener,
+    answer: impl Fn(Request) -> Response + 'static,
+) -> io::Result<()> {
+    let answer = Rc::new(answer);
+    let places = Arc::new(Semaphore::new(CLIENTS));
+    let mut clients = JoinSet::new();
+    loop {
+        while clients.try_join_next().is_some() {}
+        let place = Arc::clone(&places)
+            .acquire_owned()
+            .await
+            .expect("never closed");
+        let (stream, _) = listener.accept().await?;
+        let answer = Rc::clone(&answer);
+        clients.spawn_local(async move {
+            let _place = place;
+            match tokio::time::timeout(PATIENCE, converse(stream, &*answer)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => debug!(%error, "a client went away"),
+                Err(_) => warn!("a client took too long"),
+            }
+        });
+    }
+}
+
+async fn converse(stream: UnixStream, answer: &impl Fn(Request) -> Response) -> io::Result<()> {
+    let own = nix::unistd::geteuid().as_raw();
+    let peer = stream.peer_cred()?.uid();
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader.take(MAX_LINE as u64));
+    let mut line = String::new();
+    while reader.read_line(&mut line).await? > 0 {
+        let response = if peer != own {
+            Response::Error(format!(
+                "user {peer} may not ask this daemon, which runs as {own}"
+            ))
+        } else {
+            match serde_json::from_str(&line) {
+                Ok(request) => answer(request),
+                Err(error) => Response::Error(format!("not a request: {error}")),
+            }
+        };
+        let mut text = serde_json::to_string(&response)?;
+        text.push('\n');
+        writer.write_all(text.as_bytes()).await?;
+        line.clear();
+        reader.get_mut().set_limit(MAX_LINE as u64);
+    }
+    Ok(())
+}

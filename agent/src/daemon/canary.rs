@@ -1,0 +1,187 @@
+//! The proof that enforcement is real: a child of our own attempts what it must be denied.
+//!
+//! An attached program can still be one that the kernel never calls. So before the daemon says
+//! that it is ready, a process is put into a session that may do nothing, and each action it
+//! attempts must fail with EPERM and must be told in the ring. The same attempts are made outside
+//! first, where EPERM would mean that somebody else denies them and nothing is proven.
+
+use crate::control::protocol::Start;
+use crate::events::ring::Ring;
+use crate::kernel::loader;
+use crate::run::enrol::{self, Enrol};
+use crate::sessions::{Sessions, StartError};
+use agent_common::action::Action;
+use agent_common::event::Event;
+use nix::errno::Errno;
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The hidden command of this binary that makes the attempts.
+pub const COMMAND: &str = "canary";
+
+/// How long the events may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A policy that allows nothing.
+const POLICY: &str = "\
+apiVersion: interlock.dev/v1alpha1
+kind: AgentPolicy
+metadata:
+  name: interlock-canary
+spec:
+  owner:
+    name: Interlock
+    contact: the daemon itself
+  egress: {}
+";
+
+/// Why enforcement is not proven.
+#[derive(Debug, thiserror::Error)]
+pub enum CanaryError {
+    /// The session could not be made.
+    #[error("cannot make the canary's session")]
+    Start(#[from] StartError),
+    /// The child could not be started.
+    #[error("cannot start the canary's process")]
+    Spawn(#[source] io::Error),
+    /// The enrolling program is not pinned.
+    #[error("cannot find the program that enrols a process")]
+    Enrol(#[source] aya::programs::ProgramError),
+    /// The control failed: the attempts are denied outside every session.
+    #[error("{0} is denied outside every session too, so nothing can be proven by it")]
+    Control(String),
+    /// An action was not denied.
+    #[error("a session was not denied {0}: enforcement is not real on this kernel")]
+    NotDenied(String),
+    /// A denial was not told.
+    #[error("a denied {0} was not told within {PATIENCE:?}: events do not reach the daemon")]
+    NotTold(Action),
+    /// The ring failed.
+    #[error("cannot read the ring of decisions")]
+    Ring(#[source] io::Error),
+}
+
+/// Sends the canary in. Whatever else the ring holds meanwhile is handed back.
+pub async fn prove(sessions: &mut Sessions, ring: &mut Ring) -> Result<Vec<Event>, CanaryError> {
+    if let Some(attempts) = those(&attempts(None).await?, true) {
+        return Err(CanaryError::Control(attempts));
+    }
+    let started = sessions.start(&Start {
+        agent: "interlock-canary".into(),
+        file: "the canary's policy".into(),
+        policy: POLICY.into(),
+    })?;
+    let program = loader::enrol_program().map_err(CanaryError::Enrol)?;
+    let outcome = attempts(Some(Enrol { program, started })).await;
+    let told = expect_events(started.session.0, ring).await;
+    // The session must not stay, whatever came of it.
+    let ended = sessions.end(started.session.0);
+    if let Some(attempts) = those(&outcome?, false) {
+        return Err(CanaryError::NotDenied(attempts));
+    }
+    ended.map_err(StartError::from)?;
+    told
+}
+
+/// What the canary's process attempts; prints one line for each and its errno.
+pub fn attempt() {
+    let loopback4 = SocketAddr::from(([127, 0, 0, 1], 9));
+    let loopback6 = SocketAddr::from((Ipv6Addr::LOCALHOST, 9));
+    report(
+        "connect to 127.0.0.1",
+        TcpStream::connect(loopback4).map(drop),
+    );
+    report(
+        "a datagram to 127.0.0.1",
+        send(SocketAddr::from(([0; 4], 0)), loopback4),
+    );
+    if let Ok(socket) = UdpSocket::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))) {
+        report(
+            "a datagram to ::1",
+            socket.send_to(b"?", loopback6).map(drop),
+        );
+        report("connect to ::1", TcpStream::connect(loopback6).map(drop));
+    }
+}
+
+fn send(from: SocketAddr, to: SocketAddr) -> io::Result<()> {
+    UdpSocket::bind(from)?.send_to(b"?", to).map(drop)
+}
+
+fn report(attempt: &str, outcome: io::Result<()>) {
+    let errno = outcome
+        .err()
+        .and_then(|error| error.raw_os_error())
+        .unwrap_or(0);
+    println!("{errno} {attempt}");
+}
+
+/// An attempt and the errno it ended with.
+type Attempt = (i32, String);
+
+/// Runs the attempts in a child, inside a session or outside.
+async fn attempts(enrol: Option<Enrol>) -> Result<Vec<Attempt>, CanaryError> {
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .arg(COMMAND)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    if let Some(enrol) = enrol {
+        enrol::before_exec(&mut command, enrol, None);
+    }
+    let child = tokio::process::Command::from(command)
+        .spawn()
+        .map_err(CanaryError::Spawn)?;
+    let output = child.wait_with_output().await.map_err(CanaryError::Spawn)?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let attempts: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .filter_map(|(errno, attempt)| Some((errno.parse().ok()?, attempt.to_owned())))
+        .collect();
+    if attempts.is_empty() {
+        return Err(CanaryError::Spawn(io::Error::other(format!(
+            "it ended {}",
+            output.status
+        ))));
+    }
+    Ok(attempts)
+}
+
+/// The attempts that were denied, or those that were not, in words.
+fn those(attempts: &[Attempt], denied: bool) -> Option<String> {
+    let words: Vec<_> = attempts
+        .iter()
+        .filter(|(errno, _)| (*errno == Errno::EPERM as i32) == denied)
+        .map(|(errno, attempt)| match errno {
+            0 => format!("{attempt} (it succeeded)"),
+            errno => format!("{attempt} ({})", Errno::from_raw(*errno).desc()),
+        })
+        .collect();
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
+/// Waits until both kinds of action have been told.
+async fn expect_events(session: u64, ring: &mut Ring) -> Result<Vec<Event>, CanaryError> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut missing = vec![Action::Connect, Action::Send];
+    let mut others = Vec::new();
+    while let Some(action) = missing.first() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Ok(events) = tokio::time::timeout(left, ring.next()).await else {
+            return Err(CanaryError::NotTold(*action));
+        };
+        for event in events.map_err(CanaryError::Ring)?.into_iter().flatten() {
+            match event {
+                Event::Denial(denial) if denial.header.session == session => {
+                    missing.retain(|action| action.wire() != denial.action);
+                }
+                other => others.push(other),
+            }
+        }
+    }
+    others.retain(|event| event.session() != session);
+    Ok(others)
+}

@@ -1,0 +1,199 @@
+//! The daemon: puts enforcement in force, proves it, and then only explains and keeps house. The
+//! kernel decides without it.
+//!
+//! | task | owns | ends when |
+//! |---|---|---|
+//! | events | the ring, the programs of processes | the ring or a map fails |
+//! | clients | the control socket | the socket fails |
+//! | signals | nothing | SIGTERM or SIGINT |
+//!
+//! All share the sessions, and run on one thread. The first task to end ends the daemon: with its
+//! error, unless it was a signal. Enforcement stays.
+
+pub mod canary;
+pub mod teller;
+
+use crate::control::protocol::{Request, Response, Status};
+use crate::control::server::{self, ListenError, Place};
+use crate::events::ring::{Ring, RingError};
+use crate::kernel::loader::{self, LoadError, Mode};
+use crate::kernel::maps::MapsError;
+use crate::kernel::pins::Pins;
+use crate::sessions::Sessions;
+use crate::sessions::records::Records;
+use agent_common::counter::Counter;
+use std::cell::RefCell;
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+use teller::Teller;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::MissedTickBehavior;
+use tracing::{debug, info, warn};
+
+/// How often the daemon looks for what no event told it.
+const HOUSE: Duration = Duration::from_secs(1);
+
+/// How the daemon is set up.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where it listens.
+    pub socket: PathBuf,
+    /// Where it keeps what the next daemon needs.
+    pub records: PathBuf,
+}
+
+/// Why the daemon ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// Enforcement could not be put in force.
+    #[error("enforcement is not in force")]
+    Load(#[from] LoadError),
+    /// It is not proven.
+    #[error("not ready")]
+    Canary(#[from] canary::CanaryError),
+    /// The ring does not open.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    /// The socket is not there.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// A map failed.
+    #[error("a table in the kernel cannot be read")]
+    Maps(#[from] MapsError),
+    /// A task ended.
+    #[error("task `{task}` ended")]
+    Task {
+        /// The task.
+        task: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Runs until a signal, or until something fails.
+pub fn run(settings: &Settings) -> Result<(), DaemonError> {
+    let started = |source| DaemonError::Task {
+        task: "runtime",
+        source,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(started)?;
+    LocalSet::new().block_on(&runtime, supervise(settings))
+}
+
+async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
+    // Two daemons must not both read the ring.
+    let place = Place::take(&settings.socket)?;
+    let enforcement = loader::ensure()?;
+    let (mode, adopted) = (enforcement.mode, enforcement.adopted);
+    debug!(?mode, adopted, "in force, not yet proven");
+    let mut sessions = Sessions::adopt(enforcement.maps, Records::new(&settings.records))?;
+    let mut ring = Ring::open(&Pins::in_force())?;
+    let earlier = match canary::prove(&mut sessions, &mut ring).await {
+        Ok(earlier) => earlier,
+        Err(error) => {
+            if !adopted {
+                // What is not proven must not look as if it were in force.
+                Pins::in_force().remove().map_err(LoadError::Pins)?;
+            }
+            return Err(error.into());
+        }
+    };
+    // Who can connect can rely on enforcement: the socket is not there before the proof.
+    let listener = place.listen()?;
+    announce(&mode, adopted, sessions.count());
+    let sessions = Rc::new(RefCell::new(sessions));
+    let mut teller = Teller::new(Rc::clone(&sessions));
+    let failed = |task| move |source| DaemonError::Task { task, source };
+
+    let mut tasks = JoinSet::new();
+    tasks.spawn_local(async move {
+        teller
+            .tell(earlier.into_iter().map(Ok).collect())
+            .await
+            .map_err(failed("events"))?;
+        let mut house = tokio::time::interval(HOUSE);
+        house.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                events = ring.next() => teller.tell(events.map_err(failed("events"))?).await,
+                _ = house.tick() => teller.keep_house().await,
+            }
+            .map_err(failed("events"))?;
+        }
+    });
+    tasks.spawn_local(async move {
+        let answer = move |request| answer(request, &mut sessions.borrow_mut(), &mode, adopted);
+        server::serve(listener, answer)
+            .await
+            .map_err(failed("clients"))
+    });
+    tasks.spawn_local(async move { end_signal().await.map_err(failed("signals")) });
+    match tasks.join_next().await {
+        Some(Ok(ended)) => ended,
+        Some(Err(error)) => Err(failed("a task")(io::Error::other(error))),
+        None => Ok(()),
+    }
+}
+
+fn announce(mode: &Mode, adopted: bool, sessions: usize) {
+    let how = if adopted { "adopted" } else { "loaded" };
+    match mode {
+        Mode::Full => info!(how, sessions, "ready: the canary was denied"),
+        Mode::Degraded(reason) => {
+            warn!(
+                reason,
+                "degraded: egress is blocked by cgroup programs alone"
+            );
+            info!(how, sessions, "ready, degraded: the canary was denied");
+        }
+    }
+}
+
+async fn end_signal() -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    info!("ending; enforcement stays in force");
+    Ok(())
+}
+
+fn answer(request: Request, sessions: &mut Sessions, mode: &Mode, adopted: bool) -> Response {
+    let answered: Result<Response, String> = match request {
+        Request::Status => status(sessions, mode, adopted)
+            .map(Response::Status)
+            .map_err(chain),
+        Request::Sessions => sessions.list().map(Response::Sessions).map_err(chain),
+        Request::Start(start) => sessions.start(&start).map(Response::Started).map_err(chain),
+    };
+    answered.unwrap_or_else(Response::Error)
+}
+
+/// An error with all that caused it, in one line.
+fn chain(error: impl std::error::Error + Send + Sync + 'static) -> String {
+    format!("{:#}", anyhow::Error::from(error))
+}
+
+fn status(sessions: &Sessions, mode: &Mode, adopted: bool) -> Result<Status, MapsError> {
+    let count = |counter| sessions.maps().count(counter);
+    Ok(Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        enforcement: mode.clone(),
+        adopted,
+        sessions: sessions.count(),
+        allowed: count(Counter::Allowed)?,
+        denied: count(Counter::Denied)?,
+        doubts: count(Counter::Doubts)?,
+        labels_refused: count(Counter::LabelsRefused)?,
+        events_lost: count(Counter::EventsLost)?,
+    })
+}

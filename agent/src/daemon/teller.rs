@@ -1,0 +1,112 @@
+//! Tells people what happened: records become lines on standard output.
+
+use crate::events::explain;
+use crate::events::line::{Garbled, Line, Loss};
+use crate::events::process::Programs;
+use crate::sessions::Sessions;
+use agent_common::counter::Counter;
+use agent_common::event::{DecodeError, Event, Header};
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use tokio::io::{AsyncWriteExt, Stdout};
+
+/// Turns records into lines on standard output.
+pub struct Teller {
+    sessions: Rc<RefCell<Sessions>>,
+    programs: Programs,
+    output: Stdout,
+    lost: u64,
+}
+
+impl Teller {
+    /// A teller that has told nothing yet.
+    pub fn new(sessions: Rc<RefCell<Sessions>>) -> Self {
+        Self {
+            sessions,
+            programs: Programs::default(),
+            output: tokio::io::stdout(),
+            lost: 0,
+        }
+    }
+
+    /// Tells what the ring held.
+    pub async fn tell(&mut self, events: Vec<Result<Event, DecodeError>>) -> io::Result<()> {
+        let mut lines = Vec::new();
+        self.programs.refresh();
+        for event in events {
+            match event {
+                Ok(Event::Denial(denial)) => {
+                    lines.push(explain::denial(
+                        &denial,
+                        &self.sessions.borrow(),
+                        &mut self.programs,
+                    ));
+                }
+                Ok(Event::Exec(exec)) => {
+                    self.programs.note(&exec);
+                    lines.extend(self.seen(&exec.header));
+                }
+                Ok(Event::Empty(empty)) => {
+                    lines.extend(self.seen(&empty.header));
+                    lines.extend(self.reap()?);
+                    self.programs.forget(empty.header.session);
+                }
+                Err(error) => lines.push(Line::Garbled(Garbled {
+                    time: explain::now(),
+                    error: error.to_string(),
+                })),
+            }
+        }
+        self.print(&lines).await
+    }
+
+    /// Looks for what no event told: sessions whose end was lost, and the losses themselves.
+    pub async fn keep_house(&mut self) -> io::Result<()> {
+        let mut lines = self.reap()?;
+        let total = self
+            .sessions
+            .borrow()
+            .maps()
+            .count(Counter::EventsLost)
+            .map_err(io::Error::other)?;
+        if total > self.lost {
+            let events = total - self.lost;
+            lines.push(Line::Loss(Loss {
+                time: explain::now(),
+                events,
+                total,
+            }));
+            self.lost = total;
+        }
+        self.print(&lines).await
+    }
+
+    /// The beginning of a session, told once.
+    fn seen(&self, header: &Header) -> Option<Line> {
+        let first = self
+            .sessions
+            .borrow_mut()
+            .seen(header.session, header.time_ns);
+        first.map(Line::Started)
+    }
+
+    fn reap(&self) -> io::Result<Vec<Line>> {
+        let over = self
+            .sessions
+            .borrow_mut()
+            .reap()
+            .map_err(io::Error::other)?;
+        Ok(over.into_iter().map(Line::Ended).collect())
+    }
+
+    async fn print(&mut self, lines: &[Line]) -> io::Result<()> {
+        let mut text = String::new();
+        for line in lines {
+            text.push_str(&serde_json::to_string(line)?);
+            text.push('\n');
+        }
+        self.output.write_all(text.as_bytes()).await?;
+        self.output.flush().await
+    }
+}

@@ -1,0 +1,189 @@
+//! The kernel programs and maps, each tried with one that changes nothing.
+
+use super::check::{Check, Group, Weight, chain};
+use super::host::LsmList;
+use crate::kernel::btf::{Btf, Kind as TypeKind};
+use crate::kernel::object::{Kind, PROGRAMS, Program, Use};
+use crate::kernel::trial::{self, Map, Place};
+use aya_obj::generated::bpf_attach_type;
+use std::fs::File;
+use std::net::UdpSocket;
+
+/// The hook at which we look whether the kernel calls LSM programs at all.
+const CALLED: &str = "bpf_lsm_socket_connect";
+
+const NO_LSM: &str = "connect is judged by the cgroup programs alone, which see IPv4 and IPv6 and \
+    no other family; a fork whose child cannot be labelled is not refused, but ends its session";
+
+pub(super) fn maps() -> Vec<Check> {
+    let required = [
+        (
+            "ring-buffer",
+            Map::RingBuffer,
+            "tell user space what was decided",
+        ),
+        (
+            "lpm-trie",
+            Map::PrefixTrie,
+            "find the network and port of a rule",
+        ),
+        ("hash", Map::Hash, "keep the label of each task"),
+    ];
+    let mut checks: Vec<Check> = required
+        .into_iter()
+        .map(|(id, map, purpose)| tried(Group::Map, id, purpose, trial::map(map)))
+        .collect();
+    checks.push(
+        tried(
+            Group::Map,
+            "task-storage",
+            "mark the tasks of sessions, so that other tasks pass faster",
+            trial::map(Map::TaskStorage),
+        )
+        .weighing(Weight::Informing)
+        .without("every task is looked up in the table of labels: slower, not less safe")
+        .settled(),
+    );
+    checks
+}
+
+pub(super) fn programs(btf: Option<&Btf>, lsm_list: &LsmList) -> Vec<Check> {
+    let calling = lsm_calls(btf);
+    let cgroup = File::open("/sys/fs/cgroup");
+    PROGRAMS
+        .iter()
+        .map(|program| {
+            let check = match program.kind {
+                Kind::Lsm(hook) => lsm(btf, program, hook, &calling, lsm_list),
+                Kind::Tracepoint(name) => {
+                    let id = format!("tracepoint/{name}");
+                    match find(btf, TypeKind::Typedef, &format!("btf_trace_{name}")) {
+                        Ok(number) => {
+                            let result = trial::program(Place::Tracepoint(number));
+                            tried(Group::Program, &id, program.purpose, result)
+                        }
+                        Err(why) => {
+                            Check::ok(Group::Program, &id, program.purpose, "").missing(why)
+                        }
+                    }
+                }
+                Kind::Cgroup => {
+                    let id = format!("cgroup/{}", program.name);
+                    match (&cgroup, attach_type(program.name)) {
+                        (Ok(cgroup), Some(point)) => {
+                            let result = trial::program(Place::Cgroup(point, cgroup));
+                            tried(Group::Program, &id, program.purpose, result)
+                        }
+                        (Err(error), _) => Check::ok(Group::Program, &id, program.purpose, "")
+                            .missing(format!("cannot open /sys/fs/cgroup: {error}")),
+                        (_, None) => Check::ok(Group::Program, &id, program.purpose, "")
+                            .missing("this doctor does not know the attach point"),
+                    }
+                }
+                Kind::Run => tried(
+                    Group::Program,
+                    &format!("run/{}", program.name),
+                    program.purpose,
+                    trial::program(Place::Run),
+                ),
+            };
+            check.weighing(match program.used {
+                Use::Always => Weight::Required,
+                Use::WithLsm => Weight::Degrading,
+                Use::WithoutLsm => Weight::InPlaceOfLsm,
+            })
+        })
+        .collect()
+}
+
+/// Whether the kernel calls LSM programs; otherwise why not.
+fn lsm_calls(btf: Option<&Btf>) -> Result<(), String> {
+    let hook = find(btf, TypeKind::Function, CALLED)?;
+    // Connecting a datagram socket sends nothing.
+    let connect = || {
+        let _ =
+            UdpSocket::bind(("127.0.0.1", 0)).and_then(|socket| socket.connect(("127.0.0.1", 9)));
+    };
+    match trial::lsm_is_called(hook, connect) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("the kernel takes it and never calls it".to_owned()),
+        Err(refusal) => Err(chain(&refusal)),
+    }
+}
+
+fn lsm(
+    btf: Option<&Btf>,
+    program: &Program,
+    hook: &str,
+    calling: &Result<(), String>,
+    list: &LsmList,
+) -> Check {
+    let id = format!("lsm/{hook}");
+    let check = match find(btf, TypeKind::Function, &format!("bpf_lsm_{hook}")) {
+        Ok(number) => {
+            let check = tried(
+                Group::Program,
+                &id,
+                program.purpose,
+                trial::program(Place::Lsm(number)),
+            );
+            match calling {
+                Err(why) if check.state.is_ok() => check.missing(why),
+                _ => check,
+            }
+        }
+        Err(why) => Check::ok(Group::Program, &id, program.purpose, "").missing(why),
+    };
+    let is_built_in = find(btf, TypeKind::Function, CALLED).is_ok();
+    check
+        .without(NO_LSM)
+        .remedy(if !is_built_in {
+            "use a kernel built with CONFIG_BPF_LSM=y".to_owned()
+        } else if list.has_bpf() {
+            "bpf is in the LSM list, and yet this machine refuses the program: no kernel parameter \
+             changes that, use another kernel or machine"
+                .to_owned()
+        } else {
+            list.remedy()
+        })
+        .settled()
+}
+
+fn find(btf: Option<&Btf>, kind: TypeKind, name: &str) -> Result<u32, String> {
+    btf.ok_or_else(|| "cannot be tried without the kernel's BTF".to_owned())?
+        .find(kind, name)
+        .ok_or_else(|| format!("the kernel has no {name}"))
+}
+
+fn attach_type(name: &str) -> Option<bpf_attach_type> {
+    Some(match name {
+        "connect4" => bpf_attach_type::BPF_CGROUP_INET4_CONNECT,
+        "connect6" => bpf_attach_type::BPF_CGROUP_INET6_CONNECT,
+        "sendmsg4" => bpf_attach_type::BPF_CGROUP_UDP4_SENDMSG,
+        "sendmsg6" => bpf_attach_type::BPF_CGROUP_UDP6_SENDMSG,
+        _ => return None,
+    })
+}
+
+fn tried(group: Group, id: &str, purpose: &str, result: Result<(), trial::Refusal>) -> Check {
+    let check = Check::ok(group, id, purpose, "tried");
+    match result {
+        Ok(()) => check,
+        Err(refusal) => check.missing(chain(&refusal)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cgroup_program_has_an_attach_point() {
+        for program in PROGRAMS
+            .iter()
+            .filter(|program| program.kind == Kind::Cgroup)
+        {
+            assert!(attach_type(program.name).is_some(), "{}", program.name);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Puts names to numbers: a record becomes a line.
+
+use super::line::{self, Line, Object};
+use super::process::{Programs, readable};
+use crate::control::protocol::SessionId;
+use crate::sessions::Sessions;
+use agent_common::action::Action;
+use agent_common::decide::{Reason, Verdict};
+use agent_common::egress::{AF_INET, AF_INET6, Endpoint, TCP, UDP, is_v4};
+use agent_common::event::{Denial, Process};
+use nix::time::{ClockId, clock_gettime};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// Explains a denial.
+pub fn denial(denial: &Denial, sessions: &Sessions, programs: &mut Programs) -> Line {
+    let session = sessions.get(denial.header.session);
+    let reason = Reason::from_wire(denial.reason);
+    let decided_by_rule = matches!(
+        reason,
+        Some(Reason::Rule | Reason::FactMissing | Reason::FactForbidden)
+    );
+    Line::Denial(line::Denial {
+        time: wall_clock(denial.header.time_ns),
+        session: SessionId(denial.header.session),
+        agent: session.map(|session| session.agent.clone()),
+        tid: denial.tid,
+        uid: denial.uid,
+        process: line::Process {
+            pid: denial.process.pid,
+            exe: programs.of(&denial.process, denial.ancestors()),
+            comm: readable(denial.process.comm()),
+        },
+        ancestry: denial
+            .ancestors()
+            .iter()
+            // The idle task is its own kind of process, and nobody's idea of an ancestor.
+            .take_while(|process| process.pid != 0)
+            .map(|process| ancestor(process, programs))
+            .collect(),
+        action: Action::from_wire(denial.action).map_or("unknown", Action::word),
+        object: object(&denial.endpoint),
+        rule: session
+            .filter(|_| decided_by_rule)
+            .and_then(|session| session.rule(denial.rule)),
+        reason: reason.map_or("unknown", Reason::word),
+        verdict: Verdict::from_wire(denial.verdict).map_or("unknown", Verdict::word),
+        policy: session.map(|session| session.digest.clone()),
+    })
+}
+
+fn ancestor(process: &Process, programs: &mut Programs) -> line::Process {
+    line::Process {
+        pid: process.pid,
+        exe: programs.of_one(process),
+        comm: readable(process.comm()),
+    }
+}
+
+fn object(endpoint: &Endpoint) -> Object {
+    if endpoint.family != AF_INET && endpoint.family != AF_INET6 {
+        return Object::Family {
+            family: endpoint.family,
+        };
+    }
+    let address = if is_v4(&endpoint.address) {
+        let [.., a, b, c, d] = endpoint.address;
+        Ipv4Addr::new(a, b, c, d).to_string()
+    } else {
+        Ipv6Addr::from(endpoint.address).to_string()
+    };
+    let protocol = match endpoint.protocol {
+        TCP => "tcp".to_owned(),
+        UDP => "udp".to_owned(),
+        other => other.to_string(),
+    };
+    Object::Endpoint {
+        address,
+        port: endpoint.port,
+        protocol,
+    }
+}
+
+/// The wall clock's time of a moment since boot.
+pub fn wall_clock(boot_ns: u64) -> String {
+    let wall = nanoseconds(ClockId::CLOCK_REALTIME);
+    let boot = nanoseconds(ClockId::CLOCK_BOOTTIME);
+    let then = wall - boot + i128::from(boot_ns);
+    jiff::Timestamp::from_nanosecond(then)
+        .unwrap_or_default()
+        .to_string()
+}
+
+/// The wall clock's time now.
+pub fn now() -> String {
+    jiff::Timestamp::now().to_string()
+}
+
+fn nanoseconds(clock: ClockId) -> i128 {
+    clock_gettime(clock).map_or(0, |time| {
+        i128::from(time.tv_sec()) * 1_000_000_000 + i128::from(time.tv_nsec())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv4_address_is_shown_as_one_however_it_was_spelled() {
+        let endpoint = Endpoint::v6(
+            "64:ff9b::c000:0207".parse::<Ipv6Addr>().unwrap().octets(),
+            443,
+            TCP,
+        );
+        let expected = Object::Endpoint {
+            address: "192.0.2.7".to_owned(),
+            port: 443,
+            protocol: "tcp".to_owned(),
+        };
+        assert_eq!(object(&endpoint), expected);
+    }
+
+    #[test]
+    fn a_family_without_addresses_is_named_by_its_number() {
+        let endpoint = Endpoint {
+            address: [0; 16],
+            port: 0,
+            protocol: 0,
+            family: 1,
+        };
+        assert_eq!(object(&endpoint), Object::Family { family: 1 });
+    }
+}

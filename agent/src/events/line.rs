@@ -1,0 +1,136 @@
+//! The lines that the daemon prints, one JSON object each.
+
+use crate::control::protocol::SessionId;
+use serde::Serialize;
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "kind")]
+#[expect(clippy::large_enum_variant, reason = "made, printed, and dropped")]
+pub enum Line {
+    /// An action was not allowed.
+    Denial(Denial),
+    /// A session has its first process.
+    Started(Session),
+    /// A session's last process is gone.
+    Ended(Session),
+    /// Events found the ring full since the last such line.
+    Loss(Loss),
+    /// A record of the ring that makes no sense: a fault of ours, said aloud.
+    Garbled(Garbled),
+}
+
+/// An action that was not allowed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Denial {
+    /// When, by the wall clock.
+    pub time: String,
+    /// The session.
+    pub session: SessionId,
+    /// Its agent; nothing if the daemon no longer knows the session.
+    pub agent: Option<String>,
+    /// The thread that acted.
+    pub tid: u32,
+    /// Its user.
+    pub uid: u32,
+    /// Who acted.
+    #[serde(flatten)]
+    pub process: Process,
+    /// Its ancestors, nearest first.
+    pub ancestry: Vec<Process>,
+    /// What it attempted.
+    pub action: &'static str,
+    /// On what.
+    pub object: Object,
+    /// The rule that decided, if one did.
+    pub rule: Option<Rule>,
+    /// Why.
+    pub reason: &'static str,
+    /// What became of it.
+    pub verdict: &'static str,
+    /// The policy's digest.
+    pub policy: Option<String>,
+}
+
+/// A process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Process {
+    /// Its id.
+    pub pid: u32,
+    /// Its program, if it could still be learned.
+    pub exe: Option<String>,
+    /// Its short name.
+    pub comm: String,
+}
+
+/// What an action was attempted on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", untagged)]
+pub enum Object {
+    /// A place on a network.
+    #[serde(rename_all = "camelCase")]
+    Endpoint {
+        /// The address. IPv4 in its own form, however it was spelled.
+        address: String,
+        /// The port.
+        port: u16,
+        /// `tcp`, `udp`, or the protocol's number.
+        protocol: String,
+    },
+    /// An address of another family.
+    #[serde(rename_all = "camelCase")]
+    Family {
+        /// The family's number.
+        family: u8,
+    },
+}
+
+/// A rule, as its author finds it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rule {
+    /// The policy's file.
+    pub file: String,
+    /// The line.
+    pub line: u32,
+    /// The rule itself.
+    pub text: String,
+}
+
+/// A session's beginning or end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Session {
+    /// When, by the wall clock.
+    pub time: String,
+    /// The session.
+    pub session: SessionId,
+    /// Its agent.
+    pub agent: String,
+    /// The policy's digest.
+    pub policy: String,
+}
+
+/// Lost events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Loss {
+    /// When it was noticed, by the wall clock.
+    pub time: String,
+    /// How many were lost since the last such line.
+    pub events: u64,
+    /// How many were lost since the programs were loaded.
+    pub total: u64,
+}
+
+/// A record that makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Garbled {
+    /// When, by the wall clock.
+    pub time: String,
+    /// What is wrong with it.
+    pub error: String,
+}

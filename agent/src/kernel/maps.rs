@@ -1,0 +1,125 @@
+//! The maps that kernel programs and the daemon share.
+
+use super::pins::Pins;
+use super::plain::Plain;
+use agent_common::counter::Counter;
+use agent_common::decide::Rule;
+use agent_common::egress::{NetworkKey, PortKey};
+use agent_common::session::{Label, Member, Session};
+use aya::Pod;
+use aya::maps::lpm_trie::Key;
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf};
+
+/// Every map, by the name it has in agent-ebpf/src/maps.rs.
+pub struct Maps {
+    members: HashMap<MapData, u64, Plain<Member>>,
+    sessions: Array<MapData, Plain<Session>>,
+    networks: LpmTrie<MapData, Plain<NetworkKey>, u32>,
+    ports: LpmTrie<MapData, Plain<PortKey>, u32>,
+    rules: Array<MapData, Plain<Rule>>,
+    counts: PerCpuArray<MapData, u64>,
+}
+
+/// A map failed us.
+#[derive(Debug, thiserror::Error)]
+pub enum MapsError {
+    /// A pinned map does not open, or is not what it should be.
+    #[error("map `{name}`")]
+    Open {
+        /// The map.
+        name: &'static str,
+        /// Why.
+        #[source]
+        source: MapError,
+    },
+    /// Reading or writing failed.
+    #[error(transparent)]
+    Access(#[from] MapError),
+}
+
+fn open(pins: &Pins, name: &'static str) -> Result<MapData, MapsError> {
+    MapData::from_pin(pins.map(name)).map_err(|source| MapsError::Open { name, source })
+}
+
+fn typed<T>(name: &'static str, map: Map) -> Result<T, MapsError>
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    T::try_from(map).map_err(|source| MapsError::Open { name, source })
+}
+
+impl Maps {
+    /// Opens every map of a set of pins.
+    pub fn open(pins: &Pins) -> Result<Self, MapsError> {
+        Ok(Self {
+            members: typed("MEMBERS", Map::HashMap(open(pins, "MEMBERS")?))?,
+            sessions: typed("SESSIONS", Map::Array(open(pins, "SESSIONS")?))?,
+            networks: typed("NETWORKS", Map::LpmTrie(open(pins, "NETWORKS")?))?,
+            ports: typed("PORTS", Map::LpmTrie(open(pins, "PORTS")?))?,
+            rules: typed("RULES", Map::Array(open(pins, "RULES")?))?,
+            counts: typed("COUNTS", Map::PerCpuArray(open(pins, "COUNTS")?))?,
+        })
+    }
+
+    /// The ring of decisions. Each caller gets a reader of its own, and there should be one.
+    pub fn decisions(pins: &Pins) -> Result<RingBuf<MapData>, MapsError> {
+        typed("DECISIONS", Map::RingBuf(open(pins, "DECISIONS")?))
+    }
+
+    /// How many sessions there is room for.
+    pub fn slots(&self) -> u32 {
+        self.sessions.len()
+    }
+
+    /// The session in a slot.
+    pub fn session(&self, slot: u32) -> Result<Session, MapsError> {
+        Ok(self.sessions.get(&slot, 0)?.0)
+    }
+
+    /// Writes a slot.
+    pub fn set_session(&mut self, slot: u32, session: Session) -> Result<(), MapsError> {
+        Ok(self.sessions.set(slot, Plain(session), 0)?)
+    }
+
+    /// Every labelled task, with its label. The order and the moment are the kernel's.
+    pub fn labels(&self) -> impl Iterator<Item = Result<Label, MapsError>> {
+        self.members.iter().map(|entry| Ok(entry?.1.0.label))
+    }
+
+    /// Makes an address prefix of a policy name a port set.
+    pub fn add_network(&mut self, bits: u32, key: NetworkKey, set: u32) -> Result<(), MapsError> {
+        Ok(self.networks.insert(&prefix(bits, key), set, 0)?)
+    }
+
+    /// Takes an address prefix away.
+    pub fn remove_network(&mut self, bits: u32, key: NetworkKey) -> Result<(), MapsError> {
+        Ok(self.networks.remove(&prefix(bits, key))?)
+    }
+
+    /// Makes a port prefix of a set name a rule.
+    pub fn add_port(&mut self, bits: u32, key: PortKey, rule: u32) -> Result<(), MapsError> {
+        Ok(self.ports.insert(&prefix(bits, key), rule, 0)?)
+    }
+
+    /// Takes a port prefix away.
+    pub fn remove_port(&mut self, bits: u32, key: PortKey) -> Result<(), MapsError> {
+        Ok(self.ports.remove(&prefix(bits, key))?)
+    }
+
+    /// Writes a rule.
+    pub fn set_rule(&mut self, index: u32, rule: Rule) -> Result<(), MapsError> {
+        Ok(self.rules.set(index, Plain(rule), 0)?)
+    }
+
+    /// A counter, over all CPUs.
+    pub fn count(&self, counter: Counter) -> Result<u64, MapsError> {
+        Ok(self.counts.get(&counter.wire(), 0)?.iter().sum())
+    }
+}
+
+fn prefix<T: Copy>(bits: u32, key: T) -> Key<Plain<T>>
+where
+    Plain<T>: Pod,
+{
+    Key::new(bits, Plain(key))
+}

@@ -1,0 +1,24 @@
+//! The types of `agent-common`, as aya's maps want them.
+
+#![expect(unsafe_code, reason = "aya's marker for plain data is an unsafe trait")]
+
+use agent_common::decide::Rule;
+use agent_common::egress::{NetworkKey, PortKey};
+use agent_common::session::{Member, Session};
+
+/// A type that may cross the border as bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Plain<T>(pub T);
+
+macro_rules! plain {
+    ($($name:ty),+) => {
+        $(
+            // SAFETY: `repr(C)`, made of integers and arrays of integers, with no hidden padding:
+            // agent-common asserts the layout.
+            unsafe impl aya::Pod for Plain<$name> {}
+        )+
+    };
+}
+
+plain!(Member, NetworkKey, PortKey, Rule, Session);

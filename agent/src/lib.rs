@@ -1,0 +1,22 @@
+//! The host daemon and command line of Interlock, as a library so that both can be tested.
+//!
+//! | module | is |
+//! |---|---|
+//! | `kernel` | the kernel programs in their object file: loading, pins, maps, offsets |
+//! | `sessions` | the sessions in force, and their policies in the kernel's tables |
+//! | `events` | from a record in the ring to a line that a person can read |
+//! | `control` | the daemon's local socket |
+//! | `daemon` | what runs all the time |
+//! | `doctor` | what can be enforced on this kernel, found by trying |
+//! | `run` | what starts a command as a session |
+
+pub mod cli;
+pub mod control;
+pub mod daemon;
+pub mod doctor;
+pub mod events;
+pub mod kernel;
+pub mod report;
+pub mod run;
+pub mod sessions;
+pub mod uninstall;

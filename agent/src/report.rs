@@ -1,0 +1,91 @@
+//! Answers of the daemon, for people.
+
+use crate::control::client::{self, AskError};
+use crate::control::protocol::{Request, Response, SessionInfo, Status};
+use crate::kernel::loader::Mode;
+use serde::Serialize;
+use std::path::Path;
+
+/// Why there is nothing to report.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The daemon cannot be asked.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// The daemon says no.
+    #[error("the daemon says: {0}")]
+    Refused(String),
+    /// The answer cannot be written as JSON.
+    #[error("cannot write JSON")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Prints the daemon's state. True when enforcement is in force and whole.
+pub fn status(socket: &Path, json: bool) -> Result<bool, ReportError> {
+    let status = match client::ask(socket, &Request::Status)? {
+        Response::Status(status) => status,
+        other => return Err(refused(other)),
+    };
+    if json {
+        print_json(&status)?;
+    } else {
+        print_status(&status);
+    }
+    Ok(status.enforcement == Mode::Full)
+}
+
+/// Prints the sessions.
+pub fn sessions(socket: &Path, json: bool) -> Result<(), ReportError> {
+    let sessions = match client::ask(socket, &Request::Sessions)? {
+        Response::Sessions(sessions) => sessions,
+        other => return Err(refused(other)),
+    };
+    if json {
+        return print_json(&sessions);
+    }
+    if sessions.is_empty() {
+        println!("no sessions");
+    } else {
+        println!("{:<16}  {:<24}  {:>6}  POLICY", "SESSION", "AGENT", "TASKS");
+    }
+    for SessionInfo {
+        session,
+        agent,
+        file,
+        policy,
+        tasks,
+    } in &sessions
+    {
+        let digest = policy.get(..12).unwrap_or(policy);
+        println!("{session}  {agent:<24}  {tasks:>6}  {digest}  {file}");
+    }
+    Ok(())
+}
+
+fn print_status(status: &Status) {
+    match &status.enforcement {
+        Mode::Full => println!("enforcement  in force"),
+        Mode::Degraded(reason) => println!("enforcement  DEGRADED: {reason}"),
+    }
+    println!("version      {}", status.version);
+    println!("sessions     {}", status.sessions);
+    println!("allowed      {}", status.allowed);
+    println!(
+        "denied       {} (of these in doubt {})",
+        status.denied, status.doubts
+    );
+    println!("forks failed {}", status.labels_refused);
+    println!("events lost  {}", status.events_lost);
+}
+
+fn print_json(value: &impl Serialize) -> Result<(), ReportError> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+fn refused(response: Response) -> ReportError {
+    ReportError::Refused(match response {
+        Response::Error(error) => error,
+        other => format!("{other:?}"),
+    })
+}

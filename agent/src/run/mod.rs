@@ -1,0 +1,212 @@
+//! `interlock run`: starts a command as the root of a session, and is as transparent as a parent
+//! can be: exit code and signals pass through.
+
+pub mod enrol;
+pub mod signals;
+
+use crate::control::client::{self, AskError};
+use crate::control::protocol::{Request, Response, SessionId, Start};
+use crate::kernel::loader;
+use agent_common::session::Enrolment;
+use agent_policy::Diagnostics;
+use enrol::Enrol;
+use nix::errno::Errno;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What to run, and as what.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The daemon's socket.
+    pub socket: PathBuf,
+    /// The policy file.
+    pub policy: PathBuf,
+    /// The agent.
+    pub agent: String,
+    /// The user to run as; ours if none is named.
+    pub user: Option<String>,
+    /// The command and its arguments.
+    pub command: Vec<OsString>,
+}
+
+/// How the command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// With an exit code.
+    Code(i32),
+    /// By a signal.
+    Signal(i32),
+}
+
+/// Why the command did not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The policy file cannot be read.
+    #[error("{}: expected a policy file", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What was found instead.
+        source: io::Error,
+    },
+    /// The policy is not one.
+    #[error("{}", one_line(.0))]
+    Policy(Box<Diagnostics>),
+    /// The agent is not in it.
+    #[error("{}: found no policy for agent `{agent}`, expected one of {found}", file.display())]
+    NoAgent {
+        /// The file.
+        file: PathBuf,
+        /// The agent asked for.
+        agent: String,
+        /// The agents there are.
+        found: String,
+    },
+    /// The user does not exist.
+    #[error("--user {0}: found no such user, expected a name or a number of this host")]
+    NoUser(String),
+    /// The user database cannot be read.
+    #[error("--user {0}")]
+    User(String, #[source] Errno),
+    /// The daemon cannot be asked.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// The daemon refuses.
+    #[error("the daemon refuses: {0}")]
+    Refused(String),
+    /// The enrolling program cannot be reached.
+    #[error("cannot reach the program that enrols a process")]
+    Enrol(#[source] aya::programs::ProgramError),
+    /// The command's process could not be put into the session.
+    #[error("cannot put the command into session {session}: {answer}")]
+    NotEnrolled {
+        /// The session.
+        session: SessionId,
+        /// What the kernel program said.
+        answer: Enrolment,
+    },
+    /// The command does not start.
+    #[error("cannot start `{}` in session {}", command.display(), session)]
+    Spawn {
+        /// The command.
+        command: OsString,
+        /// Its session.
+        session: SessionId,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The command cannot be waited for.
+    #[error("cannot wait for the command")]
+    Wait(#[source] Errno),
+}
+
+impl RunError {
+    /// The exit code of this failure, as shells and `env` have it.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Read { .. } | Self::Policy(_) | Self::NoAgent { .. } | Self::NoUser(_) => 2,
+            Self::Spawn { source, .. } => match source.raw_os_error().map(Errno::from_raw) {
+                Some(Errno::ENOENT) => 127,
+                Some(Errno::EACCES | Errno::ENOEXEC | Errno::ENOTDIR) => 126,
+                _ => 125,
+            },
+            _ => 125,
+        }
+    }
+}
+
+/// Runs a command as a session and waits for it.
+pub fn run(settings: &Settings) -> Result<Ended, RunError> {
+    let start = read_policy(settings)?;
+    let user = settings.user.as_deref().map(enrol::find_user).transpose()?;
+    let started = match client::ask(&settings.socket, &Request::Start(start))? {
+        Response::Started(started) => started,
+        Response::Error(error) => return Err(RunError::Refused(error)),
+        other => return Err(RunError::Refused(format!("answered {other:?}"))),
+    };
+    let program = loader::enrol_program().map_err(RunError::Enrol)?;
+    let waiting = signals::Waiting::begin().map_err(RunError::Wait)?;
+    let mut command = command(&settings.command);
+    waiting.restore_in(&mut command);
+    enrol::before_exec(&mut command, Enrol { program, started }, user.as_ref());
+    let child = command
+        .spawn()
+        .map_err(|source| match enrol::answer(&source) {
+            Some(answer) => RunError::NotEnrolled {
+                session: started.session,
+                answer,
+            },
+            None => RunError::Spawn {
+                command: settings.command.first().cloned().unwrap_or_default(),
+                session: started.session,
+                source,
+            },
+        })?;
+    waiting.until_end(&child).map_err(RunError::Wait)
+}
+
+fn command(words: &[OsString]) -> Command {
+    let (program, arguments) = words
+        .split_first()
+        .expect("clap asks for at least one word");
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command
+}
+
+/// Reads the policy and checks it here, where the person who wrote it can see what is wrong. The
+/// daemon compiles it again.
+fn read_policy(settings: &Settings) -> Result<Start, RunError> {
+    let path = &settings.policy;
+    let bytes = read_limited(path).map_err(|source| RunError::Read {
+        path: path.clone(),
+        source,
+    })?;
+    let file = path.display().to_string();
+    let refused = |diagnostics| RunError::Policy(Box::new(diagnostics));
+    let policies = agent_policy::parse(&file, &bytes).map_err(refused)?;
+    let Some(policy) = policies.iter().find(|policy| policy.name == settings.agent) else {
+        let names: Vec<_> = policies
+            .iter()
+            .map(|policy| format!("`{}`", policy.name))
+            .collect();
+        return Err(RunError::NoAgent {
+            file: path.clone(),
+            agent: settings.agent.clone(),
+            found: names.join(", "),
+        });
+    };
+    policy.compile().map_err(refused)?;
+    let policy = String::from_utf8(bytes).expect("the parser takes nothing but UTF-8");
+    Ok(Start {
+        agent: settings.agent.clone(),
+        file,
+        policy,
+    })
+}
+
+/// The first thing that is wrong, and how much more there is.
+fn one_line(diagnostics: &Diagnostics) -> String {
+    let first = diagnostics
+        .first()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    match diagnostics.len() {
+        0 | 1 => first,
+        more => format!("{first} (and {} more)", more - 1),
+    }
+}
+
+/// Reads a file, but never more than the parser would take; it says so itself.
+fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    let limit = agent_policy::MAX_BYTES as u64 + 1;
+    std::fs::File::open(path)?
+        .take(limit)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

@@ -1,0 +1,297 @@
+//! The sessions of this host, in the kernel's tables, in memory, and on disk for the next daemon.
+
+pub mod records;
+pub mod tables;
+
+use crate::control::protocol::{SessionId, SessionInfo, Start, Started};
+use crate::events::{explain, line};
+use crate::kernel::maps::{Maps, MapsError};
+use agent_common::session::Session as State;
+use agent_policy::{Compiled, Diagnostics};
+use records::{Record, Records};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tables::{InstallError, Place, Tables};
+use tracing::warn;
+
+/// How long a session may wait for its first process.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Every session.
+pub struct Sessions {
+    maps: Maps,
+    tables: Tables,
+    records: Records,
+    by_id: HashMap<u64, Session>,
+}
+
+/// One session.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// Its agent.
+    pub agent: String,
+    /// The policy's digest.
+    pub digest: String,
+    slot: u32,
+    file: String,
+    compiled: Rc<Compiled>,
+    place: Place,
+    since: Instant,
+    had_tasks: bool,
+    told: bool,
+}
+
+/// Why a session cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The policy is not one.
+    #[error("{0}")]
+    Policy(Box<Diagnostics>),
+    /// The agent is not in it.
+    #[error("{file} has no policy for agent `{agent}`: found {found}")]
+    NoAgent {
+        /// The file.
+        file: String,
+        /// The agent asked for.
+        agent: String,
+        /// The agents there are.
+        found: String,
+    },
+    /// Every slot is taken.
+    #[error("no room for another session: all {0} slots are taken")]
+    Full(u32),
+    /// The tables are full.
+    #[error(transparent)]
+    Install(#[from] InstallError),
+    /// A map failed.
+    #[error("cannot write the session into the kernel's tables")]
+    Map(#[from] MapsError),
+    /// The record for the next daemon could not be written.
+    #[error("cannot record the session")]
+    Record(#[from] std::io::Error),
+    /// The machine has no random numbers.
+    #[error("cannot draw a session number")]
+    Random(#[from] rand::rand_core::OsError),
+}
+
+impl Session {
+    /// The rule of a number, for people.
+    pub fn rule(&self, number: u32) -> Option<line::Rule> {
+        let source = self.compiled.sources.get(number as usize)?;
+        Some(line::Rule {
+            file: self.file.clone(),
+            line: source.span.line,
+            text: source.text.clone(),
+        })
+    }
+}
+
+impl Sessions {
+    /// Takes over what is in force.
+    pub fn adopt(maps: Maps, records: Records) -> Result<Self, MapsError> {
+        let mut sessions = Self {
+            maps,
+            tables: Tables::default(),
+            records,
+            by_id: HashMap::new(),
+        };
+        for (id, record) in sessions.records.read() {
+            sessions.adopt_one(id, &record)?;
+        }
+        Ok(sessions)
+    }
+
+    fn adopt_one(&mut self, id: u64, record: &Record) -> Result<(), MapsError> {
+        if self.maps.session(record.slot)?.id != id {
+            self.records.remove(id);
+            return Ok(());
+        }
+        // The same text compiles to the same tables, so this is what the kernel enforces.
+        match compile(&record.start) {
+            Ok(compiled) => {
+                self.tables.adopt(record.place, &compiled);
+                let session = Session::new(&record.start, record.slot, compiled, record.place);
+                self.by_id.insert(id, session);
+            }
+            Err(error) => {
+                let session = SessionId(id);
+                warn!(%session, %error, "enforced, but its events cannot be explained");
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes room for a session, whose first process must then come by itself.
+    pub fn start(&mut self, start: &Start) -> Result<Started, StartError> {
+        let compiled = compile(start)?;
+        let slot = self.free_slot()?;
+        let id = self.draw_id()?;
+        let digest = compiled.digest_hex();
+        let shared = self.by_id.values().find(|session| session.digest == digest);
+        let place = match shared {
+            Some(session) => session.place,
+            None => self.tables.install(&mut self.maps, &compiled)?,
+        };
+        let record = Record {
+            start: start.clone(),
+            slot,
+            place,
+        };
+        let state = State {
+            id,
+            policy: place.policy,
+            ..State::FREE
+        };
+        let done = self.records.write(id, &record).map_err(StartError::from);
+        if let Err(error) =
+            done.and_then(|()| self.maps.set_session(slot, state).map_err(StartError::from))
+        {
+            self.release(&digest, &compiled, place);
+            return Err(error);
+        }
+        self.by_id
+            .insert(id, Session::new(start, slot, compiled, place));
+        Ok(Started {
+            session: SessionId(id),
+            slot,
+        })
+    }
+
+    /// Ends what has no process any more.
+    pub fn reap(&mut self) -> Result<Vec<line::Session>, MapsError> {
+        let mut over = Vec::new();
+        for (id, session) in &mut self.by_id {
+            let tasks = self.maps.session(session.slot)?.tasks;
+            session.had_tasks |= tasks > 0;
+            if tasks == 0 && (session.had_tasks || session.since.elapsed() > PATIENCE) {
+                over.push(*id);
+            }
+        }
+        over.into_iter()
+            .map(|id| self.end(id))
+            .filter_map(Result::transpose)
+            .collect()
+    }
+
+    /// Notes that a session had a process at a time, and tells it if that is news.
+    pub fn seen(&mut self, id: u64, boot_ns: u64) -> Option<line::Session> {
+        let session = self.by_id.get_mut(&id)?;
+        if std::mem::replace(&mut session.told, true) {
+            return None;
+        }
+        session.had_tasks = true;
+        Some(session.line(id, explain::wall_clock(boot_ns)))
+    }
+
+    /// Takes a session away.
+    pub fn end(&mut self, id: u64) -> Result<Option<line::Session>, MapsError> {
+        let Some(session) = self.by_id.remove(&id) else {
+            return Ok(None);
+        };
+        self.maps.set_session(session.slot, State::FREE)?;
+        self.records.remove(id);
+        self.release(&session.digest, &session.compiled, session.place);
+        Ok(Some(session.line(id, explain::now())))
+    }
+
+    /// The session of a number.
+    pub fn get(&self, id: u64) -> Option<&Session> {
+        self.by_id.get(&id)
+    }
+
+    /// The maps, to look into.
+    pub fn maps(&self) -> &Maps {
+        &self.maps
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Every session, for people.
+    pub fn list(&self) -> Result<Vec<SessionInfo>, MapsError> {
+        let mut list = Vec::with_capacity(self.by_id.len());
+        for (id, session) in &self.by_id {
+            list.push(SessionInfo {
+                session: SessionId(*id),
+                agent: session.agent.clone(),
+                file: session.file.clone(),
+                policy: session.digest.clone(),
+                tasks: self.maps.session(session.slot)?.tasks,
+            });
+        }
+        list.sort_by(|a, b| (&a.agent, a.session).cmp(&(&b.agent, b.session)));
+        Ok(list)
+    }
+
+    /// Takes a policy out of the tables when no session is left under it.
+    fn release(&mut self, digest: &str, compiled: &Compiled, place: Place) {
+        if !self.by_id.values().any(|session| session.digest == digest) {
+            self.tables.remove(&mut self.maps, compiled, place);
+        }
+    }
+
+    fn free_slot(&self) -> Result<u32, StartError> {
+        for slot in 0..self.maps.slots() {
+            if self.maps.session(slot)?.id == State::FREE.id {
+                return Ok(slot);
+            }
+        }
+        Err(StartError::Full(self.maps.slots()))
+    }
+
+    fn draw_id(&self) -> Result<u64, StartError> {
+        use rand::TryRngCore;
+        loop {
+            let id = rand::rngs::OsRng.try_next_u64()?;
+            if id != State::FREE.id && !self.by_id.contains_key(&id) {
+                return Ok(id);
+            }
+        }
+    }
+}
+
+impl Session {
+    fn new(start: &Start, slot: u32, compiled: Compiled, place: Place) -> Self {
+        Self {
+            agent: start.agent.clone(),
+            digest: compiled.digest_hex(),
+            slot,
+            file: start.file.clone(),
+            compiled: Rc::new(compiled),
+            place,
+            since: Instant::now(),
+            had_tasks: false,
+            told: false,
+        }
+    }
+
+    fn line(&self, id: u64, time: String) -> line::Session {
+        line::Session {
+            time,
+            session: SessionId(id),
+            agent: self.agent.clone(),
+            policy: self.digest.clone(),
+        }
+    }
+}
+
+/// Compiles the policy of one agent.
+fn compile(start: &Start) -> Result<Compiled, StartError> {
+    let refused = |diagnostics| StartError::Policy(Box::new(diagnostics));
+    let policies = agent_policy::parse(&start.file, start.policy.as_bytes()).map_err(refused)?;
+    let Some(policy) = policies.iter().find(|policy| policy.name == start.agent) else {
+        let names: Vec<_> = policies
+            .iter()
+            .map(|policy| format!("`{}`", policy.name))
+            .collect();
+        return Err(StartError::NoAgent {
+            file: start.file.clone(),
+            agent: start.agent.clone(),
+            found: names.join(", "),
+        });
+    };
+    policy.compile().map_err(refused)
+}

@@ -1,0 +1,147 @@
+//! Compiled policies in the kernel's tables.
+//!
+//! A compiled policy numbers its rules and port sets from zero; here they get their places in the
+//! tables that all policies share. Sessions under the same policy share one copy.
+
+use crate::kernel::maps::{Maps, MapsError};
+use agent_common::abi::MAX_RULES;
+use agent_common::egress::{NetworkKey, PortKey};
+use agent_policy::{Compiled, PortEntry};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Where a compiled policy lies in the tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// The policy's number.
+    pub policy: u32,
+    /// The number of its first port set.
+    pub sets: u32,
+    /// The index of its first rule.
+    pub rules: u32,
+}
+
+/// Which parts of the tables are taken.
+#[derive(Debug, Default)]
+pub struct Tables {
+    next_policy: u32,
+    next_set: u32,
+    /// First rule to number of rules.
+    rules: BTreeMap<u32, u32>,
+}
+
+/// Why a policy is not in the tables.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// No room for the rules.
+    #[error("no room for {needed} rules: the policies in force take up {taken} of {MAX_RULES}")]
+    Rules {
+        /// Rules of the new policy.
+        needed: u32,
+        /// Rules that are there.
+        taken: u32,
+    },
+    /// A table is full or cannot be written.
+    #[error("cannot write the policy into the kernel's tables")]
+    Map(#[from] MapsError),
+}
+
+impl Tables {
+    /// Counts in what an earlier daemon put there.
+    pub fn adopt(&mut self, place: Place, compiled: &Compiled) {
+        self.next_policy = self.next_policy.max(place.policy + 1);
+        self.next_set = self.next_set.max(place.sets + compiled.sets());
+        self.rules.insert(place.rules, length(&compiled.rules));
+    }
+
+    /// Writes a policy. Its networks come last, so that until all is there nothing is allowed.
+    pub fn install(&mut self, maps: &mut Maps, compiled: &Compiled) -> Result<Place, InstallError> {
+        let count = length(&compiled.rules);
+        let rules = self.free_range(count).ok_or_else(|| InstallError::Rules {
+            needed: count,
+            taken: self.rules.values().sum(),
+        })?;
+        let place = Place {
+            policy: self.next_policy,
+            sets: self.next_set,
+            rules,
+        };
+        self.next_policy += 1;
+        self.next_set += compiled.sets();
+        self.rules.insert(rules, count);
+        match write(maps, compiled, place) {
+            Ok(()) => Ok(place),
+            Err(error) => {
+                self.remove(maps, compiled, place);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Takes a policy away. Its networks go first.
+    pub fn remove(&mut self, maps: &mut Maps, compiled: &Compiled, place: Place) {
+        // What was never written cannot be removed; nothing else can fail here.
+        for network in &compiled.networks {
+            let key = NetworkKey {
+                policy: place.policy,
+                address: network.address,
+            };
+            let _ =
+                maps.remove_network(NetworkKey::FIXED_BITS + u32::from(network.prefix_len), key);
+        }
+        for port in &compiled.ports {
+            let _ = maps.remove_port(
+                PortKey::FIXED_BITS + u32::from(port.prefix_len),
+                port_key(port, place),
+            );
+        }
+        self.rules.remove(&place.rules);
+    }
+
+    fn free_range(&self, count: u32) -> Option<u32> {
+        let mut start = 0;
+        for (taken, length) in &self.rules {
+            if start + count <= *taken {
+                return Some(start);
+            }
+            start = start.max(taken + length);
+        }
+        (start + count <= MAX_RULES).then_some(start)
+    }
+}
+
+fn write(maps: &mut Maps, compiled: &Compiled, place: Place) -> Result<(), MapsError> {
+    for (index, rule) in (place.rules..).zip(&compiled.rules) {
+        maps.set_rule(index, *rule)?;
+    }
+    for port in &compiled.ports {
+        let bits = PortKey::FIXED_BITS + u32::from(port.prefix_len);
+        maps.add_port(bits, port_key(port, place), place.rules + port.rule)?;
+    }
+    for network in &compiled.networks {
+        let key = NetworkKey {
+            policy: place.policy,
+            address: network.address,
+        };
+        maps.add_network(
+            NetworkKey::FIXED_BITS + u32::from(network.prefix_len),
+            key,
+            place.sets + network.set,
+        )?;
+    }
+    Ok(())
+}
+
+fn port_key(port: &PortEntry, place: Place) -> PortKey {
+    PortKey {
+        set: place.sets + port.set,
+        reserved: 0,
+        protocol: port.protocol,
+        port: port.port.to_be_bytes(),
+    }
+}
+
+fn length<T>(items: &[T]) -> u32 {
+    u32::try_from(items.len()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,103 @@
+//! The actors: small programs that play the part of an agent, honest or not. A test runs one
+//! outside every session and inside one, and compares.
+//!
+//! An actor prints what the kernel answered and exits 0; whether the answer is right is for the
+//! test to say. Exit code 3 means that the actor could not do its part.
+
+mod obey;
+pub(crate) mod spread;
+pub(crate) mod way;
+
+use crate::sys::{outcome, process};
+use anyhow::{Context, Result, bail};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use way::Way;
+
+/// No actor outlives its test by more than this.
+const LIFE_SECONDS: u32 = 240;
+
+/// Plays a part.
+pub(crate) fn main(words: &[String]) -> ExitCode {
+    process::end_after(LIFE_SECONDS);
+    match play(words) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("actor {}: {error:#}", words.join(" "));
+            ExitCode::from(3)
+        }
+    }
+}
+
+fn play(words: &[String]) -> Result<u8> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["way", way, to] => {
+            let way = Way::from_word(way).with_context(|| format!("no way is called {way}"))?;
+            println!("{}", outcome(&way::attempt(way, address(to)?)?));
+        }
+        ["batch", to @ ..] => {
+            let to = to
+                .iter()
+                .map(|to| address(to))
+                .collect::<Result<Vec<_>>>()?;
+            match way::attempt_batch(&to)? {
+                Ok(sent) => println!("sent {sent}"),
+                failed => println!("{}", outcome(&failed)),
+            }
+        }
+        ["probe-code", to] => return Ok(code(spread::probe_as_code(address(to)?))),
+        ["exec-chain", to, left] => {
+            return Ok(code(spread::exec_chain(address(to)?, left.parse()?)?));
+        }
+        ["spread", kind, to, count] => {
+            println!(
+                "{}",
+                spread::spread(kind, address(to)?, count.parse()?)?.line()
+            );
+        }
+        ["obey"] => obey::obey()?,
+        ["identity"] => identity()?,
+        ["exit", number] => return Ok(number.parse()?),
+        ["signal", number] => {
+            process::raise(number.parse()?)?;
+            bail!("survived signal {number}");
+        }
+        _ => bail!("no actor is called so"),
+    }
+    Ok(0)
+}
+
+fn address(word: &str) -> Result<SocketAddr> {
+    word.parse()
+        .with_context(|| format!("{word} is no address with a port"))
+}
+
+fn code(number: i32) -> u8 {
+    u8::try_from(number).unwrap_or(u8::MAX)
+}
+
+/// Probes many times from one process, as fast as it can.
+fn flood(to: SocketAddr, count: u32) -> spread::Tally {
+    let mut tally = spread::Tally::default();
+    for _ in 0..count {
+        match way::probe(to) {
+            Ok(()) => tally.allowed += 1,
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => tally.denied += 1,
+            Err(_) => tally.other += 1,
+        }
+    }
+    tally
+}
+
+fn identity() -> Result<()> {
+    let [uid, euid, gid, egid] = process::ids();
+    let groups = process::groups().context("reading the supplementary groups")?;
+    println!("uid={uid} euid={euid} gid={gid} egid={egid} groups={groups:?}");
+    for (name, value) in std::env::vars() {
+        if matches!(name.as_str(), "HOME" | "USER" | "LOGNAME") {
+            println!("{name}={value}");
+        }
+    }
+    Ok(())
+}

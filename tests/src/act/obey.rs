@@ -1,0 +1,57 @@
+//! An actor that does what it is told, a line at a time, so that a test can change the world
+//! between two attempts of one process.
+
+use super::spread::probe_as_code;
+use super::way::{Way, attempt, probe};
+use crate::sys::process::{self, Fork};
+use crate::sys::{errno_name, outcome};
+use anyhow::{Context, Result, bail};
+use std::io::{self, BufRead, Write};
+
+/// Reads orders until there are no more, and answers each with one line.
+pub(crate) fn obey() -> Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "pid {}", std::process::id())?;
+    out.flush()?;
+    for line in io::stdin().lock().lines() {
+        let line = line?;
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let answer = match words.as_slice() {
+            ["probe", to] => outcome(&probe(to.parse()?)),
+            ["way", way, to] => {
+                let way = Way::from_word(way).context("no such way")?;
+                outcome(&attempt(way, to.parse()?)?)
+            }
+            ["fork", to] => fork_and_probe(to)?,
+            ["flood", to, count] => super::flood(to.parse()?, count.parse()?).line(),
+            ["end"] => return Ok(()),
+            _ => bail!("no order is {line:?}"),
+        };
+        writeln!(out, "{answer}")?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+/// Forks a child that probes: `ok` or `EPERM` as the child saw it, `fork EAGAIN` or the like when
+/// there was no child.
+fn fork_and_probe(to: &str) -> Result<String> {
+    let to = to.parse()?;
+    let pid = match process::fork() {
+        Ok(Fork::Child) => process::exit_now(probe_as_code(to)),
+        Ok(Fork::Parent(pid)) => pid,
+        Err(error) => {
+            return Ok(format!(
+                "fork {}",
+                errno_name(error.raw_os_error().unwrap_or(0))
+            ));
+        }
+    };
+    let mut tally = super::spread::Tally::default();
+    tally.add_end(process::wait(pid)?);
+    Ok(match (tally.allowed, tally.denied) {
+        (1, 0) => "ok".to_owned(),
+        (0, 1) => "EPERM".to_owned(),
+        _ => "other".to_owned(),
+    })
+}

@@ -1,0 +1,169 @@
+//! "Ready" means proven (red team T3), and `doctor` says what a kernel can do.
+
+use crate::harness::Test;
+use crate::harness::events::Events;
+use crate::harness::kernel;
+use crate::harness::network::{DENIED4, DENIED6, PORT, at};
+use crate::harness::policy::Policy;
+use crate::harness::product::{self, Daemon, call, said};
+use crate::harness::session::Place;
+use crate::sys::{host, process};
+use anyhow::{Context, Result, ensure};
+use std::fs;
+
+pub(super) fn tests() -> Vec<Test> {
+    vec![
+        Test::new(
+            "canary.wrong_cgroup",
+            "a daemon whose cgroup programs see only a part of the host does not call itself ready",
+            wrong_cgroup,
+        ),
+        Test::new(
+            "canary.doctor",
+            "doctor finds a kernel with BPF LSM able to enforce",
+            doctor,
+        )
+        .unless(kernel::unless_with_bpf_lsm),
+        Test::new(
+            "canary.doctor_without_lsm",
+            "doctor says that bpf is missing among the LSMs, and how to add it",
+            doctor_without_lsm,
+        )
+        .unless(kernel::unless_without_bpf_lsm),
+        Test::new(
+            "canary.without_lsm",
+            "without BPF LSM the daemon is not ready, or ready and true to its word",
+            without_lsm,
+        )
+        .unless(kernel::unless_without_bpf_lsm),
+    ]
+}
+
+/// Hides the root of the cgroups behind one of its children, as in a container.
+fn wrong_cgroup() -> Result<()> {
+    product::remove()?;
+    crate::harness::network::set_up()?;
+    process::unshare(libc::CLONE_NEWNS).context("leaving the mount namespace")?;
+    host::mount(None, "/", libc::MS_REC | libc::MS_PRIVATE)
+        .context("keeping mounts to ourselves")?;
+    let aside = "/sys/fs/cgroup/interlock-tests-aside";
+    if !fs::exists(aside)? {
+        fs::create_dir(aside).context(aside)?;
+    }
+    host::mount(Some(aside), "/sys/fs/cgroup", libc::MS_BIND).context("hiding the root cgroup")?;
+    match Daemon::try_start()? {
+        Err(log) => {
+            ensure!(!log.trim().is_empty(), "the daemon ends without a word");
+            product::uninstall()
+        }
+        Ok(daemon) => {
+            // It may be that it found the root all the same. Then a session is denied everything.
+            let to = at(DENIED4, PORT)?.to_string();
+            let policy = Policy::named("wrong-cgroup");
+            let sent = Place::Inside(&policy).act(&["way", "udp", &to]);
+            let fast = Place::Inside(&policy).act(&["way", "fastopen", &to]);
+            daemon.end(libc::SIGTERM)?;
+            product::uninstall()?;
+            let (sent, fast) = (sent?, fast?);
+            ensure!(
+                sent == "EPERM" && fast == "EPERM",
+                "the daemon called itself ready, and a session got {sent} for a datagram and {fast} \
+                 for MSG_FASTOPEN, expected EPERM"
+            );
+            Ok(())
+        }
+    }
+}
+
+fn doctor() -> Result<()> {
+    let output = call(&["doctor"])?;
+    ensure!(
+        output.status.code() == Some(0),
+        "expected exit code 0: {}",
+        said(&output)
+    );
+    let json = call(&["doctor", "--json"])?;
+    ensure!(
+        json.status.code() == Some(0),
+        "--json, expected exit code 0: {}",
+        said(&json)
+    );
+    let _: serde_json::Value = serde_json::from_slice(&json.stdout).context("doctor --json")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(
+        text.contains(&kernel::release()),
+        "the kernel is not named: {text}"
+    );
+    Ok(())
+}
+
+fn doctor_without_lsm() -> Result<()> {
+    let output = call(&["doctor"])?;
+    let code = output.status.code();
+    ensure!(
+        matches!(code, Some(1 | 2)),
+        "expected exit code 1 or 2: {}",
+        said(&output)
+    );
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(text.contains("lsm="), "no word on how to change it: {text}");
+    Ok(())
+}
+
+fn without_lsm() -> Result<()> {
+    product::remove()?;
+    crate::harness::network::set_up()?;
+    let Ok(daemon) = Daemon::try_start()? else {
+        return Ok(());
+    };
+    let policy = Policy::named("without-lsm");
+    let events = Events::from_now()?;
+    let mut wrong = Vec::new();
+    for address in [DENIED4, DENIED6] {
+        let to = at(address, PORT)?.to_string();
+        for way in [
+            "tcp",
+            "fastopen",
+            "udp",
+            "udp-connected",
+            "uring-tcp-pool",
+            "uring-udp-poller",
+        ] {
+            let answer = Place::Inside(&policy).act(&["way", way, &to])?;
+            if answer != "EPERM" {
+                wrong.push(format!("{way} to {to}: {answer}"));
+            }
+        }
+        for kind in [
+            "fork",
+            "thread",
+            "double-fork",
+            "cgroup-move",
+            "namespace-all",
+        ] {
+            let tally = Place::Inside(&policy).act(&["spread", kind, &to, "1"])?;
+            if !tally.contains("denied=1") {
+                wrong.push(format!("{kind}: {tally}"));
+            }
+        }
+    }
+    let status = call(&["status"])?;
+    let told = events.wait("without-lsm", 1).map(|_| ());
+    daemon.end(libc::SIGTERM)?;
+    product::uninstall()?;
+    ensure!(
+        wrong.is_empty(),
+        "ready, and not denied: {}",
+        wrong.join("; ")
+    );
+    told?;
+    ensure!(
+        status.status.code() == Some(1)
+            && String::from_utf8_lossy(&status.stdout)
+                .to_lowercase()
+                .contains("degraded"),
+        "expected a status that says degraded: {}",
+        said(&status)
+    );
+    Ok(())
+}

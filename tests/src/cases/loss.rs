@@ -1,0 +1,63 @@
+//! A full ring (red team E1): nothing is allowed for it, and what is lost is counted.
+
+use super::inherit::tally;
+use crate::harness::Test;
+use crate::harness::events::Events;
+use crate::harness::network::{DENIED4, PORT, at};
+use crate::harness::policy::Policy;
+use crate::harness::product::{self, Daemon};
+use crate::harness::session::Place;
+use agent_common::abi;
+use anyhow::{Result, ensure};
+use std::time::{Duration, Instant};
+
+pub(super) fn tests() -> Vec<Test> {
+    vec![
+        Test::new(
+            "loss.ring_full",
+            "with the daemon stopped every denial is enforced, and told or counted as lost",
+            ring_full,
+        )
+        .patience(180),
+    ]
+}
+
+fn ring_full() -> Result<()> {
+    /// More than the ring holds, at 360 bytes for each.
+    const DENIALS: u32 = abi::DECISION_RING_BYTES / 360 + 8_000;
+    let daemon = Daemon::shared()?;
+    let to = at(DENIED4, PORT)?.to_string();
+    let before = product::status()?;
+    let events = Events::from_now()?;
+    let policy = Policy::named("ring-full");
+    // The session is made while somebody answers; only its actor runs while nobody reads.
+    let mut gate = Place::Inside(&policy).obey()?;
+    daemon.signal(libc::SIGSTOP)?;
+    let inside = gate.order(&format!("flood {to} {DENIALS}"));
+    daemon.signal(libc::SIGCONT)?;
+    let inside = tally(&inside?)?;
+    ensure!(
+        inside.denied == DENIALS,
+        "inside a session: {inside:?}, expected {DENIALS} denied"
+    );
+    gate.end()?;
+
+    let deadline = Instant::now() + Duration::from_secs(90);
+    loop {
+        let after = product::status()?;
+        let denied = after.denied - before.denied;
+        let lost = after.events_lost - before.events_lost;
+        let told = events.denials("ring-full")?.len() as u64;
+        let told_lost = events.lost()?;
+        if denied == u64::from(DENIALS) && told + lost == denied && told_lost == lost && lost > 0 {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "{denied} denials were counted (expected {DENIALS}); {told} were told and {lost} \
+             counted as lost, together {}; the lines speak of {told_lost} lost",
+            told + lost
+        );
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}

@@ -1,0 +1,30 @@
+//! The tests, one file a family.
+
+mod bad_input;
+mod canary;
+mod command;
+mod egress;
+mod full;
+mod inherit;
+mod label;
+mod loss;
+mod rules;
+mod takeover;
+
+use crate::harness::Test;
+
+/// Every test, in the order in which they run: those that share a daemon first.
+pub(crate) fn all() -> Vec<Test> {
+    let mut tests = Vec::new();
+    tests.extend(egress::tests());
+    tests.extend(rules::tests());
+    tests.extend(inherit::tests());
+    tests.extend(label::tests());
+    tests.extend(command::tests());
+    tests.extend(bad_input::tests());
+    tests.extend(full::tests());
+    tests.extend(loss::tests());
+    tests.extend(takeover::tests());
+    tests.extend(canary::tests());
+    tests
+}

@@ -1,0 +1,163 @@
+//! The daemon goes and comes (red team T5): the kernel goes on denying.
+
+use crate::harness::Test;
+use crate::harness::events::Events;
+use crate::harness::network::{ALLOWED4, DENIED4, PORT, at};
+use crate::harness::policy::Policy;
+use crate::harness::product::{self, Daemon, said};
+use crate::harness::session::Place;
+use anyhow::{Result, ensure};
+
+pub(super) fn tests() -> Vec<Test> {
+    vec![
+        Test::new(
+            "takeover.killed",
+            "with the daemon killed a session stays denied; the next daemon adopts it and tells",
+            || takeover(libc::SIGKILL),
+        ),
+        Test::new(
+            "takeover.terminated",
+            "the same when the daemon is asked to end",
+            || takeover(libc::SIGTERM),
+        ),
+        Test::new(
+            "takeover.ten_times",
+            "ten daemons killed one after the other leave one session, denied throughout",
+            ten_times,
+        )
+        .patience(240),
+        Test::new(
+            "takeover.second",
+            "a second daemon beside the first is refused",
+            second,
+        ),
+        Test::new(
+            "takeover.no_daemon",
+            "without a daemon `interlock run` fails with 125, and runs nothing",
+            no_daemon,
+        ),
+        Test::new(
+            "takeover.uninstall_twice",
+            "uninstalling what is not there is no error",
+            || {
+                product::remove()?;
+                product::uninstall()
+            },
+        ),
+    ]
+}
+
+fn takeover(signal: i32) -> Result<()> {
+    let daemon = Daemon::shared()?;
+    let denied = at(DENIED4, PORT)?;
+    let allowed = at(ALLOWED4, PORT)?;
+    let agent = format!("takeover-{signal}");
+    let policy = Policy::named(&agent).allow(ALLOWED4, &PORT.to_string(), "udp");
+    let mut actor = Place::Inside(&policy).obey()?;
+    let events = Events::from_now()?;
+    let mut ask = || -> Result<[String; 3]> {
+        Ok([
+            actor.order(&format!("way udp {denied}"))?,
+            actor.order(&format!("fork {denied}"))?,
+            actor.order(&format!("probe {allowed}"))?,
+        ])
+    };
+    let expected = ["EPERM", "EPERM", "ok"];
+    let with = ask()?;
+    ensure!(
+        with == expected,
+        "with the daemon: {with:?}, expected {expected:?}"
+    );
+    daemon.end(signal)?;
+    let without = ask()?;
+    ensure!(
+        without == expected,
+        "without a daemon: {without:?}, expected {expected:?}"
+    );
+    Daemon::start()?;
+    ensure!(
+        product::status()?.adopted,
+        "the new daemon says that it adopted nothing"
+    );
+    let again = ask()?;
+    ensure!(
+        again == expected,
+        "with the next daemon: {again:?}, expected {expected:?}"
+    );
+    // Two denials before, two between, two after, every one told under the agent's name.
+    let denials = events.wait(&agent, 6)?;
+    ensure!(
+        denials.len() == 6,
+        "{} denials were told, expected 6",
+        denials.len()
+    );
+    actor.end()?;
+    Ok(())
+}
+
+fn ten_times() -> Result<()> {
+    let mut daemon = Daemon::shared()?;
+    let order = format!("fork {}", at(DENIED4, PORT)?);
+    let mut actor = Place::Inside(&Policy::named("ten-times")).obey()?;
+    for time in 0..10 {
+        daemon.end(libc::SIGKILL)?;
+        let answer = actor.order(&order)?;
+        ensure!(
+            answer == "EPERM",
+            "after kill {time}: {answer}, expected EPERM"
+        );
+        daemon = Daemon::start()?;
+        let answer = actor.order(&order)?;
+        ensure!(
+            answer == "EPERM",
+            "after start {time}: {answer}, expected EPERM"
+        );
+    }
+    actor.end()?;
+    Ok(())
+}
+
+fn second() -> Result<()> {
+    Daemon::shared()?;
+    let output = product::call(&["daemon"])?;
+    ensure!(
+        output.status.code() == Some(1),
+        "expected exit code 1: {}",
+        said(&output)
+    );
+    product::status()?;
+    let output = product::call(&["uninstall"])?;
+    ensure!(
+        !output.status.success(),
+        "uninstalled under a running daemon: {}",
+        said(&output)
+    );
+    Ok(())
+}
+
+fn no_daemon() -> Result<()> {
+    Daemon::shared()?.end(libc::SIGTERM)?;
+    let policy = Policy::named("no-daemon").write()?.display().to_string();
+    let words = [
+        "run",
+        "--policy",
+        &policy,
+        "--agent",
+        "no-daemon",
+        "--",
+        "echo",
+        "ran",
+    ];
+    let output = product::call(&words)?;
+    ensure!(
+        output.status.code() == Some(125),
+        "expected exit code 125: {}",
+        said(&output)
+    );
+    ensure!(
+        output.stdout.is_empty(),
+        "the command ran: {}",
+        said(&output)
+    );
+    Ok(())
+}

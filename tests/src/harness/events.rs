@@ -1,0 +1,191 @@
+//! What the daemon told: the lines of its standard output. The one place that knows their form.
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+use std::fs;
+use std::io::{Read, Seek, SeekFrom};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// Where the daemon's standard output goes.
+pub(crate) const FILE: &str = "/run/interlock-tests.events";
+
+/// How long an event may take to be told.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A line that a daemon printed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub(crate) enum Line {
+    /// An action was not allowed.
+    Denial(Denial),
+    /// Events were lost.
+    Loss(Loss),
+    /// Anything else.
+    #[serde(other)]
+    Other,
+}
+
+/// A denial.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Denial {
+    pub(crate) time: String,
+    pub(crate) session: String,
+    pub(crate) agent: Option<String>,
+    pub(crate) pid: u32,
+    pub(crate) tid: u32,
+    pub(crate) uid: u32,
+    pub(crate) exe: Option<String>,
+    pub(crate) ancestry: Vec<Process>,
+    pub(crate) action: String,
+    pub(crate) object: Object,
+    pub(crate) rule: Option<serde_json::Value>,
+    pub(crate) reason: String,
+    pub(crate) verdict: String,
+}
+
+/// A process.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    pub(crate) exe: Option<String>,
+    pub(crate) comm: String,
+}
+
+/// Where a denied action wanted to go. An address of another family has none of these.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub(crate) struct Object {
+    pub(crate) address: String,
+    pub(crate) port: u16,
+    pub(crate) protocol: String,
+}
+
+/// Lost events.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Loss {
+    pub(crate) events: u64,
+}
+
+/// The lines from some moment on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Events {
+    from: u64,
+}
+
+impl Events {
+    /// Everything that is told from now on.
+    pub(crate) fn from_now() -> Result<Self> {
+        Ok(Self {
+            from: fs::metadata(FILE).context(FILE)?.len(),
+        })
+    }
+
+    /// Every whole line told so far.
+    pub(crate) fn lines(self) -> Result<Vec<Line>> {
+        let mut file = fs::File::open(FILE).context(FILE)?;
+        file.seek(SeekFrom::Start(self.from))?;
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        let end = text.rfind('\n').map_or(0, |end| end + 1);
+        text[..end]
+            .lines()
+            .map(|line| {
+                serde_json::from_str(line).with_context(|| format!("no event line: {line}"))
+            })
+            .collect()
+    }
+
+    /// The denials of an agent told so far.
+    pub(crate) fn denials(self, agent: &str) -> Result<Vec<Denial>> {
+        Ok(self
+            .lines()?
+            .into_iter()
+            .filter_map(|line| match line {
+                Line::Denial(denial) if denial.agent.as_deref() == Some(agent) => Some(denial),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// How many events were lost, as told so far.
+    pub(crate) fn lost(self) -> Result<u64> {
+        Ok(self
+            .lines()?
+            .into_iter()
+            .map(|line| {
+                if let Line::Loss(loss) = line {
+                    loss.events
+                } else {
+                    0
+                }
+            })
+            .sum())
+    }
+
+    /// Waits until at least `count` denials of an agent have been told.
+    pub(crate) fn wait(self, agent: &str, count: usize) -> Result<Vec<Denial>> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let denials = self.denials(agent)?;
+            if denials.len() >= count {
+                return Ok(denials);
+            }
+            if Instant::now() > deadline {
+                let found = denials.len();
+                bail!("{found} denials of {agent} were told in {PATIENCE:?}, expected {count}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits for the denial of one endpoint and checks what every denial must say.
+    pub(crate) fn expect(
+        self,
+        agent: &str,
+        action: &str,
+        to: SocketAddr,
+        protocol: &str,
+    ) -> Result<Denial> {
+        let object = Object {
+            address: to.ip().to_string(),
+            port: to.port(),
+            protocol: protocol.to_owned(),
+        };
+        let denials = self.wait(agent, 1)?;
+        let Some(denial) = denials.iter().find(|denial| denial.object == object) else {
+            bail!("no denial of {object:?} among {denials:#?}");
+        };
+        ensure!(
+            denial.action == action,
+            "the action is {}, expected {action}",
+            denial.action
+        );
+        ensure!(
+            denial.verdict == "deny",
+            "the verdict is {}, expected deny",
+            denial.verdict
+        );
+        ensure!(
+            denial.reason == "no rule",
+            "the reason is {}, expected no rule",
+            denial.reason
+        );
+        ensure!(
+            denial.rule.is_none(),
+            "a rule is named where none decided: {:?}",
+            denial.rule
+        );
+        ensure!(
+            denial.session.len() == 16 && denial.session.bytes().all(|b| b.is_ascii_hexdigit()),
+            "the session is {:?}, expected sixteen hexadecimal digits",
+            denial.session
+        );
+        ensure!(
+            denial.time.ends_with('Z'),
+            "the time is {:?}, expected UTC",
+            denial.time
+        );
+        Ok(denial.clone())
+    }
+}

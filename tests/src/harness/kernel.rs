@@ -1,0 +1,47 @@
+//! What the running kernel has.
+
+use std::fs;
+
+/// The kernel's release.
+pub(crate) fn release() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease")
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+/// The release's first two numbers.
+pub(crate) fn version() -> (u32, u32) {
+    let release = release();
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|n| n.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// The LSMs that the kernel calls.
+pub(crate) fn lsms() -> Vec<String> {
+    fs::read_to_string("/sys/kernel/security/lsm")
+        .unwrap_or_default()
+        .trim()
+        .split(',')
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Whether the kernel calls BPF programs on LSM hooks.
+pub(crate) fn has_bpf_lsm() -> bool {
+    lsms().iter().any(|lsm| lsm == "bpf")
+}
+
+/// Skips what only a kernel booted without `bpf` among its LSMs can show.
+pub(crate) fn unless_without_bpf_lsm() -> Option<String> {
+    has_bpf_lsm().then(|| {
+        "this boot has bpf among its LSMs; boot with --lsm lockdown,capability,landlock,yama".into()
+    })
+}
+
+/// Skips what needs BPF LSM.
+pub(crate) fn unless_with_bpf_lsm() -> Option<String> {
+    (!has_bpf_lsm()).then(|| "this boot has no bpf among its LSMs".into())
+}

@@ -1,0 +1,59 @@
+//! Policies, as a person would write them.
+
+use anyhow::{Context, Result};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+
+/// A policy that is being written. The agent of every test is called after its policy.
+#[derive(Clone, Debug)]
+pub(crate) struct Policy {
+    name: String,
+    rules: String,
+}
+
+impl Policy {
+    /// A policy that allows nothing.
+    pub(crate) fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            rules: String::new(),
+        }
+    }
+
+    /// Allows some ports of a network, by one protocol.
+    pub(crate) fn allow(mut self, to: &str, ports: &str, protocol: &str) -> Self {
+        writeln!(
+            self.rules,
+            "      - to: [\"{to}\"]\n        ports: [{ports}]\n        protocol: {protocol}"
+        )
+        .expect("writing to a string");
+        self
+    }
+
+    /// The agent that the policy is for.
+    pub(crate) fn agent(&self) -> &str {
+        &self.name
+    }
+
+    /// The policy's text.
+    pub(crate) fn text(&self) -> String {
+        let egress = if self.rules.is_empty() {
+            "  egress: {}\n".to_owned()
+        } else {
+            format!("  egress:\n    allow:\n{}", self.rules)
+        };
+        format!(
+            "apiVersion: interlock.dev/v1alpha1\nkind: AgentPolicy\nmetadata:\n  name: {}\nspec:\n  \
+             owner:\n    name: Test Bench\n    contact: bench@example.org\n{egress}",
+            self.name
+        )
+    }
+
+    /// Writes the policy to a file of its own.
+    pub(crate) fn write(&self) -> Result<PathBuf> {
+        let path = PathBuf::from(format!("/tmp/{}-{}.yaml", self.name, std::process::id()));
+        fs::write(&path, self.text()).with_context(|| path.display().to_string())?;
+        Ok(path)
+    }
+}

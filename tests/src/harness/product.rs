@@ -1,0 +1,173 @@
+//! The product's commands, and the daemon that tests share.
+
+use super::events::FILE;
+use super::network;
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+use std::fs::{self, File, OpenOptions};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The binary under test.
+pub(crate) const INTERLOCK: &str = "interlock";
+/// Where the daemon's standard error goes.
+pub(crate) const LOG: &str = "/run/interlock-tests.log";
+/// Where the shared daemon's pid is kept between tests.
+const PID: &str = "/run/interlock-tests.pid";
+/// The pins.
+pub(crate) const PINS: &str = "/sys/fs/bpf/interlock";
+/// How long a daemon may take to become ready, on an emulated machine.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// What `interlock status --json` says, as far as tests care.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Status {
+    pub(crate) adopted: bool,
+    pub(crate) denied: u64,
+    pub(crate) labels_refused: u64,
+    pub(crate) events_lost: u64,
+}
+
+/// A daemon.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Daemon {
+    pub(crate) pid: i32,
+}
+
+impl Daemon {
+    /// The daemon that tests share: the running one, or a new one. Sets the network up as well.
+    pub(crate) fn shared() -> Result<Self> {
+        network::set_up()?;
+        match running() {
+            Some(daemon) => Ok(daemon),
+            None => Self::start(),
+        }
+    }
+
+    /// Starts a daemon and waits until it is ready.
+    pub(crate) fn start() -> Result<Self> {
+        match Self::try_start()? {
+            Ok(daemon) => Ok(daemon),
+            Err(log) => bail!("the daemon did not become ready:\n{log}"),
+        }
+    }
+
+    /// Starts a daemon and waits until it is ready, or gives what it said instead.
+    pub(crate) fn try_start() -> Result<Result<Self, String>> {
+        File::create(LOG).context(LOG)?;
+        let append = |path: &str| OpenOptions::new().create(true).append(true).open(path);
+        // A process of its own: it outlives the test that starts it, as a real daemon would.
+        let child = Command::new("setsid")
+            .args([INTERLOCK, "daemon"])
+            .stdin(Stdio::null())
+            .stdout(append(FILE).context(FILE)?)
+            .stderr(append(LOG).context(LOG)?)
+            .spawn()
+            .context("starting the daemon")?;
+        let pid = i32::try_from(child.id())?;
+        let deadline = Instant::now() + PATIENCE;
+        let mut child = child;
+        loop {
+            let log = fs::read_to_string(LOG).context(LOG)?;
+            if log
+                .lines()
+                .any(|line| line.contains("ready") && !line.contains("not ready"))
+            {
+                fs::write(PID, pid.to_string()).context(PID)?;
+                return Ok(Ok(Self { pid }));
+            }
+            if let Some(status) = child.try_wait()? {
+                return Ok(Err(format!("{log}it ended with {status}")));
+            }
+            if Instant::now() > deadline {
+                child.kill()?;
+                child.wait()?;
+                return Ok(Err(format!("{log}not ready after {PATIENCE:?}")));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Sends the daemon a signal.
+    pub(crate) fn signal(self, signal: i32) -> Result<()> {
+        crate::sys::process::kill(self.pid, signal).context("signalling the daemon")
+    }
+
+    /// Ends the daemon by a signal and waits until it is gone.
+    pub(crate) fn end(self, signal: i32) -> Result<()> {
+        self.signal(signal)?;
+        let deadline = Instant::now() + PATIENCE;
+        while is_alive(self.pid) {
+            ensure!(
+                Instant::now() < deadline,
+                "the daemon does not end by signal {signal}"
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+}
+
+fn running() -> Option<Daemon> {
+    let pid: i32 = fs::read_to_string(PID).ok()?.trim().parse().ok()?;
+    let program = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    (program.trim() == INTERLOCK && is_alive(pid)).then_some(Daemon { pid })
+}
+
+/// Whether a process still runs; one that nobody has waited for yet does not.
+fn is_alive(pid: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .ok()
+        .and_then(|stat| Some(stat.rsplit_once(')')?.1.trim_start().chars().next()? != 'Z'))
+        .unwrap_or(false)
+}
+
+/// Ends the daemon if there is one, and takes everything out of the kernel.
+pub(crate) fn remove() -> Result<()> {
+    if let Some(daemon) = running() {
+        daemon.end(libc::SIGTERM)?;
+    }
+    uninstall()
+}
+
+/// `interlock uninstall`, which must leave nothing.
+pub(crate) fn uninstall() -> Result<()> {
+    let output = call(&["uninstall"])?;
+    ensure!(
+        output.status.success(),
+        "interlock uninstall: {}",
+        said(&output)
+    );
+    let left = Path::new(PINS).exists() && fs::read_dir(PINS).context(PINS)?.next().is_some();
+    ensure!(!left, "pins are left under {PINS}");
+    Ok(())
+}
+
+/// `interlock status --json`.
+pub(crate) fn status() -> Result<Status> {
+    let output = call(&["status", "--json"])?;
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("interlock status --json: {}", said(&output)))
+}
+
+/// Runs the product with some words and waits for its end.
+pub(crate) fn call(words: &[&str]) -> Result<Output> {
+    Command::new(INTERLOCK)
+        .args(words)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("running {INTERLOCK} {}", words.join(" ")))
+}
+
+/// What a command said, in one text.
+pub(crate) fn said(output: &Output) -> String {
+    format!(
+        "{}: stdout {:?}, stderr {:?}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}

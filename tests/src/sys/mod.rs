@@ -1,0 +1,72 @@
+//! System calls in the raw form that an attacker would use, behind a safe face. Nothing here
+//! knows what it is used for.
+
+#![expect(
+    unsafe_code,
+    reason = "the only module that calls libc and the kernel directly"
+)]
+
+pub(crate) mod call;
+pub(crate) mod host;
+pub(crate) mod net;
+pub(crate) mod process;
+pub(crate) mod sockaddr;
+pub(crate) mod trace;
+pub(crate) mod uring;
+
+use std::io;
+
+/// Turns libc's -1 into the error it stands for.
+fn check(returned: libc::c_int) -> io::Result<libc::c_int> {
+    if returned < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(returned)
+    }
+}
+
+/// The same for results as wide as a register.
+fn check_long(returned: libc::c_long) -> io::Result<libc::c_long> {
+    if returned < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(returned)
+    }
+}
+
+/// The name of an error number, as manual pages write it.
+pub(crate) fn errno_name(number: i32) -> String {
+    let name = match number {
+        libc::EPERM => "EPERM",
+        libc::EACCES => "EACCES",
+        libc::EAGAIN => "EAGAIN",
+        libc::ENOMEM => "ENOMEM",
+        libc::EINVAL => "EINVAL",
+        libc::ENOSYS => "ENOSYS",
+        libc::EINPROGRESS => "EINPROGRESS",
+        libc::ECONNREFUSED => "ECONNREFUSED",
+        libc::ENETUNREACH => "ENETUNREACH",
+        libc::EHOSTUNREACH => "EHOSTUNREACH",
+        libc::EAFNOSUPPORT => "EAFNOSUPPORT",
+        libc::EOPNOTSUPP => "EOPNOTSUPP",
+        libc::EDESTADDRREQ => "EDESTADDRREQ",
+        libc::EISCONN => "EISCONN",
+        libc::ENOTCONN => "ENOTCONN",
+        libc::EPIPE => "EPIPE",
+        libc::ETIMEDOUT => "ETIMEDOUT",
+        libc::ECANCELED => "ECANCELED",
+        _ => return format!("errno {number}"),
+    };
+    name.to_owned()
+}
+
+/// `ok`, or the name of the error.
+pub(crate) fn outcome<T>(result: &io::Result<T>) -> String {
+    match result {
+        Ok(_) => "ok".to_owned(),
+        Err(error) => match error.raw_os_error() {
+            Some(number) => errno_name(number),
+            None => error.to_string(),
+        },
+    }
+}

@@ -1,0 +1,114 @@
+//! Sockets.
+
+use super::sockaddr::SockAddr;
+use super::{check, check_long};
+use std::io;
+use std::mem;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
+
+/// `AF_INET`.
+pub(crate) const INET: libc::c_int = libc::AF_INET;
+/// `AF_INET6`.
+pub(crate) const INET6: libc::c_int = libc::AF_INET6;
+/// `SOCK_STREAM`.
+pub(crate) const STREAM: libc::c_int = libc::SOCK_STREAM;
+/// `SOCK_DGRAM`.
+pub(crate) const DGRAM: libc::c_int = libc::SOCK_DGRAM;
+/// `MSG_FASTOPEN`: connect by sending.
+pub(crate) const FASTOPEN: libc::c_int = libc::MSG_FASTOPEN;
+
+/// A new socket.
+pub(crate) fn socket(family: libc::c_int, kind: libc::c_int) -> io::Result<OwnedFd> {
+    // SAFETY: takes numbers only.
+    let fd = check(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: the kernel has just made this descriptor, and nothing else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `connect(2)`.
+pub(crate) fn connect(socket: BorrowedFd<'_>, address: &SockAddr) -> io::Result<()> {
+    let bytes = address.bytes();
+    // SAFETY: the pointer and length are those of a live slice, which the kernel only reads.
+    check(unsafe { libc::connect(socket.as_raw_fd(), bytes.as_ptr().cast(), length_of(bytes)) })?;
+    Ok(())
+}
+
+/// `sendto(2)`; without an address, `send(2)`.
+pub(crate) fn send(
+    socket: BorrowedFd<'_>,
+    data: &[u8],
+    flags: libc::c_int,
+    to: Option<&SockAddr>,
+) -> io::Result<()> {
+    let (address, length) = to.map_or((ptr::null(), 0), |to| {
+        (to.bytes().as_ptr(), length_of(to.bytes()))
+    });
+    // SAFETY: both pointers and lengths are those of live slices (or null and zero), which the
+    // kernel only reads.
+    let sent = unsafe {
+        libc::sendto(
+            socket.as_raw_fd(),
+            data.as_ptr().cast(),
+            data.len(),
+            flags | libc::MSG_NOSIGNAL,
+            address.cast(),
+            length,
+        )
+    };
+    check_long(sent as libc::c_long).map(drop)
+}
+
+/// `sendmmsg(2)` of one piece of data to several addresses: how many the kernel sent.
+pub(crate) fn send_many(socket: BorrowedFd<'_>, data: &[u8], to: &[SockAddr]) -> io::Result<usize> {
+    let mut piece = libc::iovec {
+        iov_base: data.as_ptr().cast_mut().cast(),
+        iov_len: data.len(),
+    };
+    let mut messages: Vec<libc::mmsghdr> = to
+        .iter()
+        .map(|address| {
+            // SAFETY: a `mmsghdr` is made of integers and pointers, for which zero is a value.
+            let mut message: libc::mmsghdr = unsafe { mem::zeroed() };
+            message.msg_hdr.msg_name = address.bytes().as_ptr().cast_mut().cast();
+            message.msg_hdr.msg_namelen = length_of(address.bytes());
+            message.msg_hdr.msg_iov = &raw mut piece;
+            message.msg_hdr.msg_iovlen = 1;
+            message
+        })
+        .collect();
+    // SAFETY: every pointer in `messages` is to something that outlives the call; the kernel
+    // writes only the length fields of `messages` itself.
+    let sent = check(unsafe {
+        libc::sendmmsg(
+            socket.as_raw_fd(),
+            messages.as_mut_ptr(),
+            libc::c_uint::try_from(messages.len()).expect("a handful of messages"),
+            0,
+        )
+    })?;
+    Ok(usize::try_from(sent).unwrap_or(0))
+}
+
+/// Makes `close` reset the connection, so that no port lingers in TIME_WAIT.
+pub(crate) fn reset_on_close(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    // SAFETY: the pointer and size are those of a live `linger`, which the kernel only reads.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            libc::socklen_t::try_from(size_of::<libc::linger>()).expect("a small structure"),
+        )
+    })?;
+    Ok(())
+}
+
+fn length_of(bytes: &[u8]) -> libc::socklen_t {
+    libc::socklen_t::try_from(bytes.len()).expect("addresses are short")
+}

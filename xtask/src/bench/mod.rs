@@ -1,0 +1,132 @@
+//! `cargo xtask bench`: what Interlock costs, counted in instructions, and what the verifier says
+//! of each kernel program.
+
+mod table;
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Map, Value};
+
+use crate::kernels::Kernel;
+use crate::machine::{Machine, Processor, Stream};
+use crate::series::Series;
+use crate::{build, vm, workspace};
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Subject {
+    /// System calls: without Interlock, outside and inside a session
+    Calls,
+    /// The verifier's work on each kernel program
+    Verifier,
+}
+
+/// What `cargo xtask bench` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// What to measure
+    #[arg(value_enum, default_value_t = Subject::Calls)]
+    subject: Subject,
+    /// On this kernel. Default: 6.1 for calls, the whole matrix for the verifier
+    #[arg(long = "kernel", value_name = "K")]
+    kernels: Vec<Series>,
+    /// Where to write the figures. Default: target/bench/<SUBJECT>.json
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// One line of figures.
+type Row = Map<String, Value>;
+
+/// Measures, prints a table, writes JSON.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    build::guest_programs(true)?;
+    let kernels = match (options.kernels.as_slice(), options.subject) {
+        ([], Subject::Calls) => &[Series::BENCH],
+        ([], Subject::Verifier) => Series::MATRIX.as_slice(),
+        (named, _) => named,
+    };
+    let mut rows = Vec::new();
+    for &series in kernels {
+        let kernel = Kernel::get(series)?;
+        eprintln!("measuring on {}", kernel.release);
+        rows.extend(measure(options.subject, &kernel)?);
+    }
+    let file = options.json.clone().unwrap_or_else(|| {
+        let name = match options.subject {
+            Subject::Calls => "calls.json",
+            Subject::Verifier => "verifier.json",
+        };
+        workspace::target().join("bench").join(name)
+    });
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    fs::write(&file, serde_json::to_string_pretty(&rows)? + "\n")
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    print!(
+        "{}",
+        match options.subject {
+            Subject::Calls => table::calls(&rows)?,
+            Subject::Verifier => table::plain(&rows),
+        }
+    );
+    eprintln!("written to {}", workspace::shown(&file));
+    Ok(())
+}
+
+fn measure(subject: Subject, kernel: &Kernel) -> Result<Vec<Row>> {
+    let machine = match subject {
+        Subject::Calls => Machine {
+            processor: Processor::Counted,
+            smp: 1,
+            timeout: Duration::from_secs(1800),
+            ..Machine::new(kernel)
+        },
+        Subject::Verifier => Machine::new(kernel),
+    };
+    let verb = match subject {
+        Subject::Calls => "bench",
+        Subject::Verifier => "verifier",
+    };
+    let mut printed = Vec::new();
+    let code = machine.run(
+        &["interlock-tests", verb].map(str::to_owned),
+        |stream, bytes| {
+            match stream {
+                Stream::Out => printed.extend_from_slice(bytes),
+                Stream::Err => vm::show(stream, bytes)?,
+            }
+            Ok(())
+        },
+    )?;
+    let printed = String::from_utf8_lossy(&printed);
+    let rows = rows(&printed, kernel)?;
+    if code != 0 || rows.is_empty() {
+        bail!(
+            "interlock-tests {verb} on {} ended with {code} and {} lines of figures",
+            kernel.release,
+            rows.len()
+        );
+    }
+    Ok(rows)
+}
+
+/// Lines that are objects of JSON hold figures; the others are for a person.
+fn rows(printed: &str, kernel: &Kernel) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for line in printed.lines() {
+        if !line.starts_with('{') {
+            eprintln!("  {line}");
+            continue;
+        }
+        let mut row: Row = serde_json::from_str(line)
+            .with_context(|| format!("a line of figures is not JSON: {line}"))?;
+        row.insert("kernel".to_owned(), Value::from(kernel.release.as_str()));
+        rows.push(row);
+    }
+    Ok(rows)
+}

@@ -1,0 +1,46 @@
+//! `cargo xtask build`: the kernel programs, which agent/build.rs compiles, and user space.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::setup::{self, Part};
+use crate::{process, workspace};
+
+/// A cargo command in the workspace.
+pub(crate) fn cargo(verb: &str) -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo.arg(verb).current_dir(workspace::root());
+    // What the cargo that runs xtask says about xtask's own package.
+    for (name, _) in std::env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_"))
+        {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
+}
+
+/// Builds everything.
+pub(crate) fn run(release: bool) -> Result<()> {
+    setup::ensure(&[Part::Build])?;
+    process::show(cargo("build").args(release.then_some("--release")))
+}
+
+/// Builds what runs in a test machine.
+pub(crate) fn guest_programs(release: bool) -> Result<()> {
+    setup::ensure(&[Part::Build, Part::Vm])?;
+    process::show(
+        cargo("build")
+            .args([
+                "--quiet",
+                "--package",
+                "agent",
+                "--package",
+                "interlock-tests",
+            ])
+            .args(release.then_some("--release")),
+    )
+}

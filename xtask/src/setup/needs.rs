@@ -1,0 +1,186 @@
+//! What each part needs, why, and where it comes from.
+
+use std::process::Command;
+
+use bpf_toolchain::{Missing, Toolchain};
+
+use super::Part;
+use crate::process;
+
+/// One thing that must be on this machine.
+pub(super) struct Need {
+    /// What it is called.
+    pub(super) name: &'static str,
+    /// What it is needed for.
+    pub(super) reason: &'static str,
+    /// Debian's packages that hold it, or that it is built with.
+    pub(super) packages: &'static [&'static str],
+    /// How it is built, when no package holds it.
+    pub(super) build: Option<Build>,
+    /// Where it comes from on another system.
+    pub(super) elsewhere: &'static str,
+    found: fn() -> bool,
+}
+
+impl Need {
+    /// Whether it is there.
+    pub(super) fn is_met(&self) -> bool {
+        (self.found)()
+    }
+}
+
+/// A program that cargo builds from crates.io.
+#[derive(Clone, Copy)]
+pub(super) struct Build {
+    arguments: &'static [&'static str],
+    environment: &'static [(&'static str, &'static str)],
+}
+
+impl Build {
+    /// The command.
+    pub(super) fn command(self) -> Command {
+        let mut cargo = Command::new("cargo");
+        cargo.arg("install").args(self.arguments);
+        cargo.envs(self.environment.iter().copied());
+        // Not in the workspace, whose toolchain file and settings are not meant for it.
+        cargo.current_dir("/");
+        cargo
+    }
+
+    /// The command, for a person.
+    pub(super) fn line(self) -> String {
+        format!("cargo install {}", self.arguments.join(" "))
+    }
+}
+
+const BUILD: &[Need] = &[
+    Need {
+        name: "rustc for the BPF target",
+        reason: "compiles the kernel programs",
+        packages: &["rustc-web", "libstd-rust-web-dev-bpf"],
+        build: None,
+        elsewhere: "`rustup toolchain install nightly --component rust-src,clippy`",
+        found: || !matches!(Toolchain::find(), Err(Missing::Compiler)),
+    },
+    Need {
+        name: "cc",
+        reason: "links user space",
+        packages: &["gcc", "libc6-dev"],
+        build: None,
+        elsewhere: "the system's C compiler",
+        found: || process::find("cc").is_some(),
+    },
+    Need {
+        name: "bpf-linker",
+        reason: "links the kernel programs",
+        packages: &[
+            "g++",
+            "llvm-22-dev",
+            "libpolly-22-dev",
+            "zlib1g-dev",
+            "libzstd-dev",
+            "libxml2-dev",
+        ],
+        build: Some(Build {
+            arguments: &[
+                "bpf-linker@0.13.0",
+                "--quiet",
+                "--no-default-features",
+                "--features",
+                "llvm-22",
+            ],
+            environment: &[("LLVM_PREFIX", "/usr/lib/llvm-22")],
+        }),
+        elsewhere: "`cargo install bpf-linker@0.13.0`, with the LLVM of the compiler above",
+        found: || installed("bpf-linker"),
+    },
+];
+
+const VM: &[Need] = &[
+    Need {
+        name: "qemu-system-x86_64",
+        reason: "runs the test machines",
+        packages: &["qemu-system-x86"],
+        build: None,
+        elsewhere: "QEMU 7.2 or newer, for x86-64",
+        found: || process::find("qemu-system-x86_64").is_some(),
+    },
+    Need {
+        name: "mke2fs",
+        reason: "makes the disks of the test machines",
+        packages: &["e2fsprogs"],
+        build: None,
+        elsewhere: "e2fsprogs",
+        found: || process::find("mke2fs").is_some(),
+    },
+    Need {
+        name: "depmod",
+        reason: "indexes the modules of the kernels",
+        packages: &["kmod"],
+        build: None,
+        elsewhere: "kmod",
+        found: || process::find("depmod").is_some(),
+    },
+    Need {
+        name: "xz",
+        reason: "unpacks the modules of the kernels",
+        packages: &["xz-utils"],
+        build: None,
+        elsewhere: "xz",
+        found: || process::find("xz").is_some(),
+    },
+    Need {
+        name: "apt and dpkg",
+        reason: "fetch the kernels and the root file system of the test machines",
+        packages: &["apt", "dpkg"],
+        build: None,
+        elsewhere: "a Debian system, or a container with one, for this part",
+        found: || {
+            ["apt-get", "dpkg-deb"]
+                .iter()
+                .all(|name| process::find(name).is_some())
+        },
+    },
+];
+
+const LINT: &[Need] = &[
+    Need {
+        name: "clippy for the BPF target",
+        reason: "lints the kernel programs",
+        packages: &["rust-web-clippy"],
+        build: None,
+        elsewhere: "`rustup component add clippy --toolchain nightly`",
+        found: || crate::lint::kernel_clippy().is_some(),
+    },
+    Need {
+        name: "cargo-deny",
+        reason: "checks licences and sources of all dependencies",
+        packages: &[],
+        // It runs for a second: compiling it fast is worth more than compiling it well.
+        build: Some(Build {
+            arguments: &["cargo-deny@0.20.2", "--quiet", "--locked"],
+            environment: &[
+                ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
+                ("CARGO_PROFILE_RELEASE_LTO", "off"),
+                ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+            ],
+        }),
+        elsewhere: "`cargo install cargo-deny@0.20.2 --locked`",
+        found: || installed("cargo-deny"),
+    },
+];
+
+/// What a part needs.
+pub(super) fn of(part: Part) -> &'static [Need] {
+    match part {
+        Part::Build => BUILD,
+        Part::Vm => VM,
+        Part::Lint => LINT,
+    }
+}
+
+/// On PATH, or where `cargo install` puts programs.
+fn installed(program: &str) -> bool {
+    process::find(program).is_some()
+        || bpf_toolchain::cargo_bin().is_some_and(|folder| folder.join(program).is_file())
+}

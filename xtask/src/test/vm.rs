@@ -1,0 +1,178 @@
+//! The end-to-end tests: `interlock-tests run` in a machine per kernel, some at a time.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::report::{Line, Tally};
+use crate::kernels::Kernel;
+use crate::machine::{Machine, Stream};
+use crate::series::Series;
+use crate::{build, machine, workspace};
+
+/// How many machines run at a time when nothing is said.
+pub(super) const JOBS: u32 = 2;
+
+/// A machine that is still running by now hangs: each test has a time limit of its own.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+/// Runs the tests on every kernel, and returns what became of them, in the kernels' order.
+pub(super) fn run(kernels: &[Series], filter: Option<&str>, jobs: u32) -> Result<Vec<Tally>> {
+    build::guest_programs(false)?;
+    // One after the other, and before the first machine needs the processor.
+    let kernels = kernels
+        .iter()
+        .map(|&series| Kernel::get(series))
+        .collect::<Result<Vec<_>>>()?;
+    if let Some(first) = kernels.first() {
+        // The trial boot, if there has been none yet.
+        crate::kvm::works(first);
+    }
+    println!("end-to-end tests on {}", names(&kernels));
+    let waiting = Mutex::new(kernels.iter().enumerate().collect::<VecDeque<_>>());
+    let done = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                loop {
+                    let next = lock(&waiting).pop_front();
+                    let Some((number, kernel)) = next else { break };
+                    let tally = on(kernel, filter);
+                    lock(&done).push((number, tally));
+                }
+            });
+        }
+    });
+    let mut tallies = done.into_inner().unwrap_or_else(|done| done.into_inner());
+    tallies.sort_by_key(|(number, _)| *number);
+    Ok(tallies.into_iter().map(|(_, tally)| tally).collect())
+}
+
+fn on(kernel: &Kernel, filter: Option<&str>) -> Tally {
+    let began = Instant::now();
+    let command = ["interlock-tests", "run"].into_iter().chain(filter);
+    let command = command.map(str::to_owned).collect::<Vec<_>>();
+    let mut tally = boot(kernel, machine::LSM, &command, filter.is_some());
+    for (lsm, names) in tally.take_other_boots() {
+        let place = kernel.series.to_string();
+        println!(
+            "{place:5} | again, with the LSMs {lsm}: {}",
+            names.join(", ")
+        );
+        let again = boot(kernel, &lsm, &each_of(&names), false);
+        tally.merge(again);
+    }
+    println!(
+        "{:5} | ended after {:.0} s",
+        kernel.series.to_string(),
+        began.elapsed().as_secs_f32()
+    );
+    tally
+}
+
+/// The command that runs tests by their names.
+fn each_of(names: &[String]) -> Vec<String> {
+    let script =
+        "failed=0; for name; do interlock-tests run \"$name\" || failed=1; done; exit $failed";
+    let command = ["bash", "-c", script, "tests"].map(str::to_owned);
+    command.into_iter().chain(names.iter().cloned()).collect()
+}
+
+fn boot(kernel: &Kernel, lsm: &str, command: &[String], may_match_nothing: bool) -> Tally {
+    let mut tally = Tally::new(format!("kernel {} ({})", kernel.series, kernel.release));
+    let machine = Machine {
+        lsm,
+        timeout: PATIENCE,
+        ..Machine::new(kernel)
+    };
+    let mut lines = [Lines::default(), Lines::default()];
+    let ended = machine.run(command, |stream, bytes| {
+        let lines = &mut lines[usize::from(stream == Stream::Err)];
+        lines.take(bytes, |line| take(&mut tally, kernel, stream, line));
+        Ok(())
+    });
+    for (lines, stream) in lines.into_iter().zip([Stream::Out, Stream::Err]) {
+        lines.rest(|line| take(&mut tally, kernel, stream, line));
+    }
+    let broken = match ended {
+        Err(error) => Some(format!("the machine: {error:#}")),
+        // The tests' own failures tell more than this code.
+        Ok(_) if !tally.failed.is_empty() => None,
+        // interlock-tests ends with 1 when its filter matches nothing.
+        Ok(0 | 1) if tally.is_empty() && may_match_nothing => None,
+        Ok(0) => tally.is_empty().then(|| "no test ran".to_owned()),
+        Ok(code) => Some(format!(
+            "interlock-tests ended with {code} though no test had failed (kernel log: {})",
+            workspace::shown(&machine::console(kernel))
+        )),
+    };
+    tally.failed.extend(broken);
+    tally
+}
+
+fn take(tally: &mut Tally, kernel: &Kernel, stream: Stream, line: &str) {
+    let place = kernel.series.to_string();
+    let parsed = match stream {
+        Stream::Out => Line::parse(line),
+        Stream::Err => Line::Text(line),
+    };
+    match &parsed {
+        Line::Passed(name) => println!("{place:5} ok      {name}"),
+        Line::Failed(name) => println!("{place:5} FAILED  {name}"),
+        Line::Skipped(name, reason) => println!("{place:5} skipped {name}: {reason}"),
+        Line::Text(text) => println!("{place:5} |     {text}"),
+    }
+    tally.count(&parsed);
+}
+
+/// Bytes that become lines.
+#[derive(Default)]
+struct Lines {
+    begun: Vec<u8>,
+}
+
+impl Lines {
+    fn take(&mut self, bytes: &[u8], mut each: impl FnMut(&str)) {
+        self.begun.extend_from_slice(bytes);
+        while let Some(end) = self.begun.iter().position(|&byte| byte == b'\n') {
+            let line = self.begun.drain(..=end).collect::<Vec<_>>();
+            each(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']));
+        }
+    }
+
+    fn rest(self, mut each: impl FnMut(&str)) {
+        if !self.begun.is_empty() {
+            each(&String::from_utf8_lossy(&self.begun));
+        }
+    }
+}
+
+fn names(kernels: &[Kernel]) -> String {
+    let names = kernels.iter().map(|kernel| kernel.release.as_str());
+    names.collect::<Vec<_>>().join(", ")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_arrive_whole() {
+        let mut seen = Vec::new();
+        let mut lines = Lines::default();
+        for part in ["TEST a", " ok\nTEST ", "b ok\n\nno", " end"] {
+            lines.take(part.as_bytes(), |line| seen.push(line.to_owned()));
+        }
+        assert_eq!(seen, ["TEST a ok", "TEST b ok", ""]);
+        lines.rest(|line| seen.push(line.to_owned()));
+        assert_eq!(seen.last().map(String::as_str), Some("no end"));
+    }
+}
