@@ -54,7 +54,12 @@ pub fn compile(file: &str, content: &[u8], agent: &str) -> Result<Compiled, Poli
         return Err(PolicyError::NoAgent {
             file: file.to_owned(),
             agent: agent.to_owned(),
-            found: Listed(policies.iter().map(|policy| format!("`{}`", policy.name)).collect()),
+            found: Listed(
+                policies
+                    .iter()
+                    .map(|policy| format!("`{}`", policy.name))
+                    .collect(),
+            ),
         });
     };
     let compiled = policy.compile().map_err(wrong)?;
@@ -85,7 +90,10 @@ fn not_enforced(policy: &Policy, compiled: &Compiled) -> Vec<String> {
             ("facts or steps", uses_facts),
             ("an end of the session", ends),
             ("mode audit", policy.mode == Mode::Audit),
-            ("recognition other than by `interlock run`", !policy.recognised.is_empty()),
+            (
+                "recognition other than by `interlock run`",
+                !policy.recognised.is_empty(),
+            ),
         ])
         .filter(|(_, found)| *found)
         .map(|(word, _)| word.to_owned())
@@ -94,7 +102,10 @@ fn not_enforced(policy: &Policy, compiled: &Compiled) -> Vec<String> {
 
 /// The first thing that is wrong, and how much more there is.
 fn one_line(diagnostics: &Diagnostics) -> String {
-    let first = diagnostics.first().map(ToString::to_string).unwrap_or_default();
+    let first = diagnostics
+        .first()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     match diagnostics.len() {
         0 | 1 => first,
         more => format!("{first} (and {} more)", more - 1),
@@ -113,7 +124,9 @@ mod tests {
     }
 
     fn error(spec: &str, agent: &str) -> String {
-        compile("p.yaml", policy(spec).as_bytes(), agent).unwrap_err().to_string()
+        compile("p.yaml", policy(spec).as_bytes(), agent)
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
@@ -131,10 +144,22 @@ mod tests {
     #[test]
     fn what_the_kernel_programs_do_not_enforce_is_refused_by_name() {
         let limited = "  egress:\n    allow:\n      - to: [192.0.2.7]\n        limit:\n          rate: 10/min\n";
-        assert!(error(limited, "a").contains("rates and budgets"), "{}", error(limited, "a"));
+        assert!(
+            error(limited, "a").contains("rates and budgets"),
+            "{}",
+            error(limited, "a")
+        );
         let audit = "  mode: audit\n";
-        assert!(error(audit, "a").contains("mode audit"), "{}", error(audit, "a"));
+        assert!(
+            error(audit, "a").contains("mode audit"),
+            "{}",
+            error(audit, "a")
+        );
         let ends = "  end:\n    ttl: 1h\n";
-        assert!(error(ends, "a").contains("an end of the session"), "{}", error(ends, "a"));
+        assert!(
+            error(ends, "a").contains("an end of the session"),
+            "{}",
+            error(ends, "a")
+        );
     }
 }
