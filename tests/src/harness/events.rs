@@ -1,6 +1,6 @@
 //! What the daemon told: the lines of its standard output. The one place that knows their form.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
@@ -159,9 +159,14 @@ impl Events {
             port: to.port(),
             protocol: protocol.to_owned(),
         };
-        let denials = self.wait(agent, 1)?;
-        let Some(denial) = denials.iter().find(|denial| denial.object == object) else {
-            bail!("no denial of {object:?} among {denials:#?}");
+        let mut told = 1;
+        let denial = loop {
+            let denials = self.wait(agent, told)?;
+            if let Some(denial) = denials.iter().find(|denial| denial.object == object) {
+                break denial.clone();
+            }
+            // An actor may be denied more than the one thing; wait until more is told.
+            told = denials.len() + 1;
         };
         ensure!(
             denial.action == action,
@@ -193,6 +198,6 @@ impl Events {
             "the time is {:?}, expected UTC",
             denial.time
         );
-        Ok(denial.clone())
+        Ok(denial)
     }
 }
