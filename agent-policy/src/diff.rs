@@ -180,7 +180,12 @@ fn rules(
         for rule in (0..).map_while(|i| compiled.rule_at(list, i)) {
             if traits & rule.traits == rule.traits {
                 rules.push(rule);
-                claimed |= rule.verdict == Verdict::Allow.wire();
+                let allows = rule.verdict == Verdict::Allow.wire();
+                claimed |= allows;
+                // Nothing behind a denial without conditions is ever asked.
+                if !allows && rule.require == 0 && rule.forbid == 0 && rule.window == 0 {
+                    return rules;
+                }
             }
             if rule.flags & Rule::MORE == 0 || (claimed && rule.flags & Rule::LEVEL_END != 0) {
                 break;
