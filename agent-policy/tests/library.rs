@@ -319,6 +319,13 @@ fn compiling_is_deterministic() {
     let (_, second) = read(CODER);
     assert_eq!(first, second);
     assert_eq!(first.digest_hex(), DIGEST);
+    let json = first.json();
+    assert_eq!(json["digest"], format!("sha256:{DIGEST}"));
+    assert_eq!(json["networks"][1]["network"], "10.9.0.1");
+    assert_eq!(
+        json["rules"].as_array().map(Vec::len),
+        Some(first.rules.len())
+    );
 }
 
 const DIGEST: &str = "22a0701b21986ff6f96aa959f39a1fa2aae1c8cdca8e1a902fdbf18f1d4e8acb";

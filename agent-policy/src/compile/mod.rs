@@ -3,6 +3,7 @@
 mod authored;
 mod digest;
 mod egress;
+mod json;
 mod list;
 mod narrow;
 mod path;
