@@ -13,11 +13,11 @@ mod tables;
 
 use std::sync::Arc;
 
-use agent_common::decide::Rule;
+use agent_common::decide::{Rule, Verdict};
 use agent_common::egress::Endpoint;
 use agent_common::terms::Terms;
 
-use crate::policy::{Argument, Policy};
+use crate::policy::{Argument, End, MinEnforcement, Mode, Policy};
 use crate::text::{Diagnostics, Severity, Span};
 
 pub use authored::{AnyRule, Authored, Place};
@@ -104,6 +104,12 @@ pub enum Need {
     Files,
     /// Tools.
     Tools,
+    /// Killing a session's processes.
+    Kill,
+    /// Ending a session's permission.
+    Revoke,
+    /// Recording what would be denied, and letting it happen.
+    Audit,
 }
 
 impl Need {
@@ -122,6 +128,9 @@ impl Need {
             Self::Exec => "rules for programs",
             Self::Files => "rules for files",
             Self::Tools => "tools",
+            Self::Kill => "killing a session's processes",
+            Self::Revoke => "ttl, revokeOn and onDeviation: revoke",
+            Self::Audit => "mode: audit",
         }
     }
 }
@@ -163,6 +172,12 @@ pub struct Compiled {
     pub approvals: Vec<ApprovalInfo>,
     /// Arguments, by the bit of their trait.
     pub arguments: Vec<Argument>,
+    /// How sessions end.
+    pub end: End,
+    /// Whether the policy is held or watched.
+    pub mode: Mode,
+    /// The weakest enforcement it accepts.
+    pub min_enforcement: MinEnforcement,
     sets: u32,
 }
 
@@ -229,6 +244,18 @@ impl Compiled {
             ),
             (Need::Files, path(0..7)),
             (Need::Tools, !self.tools.is_empty()),
+            (
+                Need::Kill,
+                any(|rule| rule.verdict == Verdict::Kill.wire())
+                    || self.terms.on_deviation & Terms::DEVIATION_KILL != 0,
+            ),
+            (
+                Need::Revoke,
+                self.end.ttl_s.is_some()
+                    || !self.end.revoke_on.is_empty()
+                    || self.terms.on_deviation & Terms::DEVIATION_REVOKE != 0,
+            ),
+            (Need::Audit, self.mode == Mode::Audit),
         ];
         needs
             .into_iter()
@@ -328,6 +355,9 @@ impl Policy {
             completion,
             approvals: plan.approvals,
             arguments: plan.arguments,
+            end: self.end.clone(),
+            mode: self.mode,
+            min_enforcement: self.min_enforcement,
             sets: sets.count(),
         };
         compiled.digest = digest::of(self, &compiled);
