@@ -124,17 +124,6 @@ impl Rule {
             reserved: [0; 6],
         }
     }
-
-    /// Whether the facts alone decide what it says.
-    const fn is_plain(&self) -> bool {
-        self.traits == 0
-            && self.refuse == 0
-            && self.approval == 0
-            && self.window == 0
-            && self.limits[0] == 0
-            && self.limits[1] == 0
-            && self.flags & Self::MORE == 0
-    }
 }
 
 /// Rules that one object can have in one list.
@@ -446,38 +435,18 @@ pub fn decide_all(
     weighing.finish()
 }
 
-/// Decides by facts alone. A rule that demands more than facts is a doubt, and denied.
+/// Decides where nothing but facts has a say yet: the same function, with terms that demand
+/// nothing. A rule that demands more finds no such term, and is a denial.
 #[inline(always)]
 pub fn decide(session: &Session, rule: Option<&Rule>) -> Decision {
-    let facts = session.facts;
-    if session.flags & Session::REVOKED != 0 {
-        return Decision::deny(Reason::Revoked, facts);
-    }
-    let Some(rule) = rule else {
-        return Decision::deny(Reason::NoRule, facts);
+    let view = View {
+        session,
+        progress: &Progress::START,
+        terms: &Terms::NONE,
+        now_ns: 0,
+        wall_s: 0,
+        traits: 0,
+        bytes: 0,
     };
-    if rule.verdict != Verdict::Allow.wire() {
-        return Decision {
-            number: rule.number,
-            ..Decision::deny(Reason::Rule, facts)
-        };
-    }
-    let reason = if !rule.is_plain() {
-        Reason::Unreadable
-    } else if facts & rule.require != rule.require {
-        Reason::FactMissing
-    } else if facts & rule.forbid != 0 {
-        Reason::FactForbidden
-    } else {
-        return Decision {
-            verdict: Verdict::Allow,
-            reason: Reason::Rule,
-            number: rule.number,
-            ..Decision::deny(Reason::Rule, (facts & !rule.clear) | rule.set)
-        };
-    };
-    Decision {
-        number: rule.number,
-        ..Decision::deny(reason, facts)
-    }
+    decide_all(view, 1, |_, i| if i == 0 { rule.copied() } else { None })
 }

@@ -45,7 +45,7 @@ fn files_that_are_no_policy() {
         format!("p.yaml: error: found 10485760 bytes, expected at most {MAX_BYTES} (1 MiB)")
     );
     assert!(
-        one_line(b"a: [1, 2").starts_with("p.yaml:2:1: error: found malformed YAML: "),
+        one_line(b"a: [1, 2").starts_with("p.yaml:2:1: error: found malformed YAML ("),
         "{}",
         one_line(b"a: [1, 2")
     );

@@ -7,6 +7,7 @@
 mod act;
 mod bench;
 mod cases;
+mod demo;
 mod harness;
 mod sys;
 mod verifier;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         Some("act") => act::main(rest),
         Some("one") => runner::one(&cases::all(), rest.first().map_or("", String::as_str)),
         Some("list") => runner::list(&cases::all()),
+        Some("demo") => reported(demo::run()),
         Some("bench") => reported(bench::run(rest)),
         Some("measure") => bench::measure(rest),
         Some("verifier") => reported(verifier::run()),

@@ -40,7 +40,10 @@ pub(crate) fn run() -> Result<()> {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        ensure!(Instant::now() < deadline, "the daemon was not ready within {PATIENCE:?}");
+        ensure!(
+            Instant::now() < deadline,
+            "the daemon was not ready within {PATIENCE:?}"
+        );
     };
     let sizes = sizes()?;
     for load in loads.values() {
@@ -56,7 +59,9 @@ pub(crate) fn run() -> Result<()> {
 
 /// Keeps the best that was said of a program: a loader may try in several ways.
 fn note(loads: &mut BTreeMap<String, Load>, load: Load) {
-    let known = loads.get(&load.name).is_some_and(|known| known.errno.is_none());
+    let known = loads
+        .get(&load.name)
+        .is_some_and(|known| known.errno.is_none());
     if !known && !load.name.is_empty() {
         loads.insert(load.name.clone(), load);
     }
@@ -88,7 +93,10 @@ fn line(load: &Load, sizes: &BTreeMap<String, (u32, u32)>) -> serde_json::Value 
 
 fn number_after(log: &str, word: &str) -> Option<u64> {
     let rest = log.split(word).nth(1)?;
-    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    rest.split(|c: char| !c.is_ascii_digit())
+        .next()?
+        .parse()
+        .ok()
 }
 
 /// The stack of the deepest chain of calls: the verifier names the depth of each function, such as
@@ -96,7 +104,10 @@ fn number_after(log: &str, word: &str) -> Option<u64> {
 fn stack(log: &str) -> Option<u64> {
     let rest = log.split("stack depth ").nth(1)?;
     let depths = rest.split_whitespace().next()?;
-    depths.split('+').map(|depth| depth.parse::<u64>().ok()).sum()
+    depths
+        .split('+')
+        .map(|depth| depth.parse::<u64>().ok())
+        .sum()
 }
 
 /// Translated and jited bytes of every program in the kernel, by name.
@@ -109,7 +120,10 @@ fn sizes() -> Result<BTreeMap<String, (u32, u32)>> {
         };
         sizes.insert(
             name.to_owned(),
-            (program.size_translated().unwrap_or(0), program.size_jitted()),
+            (
+                program.size_translated().unwrap_or(0),
+                program.size_jitted(),
+            ),
         );
     }
     Ok(sizes)

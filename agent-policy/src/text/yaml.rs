@@ -109,7 +109,13 @@ impl<'a> Builder<'a> {
                 if error.info().contains("recursion limit") {
                     return self.too_deep(at);
                 }
-                self.error(at, format!("found malformed YAML: {}", error.info()))
+                self.error(
+                    at,
+                    format!(
+                        "found malformed YAML ({}), expected a YAML document",
+                        error.info()
+                    ),
+                )
             })?;
             let span = span_between(span.start, span.end);
             match event {

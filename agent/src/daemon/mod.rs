@@ -123,7 +123,12 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         loop {
             tokio::select! {
                 events = ring.next() => teller.tell(events.map_err(failed("events"))?).await,
-                _ = house.tick() => teller.keep_house().await,
+                _ = house.tick() => {
+                    let rest = ring.take();
+                    let drained = rest.is_empty();
+                    teller.tell(rest).await.map_err(failed("events"))?;
+                    teller.keep_house(drained).await
+                }
             }
             .map_err(failed("events"))?;
         }

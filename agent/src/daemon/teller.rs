@@ -49,7 +49,11 @@ impl Teller {
                 }
                 Ok(Event::Empty(empty)) => {
                     lines.extend(self.seen(&empty.header));
-                    lines.extend(self.reap()?);
+                    let ended = self
+                        .sessions
+                        .borrow_mut()
+                        .end_if_empty(empty.header.session);
+                    lines.extend(ended.map_err(io::Error::other)?.map(Line::Ended));
                     self.programs.forget(empty.header.session);
                 }
                 Err(error) => lines.push(Line::Garbled(Garbled {
@@ -62,8 +66,9 @@ impl Teller {
     }
 
     /// Looks for what no event told: sessions whose end was lost, and the losses themselves.
-    pub async fn keep_house(&mut self) -> io::Result<()> {
-        let mut lines = self.reap()?;
+    /// `ring_drained` says whether all that the ring held has been told.
+    pub async fn keep_house(&mut self, ring_drained: bool) -> io::Result<()> {
+        let mut lines = self.reap(ring_drained)?;
         let total = self
             .sessions
             .borrow()
@@ -91,11 +96,11 @@ impl Teller {
         first.map(Line::Started)
     }
 
-    fn reap(&self) -> io::Result<Vec<Line>> {
+    fn reap(&self, ring_drained: bool) -> io::Result<Vec<Line>> {
         let over = self
             .sessions
             .borrow_mut()
-            .reap()
+            .reap(ring_drained)
             .map_err(io::Error::other)?;
         Ok(over.into_iter().map(Line::Ended).collect())
     }

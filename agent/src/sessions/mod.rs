@@ -6,8 +6,9 @@ pub mod tables;
 use crate::control::protocol::{SessionId, SessionInfo, Start, Started};
 use crate::events::{explain, line};
 use crate::kernel::maps::{Maps, MapsError};
+use crate::policy::{self, PolicyError};
 use agent_common::session::Session as State;
-use agent_policy::{Compiled, Diagnostics};
+use agent_policy::Compiled;
 use records::{Record, Records};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -39,25 +40,17 @@ pub struct Session {
     place: Place,
     since: Instant,
     had_tasks: bool,
+    /// It was found without a task, and what it did may still be in the ring.
+    over: bool,
     told: bool,
 }
 
 /// Why a session cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The policy is not one.
-    #[error("{0}")]
-    Policy(Box<Diagnostics>),
-    /// The agent is not in it.
-    #[error("{file} has no policy for agent `{agent}`: found {found}")]
-    NoAgent {
-        /// The file.
-        file: String,
-        /// The agent asked for.
-        agent: String,
-        /// The agents there are.
-        found: String,
-    },
+    /// The policy cannot be put in force.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// Every slot is taken.
     #[error("no room for another session: all {0} slots are taken")]
     Full(u32),
@@ -80,7 +73,7 @@ impl Session {
     pub fn rule(&self, number: u32) -> Option<line::Rule> {
         let source = self.compiled.sources.get(number as usize)?;
         Some(line::Rule {
-            file: self.file.clone(),
+            file: source.file.to_string(),
             line: source.span.line,
             text: source.text.clone(),
         })
@@ -158,14 +151,29 @@ impl Sessions {
         })
     }
 
-    /// Ends what has no process any more.
-    pub fn reap(&mut self) -> Result<Vec<line::Session>, MapsError> {
+    /// Takes a session away whose last event has been told.
+    pub fn end_if_empty(&mut self, id: u64) -> Result<Option<line::Session>, MapsError> {
+        let Some(session) = self.by_id.get(&id) else {
+            return Ok(None);
+        };
+        if self.maps.session(session.slot)?.tasks > 0 {
+            return Ok(None);
+        }
+        self.end(id)
+    }
+
+    /// Takes away the sessions whose end no event told. One that has just been found without a
+    /// task stays until the ring has been drained after that: its denials still need its name.
+    pub fn reap(&mut self, ring_drained: bool) -> Result<Vec<line::Session>, MapsError> {
         let mut over = Vec::new();
         for (id, session) in &mut self.by_id {
             let tasks = self.maps.session(session.slot)?.tasks;
             session.had_tasks |= tasks > 0;
             if tasks == 0 && (session.had_tasks || session.since.elapsed() > PATIENCE) {
-                over.push(*id);
+                if session.over && ring_drained {
+                    over.push(*id);
+                }
+                session.over = true;
             }
         }
         over.into_iter()
@@ -264,6 +272,7 @@ impl Session {
             place,
             since: Instant::now(),
             had_tasks: false,
+            over: false,
             told: false,
         }
     }
@@ -278,20 +287,7 @@ impl Session {
     }
 }
 
-/// Compiles the policy of one agent.
-fn compile(start: &Start) -> Result<Compiled, StartError> {
-    let refused = |diagnostics| StartError::Policy(Box::new(diagnostics));
-    let policies = agent_policy::parse(&start.file, start.policy.as_bytes()).map_err(refused)?;
-    let Some(policy) = policies.iter().find(|policy| policy.name == start.agent) else {
-        let names: Vec<_> = policies
-            .iter()
-            .map(|policy| format!("`{}`", policy.name))
-            .collect();
-        return Err(StartError::NoAgent {
-            file: start.file.clone(),
-            agent: start.agent.clone(),
-            found: names.join(", "),
-        });
-    };
-    policy.compile().map_err(refused)
+/// Compiles the policy of a session.
+fn compile(start: &Start) -> Result<Compiled, PolicyError> {
+    policy::compile(&start.file, start.policy.as_bytes(), &start.agent)
 }

@@ -40,7 +40,10 @@ pub(crate) fn main(words: &[String]) -> ExitCode {
 }
 
 fn measure(only: &str) -> Result<()> {
-    if let Some(rest) = std::env::var(REST_MILLISECONDS).ok().and_then(|text| text.parse().ok()) {
+    if let Some(rest) = std::env::var(REST_MILLISECONDS)
+        .ok()
+        .and_then(|text| text.parse().ok())
+    {
         thread::sleep(Duration::from_millis(rest));
     }
     let mut figures = Vec::new();

@@ -49,14 +49,39 @@ fn once(round: u32, only: &str) -> Result<Vec<Figure>> {
     let none = Policy::named("bench-none");
     let mut figures = Vec::new();
     product::remove()?;
-    let nothing = Situation { label: "none", rules: None, place: Place::Outside, operations: only };
+    let nothing = Situation {
+        label: "none",
+        rules: None,
+        place: Place::Outside,
+        operations: only,
+    };
     figures.extend(measured(&nothing, "absent", round)?);
     let daemon = Daemon::shared()?;
     let situations = [
-        Situation { label: "outside", rules: None, place: Place::Outside, operations: only },
-        Situation { label: "inside", rules: Some(1), place: Place::Inside(&one), operations: only },
-        Situation { label: "inside", rules: Some(10_000), place: Place::Inside(&many), operations: only },
-        Situation { label: "denied", rules: Some(0), place: Place::Inside(&none), operations: "denied" },
+        Situation {
+            label: "outside",
+            rules: None,
+            place: Place::Outside,
+            operations: only,
+        },
+        Situation {
+            label: "inside",
+            rules: Some(1),
+            place: Place::Inside(&one),
+            operations: only,
+        },
+        Situation {
+            label: "inside",
+            rules: Some(10_000),
+            place: Place::Inside(&many),
+            operations: only,
+        },
+        Situation {
+            label: "denied",
+            rules: Some(0),
+            place: Place::Inside(&none),
+            operations: "denied",
+        },
     ];
     for situation in &situations {
         figures.extend(measured(situation, "running", round)?);
@@ -84,7 +109,12 @@ fn measured(situation: &Situation<'_>, daemon: &str, round: u32) -> Result<Vec<F
     let mut command = command(situation)?;
     thread::sleep(REST);
     let output = command.output().context("measuring")?;
-    ensure!(output.status.success(), "measuring {}: {}", situation.label, said(&output));
+    ensure!(
+        output.status.success(),
+        "measuring {}: {}",
+        situation.label,
+        said(&output)
+    );
     read(&output.stdout, situation, daemon, round)
 }
 
@@ -93,19 +123,29 @@ fn stopped(daemon: Daemon, situation: &Situation<'_>, round: u32) -> Result<Vec<
     let mut command = command(situation)?;
     // The measuring process itself rests after its start, so that this comes before it measures.
     command.env(measure::REST_MILLISECONDS, "4000");
-    let child = command.stdout(std::process::Stdio::piped()).spawn().context("measuring")?;
+    let child = command
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .context("measuring")?;
     thread::sleep(Duration::from_secs(2));
     daemon.signal(libc::SIGSTOP)?;
     let output = child.wait_with_output();
     daemon.signal(libc::SIGCONT)?;
     let output = output?;
-    ensure!(output.status.success(), "measuring {}: {}", situation.label, said(&output));
+    ensure!(
+        output.status.success(),
+        "measuring {}: {}",
+        situation.label,
+        said(&output)
+    );
     read(&output.stdout, situation, "stopped", round)
 }
 
 fn command(situation: &Situation<'_>) -> Result<std::process::Command> {
     let program = own_program()?;
-    situation.place.command(&[&program, "measure", situation.operations])
+    situation
+        .place
+        .command(&[&program, "measure", situation.operations])
 }
 
 fn read(output: &[u8], situation: &Situation<'_>, daemon: &str, round: u32) -> Result<Vec<Figure>> {
@@ -120,6 +160,10 @@ fn read(output: &[u8], situation: &Situation<'_>, daemon: &str, round: u32) -> R
         println!("{}", serde_json::to_string(&figure)?);
         figures.push(figure);
     }
-    ensure!(!figures.is_empty(), "nothing was measured for {}", situation.label);
+    ensure!(
+        !figures.is_empty(),
+        "nothing was measured for {}",
+        situation.label
+    );
     Ok(figures)
 }

@@ -50,12 +50,24 @@ fn smallest_program() -> Vec<u8> {
     elf.extend(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
     elf.extend([2_u16, 62].iter().flat_map(|word| word.to_le_bytes()));
     elf.extend(1_u32.to_le_bytes());
-    elf.extend([BASE + HEADERS, 64, 0].iter().flat_map(|word| word.to_le_bytes()));
+    elf.extend(
+        [BASE + HEADERS, 64, 0]
+            .iter()
+            .flat_map(|word| word.to_le_bytes()),
+    );
     elf.extend(0_u32.to_le_bytes());
-    elf.extend([64_u16, 56, 1, 0, 0, 0].iter().flat_map(|word| word.to_le_bytes()));
+    elf.extend(
+        [64_u16, 56, 1, 0, 0, 0]
+            .iter()
+            .flat_map(|word| word.to_le_bytes()),
+    );
     let size = HEADERS + code.len() as u64;
     elf.extend([1_u32, 5].iter().flat_map(|word| word.to_le_bytes()));
-    elf.extend([0, BASE, BASE, size, size, 0x1000].iter().flat_map(|word: &u64| word.to_le_bytes()));
+    elf.extend(
+        [0, BASE, BASE, size, size, 0x1000]
+            .iter()
+            .flat_map(|word: &u64| word.to_le_bytes()),
+    );
     elf.extend(code);
     elf
 }
@@ -67,26 +79,48 @@ pub(super) fn chosen(only: &str) -> Result<Vec<Operation>> {
         return Ok(vec![udp_connect_denied()?]);
     }
     let all = vec![
-        Operation { name: "getppid", per_round: 4000, run: Box::new(|| { call::getppid(); Ok(()) }) },
+        Operation {
+            name: "getppid",
+            per_round: 4000,
+            run: Box::new(|| {
+                call::getppid();
+                Ok(())
+            }),
+        },
         open_close()?,
         stat()?,
         udp_connect()?,
         udp_send()?,
         tcp()?,
-        Operation { name: "fork_exit_wait", per_round: 60, run: Box::new(|| child(|| process::exit_now(0))) },
+        Operation {
+            name: "fork_exit_wait",
+            per_round: 60,
+            run: Box::new(|| child(|| process::exit_now(0))),
+        },
         fork_exec()?,
     ];
-    Ok(all.into_iter().filter(|operation| operation.name.contains(only)).collect())
+    Ok(all
+        .into_iter()
+        .filter(|operation| operation.name.contains(only))
+        .collect())
 }
 
 fn open_close() -> Result<Operation> {
     let file = CString::new(FILE)?;
-    Ok(Operation { name: "open_close", per_round: 2000, run: Box::new(move || call::open_close(&file)) })
+    Ok(Operation {
+        name: "open_close",
+        per_round: 2000,
+        run: Box::new(move || call::open_close(&file)),
+    })
 }
 
 fn stat() -> Result<Operation> {
     let file = CString::new(FILE)?;
-    Ok(Operation { name: "stat", per_round: 4000, run: Box::new(move || call::stat(&file)) })
+    Ok(Operation {
+        name: "stat",
+        per_round: 4000,
+        run: Box::new(move || call::stat(&file)),
+    })
 }
 
 fn udp_connect() -> Result<Operation> {

@@ -61,5 +61,7 @@ pub(super) fn judge(first: &[Figure], second: &[Figure]) -> Result<()> {
 fn base_of(figure: &Figure, first: &[Figure], second: &[Figure]) -> Option<f64> {
     let run = if figure.run == 1 { first } else { second };
     let op = figure.op.trim_end_matches("_denied");
-    run.iter().find(|base| base.label == "none" && base.op == op).map(|base| base.median)
+    run.iter()
+        .find(|base| base.label == "none" && base.op == op)
+        .map(|base| base.median)
 }

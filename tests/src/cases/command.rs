@@ -80,9 +80,9 @@ fn killed() -> Result<()> {
     for signal in [
         libc::SIGTERM,
         libc::SIGKILL,
-        libc::SIGSEGV,
+        libc::SIGABRT,
         libc::SIGINT,
-        libc::SIGPIPE,
+        libc::SIGXCPU,
     ] {
         let output =
             Place::Inside(&policy).run(&[&program, "act", "signal", &signal.to_string()])?;

@@ -72,7 +72,10 @@ fn is_stream(way: Way) -> bool {
 /// Whether the way asks the kernel to connect; what does not, sends.
 fn connects(way: Way) -> bool {
     is_stream(way)
-        || matches!(way, Way::UdpConnected | Way::UdpReconnected | Way::UdpConnectedInetOnInet6)
+        || matches!(
+            way,
+            Way::UdpConnected | Way::UdpReconnected | Way::UdpConnectedInetOnInet6
+        )
 }
 
 pub(super) fn tests() -> Vec<Test> {
@@ -101,8 +104,14 @@ pub(super) fn tests() -> Vec<Test> {
     for (way, spellings) in ways {
         for spelling in spellings.iter().copied() {
             let name = format!("{}.{}", way.word().replace('-', "_"), spelling.word());
-            let shows = format!("{} to {} is judged by its address", way.word(), spelling.word());
-            tests.push(Test::new(format!("egress.{name}"), shows, move || one_way(way, spelling)));
+            let shows = format!(
+                "{} to {} is judged by its address",
+                way.word(),
+                spelling.word()
+            );
+            tests.push(Test::new(format!("egress.{name}"), shows, move || {
+                one_way(way, spelling)
+            }));
         }
     }
     tests.push(Test::new(
@@ -124,7 +133,11 @@ pub(super) fn tests() -> Vec<Test> {
 }
 
 fn server(way: Way, at: SocketAddr) -> Result<Server> {
-    if is_stream(way) { Server::tcp(at) } else { Server::udp(at) }
+    if is_stream(way) {
+        Server::tcp(at)
+    } else {
+        Server::udp(at)
+    }
 }
 
 fn one_way(way: Way, spelling: Spelling) -> Result<()> {
@@ -134,31 +147,57 @@ fn one_way(way: Way, spelling: Spelling) -> Result<()> {
     let allowed_server = server(way, allowed_server)?;
     let denied_server = server(way, denied_server)?;
     let protocol = if is_stream(way) { "tcp" } else { "udp" };
-    let agent = format!("egress-{}-{}", way.word(), spelling.word().replace('_', "-"));
+    let agent = format!(
+        "egress-{}-{}",
+        way.word(),
+        spelling.word().replace('_', "-")
+    );
     let policy = Policy::named(&agent)
         .allow(ALLOWED4, &PORT.to_string(), protocol)
         .allow(ALLOWED6, &PORT.to_string(), protocol);
-    let attempt = |place: Place<'_>, to: SocketAddr| place.act(&["way", way.word(), &to.to_string()]);
+    let attempt =
+        |place: Place<'_>, to: SocketAddr| place.act(&["way", way.word(), &to.to_string()]);
 
     let control = attempt(Place::Outside, denied).context("the control")?;
-    ensure!(control == "ok", "the control, outside every session: {control}, expected ok");
-    ensure!(denied_server.reached()? == 1, "the control did not reach the server");
+    ensure!(
+        control == "ok",
+        "the control, outside every session: {control}, expected ok"
+    );
+    ensure!(
+        denied_server.reached()? == 1,
+        "the control did not reach the server"
+    );
 
     let events = Events::from_now()?;
     let inside = attempt(Place::Inside(&policy), denied)?;
-    ensure!(denied_server.reached()? == 0, "{denied} was reached from inside a session ({inside})");
-    ensure!(inside == "EPERM", "{denied} from inside a session: {inside}, expected EPERM");
+    ensure!(
+        denied_server.reached()? == 0,
+        "{denied} was reached from inside a session ({inside})"
+    );
+    ensure!(
+        inside == "EPERM",
+        "{denied} from inside a session: {inside}, expected EPERM"
+    );
     let action = if connects(way) { "connect" } else { "send" };
     let denial = events.expect(&agent, action, spelling.meant()?, protocol)?;
     check_actor(&denial)?;
 
     let inside = attempt(Place::Inside(&policy), allowed)?;
-    ensure!(inside == "ok", "{allowed} from inside a session: {inside}, expected ok");
-    ensure!(allowed_server.reached()? == 1, "the allowed attempt did not reach its server");
+    ensure!(
+        inside == "ok",
+        "{allowed} from inside a session: {inside}, expected ok"
+    );
+    ensure!(
+        allowed_server.reached()? == 1,
+        "the allowed attempt did not reach its server"
+    );
 
     let after = attempt(Place::Outside, denied).context("afterwards")?;
     ensure!(after == "ok", "outside, afterwards: {after}, expected ok");
-    ensure!(denied_server.reached()? == 1, "afterwards the server was not reached");
+    ensure!(
+        denied_server.reached()? == 1,
+        "afterwards the server was not reached"
+    );
     Ok(())
 }
 
@@ -166,15 +205,28 @@ fn one_way(way: Way, spelling: Spelling) -> Result<()> {
 /// process (io_uring) is a thread of that process.
 fn check_actor(denial: &crate::harness::events::Denial) -> Result<()> {
     let own = crate::harness::session::own_program()?;
-    ensure!(denial.exe.as_deref() == Some(&own), "the program is {:?}, expected {own}", denial.exe);
+    ensure!(
+        denial.exe.as_deref() == Some(&own),
+        "the program is {:?}, expected {own}",
+        denial.exe
+    );
     ensure!(denial.uid == 0, "the user is {}, expected 0", denial.uid);
-    ensure!(denial.pid != 0 && denial.tid != 0, "no process is named: {denial:?}");
-    let parent = denial.ancestry.first().context("the event names no parent")?;
+    ensure!(
+        denial.pid != 0 && denial.tid != 0,
+        "no process is named: {denial:?}"
+    );
+    let parent = denial
+        .ancestry
+        .first()
+        .context("the event names no parent")?;
     // The path of a process outside the session is read from /proc when the daemon gets round to
     // it, which may be too late; the short name is the kernel's own.
     ensure!(
         parent.comm == "interlock"
-            && parent.exe.as_deref().is_none_or(|exe| exe.ends_with("/interlock")),
+            && parent
+                .exe
+                .as_deref()
+                .is_none_or(|exe| exe.ends_with("/interlock")),
         "the parent is {parent:?}, expected interlock"
     );
     ensure!(
@@ -193,26 +245,49 @@ fn batch(targets: &[bool], through: u32) -> Result<()> {
     let denied_server = Server::udp(denied)?;
     let policy = Policy::named("sendmmsg").allow(ALLOWED4, &PORT.to_string(), "udp");
     let mut part = vec!["batch".to_owned()];
-    part.extend(targets.iter().map(|ok| if *ok { allowed } else { denied }.to_string()));
+    part.extend(
+        targets
+            .iter()
+            .map(|ok| if *ok { allowed } else { denied }.to_string()),
+    );
     let part: Vec<&str> = part.iter().map(String::as_str).collect();
     let wanted_denied = targets.iter().filter(|ok| !**ok).count();
 
     let control = Place::Outside.act(&part)?;
-    ensure!(control == format!("sent {}", targets.len()), "the control: {control}");
-    ensure!(usize::try_from(denied_server.reached()?)? == wanted_denied, "the control fell short");
+    ensure!(
+        control == format!("sent {}", targets.len()),
+        "the control: {control}"
+    );
+    ensure!(
+        usize::try_from(denied_server.reached()?)? == wanted_denied,
+        "the control fell short"
+    );
     allowed_server.reached()?;
 
     let events = Events::from_now()?;
     let inside = Place::Inside(&policy).act(&part)?;
-    ensure!(denied_server.reached()? == 0, "the denied server was reached ({inside})");
-    let expected = if through == 0 { "EPERM".to_owned() } else { format!("sent {through}") };
+    ensure!(
+        denied_server.reached()? == 0,
+        "the denied server was reached ({inside})"
+    );
+    let expected = if through == 0 {
+        "EPERM".to_owned()
+    } else {
+        format!("sent {through}")
+    };
     ensure!(inside == expected, "inside: {inside}, expected {expected}");
-    ensure!(allowed_server.reached()? == through, "the allowed server got another number");
+    ensure!(
+        allowed_server.reached()? == through,
+        "the allowed server got another number"
+    );
     if wanted_denied > 0 {
         events.expect("sendmmsg", "send", denied, "udp")?;
     }
 
     let after = Place::Outside.act(&part)?;
-    ensure!(after == format!("sent {}", targets.len()), "afterwards: {after}");
+    ensure!(
+        after == format!("sent {}", targets.len()),
+        "afterwards: {after}"
+    );
     Ok(())
 }

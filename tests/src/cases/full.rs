@@ -6,6 +6,7 @@ use crate::harness::policy::Policy;
 use crate::harness::product::{self, Daemon, PINS};
 use crate::harness::session::Place;
 use agent_common::abi;
+use agent_common::session::Member;
 use anyhow::{Context, Result, ensure};
 use aya::maps::{HashMap, Map, MapData};
 
@@ -20,23 +21,26 @@ pub(super) fn tests() -> Vec<Test> {
     ]
 }
 
+/// Bytes that the kernel programs keep for one task.
+const MEMBER: usize = size_of::<Member>();
+
 /// Fills the real map with labels of tasks that do not exist.
 struct Filling {
-    map: HashMap<MapData, u64, [u8; 16]>,
+    map: HashMap<MapData, u64, [u8; MEMBER]>,
     keys: Vec<u64>,
 }
 
 impl Filling {
     fn new() -> Result<Self> {
-        let path = format!("{PINS}/v{}/maps/LABELS", abi::VERSION);
+        let path = format!("{PINS}/v{}/maps/MEMBERS", abi::VERSION);
         let data = MapData::from_pin(&path).with_context(|| path.clone())?;
         let mut map =
-            HashMap::<_, u64, [u8; 16]>::try_from(Map::HashMap(data)).context("LABELS")?;
+            HashMap::<_, u64, [u8; MEMBER]>::try_from(Map::HashMap(data)).context("MEMBERS")?;
         let mut keys = Vec::new();
-        // No task_struct lies at an address below one page.
+        // No task_struct lies at an address of user space.
         for key in 1..=u64::from(abi::MAX_TASKS) {
-            let key = key << 40;
-            match map.insert(key, [0; 16], 0) {
+            let key = key << 12;
+            match map.insert(key, [0; MEMBER], 0) {
                 Ok(()) => keys.push(key),
                 Err(_) => break,
             }

@@ -10,15 +10,6 @@ pub(crate) fn release() -> String {
         .to_owned()
 }
 
-/// The release's first two numbers.
-pub(crate) fn version() -> (u32, u32) {
-    let release = release();
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map(|n| n.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
-}
-
 /// The LSMs that the kernel calls.
 pub(crate) fn lsms() -> Vec<String> {
     fs::read_to_string("/sys/kernel/security/lsm")

@@ -2,10 +2,9 @@
 //! what goes to them is judged by its address, and never leaves the machine.
 
 use anyhow::{Context, Result, bail};
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 /// An address that policies allow.
 pub(crate) const ALLOWED4: &str = "192.0.2.10";
@@ -107,29 +106,5 @@ impl Server {
                 Err(error) => return Err(error).context("waiting for what reaches the server"),
             }
         }
-    }
-
-    /// Waits for one connection and reads all it sends.
-    pub(crate) fn hear(&self, patience: Duration) -> Result<Option<Vec<u8>>> {
-        let Self::Tcp(listener) = self else {
-            bail!("only connections are heard");
-        };
-        let deadline = Instant::now() + patience;
-        while Instant::now() < deadline {
-            match listener.accept() {
-                Ok((mut connection, _)) => {
-                    connection.set_nonblocking(false)?;
-                    connection.set_read_timeout(Some(patience))?;
-                    let mut data = Vec::new();
-                    connection.read_to_end(&mut data)?;
-                    return Ok(Some(data));
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(None)
     }
 }

@@ -45,7 +45,7 @@ pub(crate) fn run(tests: &[Test], filter: &str) -> ExitCode {
         };
         match outcome {
             Outcome::Passed => {
-                eprintln!("{}: {:.1} s", test.name, began.elapsed().as_secs_f32());
+                println!("{}: {:.1} s", test.name, began.elapsed().as_secs_f32());
                 println!("TEST {} ok", test.name);
             }
             Outcome::Skipped(reason) => println!("TEST {} skipped: {reason}", test.name),

@@ -16,6 +16,7 @@ pub(crate) enum End {
 }
 
 /// Which side of a fork this is.
+#[derive(Clone, Copy)]
 pub(crate) enum Fork {
     /// The parent, with the child's pid.
     Parent(i32),
@@ -153,7 +154,6 @@ pub(crate) fn unshare(flags: libc::c_int) -> io::Result<()> {
     // SAFETY: takes a number.
     check(unsafe { libc::unshare(flags) }).map(drop)
 }
-
 
 /// `kill(2)`. A negative pid is a process group.
 pub(crate) fn kill(pid: i32, signal: libc::c_int) -> io::Result<()> {

@@ -20,7 +20,7 @@ const BPF_LOG_STATS: u32 = 4;
 const LOG_LEVEL: u64 = 24;
 const NAME: u64 = 48;
 const NAME_BYTES: usize = 16;
-const LOG_BYTES: u64 = 32 * 1024;
+const LOG_BYTES: u32 = 32 * 1024;
 /// Below the red zone and anything a signal handler may need.
 const BELOW_STACK: u64 = 128 * 1024;
 
@@ -59,9 +59,7 @@ impl Traced {
     pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
         // SAFETY: the closure makes one system call.
         unsafe {
-            command.pre_exec(|| {
-                check_long(libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0)).map(drop)
-            });
+            command.pre_exec(|| check_long(libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0)).map(drop));
         }
         let child = command.spawn()?;
         let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
@@ -76,16 +74,19 @@ impl Traced {
         // SAFETY: takes numbers, and acts on a tracee of ours that is stopped.
         check_long(unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, pid, 0, options) })?;
         resume(pid, 0)?;
-        Ok(Self { child, loading: HashMap::new(), in_call: HashMap::new() })
+        Ok(Self {
+            child,
+            loading: HashMap::new(),
+            in_call: HashMap::new(),
+        })
     }
 
     /// Takes one stop of a tracee, if there is one, and lets it go on.
     pub(crate) fn look(&mut self) -> io::Result<Seen> {
         let mut status = 0;
         // SAFETY: the kernel writes one integer to a live one.
-        let pid = check(unsafe {
-            libc::waitpid(-1, &raw mut status, libc::__WALL | libc::WNOHANG)
-        })?;
+        let pid =
+            check(unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL | libc::WNOHANG) })?;
         if pid == 0 {
             return Ok(Seen::Nothing);
         }
@@ -121,7 +122,7 @@ impl Traced {
                 let buffer = (registers.rsp - BELOW_STACK) & !15;
                 let mut wanted = [0; 16];
                 wanted[..4].copy_from_slice(&BPF_LOG_STATS.to_ne_bytes());
-                wanted[4..8].copy_from_slice(&(LOG_BYTES as u32).to_ne_bytes());
+                wanted[4..8].copy_from_slice(&LOG_BYTES.to_ne_bytes());
                 wanted[8..].copy_from_slice(&buffer.to_ne_bytes());
                 write(pid, attr + LOG_LEVEL, &wanted)?;
                 self.loading.insert(pid, (text(&name), buffer));
@@ -160,31 +161,55 @@ fn registers(pid: i32) -> io::Result<libc::user_regs_struct> {
     let mut registers: libc::user_regs_struct = unsafe { mem::zeroed() };
     // SAFETY: the kernel fills the structure it knows by this name; the tracee is stopped.
     check_long(unsafe {
-        libc::ptrace(libc::PTRACE_GETREGS, pid, ptr::null_mut::<u8>(), &raw mut registers)
+        libc::ptrace(
+            libc::PTRACE_GETREGS,
+            pid,
+            ptr::null_mut::<u8>(),
+            &raw mut registers,
+        )
     })?;
     Ok(registers)
 }
 
 fn read(pid: i32, from: u64, to: &mut [u8]) -> io::Result<()> {
-    let local = libc::iovec { iov_base: to.as_mut_ptr().cast(), iov_len: to.len() };
-    let remote = libc::iovec { iov_base: from as *mut libc::c_void, iov_len: to.len() };
+    let local = libc::iovec {
+        iov_base: to.as_mut_ptr().cast(),
+        iov_len: to.len(),
+    };
+    let remote = libc::iovec {
+        iov_base: from as *mut libc::c_void,
+        iov_len: to.len(),
+    };
     // SAFETY: the kernel writes at most `to.len()` bytes to `to`.
-    check_long(unsafe { libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) }
-        as libc::c_long)
+    check_long(
+        unsafe { libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) }
+            as libc::c_long,
+    )
     .map(drop)
 }
 
 fn write(pid: i32, to: u64, from: &[u8]) -> io::Result<()> {
-    let local = libc::iovec { iov_base: from.as_ptr().cast_mut().cast(), iov_len: from.len() };
-    let remote = libc::iovec { iov_base: to as *mut libc::c_void, iov_len: from.len() };
+    let local = libc::iovec {
+        iov_base: from.as_ptr().cast_mut().cast(),
+        iov_len: from.len(),
+    };
+    let remote = libc::iovec {
+        iov_base: to as *mut libc::c_void,
+        iov_len: from.len(),
+    };
     // SAFETY: the kernel only reads `from`.
-    check_long(unsafe { libc::process_vm_writev(pid, &raw const local, 1, &raw const remote, 1, 0) }
-        as libc::c_long)
+    check_long(
+        unsafe { libc::process_vm_writev(pid, &raw const local, 1, &raw const remote, 1, 0) }
+            as libc::c_long,
+    )
     .map(drop)
 }
 
 fn text(bytes: &[u8]) -> String {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 

@@ -84,6 +84,10 @@ struct Completion {
     flags: u32,
 }
 
+/// Bytes of a [`Completion`].
+const COMPLETION: u32 = 16;
+
+const _: () = assert!(size_of::<Completion>() == 16);
 const _: () = assert!(size_of::<Params>() == 120 && size_of::<Submission>() == 64);
 
 /// A mapping of the ring's memory, unmapped when dropped.
@@ -163,8 +167,7 @@ impl Ring {
         // SAFETY: the kernel has just made this descriptor, and nothing else knows it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         let submissions = params.sq.array_or_flags + params.sq_entries * 4;
-        let completions =
-            params.cq.dropped_or_cqes + params.cq_entries * size_of::<Completion>() as u32;
+        let completions = params.cq.dropped_or_cqes + params.cq_entries * COMPLETION;
         let ring = Mapping::new(&fd, submissions.max(completions) as usize, OFFSET_SQ_RING)?;
         let entries = Mapping::new(
             &fd,
@@ -260,7 +263,7 @@ impl Ring {
         }
         let mask = self.ring.number(cq.ring_mask).load(Ordering::Relaxed);
         let place = head.load(Ordering::Relaxed) & mask;
-        let at = cq.dropped_or_cqes + place * size_of::<Completion>() as u32;
+        let at = cq.dropped_or_cqes + place * COMPLETION;
         // SAFETY: the kernel has published this completion by moving the tail past it.
         let completion = unsafe { self.ring.at::<Completion>(at).read() };
         head.fetch_add(1, Ordering::Release);
