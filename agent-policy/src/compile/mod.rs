@@ -273,13 +273,14 @@ impl Compiled {
     /// port, as the kernel does.
     pub fn list_for_endpoint(&self, networks: &[NetworkEntry], endpoint: &Endpoint) -> Option<u32> {
         let address = u128::from_be_bytes(endpoint.address);
-        let network = networks
-            .iter()
-            .filter(|entry| {
-                let differing = u128::from_be_bytes(entry.address) ^ address;
-                differing & crate::policy::mask(entry.prefix_len) == 0
-            })
-            .max_by_key(|entry| entry.prefix_len)?;
+        // The table is sorted by length and then by address.
+        let network = (0..=128u8).rev().find_map(|prefix_len| {
+            let masked = (address & crate::policy::mask(prefix_len)).to_be_bytes();
+            let found = networks.binary_search_by(|entry| {
+                (entry.prefix_len, entry.address).cmp(&(prefix_len, masked))
+            });
+            networks.get(found.ok()?)
+        })?;
         let in_set = |entry: &&PortEntry| {
             let mask = u16::MAX
                 .checked_shl(16 - u32::from(entry.prefix_len))
