@@ -13,5 +13,7 @@ pub mod counter;
 pub mod decide;
 pub mod egress;
 pub mod event;
+pub mod path;
 pub mod session;
+pub mod terms;
 pub mod wire;

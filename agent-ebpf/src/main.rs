@@ -13,6 +13,14 @@
     unreachable_pub,
     reason = "the linker finds the programs and maps, not Rust"
 )]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "aya's macros hand a program its context by value"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "every cast is of a number that was made to fit, and a check would cost instructions"
+)]
 #![feature(asm_experimental_arch)]
 
 mod connect;

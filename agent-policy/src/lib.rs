@@ -4,15 +4,43 @@
 //! or into [`Diagnostics`] that name the place of every mistake; [`Policy::compile`] turns a policy
 //! into the tables that the kernel looks up, with a digest that names them.
 
+mod cases;
+mod check;
 mod compile;
+mod describe;
+mod diff;
+mod explain;
+mod graph;
+mod notation;
 mod policy;
+mod schema;
+mod simulate;
 mod text;
+mod trial;
+mod zone;
 
+pub use cases::{
+    CASES_KIND, Case, CaseResult, Cases, CasesResult, approval_facts, is_cases, parse_cases,
+    run_cases,
+};
+pub use check::check;
 pub use compile::{
-    Compiled, MAX_NETWORKS, MAX_PORTS, MAX_RULES, NetworkEntry, PortEntry, RuleSource,
+    AgentEntry, AnyRule, ApprovalInfo, Authored, Compiled, DigestEntry, FactKind, HostEntry,
+    MAX_NETWORKS, MAX_PATHS, MAX_PORTS, MAX_RULES, MAX_TOOLS, NO_LIST, Need, NetworkEntry, Objects,
+    PathEntry, PathKind, Place, PortEntry, RuleSource, ToolTables,
 };
+pub use describe::{Description, Paragraph, describe};
+pub use diff::{Change, Difference, diff};
+pub use explain::{Explanation, Speaker, explain};
+pub use graph::{Graph, graph};
+pub use notation::ActionError;
 pub use policy::{
-    API_VERSION, Effect, Egress, EgressRule, KIND, Network, Owner, Policy, PortRange, Protocol,
-    parse,
+    API_VERSION, Approval, Argument, Block, Chain, Common, Destination, Direction, Effect,
+    EgressRule, End, ExecRule, Fact, FileRule, Host, Hours, Identity, KIND, Limit, LimitKind,
+    MinEnforcement, Mode, Network, OnDeviation, Owner, PROFILE_KIND, Pattern, Policy, PortRange,
+    Profiles, Protocol, Recognised, RevokeOn, Stage, Step, Tool, Word, parse, parse_with,
 };
+pub use schema::schema;
+pub use simulate::{Recorded, SimulateError, Simulation, Time, simulate};
 pub use text::{Diagnostic, Diagnostics, MAX_BYTES, MAX_DEPTH, MAX_NODES, Severity, Span};
+pub use trial::{Action, Instant, Outcome, Trial};

@@ -12,8 +12,8 @@ fn policy(egress: &str) -> String {
 }
 
 fn compile(egress: &str) -> Compiled {
-    let policies = parse("demo.yaml", policy(egress).as_bytes()).unwrap();
-    policies[0].compile().unwrap()
+    let policies = parse("demo.yaml", policy(egress).as_bytes()).expect("a policy");
+    policies[0].compile().expect("tables")
 }
 
 /// Does what the kernel does: one longest-prefix lookup for the address, one for the port.
@@ -49,7 +49,9 @@ fn allows(compiled: &Compiled, endpoint: Endpoint) -> bool {
 }
 
 fn v6(text: &str) -> [u8; 16] {
-    text.parse::<std::net::Ipv6Addr>().unwrap().octets()
+    text.parse::<std::net::Ipv6Addr>()
+        .expect("an address")
+        .octets()
 }
 
 #[test]

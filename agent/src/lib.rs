@@ -3,6 +3,7 @@
 //! | module | is |
 //! |---|---|
 //! | `kernel` | the kernel programs in their object file: loading, pins, maps, offsets |
+//! | `policy` | from a policy file to what the kernel programs can enforce |
 //! | `sessions` | the sessions in force, and their policies in the kernel's tables |
 //! | `events` | from a record in the ring to a line that a person can read |
 //! | `control` | the daemon's local socket |
@@ -16,6 +17,7 @@ pub mod daemon;
 pub mod doctor;
 pub mod events;
 pub mod kernel;
+pub mod policy;
 pub mod report;
 pub mod run;
 pub mod sessions;

@@ -10,10 +10,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
-use crate::policy::{Effect, Network, Policy, PortRange, Protocol};
+use crate::policy::{Destination, Direction, Effect, Network, Policy, PortRange, Protocol};
 use crate::text::Diagnostics;
 
-use super::ports::{self, PortRule};
+use super::authored::{AnyRule, Authored};
+use super::list::{Lists, NO_LIST};
+use super::ports::{self, PortRule, Ranged};
 use super::{MAX_NETWORKS, MAX_PORTS, NetworkEntry, PortEntry};
 
 /// Pairs of a network and a rule that speaks of it, over the whole policy.
@@ -21,9 +23,28 @@ const MAX_PAIRS: usize = 1_000_000;
 
 const WALLS: [Network; 3] = [Network::ALL_V4, Network::LOOPBACK_V4, Network::LOOPBACK_V6];
 
-pub(super) struct Tables {
-    pub(super) networks: Vec<NetworkEntry>,
-    pub(super) ports: Vec<PortEntry>,
+/// Port sets of a whole policy, each stored once.
+#[derive(Default)]
+pub(super) struct Sets {
+    numbers: HashMap<Vec<PortRule>, u32>,
+}
+
+impl Sets {
+    pub(super) fn count(&self) -> u32 {
+        u32::try_from(self.numbers.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The number of a set, and whether it is new.
+    fn number(&mut self, rules: &[PortRule]) -> (u32, bool) {
+        let next = self.count();
+        match self.numbers.get(rules) {
+            Some(known) => (*known, false),
+            None => {
+                self.numbers.insert(rules.to_vec(), next);
+                (next, true)
+            }
+        }
+    }
 }
 
 /// A rule's claim on the ports of a network.
@@ -48,17 +69,18 @@ impl Claim {
     }
 }
 
-pub(super) fn compile(policy: &Policy) -> Result<Tables, Diagnostics> {
-    let claims = claims(policy);
-    let mut tables = Tables {
-        networks: Vec::new(),
-        ports: Vec::new(),
-    };
-    if claims.is_empty() {
-        return Ok(tables);
-    }
+/// Adds the networks of one direction to the tables.
+pub(super) fn compile(
+    policy: &Policy,
+    rules: &[(u32, Authored<'_>)],
+    direction: Direction,
+    lists: &mut Lists<'_>,
+    sets: &mut Sets,
+    ports: &mut Vec<PortEntry>,
+) -> Result<Vec<NetworkEntry>, Diagnostics> {
+    let claims = claims(rules, direction);
+    let mut networks = Vec::new();
     policy.bound("networks", claims.len(), MAX_NETWORKS)?;
-    let mut sets: HashMap<Vec<PortRule>, u32> = HashMap::new();
     let mut enclosing: Vec<Enclosing> = Vec::new();
     let mut pairs = 0;
     // Sorted by address and then length, a network comes after all that cover it.
@@ -78,22 +100,21 @@ pub(super) fn compile(policy: &Policy) -> Result<Tables, Diagnostics> {
         pairs += inherited.len();
         policy.bound("pairs of overlapping networks and rules", pairs, MAX_PAIRS)?;
         inherited.sort_by_key(Claim::precedence);
-        let rules = port_rules(&inherited);
-        let next = u32::try_from(sets.len()).unwrap_or(u32::MAX);
-        let set = *sets.entry(rules.clone()).or_insert(next);
-        if set == next {
-            tables.ports.extend(rules.iter().map(|rule| PortEntry {
+        let rules = port_rules(&inherited, lists)?;
+        let (set, new) = sets.number(&rules);
+        if new {
+            ports.extend(rules.iter().map(|rule| PortEntry {
                 set,
                 protocol: rule.protocol,
                 port: rule.port,
                 prefix_len: rule.prefix_len,
                 rule: rule.rule,
             }));
-            policy.bound("port prefixes", tables.ports.len(), MAX_PORTS)?;
+            policy.bound("port prefixes", ports.len(), MAX_PORTS)?;
         }
         // A network that says what its surroundings say needs no entry of its own.
         if enclosing.last().is_none_or(|outer| outer.set != set) {
-            tables.networks.push(NetworkEntry {
+            networks.push(NetworkEntry {
                 prefix_len: network.prefix_len(),
                 address: network.address(),
                 set,
@@ -105,9 +126,8 @@ pub(super) fn compile(policy: &Policy) -> Result<Tables, Diagnostics> {
             claims: inherited,
         });
     }
-    tables.networks.sort();
-    tables.ports.sort();
-    Ok(tables)
+    networks.sort();
+    Ok(networks)
 }
 
 struct Enclosing {
@@ -117,15 +137,24 @@ struct Enclosing {
 }
 
 /// What each network says by itself, the walls included where anything lies around them.
-fn claims(policy: &Policy) -> BTreeMap<Network, Vec<Claim>> {
+fn claims(rules: &[(u32, Authored<'_>)], direction: Direction) -> BTreeMap<Network, Vec<Claim>> {
     let mut claims: BTreeMap<Network, Vec<Claim>> = BTreeMap::new();
-    for (index, rule) in policy.egress.rules.iter().enumerate() {
-        for (network, _) in &rule.to {
+    for (number, authored) in rules {
+        let AnyRule::Egress(rule) = authored.rule else {
+            continue;
+        };
+        if rule.direction != direction {
+            continue;
+        }
+        for (destination, _) in &rule.to {
+            let Destination::Network(network) = destination else {
+                continue;
+            };
             let own = claims.entry(*network).or_default();
             own.extend(rule.ports.iter().map(|ports| Claim {
                 network_len: network.prefix_len(),
-                effect: rule.effect,
-                rule: u32::try_from(index).unwrap_or(u32::MAX),
+                effect: rule.common.effect,
+                rule: *number,
                 ports: *ports,
                 protocol: rule.protocol,
             }));
@@ -142,16 +171,27 @@ fn claims(policy: &Policy) -> BTreeMap<Network, Vec<Claim>> {
     claims
 }
 
-/// The rule of every port, as prefixes. `claims` are in the order of precedence.
-fn port_rules(claims: &[Claim]) -> Vec<PortRule> {
+/// The rules of every port, as prefixes. `claims` are in the order of precedence.
+fn port_rules(claims: &[Claim], lists: &mut Lists<'_>) -> Result<Vec<PortRule>, Diagnostics> {
     let mut rules = Vec::new();
     for protocol in Protocol::ALL {
-        let speaking: Vec<(PortRange, u32)> = claims
+        let speaking: Vec<Ranged> = claims
             .iter()
             .filter(|claim| claim.protocol.is_none_or(|own| own == protocol))
-            .map(|claim| (claim.ports, claim.rule))
+            .map(|claim| Ranged {
+                ports: claim.ports,
+                level: (claim.network_len, claim.ports.width()),
+                rule: claim.rule,
+                closes: lists.always_denies(claim.rule),
+                claims: lists.claims(claim.rule),
+            })
             .collect();
-        ports::prefixes(protocol.number(), &speaking, &mut rules);
+        for (first, last, levels) in ports::segments(&speaking) {
+            let list = lists.intern(&levels)?;
+            if list != NO_LIST {
+                ports::prefixes(protocol.number(), first, last, list, &mut rules);
+            }
+        }
     }
-    rules
+    Ok(rules)
 }

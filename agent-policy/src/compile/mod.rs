@@ -1,22 +1,38 @@
 //! From a policy to the tables that the kernel looks up.
 
+mod authored;
 mod digest;
 mod egress;
+mod list;
+mod narrow;
+mod path;
+mod plan;
 mod ports;
+mod tables;
 
 use std::sync::Arc;
 
-use agent_common::decide::{Rule, Verdict};
+use agent_common::decide::Rule;
+use agent_common::egress::Endpoint;
+use agent_common::terms::Terms;
 
-use crate::policy::{Effect, Policy};
-use crate::text::{Diagnostics, Span};
+use crate::policy::{Argument, Policy};
+use crate::text::{Diagnostics, Severity, Span};
 
-/// Rules of one policy.
+pub use authored::{AnyRule, Authored, Place};
+pub use list::NO_LIST;
+pub use path::{MAX_PATHS, PathEntry, PathKind};
+pub use plan::{ApprovalInfo, FactKind};
+pub use tables::{AgentEntry, DigestEntry, HostEntry, Objects, ToolTables};
+
+/// Compiled rules of one policy.
 pub const MAX_RULES: usize = 16_384;
 /// Networks of one compiled policy.
 pub const MAX_NETWORKS: usize = 32_768;
 /// Port prefixes of one compiled policy.
 pub const MAX_PORTS: usize = 65_536;
+/// Tools of one policy.
+pub const MAX_TOOLS: usize = 64;
 
 /// A network of the folded address space and the port set that holds in it. The longest prefix
 /// that contains an address decides; no prefix means no rule.
@@ -30,8 +46,8 @@ pub struct NetworkEntry {
     pub set: u32,
 }
 
-/// Ports of a set that share a rule. The longest prefix that contains a port decides; no prefix
-/// means no rule.
+/// Ports of a set that share a list of rules. The longest prefix that contains a port decides; no
+/// prefix means no rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortEntry {
     /// The set.
@@ -42,20 +58,76 @@ pub struct PortEntry {
     pub port: u16,
     /// Bits that count, from 0 to 16.
     pub prefix_len: u8,
-    /// Index into [`Compiled::rules`].
+    /// Where the list begins in [`Compiled::rules`].
     pub rule: u32,
 }
 
 /// Where a compiled rule comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleSource {
+    /// The file: the policy's, or a profile's.
+    pub file: Arc<str>,
     /// The place in the file.
     pub span: Span,
     /// The rule in words.
     pub text: String,
+    /// The name that its author gave it.
+    pub id: Option<String>,
 }
 
-/// A policy as the kernel looks it up. Set and rule numbers count from 0 within the policy.
+/// What a policy asks of the kernel side besides egress by address and facts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Need {
+    /// Several rules for one object.
+    Alternatives,
+    /// Facts that expire.
+    Timers,
+    /// Rates and budgets.
+    Limits,
+    /// Hours.
+    Hours,
+    /// Approvals.
+    Approvals,
+    /// Bind and listen.
+    Listen,
+    /// Unix sockets.
+    UnixSockets,
+    /// Host names, which nothing enforces yet.
+    HostNames,
+    /// Other agents.
+    Handoffs,
+    /// Programs.
+    Exec,
+    /// Files.
+    Files,
+    /// Tools.
+    Tools,
+}
+
+impl Need {
+    /// What is needed, in words.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Alternatives => "several rules for one object",
+            Self::Timers => "facts that expire",
+            Self::Limits => "rates and budgets",
+            Self::Hours => "hours",
+            Self::Approvals => "approvals",
+            Self::Listen => "rules for bind and listen",
+            Self::UnixSockets => "rules for Unix sockets",
+            Self::HostNames => "host names",
+            Self::Handoffs => "handoffs to other agents",
+            Self::Exec => "rules for programs",
+            Self::Files => "rules for files",
+            Self::Tools => "tools",
+        }
+    }
+}
+
+/// A policy as the kernel looks it up. Set and rule numbers count from 0 within the policy. A list
+/// is a run of rules, of which all but the last have [`Rule::MORE`]; `number` is the index of the
+/// author's rule in `sources`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compiled {
     /// The agent's name.
@@ -64,14 +136,33 @@ pub struct Compiled {
     pub file: Arc<str>,
     /// SHA-256 of everything the policy says, whatever its layout and comments.
     pub digest: [u8; 32],
-    /// Networks, sorted.
+    /// Networks that the agent may connect to, sorted.
     pub networks: Vec<NetworkEntry>,
-    /// Port prefixes, sorted.
+    /// Port prefixes of all scopes, sorted.
     pub ports: Vec<PortEntry>,
-    /// Rules; `number` is the index.
+    /// Lists of rules, one after the other.
     pub rules: Vec<Rule>,
-    /// For each rule its place and words.
+    /// For each author's rule its place and words.
     pub sources: Vec<RuleSource>,
+    /// What else the agent may do.
+    pub objects: Objects,
+    /// Tools, in the order of their numbers.
+    pub tools: Vec<ToolTables>,
+    /// Timers, limits and hours.
+    pub terms: Terms,
+    /// For each window its time zone, by which the loader sets the offset.
+    pub zones: Vec<String>,
+    /// What each bit of the fact word stands for.
+    pub facts: Vec<FactKind>,
+    /// Facts that are set when a session starts; their timers start then.
+    pub initial_facts: u64,
+    /// Facts of which any completes the chain.
+    pub completion: u64,
+    /// Approvals that can be asked for.
+    pub approvals: Vec<ApprovalInfo>,
+    /// Arguments, by the bit of their trait.
+    pub arguments: Vec<Argument>,
+    sets: u32,
 }
 
 impl Compiled {
@@ -85,49 +176,158 @@ impl Compiled {
 
     /// Port sets, counted.
     pub fn sets(&self) -> u32 {
-        self.networks
+        self.sets
+    }
+
+    /// The terms with the offsets that the time zones have at a second since 1970. A zone changes
+    /// its offset in summer and winter, so the loader asks again when the hour has changed.
+    pub fn terms_at(&self, wall_s: u64) -> Terms {
+        let mut terms = self.terms;
+        for (window, zone) in terms.windows.iter_mut().zip(&self.zones) {
+            window.offset_s = crate::zone::offset_s(zone, wall_s).unwrap_or(0);
+        }
+        terms
+    }
+
+    /// What the policy asks of the kernel side. A loader that cannot give all of it refuses the
+    /// policy: a rule that looks enforced and is not is worse than none.
+    pub fn needs(&self) -> Vec<Need> {
+        let any = |test: fn(&Rule) -> bool| self.rules.iter().any(test);
+        let scopes =
+            || std::iter::once(&self.objects).chain(self.tools.iter().map(|tool| &tool.objects));
+        let path = |accesses: std::ops::Range<usize>| {
+            scopes().flat_map(|scope| &scope.paths).any(|entry| {
+                let lists = [&entry.lists, &entry.fallback];
+                lists
+                    .iter()
+                    .any(|lists| lists[accesses.clone()].iter().any(|list| *list != NO_LIST))
+            })
+        };
+        let needs = [
+            (Need::Alternatives, any(|rule| rule.flags & Rule::MORE != 0)),
+            (
+                Need::Timers,
+                self.terms.timers.iter().any(|timer| timer.fact != 0),
+            ),
+            (Need::Limits, any(|rule| rule.limits != [0; 2])),
+            (Need::Hours, any(|rule| rule.window != 0)),
+            (Need::Approvals, !self.approvals.is_empty()),
+            (Need::Listen, scopes().any(|scope| !scope.listen.is_empty())),
+            (Need::UnixSockets, path(8..9)),
+            (
+                Need::HostNames,
+                scopes().any(|scope| !scope.hosts.is_empty()),
+            ),
+            (
+                Need::Handoffs,
+                scopes().any(|scope| !scope.agents.is_empty()),
+            ),
+            (
+                Need::Exec,
+                path(7..8) || scopes().any(|scope| !scope.digests.is_empty()),
+            ),
+            (Need::Files, path(0..7)),
+            (Need::Tools, !self.tools.is_empty()),
+        ];
+        needs
+            .into_iter()
+            .filter(|(_, needed)| *needed)
+            .map(|(need, _)| need)
+            .collect()
+    }
+
+    /// The i-th rule of a list.
+    pub fn rule_at(&self, list: u32, i: u32) -> Option<Rule> {
+        self.rules.get(list.checked_add(i)? as usize).copied()
+    }
+
+    /// The list that speaks of an endpoint: one longest-prefix lookup for the address, one for the
+    /// port, as the kernel does.
+    pub fn list_for_endpoint(&self, networks: &[NetworkEntry], endpoint: &Endpoint) -> Option<u32> {
+        let address = u128::from_be_bytes(endpoint.address);
+        let network = networks
             .iter()
-            .map(|network| network.set + 1)
-            .max()
-            .unwrap_or(0)
+            .filter(|entry| {
+                let differing = u128::from_be_bytes(entry.address) ^ address;
+                differing & crate::policy::mask(entry.prefix_len) == 0
+            })
+            .max_by_key(|entry| entry.prefix_len)?;
+        let in_set = |entry: &&PortEntry| {
+            let mask = u16::MAX
+                .checked_shl(16 - u32::from(entry.prefix_len))
+                .unwrap_or(0);
+            entry.set == network.set
+                && entry.protocol == endpoint.protocol
+                && (entry.port ^ endpoint.port) & mask == 0
+        };
+        let first = self.ports.partition_point(|entry| entry.set < network.set);
+        let of_set = self
+            .ports
+            .get(first..)?
+            .iter()
+            .take_while(|entry| entry.set == network.set);
+        of_set
+            .filter(in_set)
+            .max_by_key(|entry| entry.prefix_len)
+            .map(|entry| entry.rule)
     }
 }
 
 impl Policy {
     /// Compiles the policy. The same policy gives the same tables and the same digest everywhere.
     pub fn compile(&self) -> Result<Compiled, Diagnostics> {
-        let mut rules = Vec::new();
-        let mut sources = Vec::new();
-        for rule in &self.egress.rules {
-            let number = u32::try_from(rules.len()).unwrap_or(u32::MAX);
-            let verdict = match rule.effect {
-                Effect::Allow => Verdict::Allow,
-                Effect::Deny => Verdict::Deny,
-            };
-            rules.push(Rule {
-                require: 0,
-                forbid: 0,
-                set: 0,
-                clear: 0,
-                number,
-                verdict: verdict.wire(),
-                reserved: [0; 3],
-            });
-            sources.push(RuleSource {
-                span: rule.span,
-                text: rule.to_string(),
+        let authored = self.authored();
+        self.bound("tools", self.tools.len(), MAX_TOOLS)?;
+        self.bound("rules", authored.len(), MAX_RULES)?;
+        narrow::check(self, &authored)?;
+        let plan = plan::Plan::new(self, &authored)?;
+        let mut lists = list::Lists::new(self, &authored, &plan);
+        let mut sets = egress::Sets::default();
+        let mut ports = Vec::new();
+        let numbered = || (0u32..).zip(authored.iter().copied());
+        let agent: Vec<(u32, Authored<'_>)> = numbered()
+            .filter(|(_, rule)| !matches!(rule.place, Place::Tool(_)))
+            .collect();
+        let (networks, objects) = tables::compile(self, &agent, &mut lists, &mut sets, &mut ports)?;
+        let mut tools = Vec::new();
+        for (i, tool) in self.tools.iter().enumerate() {
+            let own: Vec<(u32, Authored<'_>)> = numbered()
+                .filter(|(_, rule)| rule.place == Place::Tool(i))
+                .collect();
+            let (networks, objects) =
+                tables::compile(self, &own, &mut lists, &mut sets, &mut ports)?;
+            tools.push(ToolTables {
+                name: tool.name.clone(),
+                networks,
+                objects,
             });
         }
-        self.bound("rules", rules.len(), MAX_RULES)?;
-        let egress::Tables { networks, ports } = egress::compile(self)?;
+        ports.sort();
+        let sources = authored.iter().map(|rule| RuleSource {
+            file: rule.common().source.name().clone(),
+            span: rule.common().span,
+            text: rule.to_string(),
+            id: rule.common().id.clone(),
+        });
+        let completion = plan.completion();
         let mut compiled = Compiled {
             name: self.name.clone(),
             file: self.source.name().clone(),
             digest: [0; 32],
             networks,
             ports,
-            rules,
-            sources,
+            rules: lists.table,
+            sources: sources.collect(),
+            objects,
+            tools,
+            terms: plan.terms,
+            zones: plan.zones,
+            facts: plan.facts,
+            initial_facts: plan.initial_facts,
+            completion,
+            approvals: plan.approvals,
+            arguments: plan.arguments,
+            sets: sets.count(),
         };
         compiled.digest = digest::of(self, &compiled);
         Ok(compiled)
@@ -143,8 +343,10 @@ impl Policy {
         );
         Err(self
             .source
-            .diagnostic(crate::text::Severity::Error, self.name_span, message)
-            .with_help("name wider networks and port ranges, or split the agent into several")
+            .diagnostic(Severity::Error, self.name_span, message)
+            .with_help(
+                "name wider networks, paths and port ranges, or split the agent into several",
+            )
             .into())
     }
 }

@@ -1,22 +1,17 @@
-//! Where an agent may connect and send.
+//! Where an agent may connect and send, and where it may listen.
 
 use std::fmt;
+use std::sync::Arc;
 
 use agent_common::egress::{TCP, UDP};
 
-use crate::text::{Fields, Node, Reader, Span};
+use crate::text::{Fields, Node, Reader, Source, Span};
 
+use super::condition::{self, Common, Effect};
+use super::host::Host;
 use super::network::Network;
+use super::path::Pattern;
 use super::port::PortRange;
-
-/// What a rule does with the actions it speaks of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Effect {
-    /// They are denied.
-    Deny,
-    /// They are allowed.
-    Allow,
-}
 
 /// A transport protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,15 +43,48 @@ impl Protocol {
     }
 }
 
-/// One entry under `egress.allow` or `egress.deny`.
+/// Where an egress rule speaks of.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// A network or an address.
+    Network(Network),
+    /// A host name. It cannot be enforced yet.
+    Host(Host),
+    /// A Unix socket.
+    Unix(Pattern),
+    /// Another agent, by name.
+    Agent(String),
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(network) => write!(f, "{network}"),
+            Self::Host(host) => write!(f, "{host}"),
+            Self::Unix(pattern) => write!(f, "unix:{pattern}"),
+            Self::Agent(name) => write!(f, "agent:{name}"),
+        }
+    }
+}
+
+/// Which way the connections of a rule go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Direction {
+    /// Out of the session.
+    Egress,
+    /// Into it: the addresses and ports it may bind and listen on.
+    Listen,
+}
+
+/// One entry under `egress` or `listen`.
+#[derive(Clone, Debug)]
 pub struct EgressRule {
-    /// What it does.
-    pub effect: Effect,
-    /// Where it stands.
-    pub span: Span,
-    /// The networks it speaks of, each with its place.
-    pub to: Vec<(Network, Span)>,
+    /// What every rule has.
+    pub common: Common,
+    /// Which way.
+    pub direction: Direction,
+    /// The destinations it speaks of, each with its place.
+    pub to: Vec<(Destination, Span)>,
     /// The ports; every port where the policy names none.
     pub ports: Vec<PortRange>,
     /// The protocol; every protocol where the policy names none.
@@ -72,23 +100,20 @@ impl EgressRule {
 
 impl fmt::Display for EgressRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// Networks shown before the rest is counted.
-        const SHOWN: usize = 4;
-        f.write_str(match self.effect {
-            Effect::Allow => "allow egress to ",
-            Effect::Deny => "deny egress to ",
-        })?;
-        let shown: Vec<String> = self
-            .to
-            .iter()
-            .take(SHOWN)
-            .map(|(network, _)| network.to_string())
-            .collect();
-        f.write_str(&shown.join(", "))?;
-        if self.to.len() > SHOWN {
-            write!(f, " and {} more", self.to.len() - SHOWN)?;
-        }
-        for (i, range) in self.ports.iter().enumerate() {
+        let way = match self.direction {
+            Direction::Egress => "egress to",
+            Direction::Listen => "listening on",
+        };
+        write!(f, "{} {way} ", self.common.effect.word())?;
+        super::some_of(f, self.to.iter().map(|(destination, _)| destination))?;
+        let has_port =
+            |to: &Destination| matches!(to, Destination::Network(_) | Destination::Host(_));
+        let ports = if self.to.iter().any(|(to, _)| has_port(to)) {
+            &self.ports[..]
+        } else {
+            &[]
+        };
+        for (i, range) in ports.iter().enumerate() {
             let joint = if i == 0 { ", " } else { " and " };
             write!(f, "{joint}{range}")?;
         }
@@ -99,40 +124,40 @@ impl fmt::Display for EgressRule {
     }
 }
 
-/// Everything a policy says of egress. What no rule speaks of is denied.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Egress {
-    /// The rules in the order of the file, those that allow first.
-    pub rules: Vec<EgressRule>,
-}
+const DESTINATIONS: &str =
+    "a list of addresses, networks, host names, loopback, unix:PATH or agent:NAME";
+const ADDRESSES: &str = "a list of addresses and networks of this host";
 
-pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Egress {
-    let mut rules = Vec::new();
-    if let Some(fields) = Fields::of(reader, node, "egress", &["allow", "deny"]) {
-        for (key, effect) in [("allow", Effect::Allow), ("deny", Effect::Deny)] {
-            let Some(list) = fields.get(key) else {
-                continue;
-            };
-            for item in reader.list(list, "a list of egress rules") {
-                rules.extend(rule(reader, item, effect));
-            }
-        }
-    }
-    Egress { rules }
-}
-
-fn rule(reader: &mut Reader<'_>, node: &Node, effect: Effect) -> Option<EgressRule> {
-    let fields = Fields::of(reader, node, "an egress rule", &["to", "ports", "protocol"])?;
-    let expected = "a list of addresses and networks";
+pub(super) fn rule(
+    reader: &mut Reader<'_>,
+    source: &Arc<Source>,
+    node: &Node,
+    effect: Effect,
+    direction: Direction,
+) -> Option<EgressRule> {
+    let (what, key, expected) = match direction {
+        Direction::Egress => ("an egress rule", "to", DESTINATIONS),
+        Direction::Listen => ("a listen rule", "on", ADDRESSES),
+    };
+    let fields = Fields::of(
+        reader,
+        node,
+        what,
+        &condition::known(&[key, "ports", "protocol"]),
+    )?;
     let mut to = Vec::new();
-    if let Some(list) = fields.require(reader, "to", expected) {
+    if let Some(list) = fields.require(reader, key, expected) {
         for item in reader.items(list, expected) {
             let Some(text) = reader.text(item, super::network::NETWORK) else {
                 continue;
             };
-            match Network::read(text) {
-                Ok(network) => to.push((network, item.span)),
-                Err(error) => reader.found(item.span, &error.found, &error.expected),
+            match destinations(text, direction) {
+                Ok(found) => to.extend(
+                    found
+                        .into_iter()
+                        .map(|destination| (destination, item.span)),
+                ),
+                Err((found, expected)) => reader.found(item.span, &found, &expected),
             }
         }
     }
@@ -148,10 +173,36 @@ fn rule(reader: &mut Reader<'_>, node: &Node, effect: Effect) -> Option<EgressRu
         .get("protocol")
         .and_then(|node| reader.word(node, &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)]));
     Some(EgressRule {
-        effect,
-        span: node.span,
+        common: condition::read(reader, source, &fields, effect, node.span),
+        direction,
         to,
         ports,
         protocol,
     })
+}
+
+fn destinations(text: &str, direction: Direction) -> Result<Vec<Destination>, (String, String)> {
+    if text == "loopback" {
+        let both = [Network::LOOPBACK_V4, Network::LOOPBACK_V6];
+        return Ok(both.map(Destination::Network).to_vec());
+    }
+    if direction == Direction::Egress {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Pattern::read(path).map(|pattern| vec![Destination::Unix(pattern)]);
+        }
+        if let Some(name) = text.strip_prefix("agent:") {
+            if !super::document::is_name(name) {
+                return Err((crate::text::quoted(name), super::document::NAME.to_owned()));
+            }
+            return Ok(vec![Destination::Agent(name.to_owned())]);
+        }
+        // Whatever has a letter beyond hexadecimal, or a label of letters at its end, is a name.
+        let last = text.trim_end_matches('.').rsplit('.').next().unwrap_or("");
+        if !text.contains([':', '/', '%']) && last.chars().any(char::is_alphabetic) {
+            return Host::read(text).map(|host| vec![Destination::Host(host)]);
+        }
+    }
+    Network::read(text)
+        .map(|network| vec![Destination::Network(network)])
+        .map_err(|error| (error.found, error.expected))
 }

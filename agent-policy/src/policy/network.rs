@@ -84,6 +84,16 @@ impl Network {
             && (self.bits() ^ other.bits()) & mask(self.prefix_len) == 0
     }
 
+    /// Whether a rule for this network speaks of the other as well: it covers it, and no wall stands
+    /// between them.
+    pub fn reaches(&self, other: &Network) -> bool {
+        let walls = [Self::ALL_V4, Self::LOOPBACK_V4, Self::LOOPBACK_V6];
+        self.covers(other)
+            && walls
+                .iter()
+                .all(|wall| !wall.covers(other) || wall.covers(self))
+    }
+
     /// Whether a folded address lies in this network, by prefix alone.
     pub fn contains(&self, address: &[u8; 16]) -> bool {
         (self.bits() ^ u128::from_be_bytes(*address)) & mask(self.prefix_len) == 0

@@ -3,6 +3,7 @@
 use super::diagnostic::{Diagnostic, Severity};
 use super::node::{Field, Node, Value, quoted};
 use super::source::{Source, Span};
+use crate::policy::Word;
 
 /// Messages kept about one file; more would bury the first.
 const MAX_MESSAGES: usize = 50;
@@ -26,8 +27,13 @@ impl<'a> Reader<'a> {
         self.found
     }
 
+    /// Whether further messages would not be kept.
+    fn is_full(&self) -> bool {
+        self.found.len() >= MAX_MESSAGES
+    }
+
     pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
-        if self.found.len() < MAX_MESSAGES {
+        if !self.is_full() {
             self.found.push(diagnostic);
         }
     }
@@ -84,6 +90,25 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Checks that a word is one of those that exist.
+    pub(crate) fn known(&mut self, word: &Word, what: &str, known: &[&str]) {
+        if known.contains(&word.text.as_str()) || self.is_full() {
+            return;
+        }
+        let found = format!("unknown {what} {}", quoted(&word.text));
+        let expected = match known {
+            [] => format!("a {what} that is defined, and none is"),
+            _ => one_of(known),
+        };
+        match near(&word.text, known) {
+            Some(meant) => {
+                let help = format!("did you mean \"{meant}\"?");
+                self.found_help(word.span, &found, &expected, help);
+            }
+            None => self.found(word.span, &found, &expected),
+        }
+    }
+
     /// One of a few words.
     pub(crate) fn word<T: Copy>(&mut self, node: &Node, words: &[(&str, T)]) -> Option<T> {
         let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
@@ -127,6 +152,9 @@ impl<'n> Fields<'n> {
         for field in fields {
             if known.contains(&field.key.as_str()) {
                 continue;
+            }
+            if reader.is_full() {
+                break;
             }
             let found = format!("unknown field {} in {what}", quoted(&field.key));
             let expected = one_of(known);

@@ -8,7 +8,7 @@ mod yaml;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub(crate) use fields::{Fields, Reader};
-pub(crate) use node::{Node, Value, quoted};
+pub(crate) use node::{Field, Node, Value, quoted};
 pub(crate) use source::Source;
 pub use source::Span;
 pub(crate) use yaml::documents;

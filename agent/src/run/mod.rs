@@ -7,8 +7,8 @@ pub mod signals;
 use crate::control::client::{self, AskError};
 use crate::control::protocol::{Request, Response, SessionId, Start};
 use crate::kernel::loader;
+use crate::policy::{self, PolicyError};
 use agent_common::session::Enrolment;
-use agent_policy::Diagnostics;
 use enrol::Enrol;
 use nix::errno::Errno;
 use std::ffi::OsString;
@@ -51,19 +51,9 @@ pub enum RunError {
         /// What was found instead.
         source: io::Error,
     },
-    /// The policy is not one.
-    #[error("{}", one_line(.0))]
-    Policy(Box<Diagnostics>),
-    /// The agent is not in it.
-    #[error("{}: found no policy for agent `{agent}`, expected one of {found}", file.display())]
-    NoAgent {
-        /// The file.
-        file: PathBuf,
-        /// The agent asked for.
-        agent: String,
-        /// The agents there are.
-        found: String,
-    },
+    /// The policy cannot be put in force.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// The user does not exist.
     #[error("--user {0}: found no such user, expected a name or a number of this host")]
     NoUser(String),
@@ -107,7 +97,7 @@ impl RunError {
     /// The exit code of this failure, as shells and `env` have it.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Read { .. } | Self::Policy(_) | Self::NoAgent { .. } | Self::NoUser(_) => 2,
+            Self::Read { .. } | Self::Policy(_) | Self::NoUser(_) => 2,
             Self::Spawn { source, .. } => match source.raw_os_error().map(Errno::from_raw) {
                 Some(Errno::ENOENT) => 127,
                 Some(Errno::EACCES | Errno::ENOEXEC | Errno::ENOTDIR) => 126,
@@ -166,38 +156,13 @@ fn read_policy(settings: &Settings) -> Result<Start, RunError> {
         source,
     })?;
     let file = path.display().to_string();
-    let refused = |diagnostics| RunError::Policy(Box::new(diagnostics));
-    let policies = agent_policy::parse(&file, &bytes).map_err(refused)?;
-    let Some(policy) = policies.iter().find(|policy| policy.name == settings.agent) else {
-        let names: Vec<_> = policies
-            .iter()
-            .map(|policy| format!("`{}`", policy.name))
-            .collect();
-        return Err(RunError::NoAgent {
-            file: path.clone(),
-            agent: settings.agent.clone(),
-            found: names.join(", "),
-        });
-    };
-    policy.compile().map_err(refused)?;
+    policy::compile(&file, &bytes, &settings.agent)?;
     let policy = String::from_utf8(bytes).expect("the parser takes nothing but UTF-8");
     Ok(Start {
         agent: settings.agent.clone(),
         file,
         policy,
     })
-}
-
-/// The first thing that is wrong, and how much more there is.
-fn one_line(diagnostics: &Diagnostics) -> String {
-    let first = diagnostics
-        .first()
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    match diagnostics.len() {
-        0 | 1 => first,
-        more => format!("{first} (and {} more)", more - 1),
-    }
 }
 
 /// Reads a file, but never more than the parser would take; it says so itself.

@@ -6,8 +6,9 @@ pub mod tables;
 use crate::control::protocol::{SessionId, SessionInfo, Start, Started};
 use crate::events::{explain, line};
 use crate::kernel::maps::{Maps, MapsError};
+use crate::policy::{self, PolicyError};
 use agent_common::session::Session as State;
-use agent_policy::{Compiled, Diagnostics};
+use agent_policy::Compiled;
 use records::{Record, Records};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -47,19 +48,9 @@ pub struct Session {
 /// Why a session cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The policy is not one.
-    #[error("{0}")]
-    Policy(Box<Diagnostics>),
-    /// The agent is not in it.
-    #[error("{file} has no policy for agent `{agent}`: found {found}")]
-    NoAgent {
-        /// The file.
-        file: String,
-        /// The agent asked for.
-        agent: String,
-        /// The agents there are.
-        found: String,
-    },
+    /// The policy cannot be put in force.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// Every slot is taken.
     #[error("no room for another session: all {0} slots are taken")]
     Full(u32),
@@ -82,7 +73,7 @@ impl Session {
     pub fn rule(&self, number: u32) -> Option<line::Rule> {
         let source = self.compiled.sources.get(number as usize)?;
         Some(line::Rule {
-            file: self.file.clone(),
+            file: source.file.to_string(),
             line: source.span.line,
             text: source.text.clone(),
         })
@@ -296,20 +287,7 @@ impl Session {
     }
 }
 
-/// Compiles the policy of one agent.
-fn compile(start: &Start) -> Result<Compiled, StartError> {
-    let refused = |diagnostics| StartError::Policy(Box::new(diagnostics));
-    let policies = agent_policy::parse(&start.file, start.policy.as_bytes()).map_err(refused)?;
-    let Some(policy) = policies.iter().find(|policy| policy.name == start.agent) else {
-        let names: Vec<_> = policies
-            .iter()
-            .map(|policy| format!("`{}`", policy.name))
-            .collect();
-        return Err(StartError::NoAgent {
-            file: start.file.clone(),
-            agent: start.agent.clone(),
-            found: names.join(", "),
-        });
-    };
-    policy.compile().map_err(refused)
+/// Compiles the policy of a session.
+fn compile(start: &Start) -> Result<Compiled, PolicyError> {
+    policy::compile(&start.file, start.policy.as_bytes(), &start.agent)
 }

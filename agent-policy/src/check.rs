@@ -1,0 +1,330 @@
+//! Lints: what a policy says and its author perhaps does not mean.
+
+use std::collections::BTreeSet;
+
+use agent_common::path::Access;
+
+use crate::compile::{AnyRule, Authored, Compiled, Need, Place};
+use crate::policy::{Destination, Effect, Pattern, Policy};
+use crate::text::{Diagnostic, Diagnostics, Severity, Span};
+
+/// Bits of an IPv4 and an IPv6 network below which a rule that allows is a wildcard.
+const NARROW: (u8, u8) = (96 + 8, 16);
+
+/// Checks a policy. Where the kernel side can enforce only some needs, `enforceable` names them, and
+/// a policy that needs more is an error.
+pub fn check(policy: &Policy, enforceable: Option<&[Need]>) -> Diagnostics {
+    let compiled = match policy.compile() {
+        Ok(compiled) => compiled,
+        Err(found) => return found,
+    };
+    let mut lints = Lints {
+        policy,
+        authored: policy.authored(),
+        found: Vec::new(),
+    };
+    lints.silent_rules(&compiled);
+    lints.contradictions();
+    lints.wildcards();
+    lints.host_names();
+    lints.writable_programs();
+    lints.approvals();
+    lints.facts();
+    if let Some(enforceable) = enforceable {
+        lints.needs(&compiled, enforceable);
+    }
+    Diagnostics::new(lints.found)
+}
+
+struct Lints<'p> {
+    policy: &'p Policy,
+    authored: Vec<Authored<'p>>,
+    found: Vec<Diagnostic>,
+}
+
+impl Lints<'_> {
+    fn say(&mut self, severity: Severity, span: Span, message: String, help: &str) {
+        let source = &self.policy.source;
+        self.found
+            .push(source.diagnostic(severity, span, message).with_help(help));
+    }
+
+    fn warn(&mut self, span: Span, message: String, help: &str) {
+        self.say(Severity::Warning, span, message, help);
+    }
+
+    /// The policy's own rules, those of profiles left out: their authors check them.
+    fn own(&self) -> Vec<(usize, Authored<'_>)> {
+        let own = |rule: &Authored<'_>| {
+            std::sync::Arc::ptr_eq(&rule.common().source, &self.policy.source)
+        };
+        self.authored
+            .iter()
+            .copied()
+            .enumerate()
+            .filter(|(_, rule)| own(rule))
+            .collect()
+    }
+
+    fn silent_rules(&mut self, compiled: &Compiled) {
+        let speaking: BTreeSet<u32> = compiled.rules.iter().map(|rule| rule.number).collect();
+        let silent =
+            |number: usize| u32::try_from(number).is_ok_and(|number| !speaking.contains(&number));
+        let mut found = Vec::new();
+        for (number, rule) in self.own() {
+            if silent(number) {
+                let message = format!("found a shadowed rule: \"{rule}\" never decides");
+                found.push((rule.common().span, message));
+            }
+        }
+        for (span, message) in found {
+            self.warn(
+                span,
+                message,
+                "another rule for the same objects always decides before it: remove one of them",
+            );
+        }
+        let steps: Vec<(usize, Span, String)> = self
+            .policy
+            .chain
+            .steps()
+            .enumerate()
+            .map(|(i, (_, step))| (i, step.span, step.name.clone()))
+            .collect();
+        for (i, span, name) in steps {
+            let mut actions = self
+                .authored
+                .iter()
+                .enumerate()
+                .filter(|(_, rule)| rule.place == Place::Step(i));
+            if actions.all(|(number, _)| silent(number)) {
+                let message = format!("found an unreachable step: nothing performs \"{name}\"");
+                self.warn(
+                    span,
+                    message,
+                    "each of its actions is decided by another rule first",
+                );
+            }
+        }
+    }
+
+    fn contradictions(&mut self) {
+        let mut found = Vec::new();
+        for (_, rule) in self.own() {
+            let common = rule.common();
+            for (left, right, words) in [
+                (&common.requires, &common.forbids, "required and forbidden"),
+                (&common.sets, &common.clears, "set and cleared"),
+            ] {
+                for word in left
+                    .iter()
+                    .filter(|word| right.iter().any(|other| other.text == word.text))
+                {
+                    found.push((
+                        word.span,
+                        format!("found a contradiction: \"{}\" is both {words}", word.text),
+                    ));
+                }
+            }
+        }
+        for (span, message) in found {
+            self.warn(span, message, "keep one of the two");
+        }
+    }
+
+    fn wildcards(&mut self) {
+        let mut found = Vec::new();
+        for (_, rule) in self.own() {
+            let AnyRule::Egress(egress) = rule.rule else {
+                continue;
+            };
+            if egress.common.effect != Effect::Allow {
+                continue;
+            }
+            for (to, span) in &egress.to {
+                if let Destination::Network(network) = to {
+                    let least = if network.is_v4() { NARROW.0 } else { NARROW.1 };
+                    if network.prefix_len() < least {
+                        found.push((
+                            *span,
+                            format!(
+                                "found wildcard egress: {network} is a large part of the Internet"
+                            ),
+                        ));
+                    }
+                }
+            }
+        }
+        for (span, message) in found {
+            self.warn(span, message, "name the networks that the agent needs");
+        }
+    }
+
+    fn host_names(&mut self) {
+        let mut found = Vec::new();
+        for (_, rule) in self.own() {
+            if let AnyRule::Egress(egress) = rule.rule {
+                for (to, span) in &egress.to {
+                    if let Destination::Host(host) = to {
+                        found.push((*span, format!("found host name {host}, which cannot be enforced yet: no connection is allowed by it")));
+                    }
+                }
+            }
+        }
+        for (span, message) in found {
+            self.warn(span, message, "name the host's addresses as well");
+        }
+    }
+
+    fn writable_programs(&mut self) {
+        let mut found = Vec::new();
+        for (_, rule) in self.own() {
+            let AnyRule::Exec(exec) = rule.rule else {
+                continue;
+            };
+            if exec.common.effect != Effect::Allow || exec.not_writable {
+                continue;
+            }
+            for (program, span) in &exec.programs {
+                let writable = self.authored.iter().find_map(|other| match other.rule {
+                    AnyRule::File(files)
+                        if files.common.effect == Effect::Allow
+                            && files.access.iter().any(|access| {
+                                matches!(
+                                    access,
+                                    Access::Write | Access::Create | Access::Rename | Access::Link
+                                )
+                            }) =>
+                    {
+                        files.paths.iter().find(|(path, _)| meet(path, program))
+                    }
+                    _ => None,
+                });
+                if let Some((path, _)) = writable {
+                    found.push((*span, format!("found exec of {program} where the agent may write {path}: it can run what it likes")));
+                }
+            }
+        }
+        for (span, message) in found {
+            self.warn(span, message, "add \"notWritable: true\" to the exec rule");
+        }
+    }
+
+    fn approvals(&mut self) {
+        let own = [
+            self.policy.name.clone(),
+            format!("agent:{}", self.policy.name),
+        ];
+        let rules = self
+            .authored
+            .iter()
+            .filter_map(|rule| rule.common().approval.as_ref());
+        let steps = self
+            .policy
+            .chain
+            .steps()
+            .filter_map(|(_, step)| step.approval.as_ref());
+        let found: Vec<Span> = rules
+            .chain(steps)
+            .filter(|approval| approval.by.iter().all(|by| own.contains(by)))
+            .map(|approval| approval.span)
+            .collect();
+        for span in found {
+            let message =
+                "found an approval that nobody can give: an agent never approves itself".to_owned();
+            self.warn(span, message, "name a person or a group in \"by\"");
+        }
+    }
+
+    fn facts(&mut self) {
+        let mut found = Vec::new();
+        for fact in &self.policy.facts {
+            let named =
+                |words: &[crate::policy::Word]| words.iter().any(|word| word.text == fact.name);
+            let commons = || self.policy.commons();
+            if !commons().any(|common| named(&common.sets)) {
+                found.push((
+                    fact.span,
+                    format!("found fact \"{}\" that no rule sets", fact.name),
+                ));
+            }
+            if !commons().any(|common| named(&common.requires) || named(&common.forbids)) {
+                found.push((
+                    fact.span,
+                    format!(
+                        "found fact \"{}\" that no rule requires or forbids",
+                        fact.name
+                    ),
+                ));
+            }
+        }
+        for (span, message) in found {
+            self.warn(span, message, "use it or remove it");
+        }
+    }
+
+    fn needs(&mut self, compiled: &Compiled, enforceable: &[Need]) {
+        for need in compiled.needs() {
+            if enforceable.contains(&need) {
+                continue;
+            }
+            let speaks = |rule: &&Authored<'_>| needs(rule, need);
+            let span = self
+                .authored
+                .iter()
+                .find(speaks)
+                .map_or(self.policy.name_span, |rule| rule.common().span);
+            let message = format!(
+                "found a policy that needs {}, which this kernel side cannot enforce",
+                need.word()
+            );
+            self.say(
+                Severity::Error,
+                span,
+                message,
+                "remove the rules, or run the agent where it can be enforced",
+            );
+        }
+    }
+}
+
+/// Whether a file can be meant by both patterns.
+fn meet(left: &Pattern, right: &Pattern) -> bool {
+    match (left, right) {
+        (Pattern::Under(_) | Pattern::Exact(_), Pattern::Under(_) | Pattern::Exact(_)) => {
+            left.covers(right) || right.covers(left)
+        }
+        (Pattern::Exact(path), other) | (other, Pattern::Exact(path)) => other.matches(path),
+        (Pattern::Name(a), Pattern::Name(b)) | (Pattern::Extension(a), Pattern::Extension(b)) => {
+            a == b
+        }
+        (name @ Pattern::Name(_), extension) | (extension, name @ Pattern::Name(_)) => {
+            extension.covers(name) || matches!(extension, Pattern::Under(_))
+        }
+        _ => true,
+    }
+}
+
+/// Whether a rule is one of those for which a policy needs something.
+fn needs(rule: &Authored<'_>, need: Need) -> bool {
+    let common = rule.common();
+    let to = |test: fn(&Destination) -> bool| match rule.rule {
+        AnyRule::Egress(rule) => rule.to.iter().any(|(to, _)| test(to)),
+        _ => false,
+    };
+    match need {
+        Need::Alternatives | Need::Timers => false,
+        Need::Limits => !common.limits.is_empty(),
+        Need::Hours => common.hours.is_some(),
+        Need::Approvals => common.approval.is_some(),
+        Need::Listen => {
+            matches!(rule.rule, AnyRule::Egress(rule) if rule.direction == crate::policy::Direction::Listen)
+        }
+        Need::UnixSockets => to(|to| matches!(to, Destination::Unix(_))),
+        Need::HostNames => to(|to| matches!(to, Destination::Host(_))),
+        Need::Handoffs => to(|to| matches!(to, Destination::Agent(_))),
+        Need::Exec => matches!(rule.rule, AnyRule::Exec(_)),
+        Need::Files => matches!(rule.rule, AnyRule::File(_)),
+        Need::Tools => matches!(rule.place, Place::Tool(_) | Place::ToolStart(_)),
+    }
+}

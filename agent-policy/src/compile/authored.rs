@@ -1,0 +1,95 @@
+//! The rules of a policy, numbered: the number is how a compiled rule is found again.
+
+use std::fmt;
+
+use crate::policy::{Argument, Block, Common, EgressRule, ExecRule, FileRule, Policy};
+
+/// Where a rule stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// Among those of the agent.
+    Agent,
+    /// Among the actions of a step, counted from 0 along the chain.
+    Step(usize),
+    /// It starts a tool, counted from 0.
+    ToolStart(usize),
+    /// Among those of a tool.
+    Tool(usize),
+}
+
+/// A rule for one kind of object.
+#[derive(Clone, Copy, Debug)]
+pub enum AnyRule<'p> {
+    /// A connection.
+    Egress(&'p EgressRule),
+    /// A program.
+    Exec(&'p ExecRule),
+    /// A file.
+    File(&'p FileRule),
+}
+
+/// A rule and where it stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Authored<'p> {
+    /// The rule.
+    pub rule: AnyRule<'p>,
+    /// Where it stands.
+    pub place: Place,
+}
+
+impl<'p> Authored<'p> {
+    /// What every rule has.
+    pub fn common(&self) -> &'p Common {
+        match self.rule {
+            AnyRule::Egress(rule) => &rule.common,
+            AnyRule::Exec(rule) => &rule.common,
+            AnyRule::File(rule) => &rule.common,
+        }
+    }
+
+    pub(super) fn arguments(&self) -> &'p [Argument] {
+        match self.rule {
+            AnyRule::Exec(rule) => &rule.arguments,
+            _ => &[],
+        }
+    }
+}
+
+impl fmt::Display for Authored<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.rule {
+            AnyRule::Egress(rule) => rule.fmt(f),
+            AnyRule::Exec(rule) => rule.fmt(f),
+            AnyRule::File(rule) => rule.fmt(f),
+        }
+    }
+}
+
+impl Policy {
+    /// Every rule in the order of its number.
+    pub fn authored(&self) -> Vec<Authored<'_>> {
+        let mut rules = Vec::new();
+        of(&self.rules, Place::Agent, &mut rules);
+        for (i, (_, step)) in self.chain.steps().enumerate() {
+            of(&step.actions, Place::Step(i), &mut rules);
+        }
+        for (i, tool) in self.tools.iter().enumerate() {
+            rules.push(Authored {
+                rule: AnyRule::Exec(&tool.start),
+                place: Place::ToolStart(i),
+            });
+            of(&tool.rules, Place::Tool(i), &mut rules);
+        }
+        rules
+    }
+}
+
+fn of<'p>(block: &'p Block, place: Place, into: &mut Vec<Authored<'p>>) {
+    let all = block
+        .egress
+        .iter()
+        .map(AnyRule::Egress)
+        .chain(block.exec.iter().map(AnyRule::Exec))
+        .chain(block.files.iter().map(AnyRule::File));
+    into.extend(all.map(|rule| Authored { rule, place }));
+}

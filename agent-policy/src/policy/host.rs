@@ -1,0 +1,78 @@
+//! Host names, in the one form in which they are compared.
+
+use std::fmt;
+
+use crate::text::quoted;
+
+/// A host name or all names below one, in lower-case ASCII labels.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Host {
+    /// The name without `*.`.
+    pub name: String,
+    /// Whether every name below it is meant, and not the name itself.
+    pub below: bool,
+}
+
+/// Bytes of a host name in its ASCII form (RFC 1035, without the root's dot).
+const MAX_HOST: usize = 253;
+
+impl Host {
+    /// Reads a host name; the error is the "found" and the "expected" half of a message.
+    pub fn read(text: &str) -> Result<Self, (String, String)> {
+        let wrong = |what: &str, expected: &str| {
+            Err((format!("{}{what}", quoted(text)), expected.to_owned()))
+        };
+        let (name, below) = match text.strip_prefix("*.") {
+            Some(name) => (name, true),
+            None => (text, false),
+        };
+        if name.contains('*') {
+            return wrong(
+                " with * inside",
+                "* as the whole first label, as in *.example.com",
+            );
+        }
+        // One trailing dot names the root and changes nothing; two are a mistake.
+        let name = name.strip_suffix('.').unwrap_or(name);
+        let ascii = match idna::domain_to_ascii_strict(name) {
+            Ok(ascii) if !ascii.is_empty() => ascii,
+            _ => return wrong("", "a host name such as api.example.com or *.example.com"),
+        };
+        if ascii.len() > MAX_HOST {
+            return wrong(", which is too long", "a host name of at most 253 bytes");
+        }
+        let labels: Vec<&str> = ascii.split('.').collect();
+        if ascii == "localhost" || ascii.ends_with(".localhost") {
+            return wrong("", "loopback, which names it without asking a resolver");
+        }
+        if labels.len() < 2 {
+            return wrong(", a single label", "a full name such as api.example.com");
+        }
+        let numeric = |label: &&str| {
+            label.bytes().all(|byte| byte.is_ascii_digit()) || label.starts_with("0x")
+        };
+        if labels.last().is_some_and(numeric) {
+            return wrong(
+                ", which some resolvers read as an address",
+                "an address as 192.0.2.7, or a name that ends in letters",
+            );
+        }
+        Ok(Self { name: ascii, below })
+    }
+
+    /// Whether a canonical name is meant.
+    pub fn matches(&self, name: &str) -> bool {
+        if self.below {
+            name.strip_suffix(self.name.as_str())
+                .is_some_and(|head| head.len() > 1 && head.ends_with('.'))
+        } else {
+            name == self.name
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", if self.below { "*." } else { "" }, self.name)
+    }
+}

@@ -1,0 +1,179 @@
+//! Who an agent is besides its name, and how its sessions are recognised.
+
+use crate::text::{Fields, Node, Reader, Value, quoted};
+
+use super::condition;
+use super::document::{bounded, texts};
+use super::path::Pattern;
+
+/// Who answers for an agent or a tool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The person or group.
+    pub name: String,
+    /// Where they can be reached.
+    pub contact: String,
+}
+
+/// What the inventory holds of an agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Its SPIFFE id.
+    pub spiffe: Option<String>,
+    /// Its version.
+    pub version: Option<String>,
+    /// The models it uses.
+    pub models: Vec<String>,
+}
+
+/// How a session of the agent is recognised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recognised {
+    /// Started by `interlock run`.
+    Run,
+    /// By its first program.
+    Executable(Pattern),
+    /// By its systemd unit.
+    SystemdUnit(String),
+    /// By its cgroup.
+    Cgroup(String),
+    /// By its pod.
+    Kubernetes {
+        /// The namespace.
+        namespace: String,
+        /// Labels that the pod has.
+        pod_labels: Vec<(String, String)>,
+        /// Its service account.
+        service_account: Option<String>,
+    },
+}
+
+pub(super) fn owner(reader: &mut Reader<'_>, node: &Node) -> Option<Owner> {
+    let fields = Fields::of(reader, node, "owner", &["name", "contact"])?;
+    let name = fields
+        .require(
+            reader,
+            "name",
+            "the person or group that answers for the agent",
+        )
+        .and_then(|node| bounded(reader, node, "a name"));
+    let contact = fields
+        .require(reader, "contact", "where the owner can be reached")
+        .and_then(|node| {
+            bounded(
+                reader,
+                node,
+                "an e-mail address, a URL or a telephone number",
+            )
+        });
+    Some(Owner {
+        name: name?,
+        contact: contact?,
+    })
+}
+
+pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Identity {
+    let Some(fields) = Fields::of(reader, node, "identity", &["spiffe", "version", "models"])
+    else {
+        return Identity::default();
+    };
+    let expected = "a SPIFFE id such as spiffe://example.com/agents/invoice";
+    let spiffe = fields.get("spiffe").and_then(|node| {
+        let text = bounded(reader, node, expected)?;
+        let valid = text.strip_prefix("spiffe://").is_some_and(|rest| {
+            let (domain, path) = rest.split_once('/').unwrap_or((rest, "a"));
+            let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
+            let segment = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+            let whole = |part: &str| {
+                !part.is_empty() && part != "." && part != ".." && part.bytes().all(segment)
+            };
+            !domain.is_empty() && domain.bytes().all(lower) && path.split('/').all(whole)
+        });
+        if !valid {
+            reader.found(node.span, &quoted(&text), expected);
+        }
+        valid.then_some(text)
+    });
+    let models = fields
+        .get("models")
+        .map(|node| condition::words(reader, node, "a list of models"));
+    Identity {
+        spiffe,
+        version: fields
+            .get("version")
+            .and_then(|node| bounded(reader, node, "a version")),
+        models: models
+            .unwrap_or_default()
+            .into_iter()
+            .map(|word| word.text)
+            .collect(),
+    }
+}
+
+const RECOGNISED: &str = "one of run, executable, systemdUnit, cgroup and kubernetes";
+
+pub(super) fn recognised(reader: &mut Reader<'_>, node: &Node) -> Vec<Recognised> {
+    let mut found = Vec::new();
+    for item in reader.items(node, "a list of ways to recognise a session") {
+        if matches!(item.value, Value::Scalar { .. }) {
+            found.extend(reader.word(item, &[("run", ())]).map(|()| Recognised::Run));
+            continue;
+        }
+        let known = ["executable", "systemdUnit", "cgroup", "kubernetes"];
+        let Some(fields) = Fields::of(reader, item, "a way to recognise a session", &known) else {
+            continue;
+        };
+        let before = found.len();
+        if let Some(node) = fields.get("executable")
+            && let Some(text) = reader.text(node, "an absolute path")
+        {
+            match Pattern::read(text) {
+                Ok(pattern @ Pattern::Exact(_)) => found.push(Recognised::Executable(pattern)),
+                _ => reader.found(node.span, &quoted(text), "an absolute path"),
+            }
+        }
+        let unit = fields
+            .get("systemdUnit")
+            .and_then(|node| bounded(reader, node, "a unit's name"));
+        found.extend(unit.map(Recognised::SystemdUnit));
+        let cgroup = fields
+            .get("cgroup")
+            .and_then(|node| bounded(reader, node, "a cgroup's path"));
+        found.extend(cgroup.map(Recognised::Cgroup));
+        found.extend(
+            fields
+                .get("kubernetes")
+                .and_then(|node| kubernetes(reader, node)),
+        );
+        if found.len() > before + 1 {
+            reader.found(item.span, "several ways in one entry", RECOGNISED);
+        }
+    }
+    found
+}
+
+fn kubernetes(reader: &mut Reader<'_>, node: &Node) -> Option<Recognised> {
+    let known = ["namespace", "podLabels", "serviceAccount"];
+    let fields = Fields::of(reader, node, "kubernetes", &known)?;
+    let namespace = fields
+        .require(reader, "namespace", "the pod's namespace")
+        .and_then(|node| bounded(reader, node, "the pod's namespace"));
+    let pod_labels = fields
+        .get("podLabels")
+        .map(|node| texts(reader, node, "labels of the pod"));
+    let service_account = fields
+        .get("serviceAccount")
+        .and_then(|node| bounded(reader, node, "a service account"));
+    if pod_labels.is_none() && service_account.is_none() {
+        reader.found(
+            node.span,
+            "a whole namespace",
+            "podLabels or serviceAccount beside it",
+        );
+    }
+    Some(Recognised::Kubernetes {
+        namespace: namespace?,
+        pod_labels: pod_labels.unwrap_or_default(),
+        service_account,
+    })
+}

@@ -1,0 +1,226 @@
+//! The JSON Schema of policies, for editors. The parser is the authority: what the schema cannot
+//! say (addresses, durations, names that must exist) it leaves to `check`.
+
+use serde_json::{Map, Value, json};
+
+use crate::policy::{API_VERSION, KIND, words};
+
+/// The JSON Schema of a policy document.
+pub fn schema() -> Value {
+    let mut spec = Map::new();
+    for key in words::SPEC {
+        spec.insert((*key).to_owned(), spec_field(key));
+    }
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": KIND,
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["apiVersion", "kind", "metadata", "spec"],
+        "properties": {
+            "apiVersion": {"const": API_VERSION},
+            "kind": {"const": KIND},
+            "metadata": {
+                "type": "object",
+                "additionalProperties": false,
+                "required": ["name"],
+                "properties": {"name": name(), "labels": texts()}
+            },
+            "spec": {
+                "type": "object",
+                "additionalProperties": false,
+                "required": ["owner"],
+                "properties": spec
+            }
+        },
+        "$defs": {
+            "owner": object(&["name", "contact"], json!({"name": text(), "contact": text()})),
+            "duration": {"type": "string", "pattern": "^[1-9][0-9]*[smhd]$"},
+            "words": {"oneOf": [text(), {"type": "array", "minItems": 1, "items": text()}]},
+            "approval": object(&["by"], json!({
+                "by": reference("words"), "expires": reference("duration"),
+                "once": {"type": "boolean"}, "show": reference("words")
+            })),
+            "limit": object(&[], json!({
+                "rate": {"type": "string", "pattern": "^[1-9][0-9]*/(s|min|h|d)$"},
+                "burst": {"type": "integer", "minimum": 1},
+                "perSession": {"type": "integer", "minimum": 1},
+                "perStep": {"type": "integer", "minimum": 1},
+                "bytesPerSession": bytes(), "bytesPerStep": bytes()
+            })),
+            "hours": object(&["from", "to", "zone"], json!({
+                "from": time(), "to": time(), "zone": text(),
+                "days": {"type": "array", "minItems": 1, "items": {"enum": words::DAYS}},
+                "otherwise": {"enum": ["approval", "deny"]}
+            })),
+            "egress": rule("to"),
+            "listen": rule("on"),
+            "exec": exec(),
+            "files": files()
+        }
+    })
+}
+
+fn spec_field(key: &str) -> Value {
+    match key {
+        "owner" => reference("owner"),
+        "purpose" => text(),
+        "identity" => object(
+            &[],
+            json!({"spiffe": text(), "version": text(), "models": reference("words")}),
+        ),
+        "session" => json!({"type": "array", "minItems": 1}),
+        "extends" => reference("words"),
+        "variables" => texts(),
+        "facts" => list(object(
+            &["fact"],
+            json!({"fact": name(), "meaning": text(), "expires": reference("duration")}),
+        )),
+        "egress" | "listen" | "exec" | "files" => lists(key),
+        "chain" => object(
+            &["steps"],
+            json!({
+                "steps": {"type": "array", "minItems": 1, "items": {"oneOf": [step(), object(&["anyOf"], json!({"anyOf": list(step())}))]}},
+                "completedBy": text(),
+                "failedBy": {"type": "array", "items": {"enum": ["exit", "timeout", "deviation"]}}
+            }),
+        ),
+        "tools" => list(object(
+            &["tool", "owner", "start"],
+            json!({
+                "tool": name(), "owner": reference("owner"), "start": reference("exec"),
+                "egress": lists("egress"), "listen": lists("listen"), "exec": lists("exec"), "files": lists("files")
+            }),
+        )),
+        "end" => object(
+            &[],
+            json!({
+                "ttl": reference("duration"),
+                "revokeOn": {"type": "array", "minItems": 1, "items": {"oneOf": [
+                    {"enum": ["completion", "failure", "timeout", "deviation"]},
+                    object(&["controllerLost"], json!({"controllerLost": reference("duration")}))
+                ]}},
+                "onDeviation": {"enum": ["deny", "kill", "revoke"]}
+            }),
+        ),
+        "mode" => json!({"enum": ["enforce", "audit"]}),
+        "minEnforcement" => json!({"enum": ["block", "kill", "observe"]}),
+        _ => json!({}),
+    }
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "json! makes values to be given away"
+)]
+fn object(required: &[&str], properties: Value) -> Value {
+    json!({"type": "object", "additionalProperties": false, "required": required, "properties": properties})
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "json! makes values to be given away"
+)]
+fn list(items: Value) -> Value {
+    json!({"type": "array", "items": items})
+}
+
+fn lists(kind: &str) -> Value {
+    let rules = list(reference(kind));
+    object(&[], json!({"allow": rules, "deny": rules, "kill": rules}))
+}
+
+fn reference(name: &str) -> Value {
+    json!({"$ref": format!("#/$defs/{name}")})
+}
+
+fn text() -> Value {
+    json!({"type": "string", "minLength": 1})
+}
+
+fn texts() -> Value {
+    json!({"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}})
+}
+
+fn name() -> Value {
+    json!({"type": "string", "pattern": "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"})
+}
+
+fn bytes() -> Value {
+    json!({"type": "string", "pattern": "^[1-9][0-9]*(B|KB|MB|GB)$"})
+}
+
+fn time() -> Value {
+    json!({"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$"})
+}
+
+/// The fields that every rule can have, and its own.
+fn with_common(required: &[&str], own: Value) -> Value {
+    let mut properties = Map::new();
+    for key in words::COMMON {
+        let value = match *key {
+            "id" => text(),
+            "approval" | "limit" | "hours" => reference(key),
+            _ => reference("words"),
+        };
+        properties.insert((*key).to_owned(), value);
+    }
+    if let Value::Object(own) = own {
+        properties.extend(own);
+    }
+    object(required, Value::Object(properties))
+}
+
+fn rule(destination: &str) -> Value {
+    let port = json!({"oneOf": [
+        {"type": "integer", "minimum": 1, "maximum": 65535},
+        {"type": "string", "pattern": "^[0-9]+(-[0-9]+)?$"}
+    ]});
+    with_common(
+        &[destination],
+        json!({
+            destination: {"type": "array", "minItems": 1, "items": text()},
+            "ports": {"type": "array", "minItems": 1, "items": port},
+            "protocol": {"enum": ["tcp", "udp"]}
+        }),
+    )
+}
+
+fn exec() -> Value {
+    let argument = object(
+        &[],
+        json!({
+            "at": {"type": "integer", "minimum": 1, "maximum": 31}, "is": text(), "startsWith": text()
+        }),
+    );
+    with_common(
+        &[],
+        json!({
+            "programs": {"type": "array", "minItems": 1, "items": text()},
+            "digests": {"type": "array", "minItems": 1, "items": {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}},
+            "args": {"type": "array", "minItems": 1, "items": argument},
+            "notWritable": {"type": "boolean"}
+        }),
+    )
+}
+
+fn files() -> Value {
+    with_common(
+        &["access", "paths"],
+        json!({
+            "access": {"type": "array", "minItems": 1, "items": {"enum": words::ACCESSES.map(|(word, _)| word)}},
+            "paths": {"type": "array", "minItems": 1, "items": text()}
+        }),
+    )
+}
+
+fn step() -> Value {
+    object(
+        &["step"],
+        json!({
+            "step": text(), "repeat": {"type": "boolean"}, "optional": {"type": "boolean"},
+            "resets": reference("words"), "within": reference("duration"), "approval": reference("approval"),
+            "egress": list(reference("egress")), "exec": list(reference("exec")), "files": list(reference("files"))
+        }),
+    )
+}
