@@ -47,9 +47,15 @@ pub(super) fn tests() -> Vec<Test> {
         ),
         (
             "no_address",
-            "a name for an address",
+            "an address that is none",
+            replaced("192.0.2.0/24", "192.0.2.256"),
+            &[":11:", "192.0.2.256"],
+        ),
+        (
+            "host_name",
+            "a host name, which no kernel program knows yet,",
             replaced("192.0.2.0/24", "example.org"),
-            &[":11:", "example.org"],
+            &["host name"],
         ),
         (
             "no_owner",
