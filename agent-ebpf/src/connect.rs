@@ -30,29 +30,23 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
     let socket: *const c_void = ctx.arg(0);
     let address: *const c_void = ctx.arg(1);
     let length: i32 = ctx.arg(2);
-    let allowed = match socket::target(socket, address, length) {
-        Target::Network(endpoint) => {
-            let facts = judge::egress(label, connect, &endpoint);
-            if let Some(facts) = facts {
-                let socket = socket::name(socket);
-                member.leave_pass(Pass {
-                    socket,
-                    facts,
-                    endpoint,
-                    reserved: 0,
-                });
-            }
-            facts.is_some()
-        }
-        Target::Disconnect => true,
-        Target::Other(endpoint) => {
-            judge::refuse(label, connect, &endpoint, Reason::Family).is_some()
-        }
-        Target::Unreadable => {
-            judge::doubt(label, connect, &Endpoint::NOWHERE, Reason::Unreadable).is_some()
-        }
+    let (endpoint, judgement) = match socket::target(socket, address, length) {
+        Target::Disconnect => return verdict::lsm(true),
+        Target::Network(endpoint) => (endpoint, judge::egress(label, connect, &endpoint)),
+        Target::Other(endpoint) => (endpoint, judge::refuse(connect, Reason::Family)),
+        Target::Unreadable => (Endpoint::NOWHERE, judge::doubt(connect, Reason::Unreadable)),
     };
-    verdict::lsm(allowed)
+    let facts = judge::settle(label, &endpoint, judgement);
+    if let Some(facts) = facts {
+        let socket = socket::name(socket);
+        member.leave_pass(Pass {
+            socket,
+            facts,
+            endpoint,
+            reserved: 0,
+        });
+    }
+    verdict::lsm(facts.is_some())
 }
 
 /// `connect` on an IPv4 address, `MSG_FASTOPEN` included.
@@ -86,7 +80,11 @@ fn connect(ctx: &SockAddrContext, endpoint: impl Fn(&SockAddrContext) -> Endpoin
     };
     let (label, endpoint) = (member.label(), endpoint(ctx));
     let passed = judge::has_passed(label, &member.take_pass(), socket::name_in(ctx), &endpoint);
-    verdict::cgroup(passed || judge::egress(label, Action::Connect, &endpoint).is_some())
+    if passed {
+        return verdict::cgroup(true);
+    }
+    let judgement = judge::egress(label, Action::Connect, &endpoint);
+    verdict::cgroup(judge::settle(label, &endpoint, judgement).is_some())
 }
 
 #[inline(always)]
@@ -94,6 +92,7 @@ fn send(ctx: &SockAddrContext, endpoint: impl Fn(&SockAddrContext) -> Endpoint) 
     let Some(member) = Task::current().member() else {
         return verdict::cgroup(true);
     };
-    let judged = judge::egress(member.label(), Action::Send, &endpoint(ctx));
-    verdict::cgroup(judged.is_some())
+    let (label, endpoint) = (member.label(), endpoint(ctx));
+    let judgement = judge::egress(label, Action::Send, &endpoint);
+    verdict::cgroup(judge::settle(label, &endpoint, judgement).is_some())
 }

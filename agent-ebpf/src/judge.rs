@@ -10,27 +10,61 @@ use agent_common::egress::{Endpoint, NetworkKey, PortKey};
 use agent_common::session::{Label, Pass, Session};
 use aya_ebpf::maps::lpm_trie::Key;
 
-/// Whether the session may go where it wants to go; if so, its facts afterwards.
+/// The session's facts after an action that is allowed, or what to tell of one that is not.
+pub type Judgement = Result<u64, Judged>;
+
+/// Judges whether the session may go where it wants to go.
 #[inline(always)]
-pub fn egress(label: Label, action: Action, endpoint: &Endpoint) -> Option<u64> {
+pub fn egress(label: Label, action: Action, endpoint: &Endpoint) -> Judgement {
     let Some(session) = state::of(label) else {
-        return doubt(label, action, endpoint, Reason::SessionUnknown);
+        return doubt(action, Reason::SessionUnknown);
     };
     let rule = egress_rule(&session, endpoint);
     let decision = decide(&session, rule);
     if decision.verdict == Verdict::Allow {
-        counts::add(Counter::Allowed);
-        return Some(decision.facts);
+        return Ok(decision.facts);
     }
-    counts::add(Counter::Denied);
-    let judged = Judged {
+    Err(Judged {
         rule: rule.map_or(0, |rule| rule.number),
         action,
         verdict: decision.verdict,
         reason: decision.reason,
-    };
-    tell::denial(label, judged, endpoint);
-    None
+    })
+}
+
+/// Denies an action that cannot be judged.
+#[inline(always)]
+pub fn doubt(action: Action, reason: Reason) -> Judgement {
+    counts::add(Counter::Doubts);
+    refuse(action, reason)
+}
+
+/// Denies an action of which no rule can speak.
+#[inline(always)]
+pub fn refuse(action: Action, reason: Reason) -> Judgement {
+    Err(Judged {
+        rule: 0,
+        action,
+        verdict: Verdict::Deny,
+        reason,
+    })
+}
+
+/// Counts the judgement and tells what was not allowed. A hook calls this once, at its end: the
+/// verifier walks through it again for every call.
+#[inline(always)]
+pub fn settle(label: Label, endpoint: &Endpoint, judgement: Judgement) -> Option<u64> {
+    match judgement {
+        Ok(facts) => {
+            counts::add(Counter::Allowed);
+            Some(facts)
+        }
+        Err(judged) => {
+            counts::add(Counter::Denied);
+            tell::denial(label, judged, endpoint);
+            None
+        }
+    }
 }
 
 /// Whether an earlier hook of the same system call has allowed this very connection.
@@ -41,27 +75,6 @@ pub fn has_passed(label: Label, pass: &Pass, socket: u64, endpoint: &Endpoint) -
         && state::of(label).is_some_and(|session| {
             session.facts == pass.facts && session.flags & Session::REVOKED == 0
         })
-}
-
-/// Denies an action that cannot be judged.
-#[inline(always)]
-pub fn doubt(label: Label, action: Action, endpoint: &Endpoint, reason: Reason) -> Option<u64> {
-    counts::add(Counter::Doubts);
-    refuse(label, action, endpoint, reason)
-}
-
-/// Denies an action of which no rule can speak.
-#[inline(always)]
-pub fn refuse(label: Label, action: Action, endpoint: &Endpoint, reason: Reason) -> Option<u64> {
-    counts::add(Counter::Denied);
-    let judged = Judged {
-        rule: 0,
-        action,
-        verdict: Verdict::Deny,
-        reason,
-    };
-    tell::denial(label, judged, endpoint);
-    None
 }
 
 /// The rule that speaks of an endpoint: the narrowest network names a set of ports, the narrowest

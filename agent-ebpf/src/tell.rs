@@ -6,12 +6,8 @@ use agent_common::action::Action;
 use agent_common::counter::Counter;
 use agent_common::decide::{Reason, Verdict};
 use agent_common::egress::Endpoint;
-use agent_common::event::{Denial, Empty, Exec, Header, Kind, MAX_ANCESTORS, Process};
+use agent_common::event::{Denial, Empty, Exec, Header, Kind, MAX_ANCESTORS};
 use agent_common::session::Label;
-use agent_common::wire::Wire;
-
-/// Where a parent cannot be read.
-const NOBODY: Process = <Process as Wire>::ZERO;
 
 #[inline(always)]
 fn header<T>(kind: Kind, label: Label) -> Header {
@@ -48,7 +44,7 @@ pub fn denial(label: Label, judged: Judged, endpoint: &Endpoint) {
     let actor = Task::current();
     let out = record.as_mut();
     out.header = header::<Denial>(Kind::Denial, label);
-    out.process = actor.process();
+    actor.describe(&mut out.process);
     out.tid = actor.tid();
     out.uid = task::current_uid();
     out.rule = judged.rule;
@@ -59,11 +55,13 @@ pub fn denial(label: Label, judged: Judged, endpoint: &Endpoint) {
     let mut ancestor = actor;
     let mut count = 0;
     while count < MAX_ANCESTORS {
-        let Some(parent) = ancestor.parent() else {
+        ancestor = ancestor.parent();
+        let process = &mut out.ancestors[count];
+        ancestor.describe(process);
+        // Above process 1 there is the idle task, which is nobody's parent.
+        if process.pid == 0 {
             break;
-        };
-        out.ancestors[count] = parent.process();
-        ancestor = parent;
+        }
         count += 1;
     }
     out.ancestor_count = count as u32;
@@ -80,8 +78,8 @@ pub fn exec(label: Label, filename: u64) {
     let out = record.as_mut();
     out.header = header::<Exec>(Kind::Exec, label);
     let actor = Task::current();
-    out.process = actor.process();
-    out.parent = actor.parent().map_or(NOBODY, Task::process);
+    actor.describe(&mut out.process);
+    actor.parent().describe(&mut out.parent);
     out.reserved = 0;
     out.path_length = copy_string(filename, &mut out.path);
     record.submit();

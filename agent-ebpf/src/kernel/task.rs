@@ -116,35 +116,29 @@ impl Task {
         MEMBERS.remove(self.0.0).is_ok()
     }
 
-    /// The task's process id (thread group).
-    #[inline(always)]
-    pub fn tgid(self) -> u32 {
-        self.0.read(&TASK_TGID).unwrap_or(0)
-    }
-
     /// The task's own id.
     #[inline(always)]
     pub fn tid(self) -> u32 {
         self.0.read(&TASK_PID).unwrap_or(0)
     }
 
-    /// The process that the task belongs to. What cannot be read is zero.
+    /// Describes the process that the task belongs to. What cannot be read is zero.
     #[inline(always)]
-    pub fn process(self) -> Process {
-        let leader: u64 = self.0.read(&TASK_GROUP_LEADER).unwrap_or(0);
-        Process {
-            start_ns: Address(leader).read(&TASK_START_BOOTTIME).unwrap_or(0),
-            pid: self.tgid(),
-            reserved: 0,
-            comm: self.0.read(&TASK_COMM).unwrap_or([0; 16]),
-        }
+    pub fn describe(self, out: &mut Process) {
+        let mut leader = 0u64;
+        self.0.copy(&TASK_GROUP_LEADER, &mut leader);
+        Address(leader).copy(&TASK_START_BOOTTIME, &mut out.start_ns);
+        self.0.copy(&TASK_TGID, &mut out.pid);
+        out.reserved = 0;
+        self.0.copy(&TASK_COMM, &mut out.comm);
     }
 
-    /// The process that made this one, or that took it over. Process 1 has none.
+    /// The process that made this one, or that took it over.
     #[inline(always)]
-    pub fn parent(self) -> Option<Self> {
-        let parent = Self(Address(self.0.read(&TASK_REAL_PARENT)?));
-        (parent.tgid() != 0).then_some(parent)
+    pub fn parent(self) -> Self {
+        let mut parent = 0u64;
+        self.0.copy(&TASK_REAL_PARENT, &mut parent);
+        Self(Address(parent))
     }
 }
 
