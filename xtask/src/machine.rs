@@ -164,19 +164,15 @@ impl<'a> Machine<'a> {
             Processor::Fastest if !kvm::works(self.kernel) => &["-accel", "tcg,thread=multi"],
             Processor::Fastest | Processor::Kvm => &["-accel", "kvm"],
         };
-        let emulated = if self.kernel.series.needs_cmpxchg16b() {
-            "max"
-        } else {
-            "max,-cx16"
-        };
         let model = match self.processor {
             // Fast string instructions count as one whatever their length, which falsifies a count.
-            Processor::Counted => format!("{emulated},-erms,-fsrm"),
-            _ if processor.contains(&"kvm") => "host".to_owned(),
-            _ => emulated.to_owned(),
+            Processor::Counted => "max,-cx16,-erms,-fsrm",
+            _ if processor.contains(&"kvm") => "host",
+            // Emulated `cmpxchg16b` can double-fault.
+            _ => "max,-cx16",
         };
         qemu.args(processor)
-            .args(["-cpu", &model])
+            .args(["-cpu", model])
             .args(["-smp", &self.smp.to_string()])
             .args(["-m", &self.memory.to_string()])
             .args(["-nodefaults", "-nic", "none", "-no-reboot"])
@@ -185,7 +181,11 @@ impl<'a> Machine<'a> {
             .arg("-initrd")
             .arg(&self.kernel.initramfs)
             .arg("-append")
-            .arg(format!("console=ttyS0 panic=-1 lsm={}", self.lsm))
+            .arg(format!(
+                "console=ttyS0 panic=-1 lsm={}{}",
+                self.lsm,
+                self.kernel.series.parameters()
+            ))
             .args([
                 "-chardev",
                 &format!("file,id=console,path={}", files.path("console").display()),

@@ -44,10 +44,11 @@ impl Series {
     /// What `demo` and the trial of KVM run on.
     pub(crate) const DEMO: Self = Self::MATRIX[2];
 
-    /// Emulated `cmpxchg16b` can double-fault 6.12, so machines do without it. But since 7.0 task
-    /// storage is allocated by `kmalloc_nolock`, which fails without it.
-    pub(crate) fn needs_cmpxchg16b(self) -> bool {
-        self.major >= 7
+    /// What a kernel of the series needs on its command line. Since 7.0 task storage is allocated
+    /// by `kmalloc_nolock`, which without `cmpxchg16b` (see `machine.rs`) works for caches with
+    /// sanity checks alone.
+    pub(crate) fn parameters(self) -> &'static str {
+        if self.major >= 7 { " slab_debug=F" } else { "" }
     }
 
     fn holds(self, release: &str) -> bool {
