@@ -113,6 +113,8 @@ pub struct Uninstall {
 /// What to do with policies.
 #[derive(Debug, Subcommand)]
 pub enum Policy {
+    /// Write a commented starter, from a few answers or from flags
+    New(New),
     /// Say what is wrong, what is perhaps not meant, and what this version does not enforce
     ///
     /// Exit code 0: nothing; 1: warnings; 2: a policy that cannot be used, or a file that cannot be
@@ -126,6 +128,14 @@ pub enum Policy {
     ///
     /// Exit code 0: all passed; 1: some failed; 2: there are none, or a file is wrong.
     Test(Test),
+    /// Say what of recorded events a policy would not have allowed
+    ///
+    /// Exit code 0: it would have allowed all; 1: not all, or not all could be tried.
+    Simulate(Simulate),
+    /// Say what becomes allowed and what becomes denied, each with an action that shows it
+    ///
+    /// Exit code 0: the same; 1: different.
+    Diff(Diff),
     /// Draw the chain
     Graph(Graph),
     /// Compile into the tables that the kernel programs look up, and the digest that names them
@@ -145,6 +155,38 @@ pub struct Reading {
     /// and `profiles` in it]
     #[arg(long, value_name = "FILE|DIR")]
     pub profiles: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `policy new`.
+#[derive(Debug, Args)]
+pub struct New {
+    /// The agent
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// The person or team that answers for it
+    #[arg(long)]
+    pub owner: Option<String>,
+    /// How to reach the owner
+    #[arg(long)]
+    pub contact: Option<String>,
+    /// What the agent is for, in a sentence
+    #[arg(long)]
+    pub purpose: Option<String>,
+    /// An address or network with a port that it may connect to; may be repeated
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub connect: Vec<String>,
+    /// A program that it may run; may be repeated
+    #[arg(long, value_name = "PATH")]
+    pub program: Vec<String>,
+    /// The folder that it may read and write
+    #[arg(long, value_name = "DIR")]
+    pub workspace: Option<String>,
+    /// The file to write, which must not exist yet [default: standard output]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -210,6 +252,36 @@ pub struct Test {
     /// Take a rule that no case reached for a failure
     #[arg(long)]
     pub cover_all: bool,
+    /// What else there is.
+    #[command(flatten)]
+    pub reading: Reading,
+}
+
+/// Options of `policy simulate`.
+#[derive(Debug, Args)]
+pub struct Simulate {
+    /// The policy
+    pub file: PathBuf,
+    /// The events, one JSON object a line: those that the daemon prints, or {"action": "...",
+    /// "time": ..., "session": ..., "tool": ..., "bytes": ..., "writable": ...}; `-` for standard
+    /// input
+    #[arg(long, value_name = "FILE")]
+    pub events: PathBuf,
+    /// The agent, where the file has several
+    #[arg(long, value_name = "NAME")]
+    pub agent: Option<String>,
+    /// What else there is.
+    #[command(flatten)]
+    pub reading: Reading,
+}
+
+/// Options of `policy diff`.
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// The policies as they are
+    pub old: PathBuf,
+    /// The policies as they would be
+    pub new: PathBuf,
     /// What else there is.
     #[command(flatten)]
     pub reading: Reading,

@@ -7,11 +7,14 @@
 mod answer;
 mod check;
 mod compile;
+mod diff;
 mod explain;
 mod fault;
 mod graph;
+mod new;
 mod read;
 mod schema;
+mod simulate;
 mod tables;
 mod test;
 mod walk;
@@ -25,9 +28,12 @@ use std::process::ExitCode;
 /// Does what a verb says and prints its answer.
 pub fn run(verb: &Policy) -> Result<ExitCode, Fault> {
     let answer = match verb {
+        Policy::New(options) => new::run(options),
         Policy::Check(options) => check::run(options),
         Policy::Explain(options) => explain::run(options),
         Policy::Test(options) => test::run(options),
+        Policy::Simulate(options) => simulate::run(options),
+        Policy::Diff(options) => diff::run(options),
         Policy::Graph(options) => graph::run(options),
         Policy::Compile(options) => compile::run(options),
         Policy::Schema { json: _ } => schema::run(),
