@@ -229,7 +229,7 @@ pub struct Explain {
     /// The time, such as 2026-03-02T10:00:00Z [default: now]
     #[arg(long, value_name = "TIME", requires = "action")]
     pub at: Option<String>,
-    /// The tool inside which it is attempted
+    /// The tool inside which it is attempted, and what was done before too
     #[arg(long, value_name = "NAME", requires = "action")]
     pub tool: Option<String>,
     /// For exec: the session can write the program
