@@ -4,7 +4,7 @@ use clap::Parser;
 use interlock_agent::cli::{Cli, Command};
 use interlock_agent::daemon::{self, canary};
 use interlock_agent::run::{self, Ended, signals};
-use interlock_agent::{doctor, report, uninstall};
+use interlock_agent::{doctor, policy_cli, report, uninstall};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -25,6 +25,10 @@ fn main() -> ExitCode {
         },
         Command::Sessions(options) => done(report::sessions(&options.socket, options.json)),
         Command::Doctor { json } => doctor::run(json),
+        Command::Policy(verb) => match policy_cli::run(&verb) {
+            Ok(code) => code,
+            Err(error) => fail(error, 2),
+        },
         Command::Uninstall(options) => done(uninstall::run(&options.socket)),
         Command::Canary => {
             canary::attempt();

@@ -75,7 +75,7 @@ pub fn compile(file: &str, content: &[u8], agent: &str) -> Result<Compiled, Poli
 }
 
 /// What a policy demands beyond egress by address and port.
-fn not_enforced(policy: &Policy, compiled: &Compiled) -> Vec<String> {
+pub(crate) fn not_enforced(policy: &Policy, compiled: &Compiled) -> Vec<String> {
     let uses_facts = compiled.initial_facts != 0
         || compiled
             .rules
@@ -96,7 +96,7 @@ fn not_enforced(policy: &Policy, compiled: &Compiled) -> Vec<String> {
 }
 
 /// The first thing that is wrong, and how much more there is.
-fn one_line(diagnostics: &Diagnostics) -> String {
+pub(crate) fn one_line(diagnostics: &Diagnostics) -> String {
     let first = diagnostics
         .first()
         .map(ToString::to_string)
