@@ -2,10 +2,10 @@
 
 use crate::kernel::{counts, state};
 use crate::maps::{NETWORKS, PORTS, RULES};
-use crate::tell;
+use crate::tell::{self, Judged};
 use agent_common::action::Action;
 use agent_common::counter::Counter;
-use agent_common::decide::{Decision, Reason, Rule, Verdict, decide};
+use agent_common::decide::{Reason, Rule, Verdict, decide};
 use agent_common::egress::{Endpoint, NetworkKey, PortKey};
 use agent_common::session::{Label, Pass, Session};
 use aya_ebpf::maps::lpm_trie::Key;
@@ -23,8 +23,13 @@ pub fn egress(label: Label, action: Action, endpoint: &Endpoint) -> Option<u64> 
         return Some(decision.facts);
     }
     counts::add(Counter::Denied);
-    let number = rule.map_or(0, |rule| rule.number);
-    tell::denial(label, action, endpoint, decision, number);
+    let judged = Judged {
+        rule: rule.map_or(0, |rule| rule.number),
+        action,
+        verdict: decision.verdict,
+        reason: decision.reason,
+    };
+    tell::denial(label, judged, endpoint);
     None
 }
 
@@ -49,7 +54,13 @@ pub fn doubt(label: Label, action: Action, endpoint: &Endpoint, reason: Reason) 
 #[inline(always)]
 pub fn refuse(label: Label, action: Action, endpoint: &Endpoint, reason: Reason) -> Option<u64> {
     counts::add(Counter::Denied);
-    tell::denial(label, action, endpoint, Decision::deny(reason, 0), 0);
+    let judged = Judged {
+        rule: 0,
+        action,
+        verdict: Verdict::Deny,
+        reason,
+    };
+    tell::denial(label, judged, endpoint);
     None
 }
 

@@ -4,7 +4,7 @@ use crate::kernel::task::Task;
 use crate::kernel::{counts, record::Record, record::copy_string, record::now, task};
 use agent_common::action::Action;
 use agent_common::counter::Counter;
-use agent_common::decide::Decision;
+use agent_common::decide::{Reason, Verdict};
 use agent_common::egress::Endpoint;
 use agent_common::event::{Denial, Empty, Exec, Header, Kind, MAX_ANCESTORS, Process};
 use agent_common::session::Label;
@@ -24,9 +24,23 @@ fn header<T>(kind: Kind, label: Label) -> Header {
     }
 }
 
-/// An action was not allowed.
+/// What became of which action, and why: as much as fits a register.
+#[derive(Clone, Copy)]
+pub struct Judged {
+    /// The rule's number in its policy.
+    pub rule: u32,
+    /// The action.
+    pub action: Action,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// An action was not allowed. A function of its own, with few and small arguments: the stack of a
+/// program and all it calls is 512 bytes.
 #[inline(never)]
-pub fn denial(label: Label, action: Action, endpoint: &Endpoint, decision: Decision, rule: u32) {
+pub fn denial(label: Label, judged: Judged, endpoint: &Endpoint) {
     let Some(mut record) = Record::<Denial>::reserve() else {
         counts::add(Counter::EventsLost);
         return;
@@ -37,10 +51,10 @@ pub fn denial(label: Label, action: Action, endpoint: &Endpoint, decision: Decis
     out.process = actor.process();
     out.tid = actor.tid();
     out.uid = task::current_uid();
-    out.rule = rule;
-    out.action = action.wire();
-    out.verdict = decision.verdict.wire();
-    out.reason = decision.reason.wire();
+    out.rule = judged.rule;
+    out.action = judged.action.wire();
+    out.verdict = judged.verdict.wire();
+    out.reason = judged.reason.wire();
     out.endpoint = *endpoint;
     let mut ancestor = actor;
     let mut count = 0;

@@ -313,7 +313,8 @@ fn needs(rule: &Authored<'_>, need: Need) -> bool {
         _ => false,
     };
     match need {
-        Need::Alternatives | Need::Timers => false,
+        Need::Alternatives | Need::Timers | Need::Revoke | Need::Audit => false,
+        Need::Kill => common.effect == Effect::Kill,
         Need::Limits => !common.limits.is_empty(),
         Need::Hours => common.hours.is_some(),
         Need::Approvals => common.approval.is_some(),

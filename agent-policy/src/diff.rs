@@ -65,10 +65,15 @@ pub fn diff(old: (&Policy, &Compiled), new: (&Policy, &Compiled)) -> Difference 
         .map(|tool| tool.name.as_str())
         .collect();
     let scopes = std::iter::once(None).chain(tools.into_iter().map(Some));
+    let sides = [old, new].map(|(policy, compiled)| Side {
+        policy,
+        compiled,
+        authored: policy.authored(),
+        trial: Trial::start(compiled, Instant::default()),
+    });
     for scope in scopes {
         for action in &actions {
-            let before = attitude(old, scope, action);
-            let after = attitude(new, scope, action);
+            let [before, after] = [&sides[0], &sides[1]].map(|side| attitude(side, scope, action));
             if before.words == after.words {
                 continue;
             }
@@ -99,11 +104,21 @@ struct Attitude {
     words: String,
 }
 
-fn attitude(
-    (policy, compiled): (&Policy, &Compiled),
-    scope: Option<&str>,
-    action: &Action,
-) -> Attitude {
+/// One of the policies that are compared.
+struct Side<'p> {
+    policy: &'p Policy,
+    compiled: &'p Compiled,
+    authored: Vec<Authored<'p>>,
+    trial: Trial<'p>,
+}
+
+fn attitude(side: &Side<'_>, scope: Option<&str>, action: &Action) -> Attitude {
+    let Side {
+        policy,
+        compiled,
+        authored,
+        trial,
+    } = side;
     let tool = scope.and_then(|name| policy.tools.iter().position(|tool| tool.name == name));
     if scope.is_some() && tool.is_none() {
         return Attitude {
@@ -111,13 +126,11 @@ fn attitude(
             words: "no such tool".to_owned(),
         };
     }
-    let trial = Trial::start(compiled, Instant::default());
-    let agent = rules(compiled, &trial, action, None);
+    let agent = rules(compiled, trial, action, None);
     let all: Vec<Vec<Rule>> = match tool {
         None => vec![agent],
-        Some(_) => vec![agent, rules(compiled, &trial, action, tool)],
+        Some(_) => vec![agent, rules(compiled, trial, action, tool)],
     };
-    let authored = policy.authored();
     let mut possible = true;
     let mut words = Vec::new();
     for rules in all {

@@ -15,6 +15,7 @@ mod notation;
 mod policy;
 mod schema;
 mod simulate;
+mod starter;
 mod text;
 mod trial;
 mod zone;
@@ -42,5 +43,6 @@ pub use policy::{
 };
 pub use schema::schema;
 pub use simulate::{Recorded, SimulateError, Simulation, Time, simulate};
+pub use starter::{Answers, starter};
 pub use text::{Diagnostic, Diagnostics, MAX_BYTES, MAX_DEPTH, MAX_NODES, Severity, Span};
 pub use trial::{Action, Instant, Outcome, Trial};

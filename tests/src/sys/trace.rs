@@ -119,13 +119,19 @@ impl Traced {
                 let attr = registers.rsi;
                 let mut name = [0; NAME_BYTES];
                 read(pid, attr + NAME, &mut name)?;
+                let name = text(&name);
+                // The loader's own probes have no name, or aya's. They are left alone: it takes a
+                // probe's outcome for the kernel's ability.
+                if name.is_empty() || name.starts_with("aya") {
+                    return Ok(None);
+                }
                 let buffer = (registers.rsp - BELOW_STACK) & !15;
                 let mut wanted = [0; 16];
                 wanted[..4].copy_from_slice(&BPF_LOG_STATS.to_ne_bytes());
                 wanted[4..8].copy_from_slice(&LOG_BYTES.to_ne_bytes());
                 wanted[8..].copy_from_slice(&buffer.to_ne_bytes());
                 write(pid, attr + LOG_LEVEL, &wanted)?;
-                self.loading.insert(pid, (text(&name), buffer));
+                self.loading.insert(pid, (name, buffer));
             }
             return Ok(None);
         }
