@@ -311,6 +311,7 @@ fn run(
                 let outcome = trial.attempt(action, number.flatten(), at, *bytes);
                 let decision = outcome.decision;
                 reached.insert(decision.number);
+                reached.extend(outcome.tool_rule);
                 if decision.verdict != *expect {
                     fail(format!(
                         "{action}: found {} ({}), expected {expect}",

@@ -64,6 +64,8 @@ pub struct Outcome {
     pub decision: Decision,
     /// Whether it is the tool's, and not the agent's.
     pub by_tool: bool,
+    /// The tool's rule, where the agent and the tool both allowed.
+    pub tool_rule: Option<u32>,
 }
 
 /// A session being tried.
@@ -162,6 +164,7 @@ impl<'c> Trial<'c> {
         let mut outcome = Outcome {
             decision,
             by_tool: false,
+            tool_rule: None,
         };
         let tool = tool.and_then(|tool| compiled.tools.get(tool));
         if let Some(tool) = tool
@@ -170,11 +173,13 @@ impl<'c> Trial<'c> {
             let inner = after.apply(action, &tool.networks, &tool.objects, at, bytes);
             if inner.verdict == Verdict::Allow {
                 outcome.decision.facts = inner.facts;
+                outcome.tool_rule = Some(inner.number);
             } else {
                 after = self.clone();
                 outcome = Outcome {
                     decision: inner,
                     by_tool: true,
+                    tool_rule: None,
                 };
                 outcome.decision.facts = self.facts(at);
             }
