@@ -19,14 +19,14 @@ impl Folder {
             .join("policy_cli")
             .join(test);
         let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
+        fs::create_dir_all(&path).expect("a folder for the test");
         Self(path)
     }
 
     fn with(self, name: &str, text: &str) -> Self {
         let path = self.0.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        fs::create_dir_all(path.parent().expect("a file lies in a folder")).expect("its folder");
+        fs::write(path, text).expect("a file for the test");
         self
     }
 
@@ -43,13 +43,17 @@ impl Folder {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap();
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        let output = child.wait_with_output().unwrap();
+            .expect("the binary starts");
+        let _ = child
+            .stdin
+            .take()
+            .expect("a pipe")
+            .write_all(input.as_bytes());
+        let output = child.wait_with_output().expect("the binary ends");
         Said {
-            code: output.status.code().unwrap(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
+            code: output.status.code().expect("no signal"),
+            out: String::from_utf8(output.stdout).expect("text"),
+            err: String::from_utf8(output.stderr).expect("text"),
         }
     }
 }
@@ -79,7 +83,7 @@ impl Said {
     #[track_caller]
     fn json(&self, code: i32) -> Value {
         assert_eq!((self.code, self.err.as_str()), (code, ""));
-        serde_json::from_str(&self.out).unwrap()
+        serde_json::from_str(&self.out).expect("JSON")
     }
 }
 
