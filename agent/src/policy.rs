@@ -1,7 +1,7 @@
 //! From a policy file to what the kernel programs can enforce, the same way for `run`, where a
 //! person reads the errors, and for the daemon, which trusts nobody's word for it.
 
-use agent_policy::{Compiled, Diagnostics, Policy};
+use agent_policy::{Compiled, Diagnostics, Policy, Recognised};
 use std::fmt;
 
 /// Why a file is no policy that can be put in force.
@@ -87,7 +87,7 @@ pub(crate) fn not_enforced(policy: &Policy, compiled: &Compiled) -> Vec<String> 
             ("facts or steps", uses_facts),
             (
                 "recognition other than by `interlock run`",
-                !policy.recognised.is_empty(),
+                policy.recognised.iter().any(|way| *way != Recognised::Run),
             ),
         ])
         .filter(|(_, found)| *found)
@@ -144,6 +144,7 @@ mod tests {
             "{}",
             error(limited, "a")
         );
+        assert!(compile("p.yaml", policy("  session: [run]\n").as_bytes(), "a").is_ok());
         let audit = "  mode: audit\n";
         assert!(
             error(audit, "a").contains("mode: audit"),
