@@ -61,51 +61,30 @@ impl Task {
     /// Labels a task that a hook was given. Fails when the label or its mark cannot be stored.
     #[inline(always)]
     pub fn inherit(given: *mut c_void, label: Label) -> bool {
-        let task = Self::given(given);
-        if MEMBERS
-            .insert(
-                task.0.0,
-                State {
-                    label,
-                    pass: Pass::NONE,
-                },
-                0,
-            )
-            .is_err()
-        {
-            return false;
-        }
-        if has_marks() && !storage::mark(given) {
-            task.forget();
-            return false;
-        }
-        true
+        Self::given(given).join(label, || given)
     }
 
-    /// Labels the running task.
+    /// Labels the running task. Fails as [`Task::inherit`] does.
     #[inline(always)]
     pub fn enrol_current(label: Label) -> bool {
-        let task = Self::current();
-        if MEMBERS
-            .insert(
-                task.0.0,
-                State {
-                    label,
-                    pass: Pass::NONE,
-                },
-                0,
-            )
-            .is_err()
-        {
+        // SAFETY: takes no arguments, always answers.
+        Self::current().join(label, || unsafe { bpf_get_current_task_btf() }.cast())
+    }
+
+    /// Stores label and mark, or neither. `typed` gives the task as the verifier wants it for the
+    /// mark; it is not asked where there are no marks, because 5.10 has no helper for it.
+    #[inline(always)]
+    fn join(self, label: Label, typed: impl FnOnce() -> *mut c_void) -> bool {
+        let state = State {
+            label,
+            pass: Pass::NONE,
+        };
+        if MEMBERS.insert(self.0.0, state, 0).is_err() {
             return false;
         }
-        if has_marks() {
-            // SAFETY: takes no arguments, always answers.
-            let trusted = unsafe { bpf_get_current_task_btf() };
-            if !storage::mark(trusted.cast()) {
-                task.forget();
-                return false;
-            }
+        if has_marks() && !storage::mark(typed()) {
+            self.forget();
+            return false;
         }
         true
     }
