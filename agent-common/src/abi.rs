@@ -18,5 +18,8 @@ pub const MAX_NETWORKS: u32 = 65_536;
 /// Distinct port ranges of all policies together, counted as prefixes.
 pub const MAX_PORTS: u32 = 262_144;
 
+/// Path entries of all policies together, counted once for each file system that they lie on.
+pub const MAX_PATHS: u32 = 262_144;
+
 /// Bytes of the ring that carries decisions and lifecycle events.
 pub const DECISION_RING_BYTES: u32 = 4 * 1024 * 1024;

@@ -21,6 +21,8 @@ wire_enum! {
         Exec = 2 => "exec",
         /// An [`Empty`].
         Empty = 3 => "empty",
+        /// A [`FileDenial`].
+        FileDenial = 8 => "file denial",
     }
 }
 
@@ -113,6 +115,46 @@ wire_struct! {
 }
 assert_layout!(Empty, size 24);
 
+wire_struct! {
+    /// A use of a file that was not allowed. Names stand as the kernel has them: from the file up to
+    /// the root of its file system, each ended by a zero byte.
+    FileDenial {
+        /// What every denial says; the endpoint is nowhere.
+        denial: Denial,
+        /// The device of the file system.
+        device: u32,
+        /// Bytes of `names` that are meaningful.
+        names_length: u32,
+        /// Bits of [`FileDenial::CUT_OFF`] and [`FileDenial::NO_DIRECTORY`].
+        flags: u32,
+        /// Padding, zero.
+        reserved: u32,
+        /// The names.
+        names: [u8; MAX_NAMES],
+    }
+}
+assert_layout!(FileDenial, size 1648, denial at 0, device at 352, names_length at 356, flags at 360, names at 368);
+
+/// Bytes of names that a denial carries.
+pub const MAX_NAMES: usize = 1280;
+
+impl FileDenial {
+    /// Names above the last one are left out.
+    pub const CUT_OFF: u32 = 1;
+    /// The file lies in no directory: it is a pipe, or memory with a descriptor.
+    pub const NO_DIRECTORY: u32 = 2;
+
+    /// The names, from the file upwards.
+    pub fn names(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        let length = (self.names_length as usize).min(MAX_NAMES);
+        let names = self.names.get(..length).unwrap_or(&[]);
+        names
+            .strip_suffix(&[0])
+            .into_iter()
+            .flat_map(|names| names.split(|byte| *byte == 0))
+    }
+}
+
 /// A decoded record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -122,6 +164,8 @@ pub enum Event {
     Exec(Exec),
     /// The last task of a session is gone.
     Empty(Empty),
+    /// A use of a file was not allowed.
+    FileDenial(FileDenial),
 }
 
 /// Why a record could not be decoded.
@@ -168,6 +212,7 @@ impl Event {
             Self::Denial(denial) => denial.header.session,
             Self::Exec(exec) => exec.header.session,
             Self::Empty(empty) => empty.header.session,
+            Self::FileDenial(file) => file.denial.header.session,
         }
     }
 
@@ -184,6 +229,7 @@ impl Event {
             Some(Kind::Denial) => read(bytes).map(Self::Denial),
             Some(Kind::Exec) => read(bytes).map(Self::Exec),
             Some(Kind::Empty) => read(bytes).map(Self::Empty),
+            Some(Kind::FileDenial) => read(bytes).map(Self::FileDenial),
             None => Err(DecodeError::Kind(header.kind)),
         }
     }

@@ -1,5 +1,8 @@
 //! One action, one verdict: subject, object, rule, decision, event. Every hook ends here.
 
+use crate::kernel::file::Dentry;
+use crate::kernel::task::Member;
+use crate::kernel::walk::{self, End, Path};
 use crate::kernel::{counts, state};
 use crate::maps::{NETWORKS, PORTS, RULES};
 use crate::tell::{self, Judged};
@@ -7,6 +10,7 @@ use agent_common::action::Action;
 use agent_common::counter::Counter;
 use agent_common::decide::{Reason, Rule, Verdict, decide};
 use agent_common::egress::{Endpoint, NetworkKey, PortKey};
+use agent_common::path::{Lists, NO_LIST, Scope};
 use agent_common::session::{Label, Pass, Session};
 use aya_ebpf::maps::lpm_trie::Key;
 
@@ -30,6 +34,160 @@ pub fn egress(label: Label, action: Action, endpoint: &Endpoint) -> Judgement {
         verdict: decision.verdict,
         reason: decision.reason,
     })
+}
+
+/// Judges a use of an object of which lists of rules speak. `_traits` are those of the action.
+#[inline(always)]
+pub fn object(member: Member, action: Action, lists: &Lists, _traits: u32) -> Judgement {
+    let Some(session) = state::of(member.label()) else {
+        return doubt(action, Reason::SessionUnknown);
+    };
+    let mut rule = None;
+    let mut i = 0;
+    while i < lists.starts.len() {
+        if rule.is_none() && lists.starts[i] != NO_LIST {
+            rule = RULES.get(lists.starts[i]);
+            if rule.is_none() {
+                return doubt(action, Reason::Unreadable);
+            }
+        }
+        i += 1;
+    }
+    let decision = decide(&session, rule);
+    if decision.verdict == Verdict::Allow {
+        return Ok(decision.facts);
+    }
+    Err(Judged {
+        rule: rule.map_or(0, |rule| rule.number),
+        action,
+        verdict: decision.verdict,
+        reason: decision.reason,
+    })
+}
+
+/// Uses of one file that are attempted at once, at most three; all must be allowed. Put together
+/// without a branch: the verifier would follow each combination through all that comes.
+#[derive(Clone, Copy)]
+pub struct Uses(u64);
+
+impl Uses {
+    const BITS: u32 = 16;
+    const MOST: u32 = 3;
+
+    /// One.
+    #[inline(always)]
+    pub fn of(action: Action) -> Self {
+        Self(u64::from(action.wire()))
+    }
+
+    /// One that is attempted if `bit` is 1, and not if it is 0.
+    #[inline(always)]
+    pub fn when(bit: u64, action: Action) -> Self {
+        Self(bit * u64::from(action.wire()))
+    }
+
+    /// More of them.
+    #[inline(always)]
+    pub fn and(self, more: Self) -> Self {
+        Self(self.0 << Self::BITS | more.0)
+    }
+
+    /// Takes one, if it is attempted.
+    #[inline(always)]
+    fn take(&mut self) -> Option<Action> {
+        let action = Action::from_wire(self.0 as u16);
+        self.0 >>= Self::BITS;
+        action
+    }
+}
+
+/// Judges uses of a file by its path, counts the judgements and tells what was not allowed. A
+/// function of its own: a hook may ask of several files, and the verifier walks through each.
+#[inline(never)]
+pub fn path(member: Member, dentry: Dentry, mut uses: Uses) -> bool {
+    let label = member.label();
+    let Some(session) = state::of(label) else {
+        return settle_path(label, dentry, doubt(Action::Read, Reason::SessionUnknown));
+    };
+    let scope = Scope {
+        policy: session.policy,
+        tool: 0,
+    };
+    let Some((path, end)) = walk::path_of(dentry, scope) else {
+        return settle_path(label, dentry, doubt(Action::Read, Reason::Unreadable));
+    };
+    let mut i = 0;
+    while i < Uses::MOST {
+        i += 1;
+        let Some(action) = uses.take() else {
+            continue;
+        };
+        let judgement = if end == End::Root {
+            on_path(member, &session, dentry, path, action)
+        } else {
+            nowhere(&session, end, action)
+        };
+        if judgement.is_err() {
+            return settle_path(label, dentry, judgement);
+        }
+        counts::add(Counter::Allowed);
+    }
+    true
+}
+
+/// A pipe's end, and memory, a task can have only because it was given them; but code comes from
+/// files that have a path.
+#[inline(always)]
+fn nowhere(session: &Session, end: End, action: Action) -> Judgement {
+    match end {
+        End::Pipe => allow_by_default(session, action),
+        End::Memory if action != Action::Map => allow_by_default(session, action),
+        End::Memory => refuse(action, Reason::NoRule),
+        End::Root | End::Lost => doubt(action, Reason::Unreadable),
+    }
+}
+
+#[inline(always)]
+fn settle_path(label: Label, dentry: Dentry, judgement: Judgement) -> bool {
+    if let Err(judged) = judgement {
+        counts::add(Counter::Denied);
+        tell::file_denial(label, judged, dentry.0.address());
+    }
+    false
+}
+
+#[inline(always)]
+fn on_path(
+    member: Member,
+    session: &Session,
+    dentry: Dentry,
+    path: Path,
+    action: Action,
+) -> Judgement {
+    let Some(access) = action.access() else {
+        return doubt(action, Reason::Unreadable);
+    };
+    let lists = path.lists(access);
+    if lists == Lists::NONE && is_own(dentry, member.label(), action) {
+        return allow_by_default(session, action);
+    }
+    object(member, action, &lists, 0)
+}
+
+/// What a session may do unless it may do nothing at all any more.
+#[inline(always)]
+fn allow_by_default(session: &Session, action: Action) -> Judgement {
+    if session.flags & Session::REVOKED != 0 {
+        return refuse(action, Reason::Revoked);
+    }
+    Ok(session.facts)
+}
+
+/// Whether a file tells a member of the session of the session itself: no rule can name it, and
+/// every libc reads such.
+#[inline(always)]
+fn is_own(dentry: Dentry, label: Label, action: Action) -> bool {
+    action == Action::Read && walk::is_of_session(dentry, label)
 }
 
 /// Denies an action that cannot be judged.

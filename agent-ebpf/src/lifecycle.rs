@@ -9,7 +9,7 @@
 use crate::kernel::memory::Address;
 use crate::kernel::offsets::BINPRM_FILENAME;
 use crate::kernel::task::{self, Member, Task};
-use crate::kernel::{counts, state, verdict};
+use crate::kernel::{counts, state, verdict, walk};
 use crate::tell;
 use agent_common::counter::Counter;
 use agent_common::session::{Enrolment, Label};
@@ -58,7 +58,10 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
 /// `security_task_free(struct task_struct *)`: nothing can refer to the task any more.
 #[lsm(hook = "task_free")]
 pub fn task_free(ctx: LsmContext) -> i32 {
-    leave(Task::given(ctx.arg(0)));
+    let task = Task::given(ctx.arg(0));
+    if leave(task) {
+        walk::forget(task);
+    }
     0
 }
 
@@ -78,7 +81,7 @@ pub fn task_newtask(ctx: BtfTracePointContext) -> i32 {
 /// `sched_process_exit(struct task_struct *)`, for kernels without BPF LSM.
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
-    leave(Task::given(ctx.arg(0)));
+    let _ = leave(Task::given(ctx.arg(0)));
     0
 }
 
@@ -105,12 +108,17 @@ fn inherit(child: *mut c_void, label: Label) -> bool {
     false
 }
 
+/// Takes the label off. False when there was none.
 #[inline(always)]
-fn leave(task: Task) {
-    if let Some(label) = task.member().map(Member::label)
-        && task.forget()
-        && state::task_removed(label)
-    {
+fn leave(task: Task) -> bool {
+    let Some(label) = task.member().map(Member::label) else {
+        return false;
+    };
+    if !task.forget() {
+        return false;
+    }
+    if state::task_removed(label) {
         tell::empty(label);
     }
+    true
 }

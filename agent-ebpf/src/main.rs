@@ -3,6 +3,7 @@
 //! The way of an action: a hook in [`connect`] learns who acts ([`kernel::task`]) and where to
 //! ([`kernel::socket`]), and passes both to [`judge`], which finds the rule, asks
 //! `agent_common::decide::decide`, counts, and tells user space ([`tell`]) what was not allowed.
+//! The hooks in [`files`] do the same for files, which [`kernel::walk`] finds the rules of.
 //! The programs in [`lifecycle`] keep the label on every task of a session.
 //!
 //! A task outside every session leaves each program after one look at its label.
@@ -24,6 +25,7 @@
 #![feature(asm_experimental_arch)]
 
 mod connect;
+mod files;
 mod judge;
 mod kernel;
 mod lifecycle;

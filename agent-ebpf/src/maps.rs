@@ -1,10 +1,13 @@
 //! Every map, in one place. All are pinned, so that enforcement outlives the daemon.
 
+use crate::kernel::walk::Walk;
 use agent_common::abi;
 use agent_common::counter::COUNTERS;
 use agent_common::decide::Rule;
 use agent_common::egress::{NetworkKey, PortKey};
+use agent_common::path::{Index, PathKey, PathRules};
 use agent_common::session::{Member, Session};
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
 
@@ -24,6 +27,22 @@ pub static NETWORKS: LpmTrie<NetworkKey, u32> = LpmTrie::pinned(abi::MAX_NETWORK
 /// Longest prefix of (port set, protocol, port) to rule.
 #[map]
 pub static PORTS: LpmTrie<PortKey, u32> = LpmTrie::pinned(abi::MAX_PORTS, 0);
+
+/// Secret, generation and filter of the paths: one value.
+#[map]
+pub static INDEX: Array<Index> = Array::pinned(1, 0);
+
+/// Paths, names and extensions of all policies. Memory for an entry is taken when it comes.
+#[map]
+pub static PATHS: HashMap<PathKey, PathRules> = HashMap::pinned(abi::MAX_PATHS, BPF_F_NO_PREALLOC);
+
+/// What each task of a session needs to find a path, from its first use of a file on.
+#[map]
+pub static WALKS: HashMap<u64, Walk> = HashMap::pinned(abi::MAX_TASKS, BPF_F_NO_PREALLOC);
+
+/// A walk that has not begun: what an entry of [`WALKS`] is made of.
+#[map]
+pub static EMPTY_WALK: Array<Walk> = Array::pinned(1, 0);
 
 /// The rules of all policies.
 #[map]

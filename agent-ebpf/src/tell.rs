@@ -1,12 +1,13 @@
 //! Telling user space. Whether it hears makes no difference to a verdict.
 
+use crate::kernel::memory::Address;
 use crate::kernel::task::Task;
-use crate::kernel::{counts, record::Record, record::copy_string, record::now, task};
+use crate::kernel::{counts, names, record::Record, record::copy_string, record::now, task};
 use agent_common::action::Action;
 use agent_common::counter::Counter;
 use agent_common::decide::{Reason, Verdict};
 use agent_common::egress::Endpoint;
-use agent_common::event::{Denial, Empty, Exec, Header, Kind, MAX_ANCESTORS};
+use agent_common::event::{Denial, Empty, Exec, FileDenial, Header, Kind, MAX_ANCESTORS};
 use agent_common::session::Label;
 
 #[inline(always)]
@@ -41,9 +42,31 @@ pub fn denial(label: Label, judged: Judged, endpoint: &Endpoint) {
         counts::add(Counter::EventsLost);
         return;
     };
-    let actor = Task::current();
     let out = record.as_mut();
     out.header = header::<Denial>(Kind::Denial, label);
+    describe(out, judged, endpoint);
+    record.submit();
+}
+
+/// A use of a file was not allowed.
+#[inline(never)]
+pub fn file_denial(label: Label, judged: Judged, dentry: Address) {
+    let Some(mut record) = Record::<FileDenial>::reserve() else {
+        counts::add(Counter::EventsLost);
+        return;
+    };
+    let out = record.as_mut();
+    out.denial.header = header::<FileDenial>(Kind::FileDenial, label);
+    describe(&mut out.denial, judged, &Endpoint::NOWHERE);
+    out.reserved = 0;
+    names::copy(dentry, out);
+    record.submit();
+}
+
+/// What every denial says of its actor.
+#[inline(always)]
+fn describe(out: &mut Denial, judged: Judged, endpoint: &Endpoint) {
+    let actor = Task::current();
     actor.describe(&mut out.process);
     out.tid = actor.tid();
     out.uid = task::current_uid();
@@ -65,7 +88,6 @@ pub fn denial(label: Label, judged: Judged, endpoint: &Endpoint) {
         count += 1;
     }
     out.ancestor_count = count as u32;
-    record.submit();
 }
 
 /// A process of a session has a new program.

@@ -1,7 +1,7 @@
 //! From a policy file to what the kernel programs can enforce, the same way for `run`, where a
 //! person reads the errors, and for the daemon, which trusts nobody's word for it.
 
-use agent_policy::{Compiled, Diagnostics, Policy, Recognised};
+use agent_policy::{Compiled, Diagnostics, Need, Policy, Recognised};
 use std::fmt;
 
 /// Why a file is no policy that can be put in force.
@@ -24,7 +24,7 @@ pub enum PolicyError {
     /// worse than none.
     #[error(
         "{file}: found {found} in the policy of `{agent}`, expected what this version enforces: \
-         egress to networks, addresses and ports"
+         egress to networks, addresses and ports, and files"
     )]
     NotEnforced {
         /// The file.
@@ -74,14 +74,18 @@ pub fn compile(file: &str, content: &[u8], agent: &str) -> Result<Compiled, Poli
     })
 }
 
-/// What a policy demands beyond egress by address and port.
+/// What a policy demands beyond egress by address and port, and files.
 pub(crate) fn not_enforced(policy: &Policy, compiled: &Compiled) -> Vec<String> {
     let uses_facts = compiled.initial_facts != 0
         || compiled
             .rules
             .iter()
             .any(|rule| rule.require | rule.forbid | rule.set | rule.clear != 0);
-    let needs = compiled.needs().into_iter().map(|need| (need.word(), true));
+    let needs = compiled
+        .needs()
+        .into_iter()
+        .filter(|need| *need != Need::Files)
+        .map(|need| (need.word(), true));
     needs
         .chain([
             ("facts or steps", uses_facts),

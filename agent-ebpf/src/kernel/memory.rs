@@ -61,3 +61,17 @@ impl Typed {
         unsafe { core::ptr::read_volatile(self.0.add(offset.load() as usize).cast::<T>()) }
     }
 }
+
+impl Typed {
+    /// Whether both are the same.
+    #[inline(always)]
+    pub fn is(self, other: Self) -> bool {
+        core::ptr::eq(self.0, other.0)
+    }
+
+    /// The address, for what is read by helpers.
+    #[inline(always)]
+    pub fn address(self) -> Address {
+        Address(self.0 as u64)
+    }
+}

@@ -6,7 +6,9 @@
 )]
 
 pub mod counts;
+pub mod file;
 pub mod memory;
+pub mod names;
 pub mod offsets;
 pub mod record;
 pub mod socket;
@@ -14,6 +16,7 @@ pub mod state;
 pub mod storage;
 pub mod task;
 pub mod verdict;
+pub mod walk;
 
 /// The entry of [`lifecycle::enrol`](crate::lifecycle::enrol). aya's macro for this program type
 /// would return zero whatever happened.

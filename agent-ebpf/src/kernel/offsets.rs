@@ -32,4 +32,60 @@ offsets! {
     SOCK_FAMILY,
     /// `sock.sk_protocol`.
     SOCK_PROTOCOL,
+    /// `task_struct.cred`.
+    TASK_CRED,
+    /// `task_struct.real_cred`.
+    TASK_REAL_CRED,
+    /// `task_struct.flags`.
+    TASK_FLAGS,
+    /// `task_struct.mm`.
+    TASK_MM,
+    /// `task_struct.pid_links`.
+    TASK_PID_LINKS,
+    /// `mm_struct.exe_file`.
+    MM_EXE_FILE,
+    /// `file.f_path.dentry`.
+    FILE_DENTRY,
+    /// `file.f_inode`.
+    FILE_INODE,
+    /// `file.f_mode`.
+    FILE_MODE,
+    /// `file.f_flags`.
+    FILE_FLAGS,
+    /// `dentry.d_parent`.
+    DENTRY_PARENT,
+    /// `dentry.d_name.len`.
+    DENTRY_NAME_LENGTH,
+    /// `dentry.d_name.name`.
+    DENTRY_NAME,
+    /// `dentry.d_inode`.
+    DENTRY_INODE,
+    /// `dentry.d_sb`.
+    DENTRY_SUPER,
+    /// `dentry.d_hash.pprev`.
+    DENTRY_HASHED,
+    /// `inode.i_ino`.
+    INODE_NUMBER,
+    /// `inode.i_generation`.
+    INODE_GENERATION,
+    /// `inode.i_mode`.
+    INODE_MODE,
+    /// `super_block.s_dev`.
+    SUPER_DEVICE,
+    /// `super_block.s_root`.
+    SUPER_ROOT,
+    /// `super_block.s_magic`.
+    SUPER_MAGIC,
+    /// `vm_area_struct.vm_file`.
+    AREA_FILE,
+    /// `vm_area_struct.vm_flags`.
+    AREA_FLAGS,
+    /// `proc_inode.pid`.
+    PROC_INODE_PID,
+    /// `proc_inode.vfs_inode`.
+    PROC_INODE_INODE,
+    /// `pid.tasks`.
+    PID_TASKS,
+    /// `iattr.ia_valid`.
+    ATTRIBUTES_VALID,
 }

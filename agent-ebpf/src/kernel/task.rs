@@ -2,8 +2,8 @@
 
 use super::memory::{Address, Typed};
 use super::offsets::{
-    TASK_BPF_STORAGE, TASK_COMM, TASK_GROUP_LEADER, TASK_PID, TASK_REAL_PARENT,
-    TASK_START_BOOTTIME, TASK_TGID,
+    MM_EXE_FILE, TASK_BPF_STORAGE, TASK_COMM, TASK_CRED, TASK_FLAGS, TASK_GROUP_LEADER, TASK_MM,
+    TASK_PID, TASK_REAL_CRED, TASK_REAL_PARENT, TASK_START_BOOTTIME, TASK_TGID,
 };
 use super::storage;
 use crate::maps::MEMBERS;
@@ -44,6 +44,46 @@ impl Task {
         let task = unsafe { bpf_get_current_task_btf() };
         let marked = Typed::given(task).load::<u64>(&TASK_BPF_STORAGE) != 0;
         marked.then_some(Self(Address(task as u64)))
+    }
+
+    /// A task whose address was read from the kernel's memory.
+    #[inline(always)]
+    pub fn at(address: u64) -> Self {
+        Self(Address(address))
+    }
+
+    /// Its address.
+    #[inline(always)]
+    pub fn address(self) -> u64 {
+        self.0.0
+    }
+
+    /// Whether the kernel acts for itself, with credentials that are not the task's: an overlay
+    /// that opens and copies the files below it (`ovl_override_creds`), a crash dump not included.
+    /// An io_uring worker can be made to act with credentials that a task of the session once had,
+    /// so it never counts; nor does a task whose ring was given such credentials, for that is
+    /// denied (`uring_override_creds`), which 5.10 cannot do.
+    #[inline(always)]
+    pub fn is_kernel_at_work(self) -> bool {
+        const IO_WORKER: u32 = 0x10;
+        const DUMPING_CORE: u32 = 0x200;
+        if !has_marks() {
+            return false;
+        }
+        let cred = self.0.read::<u64>(&TASK_CRED).unwrap_or(0);
+        let real = self.0.read::<u64>(&TASK_REAL_CRED).unwrap_or(0);
+        if cred == real {
+            return false;
+        }
+        let flags = self.0.read::<u32>(&TASK_FLAGS).unwrap_or(IO_WORKER);
+        flags & (IO_WORKER | DUMPING_CORE) == 0
+    }
+
+    /// The address of the file that it executes.
+    #[inline(always)]
+    pub fn executable(self) -> u64 {
+        let mm = self.0.read::<u64>(&TASK_MM).unwrap_or(0);
+        Address(mm).read::<u64>(&MM_EXE_FILE).unwrap_or(0)
     }
 
     /// A task that a hook was given.

@@ -7,7 +7,7 @@
 
 use crate::control::protocol::Start;
 use crate::events::ring::Ring;
-use crate::kernel::loader;
+use crate::kernel::loader::{self, Mode};
 use crate::run::enrol::{self, Enrol};
 use crate::sessions::{Sessions, StartError};
 use agent_common::action::Action;
@@ -24,7 +24,7 @@ pub const COMMAND: &str = "canary";
 /// How long the events may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A policy that allows nothing.
+/// A policy that allows nothing but what a program needs to run at all.
 const POLICY: &str = "\
 apiVersion: interlock.dev/v1alpha1
 kind: AgentPolicy
@@ -36,6 +36,10 @@ spec:
     contact: the daemon itself
   egress: {}
 ";
+
+/// What a dynamically linked program needs to run, where files are judged.
+const FILES: &str =
+    "  files: {allow: [{access: [read, write, map], paths: [\"/**\"]}]}\n";
 
 /// Why enforcement is not proven.
 #[derive(Debug, thiserror::Error)]
@@ -64,14 +68,21 @@ pub enum CanaryError {
 }
 
 /// Sends the canary in. Whatever else the ring holds meanwhile is handed back.
-pub async fn prove(sessions: &mut Sessions, ring: &mut Ring) -> Result<Vec<Event>, CanaryError> {
+pub async fn prove(
+    sessions: &mut Sessions,
+    ring: &mut Ring,
+    mode: &Mode,
+) -> Result<Vec<Event>, CanaryError> {
     if let Some(attempts) = those(&attempts(None).await?, true) {
         return Err(CanaryError::Control(attempts));
     }
     let started = sessions.start(&Start {
         agent: "interlock-canary".into(),
         file: "the canary's policy".into(),
-        policy: POLICY.into(),
+        policy: match mode {
+            Mode::Full => format!("{POLICY}{FILES}"),
+            Mode::Degraded(_) => POLICY.into(),
+        },
     })?;
     let program = loader::enrol_program().map_err(CanaryError::Enrol)?;
     let outcome = attempts(Some(Enrol { program, started })).await;

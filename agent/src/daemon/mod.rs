@@ -93,9 +93,13 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let enforcement = loader::ensure()?;
     let (mode, adopted) = (enforcement.mode, enforcement.adopted);
     debug!(?mode, adopted, "in force, not yet proven");
-    let mut sessions = Sessions::adopt(enforcement.maps, Records::new(&settings.records))?;
+    let mut sessions = Sessions::adopt(
+        enforcement.maps,
+        Records::new(&settings.records),
+        mode == Mode::Full,
+    )?;
     let mut ring = Ring::open(&Pins::in_force())?;
-    let earlier = match canary::prove(&mut sessions, &mut ring).await {
+    let earlier = match canary::prove(&mut sessions, &mut ring, &mode).await {
         Ok(earlier) => earlier,
         Err(error) => {
             if !adopted {

@@ -43,6 +43,13 @@ impl Teller {
                         &mut self.programs,
                     ));
                 }
+                Ok(Event::FileDenial(file)) => {
+                    lines.push(explain::file_denial(
+                        &file,
+                        &self.sessions.borrow(),
+                        &mut self.programs,
+                    ));
+                }
                 Ok(Event::Exec(exec)) => {
                     self.programs.note(&exec);
                     lines.extend(self.seen(&exec.header));
@@ -68,6 +75,8 @@ impl Teller {
     /// Looks for what no event told: sessions whose end was lost, and the losses themselves.
     /// `ring_drained` says whether all that the ring held has been told.
     pub async fn keep_house(&mut self, ring_drained: bool) -> io::Result<()> {
+        let followed = self.sessions.borrow_mut().follow_mounts();
+        followed.map_err(io::Error::other)?;
         let mut lines = self.reap(ring_drained)?;
         let total = self
             .sessions

@@ -4,15 +4,56 @@ use super::line::{self, Line, Object};
 use super::process::{Programs, readable};
 use crate::control::protocol::SessionId;
 use crate::sessions::Sessions;
+use crate::sessions::mounts::{FsPath, Mounts};
 use agent_common::action::Action;
 use agent_common::decide::{Reason, Verdict};
 use agent_common::egress::{AF_INET, AF_INET6, Endpoint, TCP, UDP, is_v4};
-use agent_common::event::{Denial, Process};
+use agent_common::event::{Denial, FileDenial, Process};
 use nix::time::{ClockId, clock_gettime};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Explains a denial.
+/// Explains the denial of a place on a network.
 pub fn denial(denial: &Denial, sessions: &Sessions, programs: &mut Programs) -> Line {
+    explained(denial, object(&denial.endpoint), sessions, programs)
+}
+
+/// Explains the denial of a use of a file.
+pub fn file_denial(file: &FileDenial, sessions: &Sessions, programs: &mut Programs) -> Line {
+    let path = path(file, sessions.mounts());
+    explained(&file.denial, Object::File { path }, sessions, programs)
+}
+
+/// The path of a file as this host sees it, or as much as the kernel told.
+fn path(file: &FileDenial, mounts: &Mounts) -> String {
+    let names: Vec<&[u8]> = file.names().rev().collect();
+    let joined = names.join(&b'/');
+    if file.flags & FileDenial::NO_DIRECTORY != 0 {
+        return readable(&joined);
+    }
+    if file.flags & FileDenial::CUT_OFF != 0 {
+        return readable(&[b".../", joined.as_slice()].concat());
+    }
+    let of = FsPath {
+        device: file.device,
+        path: [b"/", joined.as_slice()].concat(),
+    };
+    match mounts.shown(&of) {
+        Some(path) => readable(&path),
+        None => format!(
+            "(device {}:{}){}",
+            of.device >> 20,
+            of.device & 0xf_ffff,
+            readable(&of.path)
+        ),
+    }
+}
+
+fn explained(
+    denial: &Denial,
+    object: Object,
+    sessions: &Sessions,
+    programs: &mut Programs,
+) -> Line {
     let session = sessions.get(denial.header.session);
     let reason = Reason::from_wire(denial.reason);
     let decided_by_rule = matches!(
@@ -38,7 +79,7 @@ pub fn denial(denial: &Denial, sessions: &Sessions, programs: &mut Programs) -> 
             .map(|process| ancestor(process, programs))
             .collect(),
         action: Action::from_wire(denial.action).map_or("unknown", Action::word),
-        object: object(&denial.endpoint),
+        object,
         rule: session
             .filter(|_| decided_by_rule)
             .and_then(|session| session.rule(denial.rule)),

@@ -79,6 +79,12 @@ pub enum Object {
         /// `tcp`, `udp`, or the protocol's number.
         protocol: String,
     },
+    /// A file.
+    #[serde(rename_all = "camelCase")]
+    File {
+        /// Its path as this host sees it; otherwise what the kernel calls it.
+        path: String,
+    },
     /// An address of another family.
     #[serde(rename_all = "camelCase")]
     Family {

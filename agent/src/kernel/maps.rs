@@ -5,6 +5,7 @@ use super::plain::Plain;
 use agent_common::counter::Counter;
 use agent_common::decide::Rule;
 use agent_common::egress::{NetworkKey, PortKey};
+use agent_common::path::{Index, PathKey, PathRules};
 use agent_common::session::{Label, Member, Session};
 use aya::Pod;
 use aya::maps::lpm_trie::Key;
@@ -17,6 +18,8 @@ pub struct Maps {
     networks: LpmTrie<MapData, Plain<NetworkKey>, u32>,
     ports: LpmTrie<MapData, Plain<PortKey>, u32>,
     rules: Array<MapData, Plain<Rule>>,
+    index: Array<MapData, Plain<Index>>,
+    paths: HashMap<MapData, Plain<PathKey>, Plain<PathRules>>,
     counts: PerCpuArray<MapData, u64>,
 }
 
@@ -32,6 +35,9 @@ pub enum MapsError {
         #[source]
         source: MapError,
     },
+    /// What is mounted where cannot be learned, or no secret be drawn.
+    #[error("cannot learn what is mounted where")]
+    Mounts(#[source] std::io::Error),
     /// Reading or writing failed.
     #[error(transparent)]
     Access(#[from] MapError),
@@ -57,6 +63,8 @@ impl Maps {
             networks: typed("NETWORKS", Map::LpmTrie(open(pins, "NETWORKS")?))?,
             ports: typed("PORTS", Map::LpmTrie(open(pins, "PORTS")?))?,
             rules: typed("RULES", Map::Array(open(pins, "RULES")?))?,
+            index: typed("INDEX", Map::Array(open(pins, "INDEX")?))?,
+            paths: typed("PATHS", Map::HashMap(open(pins, "PATHS")?))?,
             counts: typed("COUNTS", Map::PerCpuArray(open(pins, "COUNTS")?))?,
         })
     }
@@ -109,6 +117,34 @@ impl Maps {
     /// Writes a rule.
     pub fn set_rule(&mut self, index: u32, rule: Rule) -> Result<(), MapsError> {
         Ok(self.rules.set(index, Plain(rule), 0)?)
+    }
+
+    /// What every look-up of a path begins with.
+    pub fn index(&self) -> Result<Box<Index>, MapsError> {
+        Ok(Box::new(self.index.get(&0, 0)?.0))
+    }
+
+    /// Writes it. The kernel copies word by word, and a program may read meanwhile.
+    pub fn set_index(&mut self, index: &Index) -> Result<(), MapsError> {
+        Ok(self.index.set(0, Plain(*index), 0)?)
+    }
+
+    /// Every path entry.
+    pub fn paths(&self) -> impl Iterator<Item = Result<(PathKey, PathRules), MapsError>> {
+        self.paths.iter().map(|entry| {
+            let (key, rules) = entry?;
+            Ok((key.0, rules.0))
+        })
+    }
+
+    /// Writes a path entry.
+    pub fn set_path(&mut self, key: PathKey, rules: PathRules) -> Result<(), MapsError> {
+        Ok(self.paths.insert(Plain(key), Plain(rules), 0)?)
+    }
+
+    /// Takes a path entry away.
+    pub fn remove_path(&mut self, key: PathKey) -> Result<(), MapsError> {
+        Ok(self.paths.remove(&Plain(key))?)
     }
 
     /// A counter, over all CPUs.

@@ -17,7 +17,7 @@ pub struct Field {
     /// The field in it.
     pub path: &'static str,
     /// Bytes that the programs read there. A field of another width would be misread, so it counts
-    /// as missing.
+    /// as missing. 0 where only the place matters.
     pub size: u32,
     /// Whether every kernel that we support has it.
     pub presence: Presence,
@@ -64,6 +64,34 @@ pub const NEEDED: &[Field] = &[
     required("SOCKET_SK", "socket", "sk", 8),
     required("SOCK_FAMILY", "sock", "__sk_common.skc_family", 2),
     required("SOCK_PROTOCOL", "sock", "sk_protocol", 2),
+    required("TASK_CRED", "task_struct", "cred", 8),
+    required("TASK_REAL_CRED", "task_struct", "real_cred", 8),
+    required("TASK_FLAGS", "task_struct", "flags", 4),
+    required("TASK_MM", "task_struct", "mm", 8),
+    required("TASK_PID_LINKS", "task_struct", "pid_links", 0),
+    required("MM_EXE_FILE", "mm_struct", "exe_file", 8),
+    required("FILE_DENTRY", "file", "f_path.dentry", 8),
+    required("FILE_INODE", "file", "f_inode", 8),
+    required("FILE_MODE", "file", "f_mode", 4),
+    required("FILE_FLAGS", "file", "f_flags", 4),
+    required("DENTRY_PARENT", "dentry", "d_parent", 8),
+    required("DENTRY_NAME_LENGTH", "dentry", "d_name.len", 4),
+    required("DENTRY_NAME", "dentry", "d_name.name", 8),
+    required("DENTRY_INODE", "dentry", "d_inode", 8),
+    required("DENTRY_SUPER", "dentry", "d_sb", 8),
+    required("DENTRY_HASHED", "dentry", "d_hash.pprev", 8),
+    required("INODE_NUMBER", "inode", "i_ino", 8),
+    required("INODE_GENERATION", "inode", "i_generation", 4),
+    required("INODE_MODE", "inode", "i_mode", 2),
+    required("SUPER_DEVICE", "super_block", "s_dev", 4),
+    required("SUPER_ROOT", "super_block", "s_root", 8),
+    required("SUPER_MAGIC", "super_block", "s_magic", 8),
+    required("AREA_FILE", "vm_area_struct", "vm_file", 8),
+    required("AREA_FLAGS", "vm_area_struct", "vm_flags", 8),
+    required("PROC_INODE_PID", "proc_inode", "pid", 8),
+    required("PROC_INODE_INODE", "proc_inode", "vfs_inode", 0),
+    required("PID_TASKS", "pid", "tasks", 0),
+    required("ATTRIBUTES_VALID", "iattr", "ia_valid", 4),
 ];
 
 /// Finds every needed field in the running kernel.
@@ -87,7 +115,7 @@ impl Field {
             }
             found => found?,
         };
-        if member.size != self.size {
+        if self.size != 0 && member.size != self.size {
             return Err(OffsetError::Size {
                 release: btf.release().to_owned(),
                 name: self.name.to_owned(),

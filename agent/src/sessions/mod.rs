@@ -1,5 +1,7 @@
 //! The sessions of this host, in the kernel's tables, in memory, and on disk for the next daemon.
 
+pub mod mounts;
+pub mod paths;
 pub mod records;
 pub mod tables;
 
@@ -8,7 +10,9 @@ use crate::events::{explain, line};
 use crate::kernel::maps::{Maps, MapsError};
 use crate::policy::{self, PolicyError};
 use agent_common::session::Session as State;
-use agent_policy::Compiled;
+use agent_policy::{Compiled, Need};
+use mounts::Mounts;
+use paths::Paths;
 use records::{Record, Records};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -23,8 +27,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Sessions {
     maps: Maps,
     tables: Tables,
+    paths: Paths,
     records: Records,
     by_id: HashMap<u64, Session>,
+    /// Whether BPF LSM is there, without which no file is judged.
+    judges_files: bool,
 }
 
 /// One session.
@@ -51,6 +58,12 @@ pub enum StartError {
     /// The policy cannot be put in force.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// Files are not judged here.
+    #[error(
+        "the policy of `{0}` has rules for files, and this kernel does not ask BPF LSM programs: \
+         `interlock doctor` says why"
+    )]
+    NoFiles(String),
     /// Every slot is taken.
     #[error("no room for another session: all {0} slots are taken")]
     Full(u32),
@@ -82,17 +95,33 @@ impl Session {
 
 impl Sessions {
     /// Takes over what is in force.
-    pub fn adopt(maps: Maps, records: Records) -> Result<Self, MapsError> {
+    pub fn adopt(mut maps: Maps, records: Records, judges_files: bool) -> Result<Self, MapsError> {
         let mut sessions = Self {
+            paths: Paths::open(&mut maps)?,
             maps,
             tables: Tables::default(),
             records,
             by_id: HashMap::new(),
+            judges_files,
         };
         for (id, record) in sessions.records.read() {
             sessions.adopt_one(id, &record)?;
         }
+        // Mounts may have come and gone while there was no daemon.
+        let policies = policies(&sessions.by_id);
+        sessions.paths.rewrite(&mut sessions.maps, &policies)?;
         Ok(sessions)
+    }
+
+    /// Makes the path rules follow what is mounted and unmounted.
+    pub fn follow_mounts(&mut self) -> Result<(), MapsError> {
+        let policies = policies(&self.by_id);
+        self.paths.follow(&mut self.maps, &policies)
+    }
+
+    /// What is mounted where.
+    pub fn mounts(&self) -> &Mounts {
+        self.paths.mounts()
     }
 
     fn adopt_one(&mut self, id: u64, record: &Record) -> Result<(), MapsError> {
@@ -118,13 +147,16 @@ impl Sessions {
     /// Makes room for a session, whose first process must then come by itself.
     pub fn start(&mut self, start: &Start) -> Result<Started, StartError> {
         let compiled = compile(start)?;
+        if !self.judges_files && compiled.needs().contains(&Need::Files) {
+            return Err(StartError::NoFiles(start.agent.clone()));
+        }
         let slot = self.free_slot()?;
         let id = self.draw_id()?;
         let digest = compiled.digest_hex();
         let shared = self.by_id.values().find(|session| session.digest == digest);
         let place = match shared {
             Some(session) => session.place,
-            None => self.tables.install(&mut self.maps, &compiled)?,
+            None => self.install(&compiled)?,
         };
         let record = Record {
             start: start.clone(),
@@ -234,9 +266,23 @@ impl Sessions {
         Ok(list)
     }
 
+    /// Writes a policy into the tables.
+    fn install(&mut self, compiled: &Compiled) -> Result<Place, InstallError> {
+        let place = self.tables.install(&mut self.maps, compiled)?;
+        if let Err(error) = self.paths.install(&mut self.maps, compiled, place) {
+            let _ = self.paths.remove(&mut self.maps, place.policy);
+            self.tables.remove(&mut self.maps, compiled, place);
+            return Err(error);
+        }
+        Ok(place)
+    }
+
     /// Takes a policy out of the tables when no session is left under it.
     fn release(&mut self, digest: &str, compiled: &Compiled, place: Place) {
         if !self.by_id.values().any(|session| session.digest == digest) {
+            if let Err(error) = self.paths.remove(&mut self.maps, place.policy) {
+                warn!(agent = compiled.name, %error, "its path rules stay in the tables");
+            }
             self.tables.remove(&mut self.maps, compiled, place);
         }
     }
@@ -285,6 +331,17 @@ impl Session {
             policy: self.digest.clone(),
         }
     }
+}
+
+/// Each policy in force, once.
+fn policies(sessions: &HashMap<u64, Session>) -> Vec<(&Compiled, Place)> {
+    let mut policies: Vec<(&Compiled, Place)> = Vec::new();
+    for session in sessions.values() {
+        if !policies.iter().any(|(_, place)| *place == session.place) {
+            policies.push((&session.compiled, session.place));
+        }
+    }
+    policies
 }
 
 /// Compiles the policy of a session.

@@ -4,8 +4,10 @@
 //! tables that all policies share. Sessions under the same policy share one copy.
 
 use crate::kernel::maps::{Maps, MapsError};
-use agent_common::abi::MAX_RULES;
+use agent_common::abi::{MAX_PATHS, MAX_RULES};
+use agent_common::decide::{Rule, Verdict};
 use agent_common::egress::{NetworkKey, PortKey};
+use agent_common::path::MAX_EXTENSION;
 use agent_policy::{Compiled, PortEntry};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -20,6 +22,13 @@ pub struct Place {
     pub sets: u32,
     /// The index of its first rule.
     pub rules: u32,
+}
+
+impl Place {
+    /// The list of the rule that denies, for what the author's rules contradict each other on.
+    pub fn denial(&self, compiled: &Compiled) -> u32 {
+        self.rules + length(&compiled.rules)
+    }
 }
 
 /// Which parts of the tables are taken.
@@ -42,6 +51,19 @@ pub enum InstallError {
         /// Rules that are there.
         taken: u32,
     },
+    /// No room for the paths.
+    #[error(
+        "no room for {needed} path entries: the policies in force take up {taken} of {MAX_PATHS}"
+    )]
+    Paths {
+        /// Entries of the new policy.
+        needed: usize,
+        /// Entries that are there.
+        taken: usize,
+    },
+    /// An extension is too long for the kernel programs.
+    #[error("found `*.{0}`, expected an extension of at most {MAX_EXTENSION} bytes")]
+    Extension(String),
     /// A table is full or cannot be written.
     #[error("cannot write the policy into the kernel's tables")]
     Map(#[from] MapsError),
@@ -52,12 +74,12 @@ impl Tables {
     pub fn adopt(&mut self, place: Place, compiled: &Compiled) {
         self.next_policy = self.next_policy.max(place.policy + 1);
         self.next_set = self.next_set.max(place.sets + compiled.sets());
-        self.rules.insert(place.rules, length(&compiled.rules));
+        self.rules.insert(place.rules, rules(compiled));
     }
 
     /// Writes a policy. Its networks come last, so that until all is there nothing is allowed.
     pub fn install(&mut self, maps: &mut Maps, compiled: &Compiled) -> Result<Place, InstallError> {
-        let count = length(&compiled.rules);
+        let count = rules(compiled);
         let rules = self.free_range(count).ok_or_else(|| InstallError::Rules {
             needed: count,
             taken: self.rules.values().sum(),
@@ -112,6 +134,8 @@ impl Tables {
 }
 
 fn write(maps: &mut Maps, compiled: &Compiled, place: Place) -> Result<(), MapsError> {
+    let denial = Rule::always(Verdict::Deny, u32::MAX);
+    maps.set_rule(place.denial(compiled), denial)?;
     for (index, rule) in (place.rules..).zip(&compiled.rules) {
         maps.set_rule(index, *rule)?;
     }
@@ -140,6 +164,11 @@ fn port_key(port: &PortEntry, place: Place) -> PortKey {
         protocol: port.protocol,
         port: port.port.to_be_bytes(),
     }
+}
+
+/// How many rules a policy takes up: its own, and one that denies.
+fn rules(compiled: &Compiled) -> u32 {
+    length(&compiled.rules).saturating_add(1)
 }
 
 fn length<T>(items: &[T]) -> u32 {

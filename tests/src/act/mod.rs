@@ -4,6 +4,7 @@
 //! An actor prints what the kernel answered and exits 0; whether the answer is right is for the
 //! test to say. Exit code 3 means that the actor could not do its part.
 
+pub(crate) mod file;
 mod obey;
 pub(crate) mod spread;
 pub(crate) mod way;
@@ -36,6 +37,7 @@ fn play(words: &[String]) -> Result<u8> {
             let way = Way::from_word(way).with_context(|| format!("no way is called {way}"))?;
             println!("{}", outcome(&way::attempt(way, address(to)?)?));
         }
+        ["file", words @ ..] => println!("{}", outcome(&file::attempt(words)?)),
         ["batch", to @ ..] => {
             let to = to
                 .iter()

@@ -22,6 +22,7 @@ pub(crate) fn obey() -> Result<()> {
                 let way = Way::from_word(way).context("no such way")?;
                 outcome(&attempt(way, to.parse()?)?)
             }
+            ["file", words @ ..] => outcome(&super::file::attempt(words)?),
             ["fork", to] => fork_and_probe(to)?,
             ["flood", to, count] => super::flood(to.parse()?, count.parse()?).line(),
             ["end"] => return Ok(()),

@@ -4,6 +4,7 @@ mod bad_input;
 mod canary;
 mod command;
 mod egress;
+mod files;
 mod full;
 mod inherit;
 mod label;
@@ -18,6 +19,7 @@ pub(crate) fn all() -> Vec<Test> {
     let mut tests = Vec::new();
     tests.extend(egress::tests());
     tests.extend(rules::tests());
+    tests.extend(files::tests());
     tests.extend(inherit::tests());
     tests.extend(label::tests());
     tests.extend(command::tests());

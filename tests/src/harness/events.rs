@@ -52,13 +52,15 @@ pub(crate) struct Process {
     pub(crate) comm: String,
 }
 
-/// Where a denied action wanted to go. An address of another family has none of these.
+/// What a denied action was attempted on. An address of another family has none of these.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
 pub(crate) struct Object {
     pub(crate) address: String,
     pub(crate) port: u16,
     pub(crate) protocol: String,
+    /// A file's path.
+    pub(crate) path: String,
 }
 
 /// Lost events.
@@ -158,6 +160,7 @@ impl Events {
             address: to.ip().to_string(),
             port: to.port(),
             protocol: protocol.to_owned(),
+            ..Object::default()
         };
         let mut told = 1;
         let denial = loop {

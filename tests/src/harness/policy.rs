@@ -10,15 +10,38 @@ use std::path::PathBuf;
 pub(crate) struct Policy {
     name: String,
     rules: String,
+    /// Rules for files, each with its effect.
+    files: Vec<(&'static str, String)>,
 }
 
+/// Every use of a file.
+pub(crate) const EVERY_USE: &str = "read, write, create, delete, rename, link, map";
+
 impl Policy {
-    /// A policy that allows nothing.
+    /// A policy that allows no egress, and with files whatever there is to do.
     pub(crate) fn named(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             rules: String::new(),
+            files: Vec::new(),
         }
+        .files("allow", EVERY_USE, &["/**"])
+    }
+
+    /// The same without any rule for files.
+    pub(crate) fn without_files(mut self) -> Self {
+        self.files.clear();
+        self
+    }
+
+    /// Adds a rule for files. Without BPF LSM no file is judged, and a policy that speaks of files
+    /// would be refused.
+    pub(crate) fn files(mut self, effect: &'static str, access: &str, paths: &[&str]) -> Self {
+        if super::kernel::has_bpf_lsm() {
+            let rule = format!("      - {{access: [{access}], paths: {paths:?}}}\n");
+            self.files.push((effect, rule));
+        }
+        self
     }
 
     /// Allows some ports of a network, by one protocol.
@@ -43,9 +66,20 @@ impl Policy {
         } else {
             format!("  egress:\n    allow:\n{}", self.rules)
         };
+        let mut files = String::new();
+        for effect in ["allow", "deny", "kill"] {
+            let rules = self.files.iter().filter(|(of, _)| *of == effect);
+            let rules: String = rules.map(|(_, rule)| rule.as_str()).collect();
+            if !rules.is_empty() {
+                write!(files, "    {effect}:\n{rules}").expect("writing to a string");
+            }
+        }
+        if !files.is_empty() {
+            files.insert_str(0, "  files:\n");
+        }
         format!(
             "apiVersion: interlock.dev/v1alpha1\nkind: AgentPolicy\nmetadata:\n  name: {}\nspec:\n  \
-             owner:\n    name: Test Bench\n    contact: bench@example.org\n{egress}",
+             owner:\n    name: Test Bench\n    contact: bench@example.org\n{egress}{files}",
             self.name
         )
     }

@@ -7,6 +7,7 @@
 )]
 
 pub(crate) mod call;
+pub(crate) mod file;
 pub(crate) mod host;
 pub(crate) mod net;
 pub(crate) mod process;
@@ -42,6 +43,15 @@ pub(crate) fn errno_name(number: i32) -> String {
         libc::EAGAIN => "EAGAIN",
         libc::ENOMEM => "ENOMEM",
         libc::EINVAL => "EINVAL",
+        libc::ENOENT => "ENOENT",
+        libc::EEXIST => "EEXIST",
+        libc::ENOTDIR => "ENOTDIR",
+        libc::ENOTEMPTY => "ENOTEMPTY",
+        libc::ESTALE => "ESTALE",
+        libc::EXDEV => "EXDEV",
+        libc::EBUSY => "EBUSY",
+        libc::ENODATA => "ENODATA",
+        libc::ENXIO => "ENXIO",
         libc::ENOSYS => "ENOSYS",
         libc::EINPROGRESS => "EINPROGRESS",
         libc::ECONNREFUSED => "ECONNREFUSED",

@@ -1,4 +1,4 @@
-//! io_uring, just enough to connect and to send without a system call that says so.
+//! io_uring, just enough to connect, to send and to open without a system call that says so.
 //!
 //! The layouts are those of `include/uapi/linux/io_uring.h`, unchanged since 5.4 in what is used.
 
@@ -18,6 +18,7 @@ const ENTER_SQ_WAKEUP: u32 = 2;
 const SQE_ASYNC: u8 = 1 << 4;
 const OP_SENDMSG: u8 = 9;
 const OP_CONNECT: u8 = 16;
+const OP_OPENAT: u8 = 18;
 const OFFSET_SQ_RING: libc::off_t = 0;
 const OFFSET_SQES: libc::off_t = 0x1000_0000;
 
@@ -216,6 +217,17 @@ impl Ring {
             fd: socket.as_raw_fd(),
             address: (&raw const message) as u64,
             length: 1,
+            ..Submission::default()
+        })
+    }
+
+    /// Opens a file for reading. The descriptor is left to the end of the process.
+    pub(crate) fn open(&self, path: &str) -> io::Result<()> {
+        let path = std::ffi::CString::new(path).map_err(io::Error::other)?;
+        self.submit(Submission {
+            opcode: OP_OPENAT,
+            fd: libc::AT_FDCWD,
+            address: path.as_ptr() as u64,
             ..Submission::default()
         })
     }

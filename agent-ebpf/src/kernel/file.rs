@@ -1,0 +1,205 @@
+//! Files, and the names by which they are reached.
+
+use super::memory::{Address, Typed};
+use super::offsets::{
+    AREA_FILE, AREA_FLAGS, ATTRIBUTES_VALID, DENTRY_HASHED, DENTRY_INODE, DENTRY_PARENT,
+    DENTRY_SUPER, FILE_DENTRY, FILE_FLAGS, FILE_INODE, FILE_MODE, SUPER_MAGIC, SUPER_ROOT,
+};
+use aya_ebpf::Global;
+use core::ffi::c_void;
+
+const MODE_READ: u32 = 1;
+const MODE_WRITE_BIT: u32 = 1;
+/// `__FMODE_EXEC` in `f_flags`: the kernel opens it for `execve`. `open(2)` cannot set it.
+const FLAG_EXEC: u32 = 0x20;
+/// `O_TRUNC`.
+const FLAG_TRUNCATE_BIT: u32 = 9;
+/// `__O_TMPFILE`.
+const FLAG_TEMPORARY_BIT: u32 = 22;
+const VM_EXEC: u64 = 4;
+const ATTR_FORCE: u32 = 1 << 9;
+const ATTR_OPEN: u32 = 1 << 15;
+
+/// `PIPEFS_MAGIC`.
+const PIPES: u64 = 0x5049_5045;
+/// `TMPFS_MAGIC`, which the memory behind `memfd_create` has, too.
+const MEMORY: u64 = 0x0102_1994;
+/// `PROC_SUPER_MAGIC`.
+const PROC: u64 = 0x9fa0;
+
+/// The first field of a structure.
+static START: Global<u32> = Global::new(0);
+/// `path.dentry`.
+static SECOND: Global<u32> = Global::new(8);
+
+/// A name in a directory, and what it names, if anything.
+#[derive(Clone, Copy)]
+pub struct Dentry(pub Typed);
+
+impl Dentry {
+    /// A dentry that a hook was given.
+    #[inline(always)]
+    pub fn given(dentry: *const c_void) -> Self {
+        Self(Typed::given(dentry))
+    }
+
+    /// The directory it lies in; itself where there is none.
+    #[inline(always)]
+    pub fn parent(self) -> Option<Self> {
+        self.0.follow(&DENTRY_PARENT).map(Self)
+    }
+
+    /// Its file system.
+    #[inline(always)]
+    pub fn super_block(self) -> Option<Typed> {
+        self.0.follow(&DENTRY_SUPER)
+    }
+
+    /// Whether something has the name.
+    #[inline(always)]
+    pub fn exists(self) -> bool {
+        self.inode() != 0
+    }
+
+    /// Whether the kernel has looked what the name stands for: it hashes a name when it has.
+    #[inline(always)]
+    pub fn is_known(self) -> bool {
+        self.0.load::<u64>(&DENTRY_HASHED) != 0
+    }
+
+    /// The address of what it names, or 0. A number, read as one: up to 6.12 the verifier takes this
+    /// pointer for one that is never null, and drops the look at it.
+    #[inline(always)]
+    pub fn inode(self) -> u64 {
+        self.0.address().read(&DENTRY_INODE).unwrap_or(0)
+    }
+}
+
+/// Where a name that leads to no root of a file system leads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Detached {
+    /// To a pipe.
+    Pipe,
+    /// To memory with a descriptor.
+    Memory,
+    /// Anywhere else.
+    Other,
+}
+
+/// What a file system is by itself.
+#[derive(Clone, Copy)]
+pub struct Super(pub Typed);
+
+impl Super {
+    /// The root of all its names.
+    #[inline(always)]
+    pub fn root(self) -> Option<Dentry> {
+        self.0.follow(&SUPER_ROOT).map(Dentry)
+    }
+
+    /// Whether it is procfs.
+    #[inline(always)]
+    pub fn is_proc(self) -> bool {
+        self.0.load::<u64>(&SUPER_MAGIC) == PROC
+    }
+
+    /// What a file of it is that lies in no directory.
+    #[inline(always)]
+    pub fn detached(self) -> Detached {
+        match self.0.load::<u64>(&SUPER_MAGIC) {
+            PIPES => Detached::Pipe,
+            MEMORY => Detached::Memory,
+            _ => Detached::Other,
+        }
+    }
+}
+
+/// An open file.
+#[derive(Clone, Copy)]
+pub struct File(Typed);
+
+impl File {
+    /// A file that a hook was given.
+    #[inline(always)]
+    pub fn given(file: *const c_void) -> Self {
+        Self(Typed::given(file))
+    }
+
+    /// The file of a mapping, if it is one of a file.
+    #[inline(always)]
+    pub fn of_area(area: *const c_void) -> Option<Self> {
+        Typed::given(area).follow(&AREA_FILE).map(Self)
+    }
+
+    /// By which name it was opened.
+    #[inline(always)]
+    pub fn dentry(self) -> Option<Dentry> {
+        self.0.follow(&FILE_DENTRY).map(Dentry)
+    }
+
+    /// Whether it is what its name names. Not so for the file below an overlay's, which before 6.6
+    /// is opened by the overlay's name (`open_with_fake_path`).
+    #[inline(always)]
+    pub fn is_of(self, dentry: Dentry) -> bool {
+        self.0.load::<u64>(&FILE_INODE) == dentry.0.load::<u64>(&DENTRY_INODE)
+    }
+
+    /// 1 if it can be read through this file, or 0.
+    #[inline(always)]
+    pub fn reads(self) -> u64 {
+        u64::from(self.0.load::<u32>(&FILE_MODE) & MODE_READ)
+    }
+
+    /// 1 if its contents change through this file, or by its opening; or 0.
+    #[inline(always)]
+    pub fn writes(self) -> u64 {
+        let written = self.0.load::<u32>(&FILE_MODE) >> MODE_WRITE_BIT;
+        let truncated = self.0.load::<u32>(&FILE_FLAGS) >> FLAG_TRUNCATE_BIT;
+        u64::from((written | truncated) & 1)
+    }
+
+    /// 1 if it comes into being without a name, or 0.
+    #[inline(always)]
+    pub fn is_temporary(self) -> u64 {
+        u64::from(self.0.load::<u32>(&FILE_FLAGS) >> FLAG_TEMPORARY_BIT & 1)
+    }
+
+    /// Whether the kernel opened it to execute it.
+    #[inline(always)]
+    pub fn is_executed(self) -> bool {
+        self.0.load::<u32>(&FILE_FLAGS) & FLAG_EXEC != 0
+    }
+
+    /// Its address, to compare.
+    #[inline(always)]
+    pub fn address(self) -> Address {
+        self.0.address()
+    }
+}
+
+/// The name in a `struct path` that a hook was given.
+#[inline(always)]
+pub fn dentry_of(path: *const c_void) -> Option<Dentry> {
+    Typed::given(path).follow(&SECOND).map(Dentry)
+}
+
+/// The address of a hook's first argument. The verifier of some kernels takes a pointer that can be
+/// null for one that cannot, and drops the look at it; it knows nothing of a number.
+#[inline(always)]
+pub fn first_argument(ctx: *const c_void) -> u64 {
+    Address(ctx as u64).read(&START).unwrap_or(0)
+}
+
+/// Whether a mapping is one of code already.
+#[inline(always)]
+pub fn is_code(area: *const c_void) -> bool {
+    Typed::given(area).load::<u64>(&AREA_FLAGS) & VM_EXEC != 0
+}
+
+/// Whether attributes change by the caller's will, and not as a consequence of what was judged
+/// before: opening with truncation, or writing to a file that loses its set-user-id bit.
+#[inline(always)]
+pub fn is_wanted(attributes: *const c_void) -> bool {
+    let valid: u32 = Typed::given(attributes).load(&ATTRIBUTES_VALID);
+    valid & (ATTR_FORCE | ATTR_OPEN) == 0
+}

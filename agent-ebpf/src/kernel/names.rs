@@ -1,0 +1,58 @@
+//! The names of a path, for people. Read by helpers and checked at every step: a verdict has been
+//! given, and nothing here changes it.
+
+use super::memory::Address;
+use super::offsets::{DENTRY_NAME, DENTRY_PARENT, DENTRY_SUPER, SUPER_DEVICE, SUPER_ROOT};
+use agent_common::event::{FileDenial, MAX_NAMES};
+use agent_common::path::{MAX_DIRECTORIES, MAX_NAME};
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
+
+/// Bytes of a name with the zero at its end.
+const ROOM: usize = MAX_NAME + 1;
+
+/// Writes the names from a dentry up to the root of its file system.
+#[inline(always)]
+pub fn copy(dentry: Address, out: &mut FileDenial) {
+    let mut super_block = 0u64;
+    dentry.copy(&DENTRY_SUPER, &mut super_block);
+    Address(super_block).copy(&SUPER_DEVICE, &mut out.device);
+    let mut root = 0u64;
+    Address(super_block).copy(&SUPER_ROOT, &mut root);
+    let mut at = dentry;
+    let mut length = 0usize;
+    let mut flags = FileDenial::CUT_OFF;
+    let mut i = 0;
+    while i < MAX_DIRECTORIES + 8 {
+        if at.0 == root {
+            flags = 0;
+            break;
+        }
+        if length > MAX_NAMES - ROOM {
+            break;
+        }
+        let mut name = 0u64;
+        at.copy(&DENTRY_NAME, &mut name);
+        // SAFETY: the helper checks the address; behind `length` there is room for the longest name.
+        let read = unsafe {
+            bpf_probe_read_kernel_str(
+                out.names.as_mut_ptr().add(length).cast(),
+                ROOM as u32,
+                name as *const _,
+            )
+        };
+        if read <= 0 || read as usize > ROOM {
+            break;
+        }
+        length += read as usize;
+        let mut parent = 0u64;
+        at.copy(&DENTRY_PARENT, &mut parent);
+        if parent == at.0 {
+            flags = FileDenial::NO_DIRECTORY;
+            break;
+        }
+        at = Address(parent);
+        i += 1;
+    }
+    out.names_length = length as u32;
+    out.flags = flags;
+}

@@ -1,0 +1,81 @@
+//! What an agent may try with files: one word for each way.
+
+use crate::sys::file::{self, Mapping};
+use crate::sys::uring::{Ring, Worker};
+use anyhow::{Context, Result, bail};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// Tries one way. An error of setting up is `Err`; the attempt's own outcome is inside.
+pub(crate) fn attempt(words: &[&str]) -> Result<io::Result<()>> {
+    Ok(match words {
+        ["read" | "list", path] => file::open(path, libc::O_RDONLY).map(drop),
+        ["write", path] => file::open(path, libc::O_WRONLY).map(drop),
+        ["append", path] => file::open(path, libc::O_WRONLY | libc::O_APPEND).map(drop),
+        ["read-write", path] => file::open(path, libc::O_RDWR).map(drop),
+        ["read-truncate", path] => file::open(path, libc::O_RDONLY | libc::O_TRUNC).map(drop),
+        ["path", path] => file::open(path, libc::O_PATH).map(drop),
+        ["openat2", path] => file::openat2(path, libc::O_RDONLY).map(drop),
+        ["handle", path, mount] => file::open_by_handle(path, mount).map(drop),
+        ["create", path] => {
+            let flags = libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY;
+            file::open(path, flags).map(drop)
+        }
+        ["create-if-absent", path] => file::open(path, libc::O_CREAT | libc::O_WRONLY).map(drop),
+        ["create-to-read", path] => file::open(path, libc::O_CREAT | libc::O_RDONLY).map(drop),
+        ["temporary", directory] => {
+            file::open(directory, libc::O_TMPFILE | libc::O_WRONLY).map(drop)
+        }
+        ["temporary-link", directory, path] => {
+            file::open(directory, libc::O_TMPFILE | libc::O_WRONLY)
+                .and_then(|file| file::link_descriptor(file.as_fd(), path))
+        }
+        ["mkdir", path] => file::mkdir(path),
+        ["mkfifo", path] => file::mkfifo(path),
+        ["symlink", target, path] => file::symlink(target, path),
+        ["link", old, new] => file::link(old, new),
+        ["unlink", path] => file::unlink(path),
+        ["rmdir", path] => file::rmdir(path),
+        ["rename", old, new] => file::rename(old, new, 0),
+        ["rename-noreplace", old, new] => file::rename(old, new, libc::RENAME_NOREPLACE),
+        ["exchange", old, new] => file::rename(old, new, libc::RENAME_EXCHANGE),
+        ["truncate", path] => file::truncate(path),
+        ["chmod", path] => file::chmod(path),
+        ["fchmod", path] => file::fchmod(path),
+        ["chown", path] => file::chown(path),
+        ["setxattr", path] => file::setxattr(path),
+        ["removexattr", path] => file::removexattr(path),
+        ["set-acl", path] => file::set_acl(path),
+        ["utimes", path] => file::utimes(path),
+        ["map", path] => file::open(path, libc::O_RDONLY)
+            .and_then(|file| Mapping::new(file.as_fd(), libc::PROT_READ | libc::PROT_EXEC))
+            .map(drop),
+        ["map-data", path] => file::open(path, libc::O_RDONLY)
+            .and_then(|file| Mapping::new(file.as_fd(), libc::PROT_READ))
+            .map(drop),
+        ["protect", path] => {
+            let file = file::open(path, libc::O_RDONLY).context("opening")?;
+            let mapping = Mapping::new(file.as_fd(), libc::PROT_READ).context("mapping")?;
+            mapping.protect(libc::PROT_READ | libc::PROT_EXEC)
+        }
+        ["map-memory"] => {
+            let memory = file::memfd().context("making memory")?;
+            Mapping::new(memory.as_fd(), libc::PROT_READ | libc::PROT_EXEC).map(drop)
+        }
+        ["reopen-memory"] => reopen(file::memfd().context("making memory")?.as_fd()),
+        ["reopen-pipe"] => reopen(file::pipe().context("making a pipe")?[0].as_fd()),
+        ["uring", path] => uring(Worker::Inline, path)?,
+        ["uring-pool", path] => uring(Worker::Pool, path)?,
+        ["uring-poller", path] => uring(Worker::Poller, path)?,
+        _ => bail!("no use of a file is called {words:?}"),
+    })
+}
+
+fn reopen(fd: std::os::fd::BorrowedFd<'_>) -> io::Result<()> {
+    file::open(&format!("/proc/self/fd/{}", fd.as_raw_fd()), libc::O_RDONLY).map(drop)
+}
+
+fn uring(worker: Worker, path: &str) -> Result<io::Result<()>> {
+    let ring = Ring::new(worker).context("setting a ring up")?;
+    Ok(ring.open(path))
+}
