@@ -2,13 +2,17 @@
 //! it is opened and whenever a name or an attribute changes.
 
 use crate::judge::{self, Uses};
+use crate::kernel::argument::shifted;
 use crate::kernel::file::{self, Dentry, File};
+use crate::kernel::offsets::{
+    REMOVEXATTR_DENTRY, RENAME_HAS_FLAGS, SETATTR_DENTRY, SETXATTR_DENTRY,
+};
 use crate::kernel::task::{Member, Task};
-use crate::kernel::verdict;
+use crate::kernel::{verdict, walk};
 use agent_common::action::Action;
-use aya_ebpf::EbpfContext as _;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
+use aya_ebpf::{EbpfContext as _, Global};
 use core::ffi::c_void;
 
 /// The running task if it is a member, and acts by its own will.
@@ -45,52 +49,98 @@ fn open(member: Member, file: File) -> bool {
     if !file.is_of(dentry) {
         return true;
     }
-    let uses = Uses::when(file.reads(), Action::Read)
-        .and(Uses::when(file.writes(), Action::Write))
-        .and(Uses::when(file.is_temporary(), Action::Create));
-    judge::path(member, dentry, uses)
+    judge::path(member, dentry, uses(file))
 }
 
-/// `security_path_mknod(const struct path *, struct dentry *, umode_t, unsigned int)`: regular files
-/// are created through it as well.
-#[lsm(hook = "path_mknod")]
-pub fn path_mknod(ctx: LsmContext) -> i32 {
-    name(ctx.arg(4), ctx.arg(1), Action::Create)
-}
-
-/// `security_path_mkdir(const struct path *, struct dentry *, umode_t)`.
-#[lsm(hook = "path_mkdir")]
-pub fn path_mkdir(ctx: LsmContext) -> i32 {
-    name(ctx.arg(3), ctx.arg(1), Action::Create)
-}
-
-/// `security_path_symlink(const struct path *, struct dentry *, const char *)`.
-#[lsm(hook = "path_symlink")]
-pub fn path_symlink(ctx: LsmContext) -> i32 {
-    name(ctx.arg(3), ctx.arg(1), Action::Create)
-}
-
-/// `security_path_unlink(const struct path *, struct dentry *)`.
-#[lsm(hook = "path_unlink")]
-pub fn path_unlink(ctx: LsmContext) -> i32 {
-    name(ctx.arg(2), ctx.arg(1), Action::Delete)
-}
-
-/// `security_path_rmdir(const struct path *, struct dentry *)`.
-#[lsm(hook = "path_rmdir")]
-pub fn path_rmdir(ctx: LsmContext) -> i32 {
-    name(ctx.arg(2), ctx.arg(1), Action::Delete)
-}
-
+/// What can be done through an open file.
 #[inline(always)]
-fn name(earlier: i32, dentry: *const c_void, action: Action) -> i32 {
+fn uses(file: File) -> Uses {
+    Uses::when(file.reads(), Action::Read)
+        .and(Uses::when(file.writes(), Action::Write))
+        .and(Uses::when(file.is_temporary(), Action::Create))
+}
+
+/// `security_file_receive(struct file *)`: a descriptor of somebody else's comes by a socket, or is
+/// taken from another process. What has no path is judged elsewhere.
+#[lsm(hook = "file_receive")]
+pub fn file_receive(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(1);
     if earlier != 0 {
         return earlier;
     }
     let Some(member) = actor() else {
         return verdict::lsm(true);
     };
-    verdict::lsm(judge::path(member, Dentry::given(dentry), Uses::of(action)))
+    let file = File::given(ctx.arg(0));
+    let Some(dentry) = file.dentry() else {
+        return verdict::lsm(false);
+    };
+    verdict::lsm(judge::path(member, dentry, uses(file).if_it_has_a_path()))
+}
+
+/// `security_path_mknod(const struct path *, struct dentry *, umode_t, unsigned int)`: regular files
+/// are created through it as well.
+///
+/// `open(O_CREAT)` comes here before the kernel has looked whether the file is there (`lookup_open`),
+/// and heeds the answer only if it is not. So a denial is told only of a name of which the kernel
+/// knows; of another it is made to look first.
+#[lsm(hook = "path_mknod")]
+pub fn path_mknod(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(4);
+    if earlier != 0 {
+        return earlier;
+    }
+    let Some(member) = actor() else {
+        return verdict::lsm(true);
+    };
+    let dentry = Dentry::given(ctx.arg(1));
+    let create = Uses::of(Action::Create);
+    if !dentry.is_known() {
+        if judge::path(member, dentry, create.quietly()) {
+            return verdict::lsm(true);
+        }
+        if walk::should_look_first(Task::current()) {
+            return verdict::look_first();
+        }
+    }
+    verdict::lsm(judge::path(member, dentry, create))
+}
+
+/// `security_path_mkdir(const struct path *, struct dentry *, umode_t)`.
+#[lsm(hook = "path_mkdir")]
+pub fn path_mkdir(ctx: LsmContext) -> i32 {
+    name(ctx.arg(3), ctx.arg(1), Uses::of(Action::Create))
+}
+
+/// `security_path_symlink(const struct path *, struct dentry *, const char *)`. A link where there are
+/// rules further down would give others, who follow it, other files than the rules protect.
+#[lsm(hook = "path_symlink")]
+pub fn path_symlink(ctx: LsmContext) -> i32 {
+    let uses = Uses::of(Action::Create).unless_above_rules();
+    name(ctx.arg(3), ctx.arg(1), uses)
+}
+
+/// `security_path_unlink(const struct path *, struct dentry *)`.
+#[lsm(hook = "path_unlink")]
+pub fn path_unlink(ctx: LsmContext) -> i32 {
+    name(ctx.arg(2), ctx.arg(1), Uses::of(Action::Delete))
+}
+
+/// `security_path_rmdir(const struct path *, struct dentry *)`.
+#[lsm(hook = "path_rmdir")]
+pub fn path_rmdir(ctx: LsmContext) -> i32 {
+    name(ctx.arg(2), ctx.arg(1), Uses::of(Action::Delete))
+}
+
+#[inline(always)]
+fn name(earlier: i32, dentry: *const c_void, uses: Uses) -> i32 {
+    if earlier != 0 {
+        return earlier;
+    }
+    let Some(member) = actor() else {
+        return verdict::lsm(true);
+    };
+    verdict::lsm(judge::path(member, Dentry::given(dentry), uses))
 }
 
 /// `security_path_link(struct dentry *, const struct path *, struct dentry *)`.
@@ -112,19 +162,86 @@ pub fn path_link(ctx: LsmContext) -> i32 {
 
 /// `security_path_rename(const struct path *, struct dentry *, const struct path *, struct dentry *)`;
 /// since 5.19 with flags. The old name and the new are both renamed, an exchange included; a name
-/// that nothing had comes into being as well.
+/// that nothing had comes into being as well. A directory with rules further down keeps its name,
+/// and gets none that another has: the rules are for what lies there.
 #[lsm(hook = "path_rename")]
 pub fn path_rename(ctx: LsmContext) -> i32 {
+    let earlier = shifted::<4>(&ctx, &RENAME_HAS_FLAGS) as i32;
+    if earlier != 0 {
+        return earlier;
+    }
     let Some(member) = actor() else {
         return verdict::lsm(true);
     };
     let old = Dentry::given(ctx.arg(1));
     let new = Dentry::given(ctx.arg(3));
-    let created =
-        Uses::when(u64::from(!new.exists()), Action::Create).and(Uses::of(Action::Rename));
-    let allowed =
-        judge::path(member, old, Uses::of(Action::Rename)) && judge::path(member, new, created);
+    let rename = Uses::of(Action::Rename);
+    let appear = Uses::when(u64::from(!new.exists()), Action::Create).and(rename);
+    let allowed = judge::path(member, old, rename.unless_above_rules())
+        && judge::path(member, new, appear.unless_above_rules());
     verdict::lsm(allowed)
+}
+
+/// `security_inode_setattr(struct dentry *, struct iattr *)`: mode, owner, size and times, whatever
+/// the system call.
+#[lsm(hook = "inode_setattr")]
+pub fn inode_setattr(ctx: LsmContext) -> i32 {
+    let attributes = shifted::<1>(&ctx, &SETATTR_DENTRY) as *const c_void;
+    if !file::is_wanted(attributes) {
+        return shifted::<2>(&ctx, &SETATTR_DENTRY) as i32;
+    }
+    named::<0, 2>(&ctx, &SETATTR_DENTRY, Uses::of(Action::Write))
+}
+
+/// A hook whose dentry and earlier verdict stand here, or one further.
+#[inline(always)]
+fn named<const DENTRY: usize, const EARLIER: usize>(
+    ctx: &LsmContext,
+    shift: &Global<u32>,
+    uses: Uses,
+) -> i32 {
+    let earlier = shifted::<EARLIER>(ctx, shift) as i32;
+    name(
+        earlier,
+        shifted::<DENTRY>(ctx, shift) as *const c_void,
+        uses,
+    )
+}
+
+/// `security_inode_setxattr(struct dentry *, const char *, const void *, size_t, int)`.
+#[lsm(hook = "inode_setxattr")]
+pub fn inode_setxattr(ctx: LsmContext) -> i32 {
+    named::<0, 5>(&ctx, &SETXATTR_DENTRY, Uses::of(Action::Write))
+}
+
+/// `security_inode_removexattr(struct dentry *, const char *)`.
+#[lsm(hook = "inode_removexattr")]
+pub fn inode_removexattr(ctx: LsmContext) -> i32 {
+    named::<0, 2>(&ctx, &REMOVEXATTR_DENTRY, Uses::of(Action::Write))
+}
+
+/// `security_inode_set_acl(struct mnt_idmap *, struct dentry *, const char *, struct posix_acl *)`, since
+/// 6.2; before, a list was an extended attribute like others.
+#[lsm(hook = "inode_set_acl")]
+pub fn inode_set_acl(ctx: LsmContext) -> i32 {
+    name(ctx.arg(4), ctx.arg(1), Uses::of(Action::Write))
+}
+
+/// `security_inode_remove_acl(struct mnt_idmap *, struct dentry *, const char *)`, since 6.2.
+#[lsm(hook = "inode_remove_acl")]
+pub fn inode_remove_acl(ctx: LsmContext) -> i32 {
+    name(ctx.arg(3), ctx.arg(1), Uses::of(Action::Write))
+}
+
+/// `security_uring_override_creds(const struct cred *)`, since 5.16: a session must not act with other
+/// credentials than its own, by which the kernel's own work is told from it.
+#[lsm(hook = "uring_override_creds")]
+pub fn uring_override_creds(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(1);
+    if earlier != 0 {
+        return earlier;
+    }
+    verdict::lsm(Task::current_if_marked().and_then(Task::member).is_none())
 }
 
 /// `security_mmap_file(struct file *, unsigned long reqprot, unsigned long prot, unsigned long)`.

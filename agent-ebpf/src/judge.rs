@@ -1,9 +1,10 @@
 //! One action, one verdict: subject, object, rule, decision, event. Every hook ends here.
 
 use crate::kernel::file::Dentry;
+use crate::kernel::memory::Address;
 use crate::kernel::task::Member;
 use crate::kernel::walk::{self, End, Path};
-use crate::kernel::{counts, state};
+use crate::kernel::{counts, names, state};
 use crate::maps::{NETWORKS, PORTS, RULES};
 use crate::tell::{self, Judged};
 use agent_common::action::Action;
@@ -73,6 +74,12 @@ pub struct Uses(u64);
 impl Uses {
     const BITS: u32 = 16;
     const MOST: u32 = 3;
+    /// A path with rules further down is refused.
+    const NOT_ABOVE: u64 = 1 << 63;
+    /// Nothing is said of a denial.
+    const QUIET: u64 = 1 << 62;
+    /// What has no path is none of a policy's.
+    const PATHS_ONLY: u64 = 1 << 61;
 
     /// One.
     #[inline(always)]
@@ -84,6 +91,24 @@ impl Uses {
     #[inline(always)]
     pub fn when(bit: u64, action: Action) -> Self {
         Self(bit * u64::from(action.wire()))
+    }
+
+    /// Rules further down would no longer hold, or hold for other files: then it is not allowed.
+    #[inline(always)]
+    pub fn unless_above_rules(self) -> Self {
+        Self(self.0 | Self::NOT_ABOVE)
+    }
+
+    /// Only to know: what is denied is neither counted nor told.
+    #[inline(always)]
+    pub fn quietly(self) -> Self {
+        Self(self.0 | Self::QUIET)
+    }
+
+    /// What has no path is allowed.
+    #[inline(always)]
+    pub fn if_it_has_a_path(self) -> Self {
+        Self(self.0 | Self::PATHS_ONLY)
     }
 
     /// More of them.
@@ -106,15 +131,20 @@ impl Uses {
 #[inline(never)]
 pub fn path(member: Member, dentry: Dentry, mut uses: Uses) -> bool {
     let label = member.label();
+    let flags = uses.0;
     let Some(session) = state::of(label) else {
-        return settle_path(label, dentry, doubt(Action::Read, Reason::SessionUnknown));
+        return settle_path(
+            label,
+            Address(0),
+            doubt(Action::Read, Reason::SessionUnknown),
+        );
     };
     let scope = Scope {
         policy: session.policy,
         tool: 0,
     };
     let Some((path, end)) = walk::path_of(dentry, scope) else {
-        return settle_path(label, dentry, doubt(Action::Read, Reason::Unreadable));
+        return settle_path(label, Address(0), doubt(Action::Read, Reason::Unreadable));
     };
     let mut i = 0;
     while i < Uses::MOST {
@@ -122,13 +152,18 @@ pub fn path(member: Member, dentry: Dentry, mut uses: Uses) -> bool {
         let Some(action) = uses.take() else {
             continue;
         };
-        let judgement = if end == End::Root {
-            on_path(member, &session, dentry, path, action)
-        } else {
+        let judgement = if end != End::Root {
+            if end != End::Lost && flags & Uses::PATHS_ONLY != 0 {
+                continue;
+            }
             nowhere(&session, end, action)
+        } else if flags & Uses::NOT_ABOVE != 0 && path.is_above_rules() {
+            refuse(action, Reason::NoRule)
+        } else {
+            on_path(member, &session, dentry, path, action)
         };
         if judgement.is_err() {
-            return settle_path(label, dentry, judgement);
+            return flags & Uses::QUIET == 0 && settle_path(label, path.subject(), judgement);
         }
         counts::add(Counter::Allowed);
     }
@@ -143,15 +178,16 @@ fn nowhere(session: &Session, end: End, action: Action) -> Judgement {
         End::Pipe => allow_by_default(session, action),
         End::Memory if action != Action::Map => allow_by_default(session, action),
         End::Memory => refuse(action, Reason::NoRule),
+        End::Elsewhere => refuse(action, Reason::NoRule),
         End::Root | End::Lost => doubt(action, Reason::Unreadable),
     }
 }
 
 #[inline(always)]
-fn settle_path(label: Label, dentry: Dentry, judgement: Judgement) -> bool {
+fn settle_path(label: Label, dentry: Address, judgement: Judgement) -> bool {
     if let Err(judged) = judgement {
         counts::add(Counter::Denied);
-        tell::file_denial(label, judged, dentry.0.address());
+        names::tell(label, judged, dentry);
     }
     false
 }

@@ -49,7 +49,7 @@ pub fn denial(label: Label, judged: Judged, endpoint: &Endpoint) {
 }
 
 /// A use of a file was not allowed.
-#[inline(never)]
+#[inline(always)]
 pub fn file_denial(label: Label, judged: Judged, dentry: Address) {
     let Some(mut record) = Record::<FileDenial>::reserve() else {
         counts::add(Counter::EventsLost);

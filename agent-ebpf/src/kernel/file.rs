@@ -18,7 +18,7 @@ const FLAG_TRUNCATE_BIT: u32 = 9;
 const FLAG_TEMPORARY_BIT: u32 = 22;
 const VM_EXEC: u64 = 4;
 const ATTR_FORCE: u32 = 1 << 9;
-const ATTR_OPEN: u32 = 1 << 15;
+const ATTR_FILE: u32 = 1 << 13;
 
 /// `PIPEFS_MAGIC`.
 const PIPES: u64 = 0x5049_5045;
@@ -197,9 +197,10 @@ pub fn is_code(area: *const c_void) -> bool {
 }
 
 /// Whether attributes change by the caller's will, and not as a consequence of what was judged
-/// before: opening with truncation, or writing to a file that loses its set-user-id bit.
+/// before: truncation through a file that was opened for writing, by its opening even, or writing
+/// to a file that loses its set-user-id bit.
 #[inline(always)]
 pub fn is_wanted(attributes: *const c_void) -> bool {
     let valid: u32 = Typed::given(attributes).load(&ATTRIBUTES_VALID);
-    valid & (ATTR_FORCE | ATTR_OPEN) == 0
+    valid & (ATTR_FORCE | ATTR_FILE) == 0
 }

@@ -5,6 +5,7 @@
     reason = "the only module that reads kernel memory and calls raw helpers"
 )]
 
+pub mod argument;
 pub mod counts;
 pub mod file;
 pub mod memory;

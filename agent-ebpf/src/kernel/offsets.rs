@@ -88,4 +88,12 @@ offsets! {
     PID_TASKS,
     /// `iattr.ia_valid`.
     ATTRIBUTES_VALID,
+    /// Which argument of `inode_setattr` is the dentry: 5.12 and later put others before it.
+    SETATTR_DENTRY,
+    /// Which argument of `inode_setxattr` is the dentry.
+    SETXATTR_DENTRY,
+    /// Which argument of `inode_removexattr` is the dentry.
+    REMOVEXATTR_DENTRY,
+    /// 1 where `path_rename` is told the flags (since 5.19), or 0.
+    RENAME_HAS_FLAGS,
 }

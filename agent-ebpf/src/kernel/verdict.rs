@@ -11,6 +11,16 @@ static DENIED: Global<i32> = Global::new(-1);
 #[unsafe(no_mangle)]
 static NO_MEMORY: Global<i32> = Global::new(-12);
 
+/// `-ESTALE`, upon which the kernel looks up a path once more, and anew.
+#[unsafe(no_mangle)]
+static STALE: Global<i32> = Global::new(-116);
+
+/// The answer to the creation of a file of which the kernel does not know whether it is there.
+#[inline(always)]
+pub fn look_first() -> i32 {
+    STALE.load()
+}
+
 /// The answer of an LSM program.
 #[inline(always)]
 pub fn lsm(allowed: bool) -> i32 {

@@ -36,6 +36,11 @@ pub struct Walk {
     name: u64,
     /// The hash of the extension; 0 where there is none that a rule might name.
     extension: u64,
+    /// The path that the kernel was last asked to look up first.
+    looked_up: u64,
+    /// The address of the name that was walked up from. A pointer that is read back from a map is
+    /// but a number, which is all that a global function takes.
+    subject: u64,
 }
 
 /// Where a walk ended.
@@ -48,8 +53,10 @@ pub enum End {
     Pipe = 1,
     /// Nowhere: the file is memory.
     Memory = 2,
-    /// Nowhere, or too far away, or a name on the way could not be read.
-    Lost = 3,
+    /// Nowhere: it has a descriptor, and no directory.
+    Elsewhere = 3,
+    /// Too far away, or a name on the way could not be read.
+    Lost = 4,
 }
 
 /// What the kernel knows of a path.
@@ -71,6 +78,8 @@ pub fn path_of(dentry: Dentry, scope: Scope) -> Option<(Path, End)> {
             WALKS.get_ptr_mut(task)?
         }
     };
+    // SAFETY: as in `climb`.
+    unsafe { core::ptr::write_volatile(&raw mut (*walk).subject, dentry.0.address().0) };
     let index = INDEX.get(0)?;
     let path = Path { walk, index, scope };
     let packed = u64::from(scope.policy) << 16 | u64::from(scope.tool);
@@ -78,6 +87,7 @@ pub fn path_of(dentry: Dentry, scope: Scope) -> Option<(Path, End)> {
         0 => End::Root,
         1 => End::Pipe,
         2 => End::Memory,
+        3 => End::Elsewhere,
         _ => End::Lost,
     };
     Some((path, end))
@@ -127,7 +137,7 @@ fn climb(walk: *mut Walk, index: &Index, dentry: Dentry, scope: u64) -> u64 {
         return match Super(super_block).detached() {
             Detached::Pipe => End::Pipe as u64,
             Detached::Memory => End::Memory as u64,
-            Detached::Other => End::Lost as u64,
+            Detached::Other => End::Elsewhere as u64,
         };
     }
     // SAFETY: the pointer came from a successful lookup, and the entry outlives the task.
@@ -374,6 +384,13 @@ impl Path {
         self.find(EntryKind::Above, exact).is_some()
     }
 
+    /// The address of the name that was walked up from.
+    #[inline(always)]
+    pub fn subject(self) -> Address {
+        // SAFETY: as in `climb`.
+        Address(unsafe { core::ptr::read_volatile(&raw const (*self.walk).subject) })
+    }
+
     #[inline(always)]
     fn find(self, kind: EntryKind, lanes: Lanes) -> Option<&'static PathRules> {
         find(
@@ -381,6 +398,22 @@ impl Path {
             PathKey::new(self.scope, kind, lanes),
             lanes.check,
         )
+    }
+}
+
+/// Whether the kernel should look first what there is at the path that was walked last: yes, unless
+/// that was just asked of it.
+#[inline(always)]
+pub fn should_look_first(task: Task) -> bool {
+    let Some(walk) = WALKS.get_ptr_mut(task.address()) else {
+        return false;
+    };
+    // SAFETY: as in `climb`.
+    unsafe {
+        let path = (*walk).exact.key;
+        let again = (*walk).looked_up == path;
+        (*walk).looked_up = if again { 0 } else { path };
+        !again
     }
 }
 

@@ -50,8 +50,16 @@ pub(super) fn maps() -> Vec<Check> {
 pub(super) fn programs(btf: Option<&Btf>, lsm_list: &LsmList) -> Vec<Check> {
     let calling = lsm_calls(btf);
     let cgroup = File::open("/sys/fs/cgroup");
+    let is_missed = |program: &&Program| match program.kind {
+        Kind::Lsm(hook) => {
+            program.used != Use::WhereHooked
+                || find(btf, TypeKind::Function, &format!("bpf_lsm_{hook}")).is_ok()
+        }
+        _ => true,
+    };
     PROGRAMS
         .iter()
+        .filter(is_missed)
         .map(|program| {
             let check = match program.kind {
                 Kind::Lsm(hook) => lsm(btf, program, hook, &calling, lsm_list),
@@ -89,7 +97,7 @@ pub(super) fn programs(btf: Option<&Btf>, lsm_list: &LsmList) -> Vec<Check> {
             };
             check.weighing(match program.used {
                 Use::Always => Weight::Required,
-                Use::WithLsm => Weight::Degrading,
+                Use::WithLsm | Use::WhereHooked => Weight::Degrading,
                 Use::WithoutLsm => Weight::InPlaceOfLsm,
             })
         })

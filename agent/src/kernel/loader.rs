@@ -1,7 +1,7 @@
 //! Puts the kernel programs into the kernel, or finds them there.
 
 use super::maps::Maps;
-use super::object::{ENROL, Kind, OBJECT, PROGRAMS, Program};
+use super::object::{ENROL, Kind, OBJECT, PROGRAMS, Program, Use};
 use super::offsets::{self, OffsetError};
 use super::pins::{self, Pins};
 use aya::programs::links::{FdLink, LinkError};
@@ -9,6 +9,7 @@ use aya::programs::{
     BtfTracePoint, CgroupAttachMode, CgroupSockAddr, Lsm, ProgramError, RawTracePoint,
 };
 use aya::{Btf, Ebpf, EbpfLoader};
+use aya_obj::btf::BtfKind;
 use std::fs::File;
 use std::path::PathBuf;
 use tracing::debug;
@@ -176,7 +177,8 @@ fn load(pins: &Pins, lsm: bool) -> Result<(), LoadError> {
     let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
     let mut object = open(pins, &btf)?;
     let cgroup = File::open(CGROUP_ROOT).map_err(LoadError::Cgroup)?;
-    for program in PROGRAMS.iter().filter(|program| program.is_used(lsm)) {
+    let used = |program: &&Program| program.is_used(lsm) && has_hook(program, &btf);
+    for program in PROGRAMS.iter().filter(used) {
         let link = attach(&mut object, program, &btf, &cgroup, pins)?;
         if let Some(link) = link {
             link.pin(pins.link(program.name))
@@ -187,6 +189,16 @@ fn load(pins: &Pins, lsm: bool) -> Result<(), LoadError> {
         }
     }
     Ok(())
+}
+
+/// Whether the kernel has the hook of a program that can do without.
+fn has_hook(program: &Program, btf: &Btf) -> bool {
+    match program.kind {
+        Kind::Lsm(hook) if program.used == Use::WhereHooked => btf
+            .id_by_type_name_kind(&format!("bpf_lsm_{hook}"), BtfKind::Func)
+            .is_ok(),
+        _ => true,
+    }
 }
 
 /// Parses the object, creates the maps and writes the offsets.

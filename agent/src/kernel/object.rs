@@ -23,6 +23,8 @@ pub enum Use {
     Always,
     /// With BPF LSM.
     WithLsm,
+    /// With BPF LSM, on kernels that have the hook: the others have no need of it, or no way.
+    WhereHooked,
     /// In place of BPF LSM.
     WithoutLsm,
 }
@@ -164,6 +166,48 @@ pub const PROGRAMS: &[Program] = &[
         purpose: "judge mappings of files that become code",
     },
     Program {
+        name: "file_receive",
+        kind: Kind::Lsm("file_receive"),
+        used: Use::WithLsm,
+        purpose: "judge files whose descriptors come from others",
+    },
+    Program {
+        name: "inode_setattr",
+        kind: Kind::Lsm("inode_setattr"),
+        used: Use::WithLsm,
+        purpose: "judge changes of mode, owner, size and times",
+    },
+    Program {
+        name: "inode_setxattr",
+        kind: Kind::Lsm("inode_setxattr"),
+        used: Use::WithLsm,
+        purpose: "judge extended attributes that are set",
+    },
+    Program {
+        name: "inode_removexattr",
+        kind: Kind::Lsm("inode_removexattr"),
+        used: Use::WithLsm,
+        purpose: "judge extended attributes that are removed",
+    },
+    Program {
+        name: "inode_set_acl",
+        kind: Kind::Lsm("inode_set_acl"),
+        used: Use::WhereHooked,
+        purpose: "judge access control lists that are set",
+    },
+    Program {
+        name: "inode_remove_acl",
+        kind: Kind::Lsm("inode_remove_acl"),
+        used: Use::WhereHooked,
+        purpose: "judge access control lists that are removed",
+    },
+    Program {
+        name: "uring_override_creds",
+        kind: Kind::Lsm("uring_override_creds"),
+        used: Use::WhereHooked,
+        purpose: "deny io_uring the use of other credentials",
+    },
+    Program {
         name: ENROL,
         kind: Kind::Run,
         used: Use::Always,
@@ -179,7 +223,7 @@ impl Program {
     pub fn is_used(&self, lsm: bool) -> bool {
         match self.used {
             Use::Always => true,
-            Use::WithLsm => lsm,
+            Use::WithLsm | Use::WhereHooked => lsm,
             Use::WithoutLsm => !lsm,
         }
     }

@@ -94,9 +94,26 @@ pub const NEEDED: &[Field] = &[
     required("ATTRIBUTES_VALID", "iattr", "ia_valid", 4),
 ];
 
-/// Finds every needed field in the running kernel.
+/// Arguments of hooks that moved from one kernel to the other: the global, the hook, the argument.
+const MOVED: &[(&str, &str, &str)] = &[
+    ("SETATTR_DENTRY", "bpf_lsm_inode_setattr", "dentry"),
+    ("SETXATTR_DENTRY", "bpf_lsm_inode_setxattr", "dentry"),
+    ("REMOVEXATTR_DENTRY", "bpf_lsm_inode_removexattr", "dentry"),
+];
+
+/// Finds every needed field and argument in the running kernel.
 pub fn of_running_kernel() -> Result<Vec<(&'static str, u32)>, OffsetError> {
-    resolve(&Btf::of_running_kernel()?)
+    let btf = Btf::of_running_kernel()?;
+    let mut found = resolve(&btf)?;
+    // A kernel without these functions has no BPF LSM, and asks no program for them.
+    found.extend(MOVED.iter().map(|(global, hook, argument)| {
+        let arguments = btf.arguments(hook).unwrap_or_default();
+        let place = arguments.iter().position(|name| name == argument);
+        (*global, place.and_then(|place| place.try_into().ok()).unwrap_or(0))
+    }));
+    let rename = btf.arguments("bpf_lsm_path_rename").unwrap_or_default();
+    found.push(("RENAME_HAS_FLAGS", u32::from(rename.len() > 4)));
+    Ok(found)
 }
 
 /// Finds every needed field. The result pairs each global with its value.

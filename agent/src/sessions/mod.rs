@@ -268,6 +268,8 @@ impl Sessions {
 
     /// Writes a policy into the tables.
     fn install(&mut self, compiled: &Compiled) -> Result<Place, InstallError> {
+        // Its paths must be what they are now, not at the last look.
+        self.follow_mounts()?;
         let place = self.tables.install(&mut self.maps, compiled)?;
         if let Err(error) = self.paths.install(&mut self.maps, compiled, place) {
             let _ = self.paths.remove(&mut self.maps, place.policy);

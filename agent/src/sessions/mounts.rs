@@ -98,7 +98,16 @@ impl Mounts {
 
     /// A path that leads to something, if there is one.
     pub fn shown(&self, of: &FsPath) -> Option<Vec<u8>> {
-        self.mounts.iter().find_map(|mount| {
+        self.leading_to(of).next()
+    }
+
+    /// Every path that leads to something.
+    pub fn names(&self, of: &FsPath) -> Vec<Vec<u8>> {
+        self.leading_to(of).collect()
+    }
+
+    fn leading_to(&self, of: &FsPath) -> impl Iterator<Item = Vec<u8>> {
+        self.mounts.iter().filter_map(|mount| {
             if mount.what.device != of.device {
                 return None;
             }

@@ -6,7 +6,6 @@
 
 use super::mounts::{FsPath, MountInfo, Mounts};
 use super::tables::{InstallError, Place};
-use crate::events::process::readable;
 use crate::kernel::maps::{Maps, MapsError};
 use agent_common::abi::MAX_PATHS;
 use agent_common::path::{
@@ -14,7 +13,7 @@ use agent_common::path::{
     Scope, Secret, filter_bits,
 };
 use agent_policy::{Compiled, Objects, PathEntry, PathKind};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use tracing::warn;
 
@@ -36,11 +35,11 @@ pub struct Paths {
     installed: HashMap<u32, Entries>,
 }
 
-/// Two names of one directory of which rules say different things.
+/// Two directories' rules that say different things, though the directories are one.
 #[derive(Debug, PartialEq, Eq)]
 struct Disagreement {
-    one: Vec<u8>,
-    other: Vec<u8>,
+    one: String,
+    other: String,
 }
 
 impl Paths {
@@ -199,8 +198,8 @@ impl Paths {
             for Disagreement { one, other } in found {
                 warn!(
                     agent = compiled.name,
-                    one = readable(&one),
-                    other = readable(&other),
+                    one,
+                    other,
                     "two names of the same files, of which the rules say different things: what \
                      they do not agree on is denied"
                 );
@@ -244,10 +243,8 @@ struct Placing<'a> {
     denial: u32,
 }
 
-/// What lands on one path of a file system, each with the path as people see it.
-type Claims<'a> = BTreeMap<(FsPath, EntryKindOrd), Vec<(Vec<u8>, &'a PathEntry)>>;
-/// Whether it is a directory with all below it.
-type EntryKindOrd = bool;
+/// Rules for directories, by the directory.
+type Directories<'a> = HashMap<&'a [u8], &'a PathEntry>;
 
 impl Placing<'_> {
     fn entries(
@@ -255,12 +252,22 @@ impl Placing<'_> {
         objects: &Objects,
         entries: &mut Entries,
     ) -> Result<Vec<Disagreement>, InstallError> {
-        let mut claims = Claims::new();
+        let mut directories = Directories::new();
+        let mut places: BTreeSet<FsPath> = BTreeSet::new();
         for entry in &objects.paths {
             let text = entry.text.as_bytes();
             match entry.kind {
-                PathKind::Exact => self.claim(&mut claims, text, false, entry),
-                PathKind::Under => self.claim(&mut claims, visible(text), true, entry),
+                PathKind::Exact => {
+                    if let Some(at) = self.mounts.resolve(text) {
+                        self.place(entries, &at, EntryKind::Exact, self.rules(entry));
+                    }
+                }
+                PathKind::Under => {
+                    directories.insert(text, entry);
+                    let root: &[u8] = b"/";
+                    let seen = if text.is_empty() { root } else { text };
+                    places.extend(self.mounts.resolve(seen));
+                }
                 PathKind::Name => self.anywhere(entries, EntryKind::Name, entry),
                 PathKind::Extension if text.len() > MAX_EXTENSION => {
                     return Err(InstallError::Extension(entry.text.clone()));
@@ -268,78 +275,56 @@ impl Placing<'_> {
                 PathKind::Extension => self.anywhere(entries, EntryKind::Extension, entry),
             }
         }
-        for (point, what) in self.mounts.visible() {
-            if let Some(entry) = deepest(&objects.paths, point) {
-                let claims = claims.entry((what.clone(), true)).or_default();
-                if !claims.iter().any(|(seen, _)| seen == point) {
-                    claims.push((point.to_vec(), entry));
-                }
-            }
-        }
+        // What is mounted below a directory belongs to it.
+        places.extend(self.mounts.visible().map(|(_, what)| what.clone()));
         let mut disagreements = Vec::new();
-        for ((at, is_directory), claims) in &claims {
-            let mut rules = PathRules {
-                check: 0,
-                lists: [NO_LIST; ACCESSES],
-                fallback: [NO_LIST; ACCESSES],
-            };
-            let agreed = self.agree(claims, &mut rules, &mut disagreements);
-            debug_assert!(agreed || !disagreements.is_empty());
-            let kind = if *is_directory {
-                EntryKind::Under
-            } else {
-                EntryKind::Exact
-            };
-            self.place(entries, at, kind, rules);
+        for at in &places {
+            let names = self.mounts.names(at);
+            let speaking: Vec<&PathEntry> = names
+                .iter()
+                .filter_map(|name| deepest(&directories, name))
+                .collect();
+            if let Some(rules) = self.agreed(&speaking, &mut disagreements) {
+                self.place(entries, at, EntryKind::Under, rules);
+            }
         }
         Ok(disagreements)
     }
 
-    fn claim<'e>(
+    /// What the rules for several names of one directory say together: the deepest decides where
+    /// the others are for directories above it; rules that lie apart must agree.
+    fn agreed(
         &self,
-        claims: &mut Claims<'e>,
-        seen: &[u8],
-        is_directory: bool,
-        entry: &'e PathEntry,
-    ) {
-        if let Some(at) = self.mounts.resolve(seen) {
-            claims
-                .entry((at, is_directory))
-                .or_default()
-                .push((seen.to_vec(), entry));
-        }
-    }
-
-    /// What several names of one thing say together: the deepest decides where the others lie on
-    /// the way to it; names that lie apart must agree.
-    fn agree(
-        &self,
-        claims: &[(Vec<u8>, &PathEntry)],
-        rules: &mut PathRules,
+        speaking: &[&PathEntry],
         disagreements: &mut Vec<Disagreement>,
-    ) -> bool {
-        let Some((deepest, entry)) = claims.iter().max_by_key(|(seen, _)| depth(seen)) else {
-            return true;
-        };
-        rules.lists = self.absolute(&entry.lists);
-        let mut agreed = true;
-        for (seen, other) in claims {
-            let lists = self.absolute(&other.lists);
-            if lists == rules.lists || is_below(deepest, seen) {
+    ) -> Option<PathRules> {
+        let decides = speaking.iter().max_by_key(|entry| entry.text.len())?;
+        let mut rules = self.rules(decides);
+        for other in speaking {
+            let said = self.rules(other);
+            if said.lists == rules.lists || is_below(&decides.text, &other.text) {
                 continue;
             }
-            agreed = false;
-            for (list, other) in rules.lists.iter_mut().zip(lists) {
+            for (list, other) in rules.lists.iter_mut().zip(said.lists) {
                 if *list != other {
                     *list = self.denial;
                 }
             }
             disagreements.push(Disagreement {
-                one: deepest.clone(),
-                other: seen.clone(),
+                one: decides.text.clone(),
+                other: other.text.clone(),
             });
         }
-        agreed
+        Some(rules)
+    }
+
+    /// The rules of an entry by their place in the table of all rules.
+    fn rules(&self, entry: &PathEntry) -> PathRules {
+        PathRules {
+            check: 0,
+            lists: self.absolute(&entry.lists),
+            fallback: self.absolute(&entry.fallback),
+        }
     }
 
     /// An entry of a path, and marks on the directories above it.
@@ -373,8 +358,7 @@ impl Placing<'_> {
         let lanes = self.secret.anywhere(name);
         let rules = PathRules {
             check: lanes.check,
-            lists: self.absolute(&entry.lists),
-            fallback: self.absolute(&entry.fallback),
+            ..self.rules(entry)
         };
         let key = PathKey::new(self.scope, kind, lanes);
         entries.insert(key, Entry { rules, depth: 0 });
@@ -393,28 +377,20 @@ impl Placing<'_> {
 }
 
 /// The deepest directory rule that speaks of a path.
-fn deepest<'e>(paths: &'e [PathEntry], path: &[u8]) -> Option<&'e PathEntry> {
-    paths
-        .iter()
-        .filter(|entry| entry.kind == PathKind::Under)
-        .filter(|entry| is_below(path, entry.text.as_bytes()))
-        .max_by_key(|entry| entry.text.len())
+fn deepest<'e>(directories: &Directories<'e>, path: &[u8]) -> Option<&'e PathEntry> {
+    let mut directory = path.strip_suffix(b"/").unwrap_or(path);
+    loop {
+        if let Some(entry) = directories.get(directory) {
+            return Some(entry);
+        }
+        let end = directory.iter().rposition(|byte| *byte == b'/')?;
+        directory = directory.get(..end)?;
+    }
 }
 
-/// The root as a directory is the empty text.
-fn visible(directory: &[u8]) -> &[u8] {
-    if directory.is_empty() { b"/" } else { directory }
-}
-
-/// Whether a path is a directory or lies below it.
-fn is_below(path: &[u8], directory: &[u8]) -> bool {
-    let directory = directory.strip_suffix(b"/").unwrap_or(directory);
-    path.strip_prefix(directory)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-}
-
-fn depth(path: &[u8]) -> usize {
-    path.split(|byte| *byte == b'/')
-        .filter(|name| !name.is_empty())
-        .count()
+/// Whether a directory is another or lies below it.
+fn is_below(directory: &str, other: &str) -> bool {
+    directory
+        .strip_prefix(other)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -58,6 +58,10 @@ pub(crate) fn attempt(words: &[&str]) -> Result<io::Result<()>> {
             let mapping = Mapping::new(file.as_fd(), libc::PROT_READ).context("mapping")?;
             mapping.protect(libc::PROT_READ | libc::PROT_EXEC)
         }
+        ["protect-anonymous"] => Mapping::anonymous()
+            .context("mapping")?
+            .protect(libc::PROT_READ | libc::PROT_EXEC),
+        ["rewritten", open, shut, times] => rewritten(open, shut, times.parse()?)?,
         ["map-memory"] => {
             let memory = file::memfd().context("making memory")?;
             Mapping::new(memory.as_fd(), libc::PROT_READ | libc::PROT_EXEC).map(drop)
@@ -73,6 +77,42 @@ pub(crate) fn attempt(words: &[&str]) -> Result<io::Result<()>> {
 
 fn reopen(fd: std::os::fd::BorrowedFd<'_>) -> io::Result<()> {
     file::open(&format!("/proc/self/fd/{}", fd.as_raw_fd()), libc::O_RDONLY).map(drop)
+}
+
+/// Opens a path that another thread writes over all the time, and looks which file it got.
+fn rewritten(open: &str, shut: &str, times: u32) -> Result<io::Result<()>> {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let path = file::Rewritten::new(open).context("the paths")?;
+    let end = AtomicBool::new(false);
+    let forbidden = std::fs::metadata(shut)?;
+    let (mut opened, mut denied, mut wrong) = (0, 0, 0);
+    std::thread::scope(|scope| -> Result<()> {
+        scope.spawn(|| {
+            while !end.load(Ordering::Relaxed) {
+                path.write(shut);
+                path.write(open);
+            }
+        });
+        for _ in 0..times {
+            match path.open() {
+                Ok(file) => {
+                    use std::os::unix::fs::MetadataExt;
+                    let found = std::fs::File::from(file).metadata()?;
+                    opened += 1;
+                    wrong += u32::from(found.ino() == forbidden.ino());
+                }
+                Err(_) => denied += 1,
+            }
+        }
+        end.store(true, Ordering::Relaxed);
+        Ok(())
+    })?;
+    anyhow::ensure!(opened > 0, "never opened, {denied} times denied");
+    anyhow::ensure!(
+        wrong == 0,
+        "{wrong} times of {opened} the file was the denied one"
+    );
+    Ok(Ok(()))
 }
 
 fn uring(worker: Worker, path: &str) -> Result<io::Result<()>> {

@@ -59,11 +59,20 @@ pub(super) fn set_up(files: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Gives orders and compares the answers. A path that begins with `./` lies in [`HERE`].
+/// An order with its paths: one that begins with `./` lies in [`HERE`].
+fn placed(order: &str) -> String {
+    let words = order.split(' ').map(|word| match word.strip_prefix("./") {
+        Some(rest) => format!("{HERE}/{rest}"),
+        None => word.to_owned(),
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Gives orders and compares the answers.
 pub(super) fn expect(actor: &mut Obedient, expected: &[(&str, &str)]) -> Result<()> {
     let mut wrong = Vec::new();
     for (order, answer) in expected {
-        let order = order.replace("./", &format!("{HERE}/"));
+        let order = placed(order);
         let found = actor.order(&format!("file {order}"))?;
         if found != *answer {
             wrong.push(format!("{order}: {found}, expected {answer}"));
@@ -225,7 +234,7 @@ fn uses() -> Result<()> {
                     policy = policy.files("deny", &rest.join(", "), &[&here]);
                 }
             }
-            let words = order.replace("./", &format!("{HERE}/"));
+            let words = placed(order);
             let mut part = vec!["file"];
             part.extend(words.split(' '));
             let found = Place::Inside(&policy).act(&part);

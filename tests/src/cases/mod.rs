@@ -9,6 +9,7 @@ mod full;
 mod inherit;
 mod label;
 mod loss;
+mod red_files;
 mod rules;
 mod takeover;
 
@@ -20,6 +21,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(egress::tests());
     tests.extend(rules::tests());
     tests.extend(files::tests());
+    tests.extend(red_files::tests());
     tests.extend(inherit::tests());
     tests.extend(label::tests());
     tests.extend(command::tests());

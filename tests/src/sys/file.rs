@@ -294,6 +294,17 @@ impl Mapping {
         Ok(Self(at))
     }
 
+    /// A page of no file.
+    pub(crate) fn anonymous() -> io::Result<Self> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a new mapping, at a place of the kernel's choice.
+        let at = unsafe { libc::mmap(ptr::null_mut(), PAGE, libc::PROT_READ, flags, -1, 0) };
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self(at))
+    }
+
     /// `mprotect(2)`.
     pub(crate) fn protect(&self, protection: libc::c_int) -> io::Result<()> {
         // SAFETY: the page is ours, and nothing refers to what is in it.
@@ -305,5 +316,37 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the page is ours, and nothing refers to what is in it.
         unsafe { libc::munmap(self.0, PAGE) };
+    }
+}
+
+/// A path in memory that one thread writes while another has the kernel read it.
+pub(crate) struct Rewritten(Vec<std::sync::atomic::AtomicU8>);
+
+impl Rewritten {
+    /// A path; those that are written over it are as long.
+    pub(crate) fn new(path: &str) -> io::Result<Self> {
+        let path = text(path)?;
+        Ok(Self(
+            path.as_bytes_with_nul()
+                .iter()
+                .map(|byte| (*byte).into())
+                .collect(),
+        ))
+    }
+
+    /// Writes another path, byte by byte.
+    pub(crate) fn write(&self, path: &str) {
+        for (at, byte) in self.0.iter().zip(path.bytes()) {
+            at.store(byte, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    /// Opens what it says.
+    pub(crate) fn open(&self) -> io::Result<OwnedFd> {
+        // SAFETY: the kernel reads a string that always ends where it ended at first.
+        let fd =
+            check(unsafe { libc::open(self.0.as_ptr().cast(), libc::O_RDONLY | libc::O_CLOEXEC) })?;
+        // SAFETY: as in `open`.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 }

@@ -151,6 +151,25 @@ impl Btf {
         self.all(kind, name).next().map(|(id, _)| id)
     }
 
+    /// The names of a function's arguments, in their order.
+    pub fn arguments(&self, function: &str) -> Option<Vec<String>> {
+        let (_, function) = self.all(Kind::Function, function).next()?;
+        let prototype = self.get(function.size_or_type).ok()?;
+        if prototype.kind != Kind::Prototype {
+            return None;
+        }
+        (0..usize::from(prototype.entries))
+            .map(|entry| self.text(read_u32(&self.bytes, prototype.body + 8 * entry).ok()?))
+            .collect()
+    }
+
+    fn text(&self, place: u32) -> Option<String> {
+        let strings = self.bytes.get(self.strings.clone())?;
+        let text = strings.get(place as usize..)?;
+        let end = text.iter().position(|byte| *byte == 0)?;
+        Some(String::from_utf8_lossy(text.get(..end)?).into_owned())
+    }
+
     fn all(&self, kind: Kind, name: &str) -> impl Iterator<Item = (u32, Type)> {
         let wanted = name.as_bytes().first().copied().unwrap_or(0);
         (1..)
