@@ -330,7 +330,7 @@ fn compiling_is_deterministic() {
     );
 }
 
-const DIGEST: &str = "22a0701b21986ff6f96aa959f39a1fa2aae1c8cdca8e1a902fdbf18f1d4e8acb";
+const DIGEST: &str = "8bb08da58520319e8c7c2490b30c4cf553b41d777e62f449ac005a50a39b38c5";
 
 #[test]
 fn listening_on_every_address_is_not_listening_on_loopback() {

@@ -157,11 +157,11 @@ fn terms(encoder: &mut Encoder, compiled: &Compiled) {
         encoder.number(window.closes.into());
         encoder.number(window.days.into());
     }
-    encoder.number(compiled.terms.on_deviation.into());
+    encoder.number(compiled.terms.flags.into());
     encoder.text(&format!("{:?}", compiled.zones));
     encoder.text(&format!("{:?}", compiled.facts));
     encoder.number(compiled.initial_facts);
-    encoder.number(compiled.completion);
+    encoder.number(compiled.terms.completion);
     encoder.text(&format!("{:?}", compiled.approvals));
     encoder.text(&format!("{:?}", compiled.arguments));
 }

@@ -13,8 +13,9 @@ use std::collections::{BTreeMap, HashMap};
 use crate::policy::{Destination, Direction, Effect, Network, Policy, PortRange, Protocol};
 use crate::text::Diagnostics;
 
+use super::NO_LIST;
 use super::authored::{AnyRule, Authored};
-use super::list::{Lists, NO_LIST};
+use super::list::Lists;
 use super::ports::{self, PortRule, Ranged};
 use super::{MAX_NETWORKS, MAX_PORTS, NetworkEntry, PortEntry};
 

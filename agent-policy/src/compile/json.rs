@@ -19,7 +19,7 @@ impl Compiled {
             "needs": self.needs(),
             "facts": self.facts.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "initialFacts": self.fact_names(self.initial_facts),
-            "completion": self.fact_names(self.completion),
+            "completion": self.fact_names(self.terms.completion),
             "approvals": self.approvals,
             "zones": self.zones,
             "arguments": self.arguments.iter().map(ToString::to_string).collect::<Vec<_>>(),

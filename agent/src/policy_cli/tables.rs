@@ -45,7 +45,7 @@ pub(super) fn of(compiled: &Compiled) -> Value {
         "needs": compiled.needs(),
         "facts": compiled.facts,
         "initialFacts": word(compiled.initial_facts),
-        "completion": word(compiled.completion),
+        "completion": word(compiled.terms.completion),
         "approvals": compiled.approvals,
         "arguments": list(arguments),
         "authored": list(sources),
@@ -162,7 +162,7 @@ fn terms(compiled: &Compiled) -> Value {
                 "days": window.days,
             })
         })),
-        "onDeviation": terms.on_deviation,
+        "onDeviation": terms.flags,
     })
 }
 
