@@ -1,7 +1,7 @@
 //! Telling user space. Whether it hears makes no difference to a verdict.
 
 use crate::kernel::task::Task;
-use crate::kernel::{counts, record::Record, record::copy_string, record::now, task};
+use crate::kernel::{counts, progress, record::Record, record::copy_string, record::now, task};
 use agent_common::action::Action;
 use agent_common::counter::Counter;
 use agent_common::egress::Endpoint;
@@ -53,6 +53,7 @@ pub fn denial(label: Label, judged: Judged, endpoint: &Endpoint) {
     out.verdict = judged.verdict;
     out.reason = judged.reason;
     out.endpoint = *endpoint;
+    out.facts = progress::facts(label);
     let mut ancestor = actor;
     let mut count = 0;
     while count < MAX_ANCESTORS {

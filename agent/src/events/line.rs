@@ -43,6 +43,8 @@ pub struct Denial {
     pub action: &'static str,
     /// On what.
     pub object: Object,
+    /// The facts that held, and hold on: what is not allowed changes none.
+    pub facts: Vec<String>,
     /// The rule that decided, if one did.
     pub rule: Option<Rule>,
     /// Why.

@@ -71,6 +71,11 @@ pub enum StartError {
 }
 
 impl Session {
+    /// The names of facts, as cases have them: steps as `step:NAME`.
+    pub fn facts(&self, facts: u64) -> Vec<String> {
+        agent_policy::told_facts(&self.compiled, facts)
+    }
+
     /// The rule of a number, for people.
     pub fn rule(&self, number: u32) -> Option<line::Rule> {
         let source = self.compiled.sources.get(number as usize)?;
@@ -217,12 +222,16 @@ impl Sessions {
     /// Every session, for people.
     pub fn list(&self) -> Result<Vec<SessionInfo>, MapsError> {
         let mut list = Vec::with_capacity(self.by_id.len());
+        let now_ns = clock::boot_ns();
         for (id, session) in &self.by_id {
+            let progress = self.maps.progress(session.slot)?;
+            let facts = session.compiled.terms.live_facts(&progress, now_ns);
             list.push(SessionInfo {
                 session: SessionId(*id),
                 agent: session.agent.clone(),
                 file: session.file.clone(),
                 policy: session.digest.clone(),
+                facts: session.facts(facts),
                 tasks: self.maps.session(session.slot)?.tasks,
             });
         }

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod canary;
+mod chain;
 mod command;
 mod egress;
 mod full;
@@ -18,6 +19,7 @@ pub(crate) fn all() -> Vec<Test> {
     let mut tests = Vec::new();
     tests.extend(egress::tests());
     tests.extend(rules::tests());
+    tests.extend(chain::tests());
     tests.extend(inherit::tests());
     tests.extend(label::tests());
     tests.extend(command::tests());

@@ -153,6 +153,26 @@ pub(crate) fn status() -> Result<Status> {
         .with_context(|| format!("interlock status --json: {}", said(&output)))
 }
 
+/// The facts of an agent's only session.
+pub(crate) fn facts(agent: &str) -> Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Session {
+        agent: String,
+        facts: Vec<String>,
+    }
+    let output = call(&["sessions", "--json"])?;
+    let sessions: Vec<Session> = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("interlock sessions --json: {}", said(&output)))?;
+    let mut own = sessions
+        .into_iter()
+        .filter(|session| session.agent == agent);
+    match (own.next(), own.next()) {
+        (Some(session), None) => Ok(session.facts),
+        (None, _) => bail!("no session of {agent}"),
+        _ => bail!("more than one session of {agent}"),
+    }
+}
+
 /// Runs the product with some words and waits for its end.
 pub(crate) fn call(words: &[&str]) -> Result<Output> {
     Command::new(INTERLOCK)
