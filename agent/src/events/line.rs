@@ -121,9 +121,13 @@ pub struct Session {
 pub struct Loss {
     /// When it was noticed, by the wall clock.
     pub time: String,
+    /// The session whose events they were; nothing for what is no session's.
+    pub session: Option<SessionId>,
+    /// Its agent.
+    pub agent: Option<String>,
     /// How many were lost since the last such line.
     pub events: u64,
-    /// How many were lost since the programs were loaded.
+    /// How many were lost since the session began.
     pub total: u64,
 }
 
