@@ -11,6 +11,7 @@ mod label;
 mod loss;
 mod rules;
 mod takeover;
+mod workout;
 
 use crate::harness::Test;
 
@@ -28,5 +29,6 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(loss::tests());
     tests.extend(takeover::tests());
     tests.extend(canary::tests());
+    tests.extend(workout::tests());
     tests
 }
