@@ -13,6 +13,7 @@ mod explain;
 mod graph;
 mod notation;
 mod policy;
+mod regions;
 mod schema;
 mod simulate;
 mod starter;

@@ -11,6 +11,9 @@ const HEAD: &str = "apiVersion: interlock.dev/v1alpha1\nkind: AgentPolicy\nmetad
 /// not idle; what grows with the square of a file's size is beyond it all the same.
 const SOON: Duration = Duration::from_secs(60);
 
+/// Between two words of progress.
+const TOLD: Duration = Duration::from_secs(30);
+
 /// Everything that reads a file, on bytes of any kind.
 fn try_all(bytes: &[u8]) {
     let _ = parse_cases("hostile.yaml", bytes);
@@ -153,7 +156,9 @@ fn damaged_policies_do_no_harm() {
         "[", "]", "{", "}", ":", "- ", "\n", "\"", "'", "&a", "*a", "|", "!!", "#", "\u{feff}",
         "~", "0", "-1", "${", "/**", "*.", "::", "/0", "\0", "\t", "é",
     ];
-    let end = Instant::now() + Duration::from_secs(seconds);
+    let begin = Instant::now();
+    let end = begin + Duration::from_secs(seconds);
+    let mut told = begin;
     let mut tried = 0u64;
     let mut parsed = 0u64;
     while Instant::now() < end {
@@ -177,6 +182,13 @@ fn damaged_policies_do_no_harm() {
         });
         parsed += u64::from(parse("damaged.yaml", &bytes).is_ok());
         tried += 1;
+        if told.elapsed() > TOLD {
+            told = Instant::now();
+            eprintln!(
+                "{tried} damaged policies in {} of {seconds} s",
+                begin.elapsed().as_secs()
+            );
+        }
     }
     println!("{tried} damaged policies, {parsed} of them still policies");
     assert!(parsed > 0 && parsed < tried);

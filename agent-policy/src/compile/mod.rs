@@ -3,12 +3,14 @@
 mod authored;
 mod digest;
 mod egress;
+mod host;
 mod json;
 mod list;
 mod narrow;
 mod path;
 mod plan;
 mod ports;
+mod set;
 mod tables;
 
 use std::sync::Arc;
@@ -21,10 +23,12 @@ use crate::policy::{Argument, End, MinEnforcement, Mode, Policy};
 use crate::text::{Diagnostics, Severity, Span};
 
 pub use authored::{AnyRule, Authored, Place};
+pub use host::HostEntry;
+pub(crate) use host::set_of as host_set;
 pub use list::NO_LIST;
 pub use path::{MAX_PATHS, PathEntry, PathKind};
 pub use plan::{ApprovalInfo, FactKind};
-pub use tables::{AgentEntry, DigestEntry, HostEntry, Objects, ToolTables};
+pub use tables::{AgentEntry, DigestEntry, Objects, ToolTables};
 
 /// Compiled rules of one policy.
 pub const MAX_RULES: usize = 16_384;
@@ -281,20 +285,23 @@ impl Compiled {
             });
             networks.get(found.ok()?)
         })?;
+        self.list_for_port(network.set, endpoint.protocol, endpoint.port)
+    }
+
+    /// The list that speaks of a port of a set.
+    pub(crate) fn list_for_port(&self, set: u32, protocol: u8, port: u16) -> Option<u32> {
         let in_set = |entry: &&PortEntry| {
             let mask = u16::MAX
                 .checked_shl(16 - u32::from(entry.prefix_len))
                 .unwrap_or(0);
-            entry.set == network.set
-                && entry.protocol == endpoint.protocol
-                && (entry.port ^ endpoint.port) & mask == 0
+            entry.protocol == protocol && (entry.port ^ port) & mask == 0
         };
-        let first = self.ports.partition_point(|entry| entry.set < network.set);
+        let first = self.ports.partition_point(|entry| entry.set < set);
         let of_set = self
             .ports
             .get(first..)?
             .iter()
-            .take_while(|entry| entry.set == network.set);
+            .take_while(|entry| entry.set == set);
         of_set
             .filter(in_set)
             .max_by_key(|entry| entry.prefix_len)
@@ -311,27 +318,24 @@ impl Policy {
         narrow::check(self, &authored)?;
         let plan = plan::Plan::new(self, &authored)?;
         let mut lists = list::Lists::new(self, &authored, &plan);
-        let mut sets = egress::Sets::default();
-        let mut ports = Vec::new();
+        let mut sets = set::Sets::default();
         let numbered = || (0u32..).zip(authored.iter().copied());
         let agent: Vec<(u32, Authored<'_>)> = numbered()
             .filter(|(_, rule)| !matches!(rule.place, Place::Tool(_)))
             .collect();
-        let (networks, objects) = tables::compile(self, &agent, &mut lists, &mut sets, &mut ports)?;
+        let (networks, objects) = tables::compile(self, &agent, &mut lists, &mut sets)?;
         let mut tools = Vec::new();
         for (i, tool) in self.tools.iter().enumerate() {
             let own: Vec<(u32, Authored<'_>)> = numbered()
                 .filter(|(_, rule)| rule.place == Place::Tool(i))
                 .collect();
-            let (networks, objects) =
-                tables::compile(self, &own, &mut lists, &mut sets, &mut ports)?;
+            let (networks, objects) = tables::compile(self, &own, &mut lists, &mut sets)?;
             tools.push(ToolTables {
                 name: tool.name.clone(),
                 networks,
                 objects,
             });
         }
-        ports.sort();
         let sources = authored.iter().map(|rule| RuleSource {
             file: rule.common().source.name().clone(),
             span: rule.common().span,
@@ -344,7 +348,8 @@ impl Policy {
             file: self.source.name().clone(),
             digest: [0; 32],
             networks,
-            ports,
+            sets: sets.count(),
+            ports: sets.into_entries(),
             rules: lists.table,
             sources: sources.collect(),
             objects,
@@ -359,7 +364,6 @@ impl Policy {
             end: self.end.clone(),
             mode: self.mode,
             min_enforcement: self.min_enforcement,
-            sets: sets.count(),
         };
         compiled.digest = digest::of(self, &compiled);
         Ok(compiled)

@@ -2,7 +2,7 @@
 
 use super::answer::{Answer, Outcome};
 use super::fault::Fault;
-use super::{read, tables};
+use super::read;
 use crate::cli::Compile;
 use agent_policy::Compiled;
 
@@ -12,7 +12,7 @@ pub(super) fn run(options: &Compile) -> Result<Answer, Fault> {
     if options.reading.json {
         let all: Vec<_> = chosen
             .iter()
-            .map(|(_, compiled)| tables::of(compiled))
+            .map(|(_, compiled)| compiled.json())
             .collect();
         return Answer::json(&all, Outcome::Fine);
     }
@@ -42,5 +42,5 @@ fn summary(compiled: &Compiled) -> String {
         false => counts.join(", "),
     };
     let digest = compiled.digest_hex();
-    format!("{}  {digest}\n  {counts}", compiled.name)
+    format!("{}  sha256:{digest}\n  {counts}", compiled.name)
 }

@@ -15,7 +15,6 @@ mod new;
 mod read;
 mod schema;
 mod simulate;
-mod tables;
 mod test;
 mod walk;
 
