@@ -4,7 +4,6 @@ use crate::kernel::task::Task;
 use crate::kernel::{counts, record::Record, record::copy_string, record::now, task};
 use agent_common::action::Action;
 use agent_common::counter::Counter;
-use agent_common::decide::{Reason, Verdict};
 use agent_common::egress::Endpoint;
 use agent_common::event::{Denial, Empty, Exec, Header, Kind, MAX_ANCESTORS};
 use agent_common::session::Label;
@@ -20,17 +19,19 @@ fn header<T>(kind: Kind, label: Label) -> Header {
     }
 }
 
-/// What became of which action, and why: as much as fits a register.
+/// What became of which action, and why: as much as fits two registers.
 #[derive(Clone, Copy)]
 pub struct Judged {
     /// The rule's number in its policy.
     pub rule: u32,
     /// The action.
     pub action: Action,
-    /// What became of it.
-    pub verdict: Verdict,
-    /// Why.
-    pub reason: Reason,
+    /// A [`Verdict`](agent_common::decide::Verdict): what became of it.
+    pub verdict: u8,
+    /// A [`Reason`](agent_common::decide::Reason): why.
+    pub reason: u8,
+    /// Not zero where the session's permission ends with it.
+    pub revoke: u8,
 }
 
 /// An action was not allowed. A function of its own, with few and small arguments: the stack of a
@@ -49,8 +50,8 @@ pub fn denial(label: Label, judged: Judged, endpoint: &Endpoint) {
     out.uid = task::current_uid();
     out.rule = judged.rule;
     out.action = judged.action.wire();
-    out.verdict = judged.verdict.wire();
-    out.reason = judged.reason.wire();
+    out.verdict = judged.verdict;
+    out.reason = judged.reason;
     out.endpoint = *endpoint;
     let mut ancestor = actor;
     let mut count = 0;

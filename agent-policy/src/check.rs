@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use agent_common::path::Access;
 
 use crate::compile::{AnyRule, Authored, Compiled, Need, Place};
-use crate::policy::{Destination, Effect, Pattern, Policy};
+use crate::policy::{Destination, Effect, LimitKind, Pattern, Policy};
 use crate::text::{Diagnostic, Diagnostics, Severity, Span};
 
 /// Bits of an IPv4 and an IPv6 network below which a rule that allows is a wildcard.
@@ -316,6 +316,10 @@ fn needs(rule: &Authored<'_>, need: Need) -> bool {
         Need::Alternatives | Need::Timers | Need::Revoke | Need::Audit => false,
         Need::Kill => common.effect == Effect::Kill,
         Need::Limits => !common.limits.is_empty(),
+        Need::Bytes => common
+            .limits
+            .iter()
+            .any(|limit| matches!(limit.kind, LimitKind::Bytes(_))),
         Need::Hours => common.hours.is_some(),
         Need::Approvals => common.approval.is_some(),
         Need::Listen => {

@@ -1,7 +1,7 @@
 //! From a policy file to what the kernel programs can enforce, the same way for `run`, where a
 //! person reads the errors, and for the daemon, which trusts nobody's word for it.
 
-use agent_policy::{Compiled, Diagnostics, Policy, Recognised};
+use agent_policy::{Compiled, Diagnostics, Need, Policy, Recognised, RevokeOn};
 use std::fmt;
 
 /// Why a file is no policy that can be put in force.
@@ -24,7 +24,7 @@ pub enum PolicyError {
     /// worse than none.
     #[error(
         "{file}: found {found} in the policy of `{agent}`, expected what this version enforces: \
-         egress to networks, addresses and ports"
+         egress to networks, addresses and ports, with facts, steps, limits and hours"
     )]
     NotEnforced {
         /// The file.
@@ -74,26 +74,37 @@ pub fn compile(file: &str, content: &[u8], agent: &str) -> Result<Compiled, Poli
     })
 }
 
-/// What a policy demands beyond egress by address and port.
+/// What a policy demands that no kernel program enforces yet.
 pub(crate) fn not_enforced(policy: &Policy, compiled: &Compiled) -> Vec<String> {
-    let uses_facts = compiled.initial_facts != 0
-        || compiled
-            .rules
-            .iter()
-            .any(|rule| rule.require | rule.forbid | rule.set | rule.clear != 0);
-    let needs = compiled.needs().into_iter().map(|need| (need.word(), true));
-    needs
-        .chain([
-            ("facts or steps", uses_facts),
-            (
-                "recognition other than by `interlock run`",
-                policy.recognised.iter().any(|way| *way != Recognised::Run),
-            ),
-        ])
-        .filter(|(_, found)| *found)
-        .map(|(word, _)| word.to_owned())
-        .collect()
+    let ends = |on: &RevokeOn| !matches!(on, RevokeOn::Completion | RevokeOn::Deviation);
+    let mut found: Vec<&str> = compiled
+        .needs()
+        .into_iter()
+        .filter(|need| !ENFORCED.contains(need))
+        .map(Need::word)
+        .collect();
+    if compiled.end.revoke_on.iter().any(ends) {
+        found.push("revokeOn: failure, timeout or controllerLost");
+    }
+    if compiled.end.ttl_s.is_some() {
+        found.push("ttl");
+    }
+    if policy.recognised.iter().any(|way| *way != Recognised::Run) {
+        found.push("recognition other than by `interlock run`");
+    }
+    found.into_iter().map(str::to_owned).collect()
 }
+
+/// What the kernel programs enforce besides egress by address and port.
+const ENFORCED: &[Need] = &[
+    Need::Alternatives,
+    Need::Timers,
+    Need::Limits,
+    Need::Hours,
+    Need::Kill,
+    Need::Revoke,
+    Need::Audit,
+];
 
 /// The first thing that is wrong, and how much more there is.
 pub(crate) fn one_line(diagnostics: &Diagnostics) -> String {
@@ -138,24 +149,13 @@ mod tests {
 
     #[test]
     fn what_the_kernel_programs_do_not_enforce_is_refused_by_name() {
-        let limited = "  egress:\n    allow:\n      - to: [192.0.2.7]\n        limit:\n          rate: 10/min\n";
-        assert!(
-            error(limited, "a").contains("rates and budgets"),
-            "{}",
-            error(limited, "a")
-        );
-        assert!(compile("p.yaml", policy("  session: [run]\n").as_bytes(), "a").is_ok());
-        let audit = "  mode: audit\n";
-        assert!(
-            error(audit, "a").contains("mode: audit"),
-            "{}",
-            error(audit, "a")
-        );
+        let files = "  files:\n    allow:\n      - {access: [read], paths: [/etc/hosts]}\n";
+        let found = error(files, "a");
+        assert!(found.contains("rules for files"), "{found}");
         let ends = "  end:\n    ttl: 1h\n";
-        assert!(
-            error(ends, "a").contains("ttl, revokeOn"),
-            "{}",
-            error(ends, "a")
-        );
+        let found = error(ends, "a");
+        assert!(found.contains("ttl"), "{found}");
+        assert!(compile("p.yaml", policy("  session: [run]\n").as_bytes(), "a").is_ok());
+        assert!(compile("p.yaml", policy("  mode: audit\n").as_bytes(), "a").is_ok());
     }
 }

@@ -259,11 +259,11 @@ fn terms(encoder: &mut Encoder, compiled: &Compiled) {
         encoder.number(window.closes.into());
         encoder.number(window.days.into());
     });
-    encoder.number(compiled.terms.on_deviation.into());
+    // The flags follow from the end and the mode.
     encoder.texts(&compiled.zones);
     encoder.list(&compiled.facts, fact);
     encoder.number(compiled.initial_facts);
-    encoder.number(compiled.completion);
+    encoder.number(compiled.terms.completion);
     encoder.list(&compiled.approvals, |encoder, approval| {
         let ApprovalInfo {
             fact,

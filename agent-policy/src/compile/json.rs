@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use agent_common::decide::{Rule, Verdict};
 use agent_common::egress::{TCP, UDP};
 use agent_common::path::Access;
-use agent_common::terms::Limit;
+use agent_common::terms::{Limit, Terms};
 
 use super::tables::Objects;
 use super::{Compiled, NO_LIST, NetworkEntry};
@@ -24,7 +24,7 @@ impl Compiled {
             "needs": self.needs(),
             "facts": self.fact_names(u64::MAX),
             "initialFacts": self.fact_names(self.initial_facts),
-            "completion": self.fact_names(self.completion),
+            "completion": self.fact_names(self.terms.completion),
             "approvals": list(self.approvals.iter().map(|approval| json!({
                 "fact": self.fact_names(1 << (approval.fact & 63)),
                 "by": approval.by, "expiresS": approval.expires_s,
@@ -93,7 +93,7 @@ impl Compiled {
             "windows": list(windows.map(|(window, zone)| json!({
                 "zone": zone, "opens": window.opens, "closes": window.closes, "days": window.days,
             }))),
-            "onDeviation": self.terms.on_deviation,
+            "flags": flags(self.terms.flags),
         })
     }
 }
@@ -104,6 +104,18 @@ fn kind(limit: &Limit) -> &'static str {
         Limit::COUNT => "count",
         _ => "bytes",
     }
+}
+
+/// What follows from how sessions end and how firmly the policy is held.
+fn flags(bits: u32) -> Value {
+    let words = [
+        (Terms::DEVIATION_KILL, "deviationKills"),
+        (Terms::DEVIATION_REVOKE, "deviationRevokes"),
+        (Terms::COMPLETION_REVOKE, "completionRevokes"),
+        (Terms::AUDIT, "audit"),
+    ];
+    let held = words.iter().filter(|(bit, _)| bits & bit != 0);
+    list(held.map(|(_, word)| json!(word)))
 }
 
 fn protocol(number: u8) -> &'static str {

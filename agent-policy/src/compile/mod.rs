@@ -17,15 +17,15 @@ use std::sync::Arc;
 
 use agent_common::decide::{Rule, Verdict};
 use agent_common::egress::Endpoint;
-use agent_common::terms::Terms;
+use agent_common::terms::{Limit, Terms};
 
 use crate::policy::{Argument, End, MinEnforcement, Mode, Policy};
 use crate::text::{Diagnostics, Severity, Span};
 
+pub use agent_common::decide::NO_LIST;
 pub use authored::{AnyRule, Authored, Place};
 pub use host::HostEntry;
 pub(crate) use host::set_of as host_set;
-pub use list::NO_LIST;
 pub use path::{MAX_PATHS, PathEntry, PathKind};
 pub use plan::{ApprovalInfo, FactKind};
 pub use tables::{AgentEntry, DigestEntry, Objects, ToolTables};
@@ -88,8 +88,10 @@ pub enum Need {
     Alternatives,
     /// Facts that expire.
     Timers,
-    /// Rates and budgets.
+    /// Rates, and budgets of how many.
     Limits,
+    /// Budgets of how many bytes.
+    Bytes,
     /// Hours.
     Hours,
     /// Approvals.
@@ -123,6 +125,7 @@ impl Need {
             Self::Alternatives => "several rules for one object",
             Self::Timers => "facts that expire",
             Self::Limits => "rates and budgets",
+            Self::Bytes => "budgets of bytes",
             Self::Hours => "hours",
             Self::Approvals => "approvals",
             Self::Listen => "rules for bind and listen",
@@ -170,8 +173,6 @@ pub struct Compiled {
     pub facts: Vec<FactKind>,
     /// Facts that are set when a session starts; their timers start then.
     pub initial_facts: u64,
-    /// Facts of which any completes the chain.
-    pub completion: u64,
     /// Approvals that can be asked for.
     pub approvals: Vec<ApprovalInfo>,
     /// Arguments, by the bit of their trait.
@@ -230,6 +231,13 @@ impl Compiled {
                 self.terms.timers.iter().any(|timer| timer.fact != 0),
             ),
             (Need::Limits, any(|rule| rule.limits != [0; 2])),
+            (
+                Need::Bytes,
+                self.terms
+                    .limits
+                    .iter()
+                    .any(|limit| limit.kind == Limit::BYTES),
+            ),
             (Need::Hours, any(|rule| rule.window != 0)),
             (Need::Approvals, !self.approvals.is_empty()),
             (Need::Listen, scopes().any(|scope| !scope.listen.is_empty())),
@@ -251,13 +259,13 @@ impl Compiled {
             (
                 Need::Kill,
                 any(|rule| rule.verdict == Verdict::Kill.wire())
-                    || self.terms.on_deviation & Terms::DEVIATION_KILL != 0,
+                    || self.terms.flags & Terms::DEVIATION_KILL != 0,
             ),
             (
                 Need::Revoke,
                 self.end.ttl_s.is_some()
                     || !self.end.revoke_on.is_empty()
-                    || self.terms.on_deviation & Terms::DEVIATION_REVOKE != 0,
+                    || self.terms.flags & Terms::DEVIATION_REVOKE != 0,
             ),
             (Need::Audit, self.mode == Mode::Audit),
         ];
@@ -342,7 +350,6 @@ impl Policy {
             text: rule.to_string(),
             id: rule.common().id.clone(),
         });
-        let completion = plan.completion();
         let mut compiled = Compiled {
             name: self.name.clone(),
             file: self.source.name().clone(),
@@ -358,7 +365,6 @@ impl Policy {
             zones: plan.zones,
             facts: plan.facts,
             initial_facts: plan.initial_facts,
-            completion,
             approvals: plan.approvals,
             arguments: plan.arguments,
             end: self.end.clone(),

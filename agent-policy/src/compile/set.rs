@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use crate::policy::{Effect, EgressRule, Policy, PortRange, Protocol};
 use crate::text::Diagnostics;
 
-use super::list::{Lists, NO_LIST};
+use super::list::Lists;
 use super::ports::{self, PortRule, Ranged};
-use super::{MAX_PORTS, PortEntry};
+use super::{MAX_PORTS, NO_LIST, PortEntry};
 
 /// Pairs of a network or name and a rule that speaks of it, over the whole policy.
 const MAX_PAIRS: usize = 1_000_000;

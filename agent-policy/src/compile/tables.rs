@@ -5,9 +5,10 @@ use agent_common::path::Access;
 use crate::policy::{Destination, Direction, Policy};
 use crate::text::Diagnostics;
 
+use super::NO_LIST;
 use super::authored::{AnyRule, Authored};
 use super::host::{self, HostEntry};
-use super::list::{Lists, NO_LIST};
+use super::list::Lists;
 use super::path::{self, PathEntry, PathKind, directories};
 use super::set::Sets;
 use super::{NetworkEntry, egress};

@@ -94,6 +94,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let (mode, adopted) = (enforcement.mode, enforcement.adopted);
     debug!(?mode, adopted, "in force, not yet proven");
     let mut sessions = Sessions::adopt(enforcement.maps, Records::new(&settings.records))?;
+    sessions.set_clocks()?;
     let mut ring = Ring::open(&Pins::in_force())?;
     let earlier = match canary::prove(&mut sessions, &mut ring).await {
         Ok(earlier) => earlier,

@@ -68,6 +68,10 @@ impl Teller {
     /// Looks for what no event told: sessions whose end was lost, and the losses themselves.
     /// `ring_drained` says whether all that the ring held has been told.
     pub async fn keep_house(&mut self, ring_drained: bool) -> io::Result<()> {
+        self.sessions
+            .borrow_mut()
+            .set_clocks()
+            .map_err(io::Error::other)?;
         let mut lines = self.reap(ring_drained)?;
         let total = self
             .sessions

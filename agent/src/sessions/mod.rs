@@ -5,9 +5,11 @@ pub mod tables;
 
 use crate::control::protocol::{SessionId, SessionInfo, Start, Started};
 use crate::events::{explain, line};
+use crate::kernel::clock;
 use crate::kernel::maps::{Maps, MapsError};
 use crate::policy::{self, PolicyError};
 use agent_common::session::Session as State;
+use agent_common::terms::Progress;
 use agent_policy::Compiled;
 use records::{Record, Records};
 use std::collections::HashMap;
@@ -131,15 +133,9 @@ impl Sessions {
             slot,
             place,
         };
-        let state = State {
-            id,
-            policy: place.policy,
-            ..State::FREE
-        };
         let done = self.records.write(id, &record).map_err(StartError::from);
-        if let Err(error) =
-            done.and_then(|()| self.maps.set_session(slot, state).map_err(StartError::from))
-        {
+        let open = |maps: &mut Maps| open(maps, id, slot, place, &compiled);
+        if let Err(error) = done.and_then(|()| open(&mut self.maps).map_err(StartError::from)) {
             self.release(&digest, &compiled, place);
             return Err(error);
         }
@@ -234,6 +230,15 @@ impl Sessions {
         Ok(list)
     }
 
+    /// Tells the kernel programs what time it is, for policies with hours.
+    pub fn set_clocks(&mut self) -> Result<(), MapsError> {
+        self.maps.set_booted(clock::booted_s())?;
+        for session in self.by_id.values() {
+            tables::refresh_hours(&mut self.maps, &session.compiled, session.place)?;
+        }
+        Ok(())
+    }
+
     /// Takes a policy out of the tables when no session is left under it.
     fn release(&mut self, digest: &str, compiled: &Compiled, place: Place) {
         if !self.by_id.values().any(|session| session.digest == digest) {
@@ -285,6 +290,25 @@ impl Session {
             policy: self.digest.clone(),
         }
     }
+}
+
+/// Makes a slot a session's. Its progress comes first: once the slot is taken, processes may come.
+fn open(
+    maps: &mut Maps,
+    id: u64,
+    slot: u32,
+    place: Place,
+    compiled: &Compiled,
+) -> Result<(), MapsError> {
+    let mut progress = Progress::START;
+    progress.set_facts(compiled.initial_facts, &compiled.terms, clock::boot_ns());
+    maps.set_progress(slot, progress)?;
+    let state = State {
+        id,
+        policy: place.policy,
+        ..State::FREE
+    };
+    maps.set_session(slot, state)
 }
 
 /// Compiles the policy of a session.
