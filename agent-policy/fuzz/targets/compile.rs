@@ -60,8 +60,20 @@ const ACTIONS: [&str; 12] = [
     "map /usr/lib/libc.so",
 ];
 
+/// Before this the input holds profiles of its own.
+const CUT: &[u8] = b"\n--- policies\n";
+
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(policies) = parse_with(FILE, bytes, &PROFILES) else {
+    let mut profiles = PROFILES.clone();
+    let cut = bytes.windows(CUT.len()).position(|window| window == CUT);
+    let policies = match cut {
+        Some(at) => {
+            let _ = profiles.add("own.yaml", &bytes[..at]);
+            &bytes[at + CUT.len()..]
+        }
+        None => bytes,
+    };
+    let Ok(policies) = parse_with(FILE, policies, &profiles) else {
         return;
     };
     for policy in policies.iter().take(4) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::text::{Fields, Node, Reader, Source, Span, Value, quoted};
 
 use super::block::{self, BLOCK, Block};
-use super::profile::{self, Profiles};
+use super::profile::{self, Made, Profiles};
 use super::{API_VERSION, Fact, KIND, Policy, Tool, chain, condition, end, file, identity};
 
 /// Bytes of an agent's name: one DNS label, so that it fits a SPIFFE path and an object name.
@@ -79,11 +79,13 @@ pub(super) fn read(
         .require(reader, "owner", expected)
         .and_then(|node| identity::owner(reader, node));
     let mut rules = block::read(reader, source, &spec);
+    let mut made = Made::default();
     if let Some(list) = spec.get("extends") {
         for word in condition::words(reader, list, "a list of profiles") {
-            rules.append(profiles.rules(reader, &word, &variables));
+            profiles.extend(&mut made, reader, &word, &variables);
         }
     }
+    rules.append(made.rules);
     let facts = spec
         .get("facts")
         .map(|node| facts(reader, node))
@@ -124,6 +126,7 @@ pub(super) fn read(
             .get("minEnforcement")
             .and_then(|node| end::min_enforcement(reader, node))
             .unwrap_or_default(),
+        profiles: made.files.into_iter().collect(),
         source: source.clone(),
         name_span: outer.name.as_ref()?.1,
         name: outer.name?.0,

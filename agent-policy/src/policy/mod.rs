@@ -108,6 +108,8 @@ pub struct Policy {
     pub mode: Mode,
     /// The weakest enforcement it accepts.
     pub min_enforcement: MinEnforcement,
+    /// The files of the profiles that it is made with.
+    pub profiles: Vec<Arc<str>>,
     pub(crate) source: Arc<Source>,
 }
 

@@ -20,6 +20,10 @@ pub(super) fn write(to: &Path) -> Result<()> {
     }
     seeds.extend(golden(&read("agent-policy/tests/golden/messages.txt")?));
     seeds.extend(examples(&read("docs/policy.md")?));
+    // For the target that reads profiles of the input's own before this line.
+    let own = "policies/profiles/python.yaml";
+    let python = read(own)?.replace("name: python", "name: own");
+    seeds.push(format!("{python}\n--- policies\n{HEAD}  extends: [own]\n"));
     for (number, seed) in seeds.iter().enumerate() {
         let path = to.join(format!("{number:03}.yaml"));
         fs::write(&path, seed).with_context(|| format!("cannot write {}", path.display()))?;
