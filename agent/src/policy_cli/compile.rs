@@ -10,10 +10,7 @@ pub(super) fn run(options: &Compile) -> Result<Answer, Fault> {
     let file = read::policies(&options.file, &options.reading.profiles)?;
     let chosen = file.chosen(options.agent.as_deref())?;
     if options.reading.json {
-        let all: Vec<_> = chosen
-            .iter()
-            .map(|(_, compiled)| compiled.json())
-            .collect();
+        let all: Vec<_> = chosen.iter().map(|(_, compiled)| compiled.json()).collect();
         return Answer::json(&all, Outcome::Fine);
     }
     let lines: Vec<String> = chosen
