@@ -9,8 +9,7 @@ use agent_common::path::Access;
 use agent_common::session::Session;
 use agent_common::terms::Progress;
 
-use crate::compile::{Compiled, HostEntry, NetworkEntry, Objects};
-use crate::policy::Host;
+use crate::compile::{Compiled, NetworkEntry, Objects, host_set};
 
 /// One operation of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -239,7 +238,11 @@ fn lookup(
             name,
             port,
             protocol,
-        } => (hosts(&objects.hosts, name, *port, *protocol), 0),
+        } => {
+            let set = host_set(&objects.hosts, name);
+            let list = set.and_then(|set| compiled.list_for_port(set, *protocol, *port));
+            (one(list), 0)
+        }
         Action::Agent(name) => {
             let entry = objects.agents.iter().find(|entry| entry.name == *name);
             (one(entry.map(|entry| entry.list)), 0)
@@ -270,28 +273,4 @@ fn lookup(
             (lists, traits)
         }
     }
-}
-
-/// The name itself, then the domains above it, the nearest first; of each the narrowest ports first.
-fn hosts(entries: &[HostEntry], name: &str, port: u16, protocol: u8) -> Vec<u32> {
-    let Ok(Host { name, below: false }) = Host::read(name) else {
-        return Vec::new();
-    };
-    let mut lists = Vec::new();
-    let mut add = |wanted: &str| {
-        let mut found: Vec<&HostEntry> = entries
-            .iter()
-            .filter(|entry| entry.name == wanted && entry.ports.contains(port))
-            .filter(|entry| entry.protocol.is_none_or(|own| own.number() == protocol))
-            .collect();
-        found.sort_by_key(|entry| entry.ports.last - entry.ports.first);
-        lists.extend(found.iter().map(|entry| entry.list));
-    };
-    add(&name);
-    let mut rest = name.as_str();
-    while let Some((_, parent)) = rest.split_once('.') {
-        add(&format!("*.{parent}"));
-        rest = parent;
-    }
-    lists
 }

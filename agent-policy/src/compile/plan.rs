@@ -13,8 +13,7 @@ use super::authored::{Authored, Place};
 const NS: u64 = 1_000_000_000;
 
 /// What a fact stands for.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "camelCase", tag = "kind", content = "name")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FactKind {
     /// A fact of the author's own.
     Own(String),
@@ -44,8 +43,7 @@ impl std::fmt::Display for FactKind {
 }
 
 /// An approval that the daemon can be asked for.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApprovalInfo {
     /// The bit of its fact.
     pub fact: u8,

@@ -112,7 +112,7 @@ impl Sessions {
             return Ok(());
         }
         // The same text compiles to the same tables, so this is what the kernel enforces.
-        match compile(&record.start) {
+        match policy::compile(&record.start) {
             Ok(compiled) => {
                 self.tables.adopt(record.place, &compiled);
                 let session = Session::new(&record.start, record.slot, compiled, record.place);
@@ -128,7 +128,7 @@ impl Sessions {
 
     /// Makes room for a session, whose first process must then come by itself.
     pub fn start(&mut self, start: &Start) -> Result<Started, StartError> {
-        let compiled = compile(start)?;
+        let compiled = policy::compile(start)?;
         let slot = self.free_slot()?;
         let id = self.draw_id()?;
         let digest = compiled.digest_hex();
@@ -379,9 +379,4 @@ fn open(
         ..State::FREE
     };
     maps.set_session(slot, state)
-}
-
-/// Compiles the policy of a session.
-fn compile(start: &Start) -> Result<Compiled, PolicyError> {
-    policy::compile(&start.file, start.policy.as_bytes(), &start.agent)
 }
