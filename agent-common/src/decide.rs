@@ -52,6 +52,8 @@ wire_enum! {
         Hours = 10 => "outside hours",
         /// The session could have written the program it wants to run.
         Writable = 11 => "program is writable",
+        /// The policy does not give the session this privilege.
+        Privilege = 16 => "privilege missing",
     }
 }
 

@@ -4,6 +4,7 @@ use agent_common::abi;
 use agent_common::counter::COUNTERS;
 use agent_common::decide::Rule;
 use agent_common::egress::{NetworkKey, PortKey};
+use agent_common::policy::PolicyHead;
 use agent_common::session::{Member, Session};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
@@ -36,3 +37,7 @@ pub static DECISIONS: RingBuf = RingBuf::pinned(abi::DECISION_RING_BYTES, 0);
 /// What happened, whether or not it was told.
 #[map]
 pub static COUNTS: PerCpuArray<u64> = PerCpuArray::pinned(COUNTERS, 0);
+
+/// What holds for a policy as a whole, by the policy's number.
+#[map]
+pub static POLICIES: Array<PolicyHead> = Array::pinned(abi::MAX_POLICIES, 0);

@@ -1,9 +1,11 @@
 //! A session without a kernel: actions are judged by the compiled tables and the same functions that
 //! the kernel programs call, and their effects are kept.
 
-use agent_common::decide::{Decision, TRAIT_WRITABLE, Verdict, View, decide_all};
+use agent_common::decide::{Decision, Reason, TRAIT_WRITABLE, Verdict, View, decide_all};
 use agent_common::egress::Endpoint;
 use agent_common::path::Access;
+use agent_common::policy::PolicyHead;
+use agent_common::privilege::Privilege;
 use agent_common::session::Session;
 use agent_common::terms::{Progress, Terms};
 
@@ -46,6 +48,8 @@ pub enum Action {
         /// Whether the session can write the file.
         writable: bool,
     },
+    /// An act that needs a privilege.
+    Privilege(Privilege),
 }
 
 /// A point of time on both clocks.
@@ -199,6 +203,17 @@ impl<'c> Trial<'c> {
         bytes: u64,
     ) -> Decision {
         let compiled = self.compiled;
+        if let Action::Privilege(privilege) = action {
+            let head = PolicyHead::with(objects.privileges);
+            let facts = self.facts(at);
+            return match head.refusal(&self.session, privilege.wire()) {
+                Some(reason) => Decision::deny(reason, facts),
+                None => Decision {
+                    verdict: Verdict::Allow,
+                    ..Decision::deny(Reason::Rule, facts)
+                },
+            };
+        }
         let (lists, traits) = lookup(compiled, networks, objects, action);
         let view = View {
             session: &self.session,
@@ -266,6 +281,8 @@ fn lookup(
             }
             (lists, traits)
         }
+        // No rule speaks of it.
+        Action::Privilege(_) => (Vec::new(), 0),
     }
 }
 

@@ -6,6 +6,7 @@
 )]
 
 pub mod counts;
+pub mod inode;
 pub mod memory;
 pub mod offsets;
 pub mod record;

@@ -8,7 +8,7 @@ use crate::policy::{Policy, Protocol};
 use super::{Compiled, NetworkEntry, Objects};
 
 /// Grows whenever the encoding changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 struct Encoder(Sha256);
 
@@ -114,6 +114,7 @@ fn objects(encoder: &mut Encoder, objects: &Objects) {
         encoder.text(&entry.name);
         encoder.number(entry.list.into());
     }
+    encoder.number(objects.privileges);
 }
 
 fn rules(encoder: &mut Encoder, compiled: &Compiled) {

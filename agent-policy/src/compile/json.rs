@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use agent_common::decide::{Rule, Verdict};
 use agent_common::path::Access;
+use agent_common::privilege::Privilege;
 
 use super::tables::Objects;
 use super::{Compiled, NO_LIST, NetworkEntry};
@@ -99,5 +100,6 @@ fn objects(objects: &Objects) -> Value {
         "agents": objects.agents.iter().map(|entry| json!({
             "name": entry.name, "list": entry.list,
         })).collect::<Vec<_>>(),
+        "privileges": Privilege::of_mask(objects.privileges).map(Privilege::word).collect::<Vec<_>>(),
     })
 }

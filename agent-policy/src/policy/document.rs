@@ -6,7 +6,9 @@ use crate::text::{Fields, Node, Reader, Source, Span, Value, quoted};
 
 use super::block::{self, BLOCK, Block};
 use super::profile::{self, Profiles};
-use super::{API_VERSION, Fact, KIND, Policy, Tool, chain, condition, end, file, identity};
+use super::{
+    API_VERSION, Fact, KIND, Policy, Tool, chain, condition, end, file, identity, privilege,
+};
 
 /// Bytes of an agent's name: one DNS label, so that it fits a SPIFFE path and an object name.
 const MAX_NAME: usize = 63;
@@ -33,6 +35,7 @@ pub(crate) const SPEC: &[&str] = &[
     "end",
     "mode",
     "minEnforcement",
+    "privileges",
 ];
 
 /// The parts that every document has.
@@ -123,6 +126,10 @@ pub(super) fn read(
         min_enforcement: spec
             .get("minEnforcement")
             .and_then(|node| end::min_enforcement(reader, node))
+            .unwrap_or_default(),
+        privileges: spec
+            .get("privileges")
+            .map(|node| privilege::read(reader, node))
             .unwrap_or_default(),
         source: source.clone(),
         name_span: outer.name.as_ref()?.1,
@@ -224,7 +231,7 @@ fn facts(reader: &mut Reader<'_>, node: &Node) -> Vec<Fact> {
 fn tools(reader: &mut Reader<'_>, source: &Arc<Source>, node: &Node) -> Vec<Tool> {
     let mut tools: Vec<Tool> = Vec::new();
     for item in reader.list(node, "a list of tools") {
-        let known: Vec<&str> = ["tool", "owner", "start"]
+        let known: Vec<&str> = ["tool", "owner", "start", "privileges"]
             .into_iter()
             .chain(BLOCK)
             .collect();
@@ -245,6 +252,10 @@ fn tools(reader: &mut Reader<'_>, source: &Arc<Source>, node: &Node) -> Vec<Tool
             )
             .and_then(|node| file::exec_rule(reader, source, node, condition::Effect::Allow));
         let rules: Block = block::read(reader, source, &fields);
+        let privileges = fields
+            .get("privileges")
+            .map(|node| privilege::read(reader, node))
+            .unwrap_or_default();
         if let (Some((name, span)), Some(owner), Some(start)) = (name, owner, start) {
             if tools.iter().any(|tool| tool.name == name) {
                 reader.found(span, &format!("a second tool \"{name}\""), "another name");
@@ -255,6 +266,7 @@ fn tools(reader: &mut Reader<'_>, source: &Arc<Source>, node: &Node) -> Vec<Tool
                 owner,
                 start,
                 rules,
+                privileges,
             });
         }
     }

@@ -2,6 +2,7 @@
 
 use agent_common::egress::{Endpoint, TCP, UDP};
 use agent_common::path::Access;
+use agent_common::privilege::Privilege;
 use agent_policy::{Action, Instant, Policy};
 
 use crate::model::Step;
@@ -141,6 +142,17 @@ impl Draw {
             // Only denials: what a tool allows must be the agent's, and these always are.
             text += "  tools:\n    - tool: t0\n      owner: {name: a, contact: b}\n      start: {programs: [/bin/t0]}\n";
             text += "      egress:\n        deny: [{to: [10.1.0.0/16]}]\n";
+        }
+        let privileges: Vec<&str> = Privilege::ALL
+            .iter()
+            .map(|privilege| privilege.word())
+            .filter(|_| self.one_in(8))
+            .collect();
+        if has_tool && let [first, ..] = privileges.as_slice() {
+            text += &format!("      privileges: [{first}]\n");
+        }
+        if !privileges.is_empty() {
+            text += &format!("  privileges: [{}]\n", privileges.join(", "));
         }
         if steps > 0 {
             self.chain(&mut text, facts, steps);
@@ -297,7 +309,8 @@ impl Draw {
     }
 
     fn action(&mut self) -> Action {
-        match self.below(12) {
+        match self.below(13) {
+            12 => Action::Privilege(self.pick(Privilege::ALL)),
             0..=4 => Action::Connect(self.endpoint()),
             5 => Action::Listen(self.endpoint()),
             6 => Action::Agent(format!("a{}", self.below(2))),

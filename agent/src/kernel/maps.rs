@@ -5,6 +5,7 @@ use super::plain::Plain;
 use agent_common::counter::Counter;
 use agent_common::decide::Rule;
 use agent_common::egress::{NetworkKey, PortKey};
+use agent_common::policy::PolicyHead;
 use agent_common::session::{Label, Member, Session};
 use aya::Pod;
 use aya::maps::lpm_trie::Key;
@@ -18,6 +19,7 @@ pub struct Maps {
     ports: LpmTrie<MapData, Plain<PortKey>, u32>,
     rules: Array<MapData, Plain<Rule>>,
     counts: PerCpuArray<MapData, u64>,
+    policies: Array<MapData, Plain<PolicyHead>>,
 }
 
 /// A map failed us.
@@ -58,6 +60,7 @@ impl Maps {
             ports: typed("PORTS", Map::LpmTrie(open(pins, "PORTS")?))?,
             rules: typed("RULES", Map::Array(open(pins, "RULES")?))?,
             counts: typed("COUNTS", Map::PerCpuArray(open(pins, "COUNTS")?))?,
+            policies: typed("POLICIES", Map::Array(open(pins, "POLICIES")?))?,
         })
     }
 
@@ -109,6 +112,11 @@ impl Maps {
     /// Writes a rule.
     pub fn set_rule(&mut self, index: u32, rule: Rule) -> Result<(), MapsError> {
         Ok(self.rules.set(index, Plain(rule), 0)?)
+    }
+
+    /// Writes the head of a policy.
+    pub fn set_policy(&mut self, number: u32, head: PolicyHead) -> Result<(), MapsError> {
+        Ok(self.policies.set(number, Plain(head), 0)?)
     }
 
     /// A counter, over all CPUs.

@@ -4,6 +4,7 @@
 
 use agent_common::decide::Rule;
 use agent_common::egress::{NetworkKey, PortKey};
+use agent_common::policy::PolicyHead;
 use agent_common::session::{Member, Session};
 
 /// A type that may cross the border as bytes.
@@ -21,4 +22,4 @@ macro_rules! plain {
     };
 }
 
-plain!(Member, NetworkKey, PortKey, Rule, Session);
+plain!(Member, NetworkKey, PolicyHead, PortKey, Rule, Session);

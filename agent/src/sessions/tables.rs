@@ -4,11 +4,12 @@
 //! tables that all policies share. Sessions under the same policy share one copy.
 
 use crate::kernel::maps::{Maps, MapsError};
-use agent_common::abi::MAX_RULES;
+use agent_common::abi::{MAX_POLICIES, MAX_RULES};
 use agent_common::egress::{NetworkKey, PortKey};
+use agent_common::policy::PolicyHead;
 use agent_policy::{Compiled, PortEntry};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a compiled policy lies in the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +26,8 @@ pub struct Place {
 /// Which parts of the tables are taken.
 #[derive(Debug, Default)]
 pub struct Tables {
-    next_policy: u32,
+    /// The numbers of the policies.
+    policies: BTreeSet<u32>,
     next_set: u32,
     /// First rule to number of rules.
     rules: BTreeMap<u32, u32>,
@@ -34,6 +36,9 @@ pub struct Tables {
 /// Why a policy is not in the tables.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
+    /// Every policy number is taken.
+    #[error("no room for another policy: {MAX_POLICIES} are in force")]
+    Policies,
     /// No room for the rules.
     #[error("no room for {needed} rules: the policies in force take up {taken} of {MAX_RULES}")]
     Rules {
@@ -50,7 +55,7 @@ pub enum InstallError {
 impl Tables {
     /// Counts in what an earlier daemon put there.
     pub fn adopt(&mut self, place: Place, compiled: &Compiled) {
-        self.next_policy = self.next_policy.max(place.policy + 1);
+        self.policies.insert(place.policy);
         self.next_set = self.next_set.max(place.sets + compiled.sets());
         self.rules.insert(place.rules, length(&compiled.rules));
     }
@@ -62,12 +67,15 @@ impl Tables {
             needed: count,
             taken: self.rules.values().sum(),
         })?;
+        let policy = (0..MAX_POLICIES)
+            .find(|number| !self.policies.contains(number))
+            .ok_or(InstallError::Policies)?;
         let place = Place {
-            policy: self.next_policy,
+            policy,
             sets: self.next_set,
             rules,
         };
-        self.next_policy += 1;
+        self.policies.insert(policy);
         self.next_set += compiled.sets();
         self.rules.insert(rules, count);
         match write(maps, compiled, place) {
@@ -96,6 +104,11 @@ impl Tables {
                 port_key(port, place),
             );
         }
+        // A number that is given again must not come with what the last policy gave.
+        let cleared = maps.set_policy(place.policy, PolicyHead::default());
+        if cleared.is_ok() {
+            self.policies.remove(&place.policy);
+        }
         self.rules.remove(&place.rules);
     }
 
@@ -112,6 +125,8 @@ impl Tables {
 }
 
 fn write(maps: &mut Maps, compiled: &Compiled, place: Place) -> Result<(), MapsError> {
+    let head = PolicyHead::with(compiled.objects.privileges);
+    maps.set_policy(place.policy, head)?;
     for (index, rule) in (place.rules..).zip(&compiled.rules) {
         maps.set_rule(index, *rule)?;
     }
