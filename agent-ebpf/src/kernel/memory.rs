@@ -19,6 +19,14 @@ impl Address {
 }
 
 impl Address {
+    /// The address of the structure that holds, at offset `outer`, a field that lies at offset
+    /// `inner` of the structure here.
+    #[inline(always)]
+    pub fn around(self, inner: &Global<u32>, outer: &Global<u32>) -> Self {
+        let field = self.0.wrapping_add(u64::from(inner.load()));
+        Self(field.wrapping_sub(u64::from(outer.load())))
+    }
+
     /// Copies a value at an offset to where it belongs. What cannot be read becomes zero, which
     /// the helper sees to: no branch, and so no second path for the verifier to follow.
     #[inline(always)]

@@ -208,5 +208,10 @@ fn status(sessions: &Sessions, mode: &Mode, adopted: bool) -> Result<Status, Map
         doubts: count(Counter::Doubts)?,
         labels_refused: count(Counter::LabelsRefused)?,
         events_lost: count(Counter::EventsLost)?,
+        probes: count(Counter::Probes)?,
+        hooks_missing: loader::hooks_missing(&Pins::in_force(), mode)
+            .iter()
+            .map(|program| program.hook_and_since())
+            .collect(),
     })
 }
