@@ -330,7 +330,7 @@ fn compiling_is_deterministic() {
     );
 }
 
-const DIGEST: &str = "22a0701b21986ff6f96aa959f39a1fa2aae1c8cdca8e1a902fdbf18f1d4e8acb";
+const DIGEST: &str = "b08b62e4fdc72800dc9322f6fb3492012480d75fb53f57c5a436890238b560ec";
 
 #[test]
 fn listening_on_every_address_is_not_listening_on_loopback() {

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 pub(crate) struct Policy {
     name: String,
     rules: String,
+    privileges: Vec<String>,
 }
 
 impl Policy {
@@ -18,6 +19,7 @@ impl Policy {
         Self {
             name: name.to_owned(),
             rules: String::new(),
+            privileges: Vec::new(),
         }
     }
 
@@ -28,6 +30,12 @@ impl Policy {
             "      - to: [\"{to}\"]\n        ports: [{ports}]\n        protocol: {protocol}"
         )
         .expect("writing to a string");
+        self
+    }
+
+    /// Gives some privileges.
+    pub(crate) fn privileges(mut self, words: &[&str]) -> Self {
+        self.privileges.extend(words.iter().map(|word| (*word).to_owned()));
         self
     }
 
@@ -43,9 +51,14 @@ impl Policy {
         } else {
             format!("  egress:\n    allow:\n{}", self.rules)
         };
+        let privileges = if self.privileges.is_empty() {
+            String::new()
+        } else {
+            format!("  privileges: [{}]\n", self.privileges.join(", "))
+        };
         format!(
             "apiVersion: interlock.dev/v1alpha1\nkind: AgentPolicy\nmetadata:\n  name: {}\nspec:\n  \
-             owner:\n    name: Test Bench\n    contact: bench@example.org\n{egress}",
+             owner:\n    name: Test Bench\n    contact: bench@example.org\n{egress}{privileges}",
             self.name
         )
     }
