@@ -48,7 +48,10 @@ mod tests {
         let policy = PolicyHead::with(Privilege::Ptrace.bit());
         let (ptrace, signal) = (Privilege::Ptrace.wire(), Privilege::Signal.wire());
         assert_eq!(policy.refusal(&Session::FREE, ptrace), None);
-        assert_eq!(policy.refusal(&Session::FREE, signal), Some(Reason::Privilege));
+        assert_eq!(
+            policy.refusal(&Session::FREE, signal),
+            Some(Reason::Privilege)
+        );
         let revoked = Session {
             flags: Session::REVOKED,
             ..Session::FREE

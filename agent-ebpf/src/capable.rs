@@ -58,7 +58,6 @@ pub fn capable(ctx: LsmContext) -> i32 {
 #[inline(always)]
 fn is_way_to_override(capability: u32) -> bool {
     capability == u32::from(Privilege::CapDacReadSearch.wire())
-        && !task::current_call().is_some_and(|call| {
-            call == OPEN_BY_HANDLE[0] || call == OPEN_BY_HANDLE[1]
-        })
+        && !task::current_call()
+            .is_some_and(|call| call == OPEN_BY_HANDLE[0] || call == OPEN_BY_HANDLE[1])
 }

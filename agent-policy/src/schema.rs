@@ -134,9 +134,9 @@ fn lists(kind: &str) -> Value {
 }
 
 fn privileges() -> Value {
-    let words = Privilege::ALL.iter().map(|privilege| {
-        json!({"const": privilege.word(), "description": privilege.meaning()})
-    });
+    let words = Privilege::ALL
+        .iter()
+        .map(|privilege| json!({"const": privilege.word(), "description": privilege.meaning()}));
     list(json!({"oneOf": words.collect::<Vec<_>>()}))
 }
 

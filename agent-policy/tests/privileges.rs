@@ -24,7 +24,9 @@ fn compiled(spec: &str) -> Compiled {
 fn verdict(compiled: &Compiled, tool: Option<usize>, action: &str) -> String {
     let action: Action = action.parse().expect("an action");
     let at = Instant::default();
-    let decision = Trial::start(compiled, at).judge(&action, tool, at, 0).decision;
+    let decision = Trial::start(compiled, at)
+        .judge(&action, tool, at, 0)
+        .decision;
     format!("{} ({})", decision.verdict, decision.reason)
 }
 
@@ -39,7 +41,11 @@ fn what_is_not_named_is_denied() {
         let action = format!("privilege {privilege}");
         assert_eq!(verdict(&none, None, &action), "deny (privilege missing)");
         let given = matches!(privilege, Privilege::Signal | Privilege::CapNetRaw);
-        let expected = if given { "allow (rule)" } else { "deny (privilege missing)" };
+        let expected = if given {
+            "allow (rule)"
+        } else {
+            "deny (privilege missing)"
+        };
         assert_eq!(verdict(&some, None, &action), expected, "{action}");
     }
 }
@@ -47,10 +53,16 @@ fn what_is_not_named_is_denied() {
 #[test]
 fn a_tool_has_what_both_lists_name() {
     let compiled = compiled(&format!("  privileges: [signal, ptrace]\n{TOOL}"));
-    assert_eq!(verdict(&compiled, Some(0), "privilege signal"), "allow (rule)");
+    assert_eq!(
+        verdict(&compiled, Some(0), "privilege signal"),
+        "allow (rule)"
+    );
     let expected = "deny (privilege missing)";
     assert_eq!(verdict(&compiled, Some(0), "privilege ptrace"), expected);
-    let wider = policy(TOOL).compile().expect_err("a tool that widens").to_string();
+    let wider = policy(TOOL)
+        .compile()
+        .expect_err("a tool that widens")
+        .to_string();
     let expected = "p.yaml:10:20: error: found tool \"t\" with privilege \"signal\", which the agent \
                     does not have, expected a tool to narrow what the agent may do";
     assert!(wider.starts_with(expected), "{wider}");
@@ -66,8 +78,13 @@ fn an_unknown_word_names_the_known_ones() {
     }
     let twice = read("  privileges: [bpf, bpf]\n").expect_err("twice");
     assert!(twice.contains("found privilege \"bpf\" twice"), "{twice}");
-    let error = "privilege clock".parse::<Action>().expect_err("no such privilege");
-    assert!(error.to_string().contains("a privilege, such as"), "{error}");
+    let error = "privilege clock"
+        .parse::<Action>()
+        .expect_err("no such privilege");
+    assert!(
+        error.to_string().contains("a privilege, such as"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -75,7 +92,11 @@ fn privileges_are_told_compared_and_part_of_the_digest() {
     let (old, new) = (policy(""), policy("  privileges: [cap_sys_time]\n"));
     let (before, after) = (compiled(""), compiled("  privileges: [cap_sys_time]\n"));
     assert_ne!(before.digest, after.digest);
-    assert!(describe(&new).to_string().contains("It may set the clock (privilege cap_sys_time)."));
+    assert!(
+        describe(&new)
+            .to_string()
+            .contains("It may set the clock (privilege cap_sys_time).")
+    );
     let difference = diff((&old, &before), (&new, &after));
     let examples: Vec<&str> = difference
         .becomes_allowed
@@ -88,7 +109,10 @@ fn privileges_are_told_compared_and_part_of_the_digest() {
     let trial = Trial::start(&before, at);
     let action = Action::Privilege(Privilege::CapSysTime);
     let explanation = explain(&before, &trial, &action, None, at).to_string();
-    assert!(explanation.contains("name it under privileges"), "{explanation}");
+    assert!(
+        explanation.contains("name it under privileges"),
+        "{explanation}"
+    );
 }
 
 #[test]

@@ -65,7 +65,9 @@ fn privileges(policy: &Policy) -> Vec<Diagnostic> {
                     tool.name
                 );
                 let diagnostic = policy.source.diagnostic(Severity::Error, *span, message);
-                found.push(diagnostic.with_help("give it to the agent as well, or take it from the tool"));
+                found.push(
+                    diagnostic.with_help("give it to the agent as well, or take it from the tool"),
+                );
             }
         }
     }

@@ -256,7 +256,10 @@ mod tests {
             assert_eq!(held.is_some(), !privilege.is_capability(), "{privilege}");
         }
         for name in HOLDS.iter().flat_map(|(_, names)| *names) {
-            assert!(PROGRAMS.iter().any(|program| program.name == *name), "{name}");
+            assert!(
+                PROGRAMS.iter().any(|program| program.name == *name),
+                "{name}"
+            );
         }
     }
 

@@ -209,11 +209,7 @@ pub fn hooks_missing(pins: &Pins, mode: &Mode) -> Vec<&'static Program> {
     if *mode != Mode::Full {
         return Vec::new();
     }
-    PROGRAMS
-        .iter()
-        .filter(optional)
-        .filter(is_absent)
-        .collect()
+    PROGRAMS.iter().filter(optional).filter(is_absent).collect()
 }
 
 /// Parses the object, creates the maps and writes the offsets.

@@ -118,30 +118,107 @@ pub const PROGRAMS: &[Program] = &[
     held("sb_remount", "sb_remount", "judge remount"),
     held("sb_pivotroot", "sb_pivotroot", "judge pivot_root"),
     held("move_mount", "move_mount", "judge move_mount"),
-    held_since("userns_create", "userns_create", "judge user namespaces", "6.1"),
+    held_since(
+        "userns_create",
+        "userns_create",
+        "judge user namespaces",
+        "6.1",
+    ),
     held("bpf", "bpf", "judge bpf()"),
-    held("module_request", "kernel_module_request", "judge modules that the kernel asks for"),
-    held("perf_event_open", "perf_event_open", "judge perf_event_open"),
-    held_since("uring_sqpoll", "uring_sqpoll", "judge io_uring threads that poll", "5.16"),
-    held_since("uring_override", "uring_override_creds", "judge io_uring under other credentials", "5.16"),
-    held_since("uring_cmd", "uring_cmd", "judge io_uring commands to devices", "6.0"),
-    held("capable", "capable", "judge capabilities that reach round the hooks"),
-    held("ptrace_access", "ptrace_access_check", "judge ptrace and /proc/PID of others"),
-    held("ptrace_traceme", "ptrace_traceme", "judge being traced by others"),
+    held(
+        "module_request",
+        "kernel_module_request",
+        "judge modules that the kernel asks for",
+    ),
+    held(
+        "perf_event_open",
+        "perf_event_open",
+        "judge perf_event_open",
+    ),
+    held_since(
+        "uring_sqpoll",
+        "uring_sqpoll",
+        "judge io_uring threads that poll",
+        "5.16",
+    ),
+    held_since(
+        "uring_override",
+        "uring_override_creds",
+        "judge io_uring under other credentials",
+        "5.16",
+    ),
+    held_since(
+        "uring_cmd",
+        "uring_cmd",
+        "judge io_uring commands to devices",
+        "6.0",
+    ),
+    held(
+        "capable",
+        "capable",
+        "judge capabilities that reach round the hooks",
+    ),
+    held(
+        "ptrace_access",
+        "ptrace_access_check",
+        "judge ptrace and /proc/PID of others",
+    ),
+    held(
+        "ptrace_traceme",
+        "ptrace_traceme",
+        "judge being traced by others",
+    ),
     held("task_kill", "task_kill", "judge signals to others"),
     held("task_setnice", "task_setnice", "judge priorities of others"),
-    held("task_setioprio", "task_setioprio", "judge I/O priorities of others"),
-    held("task_setscheduler", "task_setscheduler", "judge scheduling and CPUs of others"),
+    held(
+        "task_setioprio",
+        "task_setioprio",
+        "judge I/O priorities of others",
+    ),
+    held(
+        "task_setscheduler",
+        "task_setscheduler",
+        "judge scheduling and CPUs of others",
+    ),
     held("task_setrlimit", "task_setrlimit", "judge limits of others"),
-    held("task_movememory", "task_movememory", "judge where memory of others lies"),
-    held("file_fcntl", "file_fcntl", "judge signals from files to others"),
+    held(
+        "task_movememory",
+        "task_movememory",
+        "judge where memory of others lies",
+    ),
+    held(
+        "file_fcntl",
+        "file_fcntl",
+        "judge signals from files to others",
+    ),
     held("file_ioctl", "file_ioctl", "judge typing into terminals"),
-    held_since("file_ioctl_compat", "file_ioctl_compat", "judge typing into terminals, from 32-bit programs", "6.8"),
-    held("special_open", "file_open", "judge writes to the kernel's own file systems, and disks"),
+    held_since(
+        "file_ioctl_compat",
+        "file_ioctl_compat",
+        "judge typing into terminals, from 32-bit programs",
+        "6.8",
+    ),
+    held(
+        "special_open",
+        "file_open",
+        "judge writes to the kernel's own file systems, and disks",
+    ),
     held("special_mkdir", "inode_mkdir", "judge new folders there"),
-    held("special_rmdir", "inode_rmdir", "judge removed folders there"),
-    held("special_unlink", "inode_unlink", "judge removed files there"),
-    held("special_rename", "inode_rename", "judge renamed files there"),
+    held(
+        "special_rmdir",
+        "inode_rmdir",
+        "judge removed folders there",
+    ),
+    held(
+        "special_unlink",
+        "inode_unlink",
+        "judge removed files there",
+    ),
+    held(
+        "special_rename",
+        "inode_rename",
+        "judge renamed files there",
+    ),
     held("special_symlink", "inode_symlink", "judge links there"),
 ];
 
@@ -170,7 +247,10 @@ const fn held_since(
 
 /// What the programs hold, and which of them each privilege needs. Every capability is held by one.
 pub const HOLDS: &[(Privilege, &[&str])] = &[
-    (Privilege::Ptrace, &["ptrace_access", "ptrace_traceme", "special_open"]),
+    (
+        Privilege::Ptrace,
+        &["ptrace_access", "ptrace_traceme", "special_open"],
+    ),
     (
         Privilege::Signal,
         &[
@@ -186,21 +266,43 @@ pub const HOLDS: &[(Privilege, &[&str])] = &[
     ),
     (
         Privilege::Mount,
-        &["sb_mount", "sb_umount", "sb_remount", "sb_pivotroot", "move_mount"],
+        &[
+            "sb_mount",
+            "sb_umount",
+            "sb_remount",
+            "sb_pivotroot",
+            "move_mount",
+        ],
     ),
     (Privilege::Userns, &["userns_create"]),
-    (Privilege::Bpf, &["bpf", "special_open", "special_unlink", "special_rename"]),
+    (
+        Privilege::Bpf,
+        &["bpf", "special_open", "special_unlink", "special_rename"],
+    ),
     (Privilege::Module, &["module_request"]),
     (
         Privilege::Cgroup,
-        &["task_alloc", "special_open", "special_mkdir", "special_rmdir"],
+        &[
+            "task_alloc",
+            "special_open",
+            "special_mkdir",
+            "special_rmdir",
+        ],
     ),
     (
         Privilege::KernelKnobs,
-        &["special_open", "special_mkdir", "special_rmdir", "special_unlink"],
+        &[
+            "special_open",
+            "special_mkdir",
+            "special_rmdir",
+            "special_unlink",
+        ],
     ),
     (Privilege::Perf, &["perf_event_open"]),
-    (Privilege::Uring, &["uring_sqpoll", "uring_override", "uring_cmd"]),
+    (
+        Privilege::Uring,
+        &["uring_sqpoll", "uring_override", "uring_cmd"],
+    ),
     (Privilege::Disk, &["special_open"]),
     (Privilege::Terminal, &["file_ioctl", "file_ioctl_compat"]),
 ];

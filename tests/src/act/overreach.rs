@@ -10,7 +10,10 @@ use std::os::fd::{AsFd, AsRawFd};
 
 /// Attempts one act, on a process or a path where it is about one.
 pub(crate) fn attempt(act: &str, on: &str) -> Result<io::Result<()>> {
-    let pid = || on.parse::<i32>().with_context(|| format!("{act} needs a pid"));
+    let pid = || {
+        on.parse::<i32>()
+            .with_context(|| format!("{act} needs a pid"))
+    };
     Ok(match act {
         // Other processes.
         "ptrace" => processes::seize(pid()?),
@@ -54,6 +57,7 @@ pub(crate) fn attempt(act: &str, on: &str) -> Result<io::Result<()>> {
         // The system.
         "mount" => host::mount(Some(on), on, libc::MS_BIND).and_then(|()| system::umount(on)),
         "remount" => host::mount(None, on, libc::MS_REMOUNT | libc::MS_BIND),
+        "reconfigure" => system::reconfigure(on),
         "umount" => system::umount(on),
         "pivot-root" => system::pivot_root(on, on),
         "clone-tree" => system::clone_tree(on).map(drop),
@@ -125,8 +129,21 @@ pub(crate) fn at_home() -> Result<()> {
     let own = i32::try_from(std::process::id())?;
     for (pid, who) in [(own, "itself"), (child, "its child")] {
         for act in [
-            "kill", "kill-0", "tgkill", "sigqueue", "pidfd-signal", "priority", "limit", "cpus",
-            "proc-environ", "proc-maps", "proc-fd", "proc-exe", "proc-root", "proc-mem", "proc-oom",
+            "kill",
+            "kill-0",
+            "tgkill",
+            "sigqueue",
+            "pidfd-signal",
+            "priority",
+            "limit",
+            "cpus",
+            "proc-environ",
+            "proc-maps",
+            "proc-fd",
+            "proc-exe",
+            "proc-root",
+            "proc-mem",
+            "proc-oom",
             "pidfd-getfd",
         ] {
             attempt(act, &pid.to_string())?.with_context(|| format!("{act} of {who}"))?;
@@ -156,7 +173,10 @@ fn traced_child() -> Result<()> {
         }
         process::Fork::Parent(pid) => {
             let end = process::wait(pid)?;
-            ensure!(end == process::End::Exited(0), "a child could not be traced: {end:?}");
+            ensure!(
+                end == process::End::Exited(0),
+                "a child could not be traced: {end:?}"
+            );
             Ok(())
         }
     }

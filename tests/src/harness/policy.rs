@@ -35,7 +35,8 @@ impl Policy {
 
     /// Gives some privileges.
     pub(crate) fn privileges(mut self, words: &[&str]) -> Self {
-        self.privileges.extend(words.iter().map(|word| (*word).to_owned()));
+        self.privileges
+            .extend(words.iter().map(|word| (*word).to_owned()));
         self
     }
 

@@ -34,7 +34,7 @@ fn i386(number: u32, first: u32, second: u32, third: u32) -> io::Result<u32> {
             out("r8") _, out("r9") _, out("r10") _, out("r11") _,
         );
     }
-    let result = result as u32;
+    let result = u32::try_from(result & u64::from(u32::MAX)).expect("the lower half");
     let signed = result.cast_signed();
     if (-4095..0).contains(&signed) {
         return Err(io::Error::from_raw_os_error(-signed));

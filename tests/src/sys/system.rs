@@ -71,6 +71,27 @@ pub(crate) fn place_tree(tree: &OwnedFd, at: &str) -> io::Result<()> {
     .map(drop)
 }
 
+/// `fspick(2)` and `fsconfig(2)`: sets a mounted file system's options to what they are.
+pub(crate) fn reconfigure(at: &str) -> io::Result<()> {
+    const CMD_RECONFIGURE: u32 = 7;
+    let at = text(at);
+    let none = ptr::null::<u8>();
+    // SAFETY: the string is terminated and lives past the call.
+    let picked = owned(unsafe { libc::syscall(libc::SYS_fspick, libc::AT_FDCWD, at.as_ptr(), 0) })?;
+    // SAFETY: takes numbers and no texts.
+    check_long(unsafe {
+        libc::syscall(
+            libc::SYS_fsconfig,
+            picked.as_raw_fd(),
+            CMD_RECONFIGURE,
+            none,
+            none,
+            0,
+        )
+    })
+    .map(drop)
+}
+
 /// `setns(2)`.
 pub(crate) fn enter(namespace: &OwnedFd) -> io::Result<()> {
     // SAFETY: takes numbers.
@@ -155,7 +176,14 @@ pub(crate) fn bpf_get(path: &str) -> io::Result<OwnedFd> {
     let path = text(path);
     let attr = [path.as_ptr() as u64, 0];
     // SAFETY: the kernel reads the attribute and the path in it; both live past the call.
-    owned(unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, attr.as_ptr(), size_of_val(&attr)) })
+    owned(unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_OBJ_GET,
+            attr.as_ptr(),
+            size_of_val(&attr),
+        )
+    })
 }
 
 /// `bpf(2)` with `BPF_MAP_CREATE`, of an array of one.

@@ -28,7 +28,7 @@ pub(super) struct Act {
     pub(super) allowed: &'static str,
     /// How it answers a session.
     pub(super) denied: &'static str,
-    /// The privilege that the event names; then what else it takes.
+    /// The privileges that it takes, in the order in which the kernel asks for them.
     pub(super) needs: &'static [&'static str],
     /// Whether any user may do it, outside.
     pub(super) by_anybody: bool,
@@ -45,6 +45,8 @@ pub(super) enum On {
     Process,
     /// A path.
     Path(&'static str),
+    /// A mount that is there.
+    Mount,
     /// The first disk.
     Disk,
 }
@@ -84,69 +86,73 @@ pub(super) fn attempt(act: Act) -> Result<()> {
 
 fn as_user(act: Act, user: Option<(&str, u32)>) -> Result<()> {
     let agent = act.name.replace(['.', '_'], "-");
-    let without = Policy::named(&agent);
-    let with = Policy::named(&agent).privileges(act.needs);
-    let (outside, inside, allowed) = match user {
-        None => (
-            Place::Outside,
-            Place::Inside(&without),
-            Place::Inside(&with),
-        ),
-        Some((name, number)) => (
-            Place::OutsideAs(number),
-            Place::As(&without, name),
-            Place::As(&with, name),
-        ),
+    let outside = match user {
+        None => Place::Outside,
+        Some((_, number)) => Place::OutsideAs(number),
     };
     let victim = match act.on {
         On::Process => Some(outside.obey()?),
         _ => None,
     };
     let on = object(act.on, victim.as_ref())?;
-    let attempt = |place: Place<'_>| place.act(&["overreach", act.act, &on]);
-
-    let control = attempt(outside)?;
-    ensure!(
-        control == act.allowed,
-        "the control, outside every session: {control}, expected {}",
-        act.allowed
-    );
-    let events = Events::from_now()?;
-    let answer = attempt(inside)?;
-    ensure!(
-        act.denied.split(" or ").any(|denied| denied == answer),
-        "inside a session: {answer}, expected {}",
-        act.denied
-    );
-    let denial = events.expect_privilege(&agent, act.needs[0])?;
-    if let Some(victim) = &victim
-        && !act.act.starts_with("sigio")
-    {
+    let attempt = |place: Place<'_>| {
+        if let On::Mount = act.on {
+            Place::Outside.run(&["mount", "-t", "tmpfs", "none", FOLDER])?;
+        }
+        place.act(&["overreach", act.act, &on])
+    };
+    let goes = |place: Place<'_>| -> Result<()> {
+        let answer = attempt(place)?;
         ensure!(
-            denial.object.target == Some(victim.pid),
-            "the event names {:?}, expected process {}",
-            denial.object,
-            victim.pid
+            answer == act.allowed,
+            "{place:?}: {answer}, expected {}",
+            act.allowed
         );
+        Ok(())
+    };
+
+    goes(outside).context("the control")?;
+    // Without each of what it takes, one after the other, and then with all.
+    for (given, lacking) in act.needs.iter().enumerate() {
+        let policy = Policy::named(&agent).privileges(&act.needs[..given]);
+        let place = inside(&policy, user);
+        let events = Events::from_now()?;
+        let answer = attempt(place)?;
+        ensure!(
+            act.denied.split(" or ").any(|denied| denied == answer),
+            "{place:?}: {answer}, expected {}",
+            act.denied
+        );
+        let denial = events.expect_privilege(&agent, lacking)?;
+        if let Some(victim) = &victim
+            && !act.act.starts_with("sigio")
+        {
+            ensure!(
+                denial.object.target == Some(victim.pid),
+                "the event names {:?}, expected process {}",
+                denial.object,
+                victim.pid
+            );
+        }
     }
-    let answer = attempt(allowed)?;
-    ensure!(
-        answer == act.allowed,
-        "with {:?}: {answer}, expected {}",
-        act.needs,
-        act.allowed
-    );
-    let after = attempt(outside)?;
-    ensure!(
-        after == act.allowed,
-        "outside, afterwards: {after}, expected {}",
-        act.allowed
-    );
+    let policy = Policy::named(&agent).privileges(act.needs);
+    goes(inside(&policy, user))?;
+    goes(outside).context("afterwards")?;
     if let Some(victim) = victim {
         let status = victim.end()?;
         ensure!(status.success(), "the process outside ended with {status}");
     }
+    if let On::Mount = act.on {
+        while Place::Outside.run(&["umount", FOLDER])?.status.success() {}
+    }
     Ok(())
+}
+
+fn inside<'a>(policy: &'a Policy, user: Option<(&'a str, u32)>) -> Place<'a> {
+    match user {
+        None => Place::Inside(policy),
+        Some((name, _)) => Place::As(policy, name),
+    }
 }
 
 fn object(on: On, victim: Option<&Obedient>) -> Result<String> {
@@ -154,6 +160,7 @@ fn object(on: On, victim: Option<&Obedient>) -> Result<String> {
         On::Nothing => "-".to_owned(),
         On::Process => victim.context("no process to act on")?.pid.to_string(),
         On::Path(path) => path.to_owned(),
+        On::Mount => FOLDER.to_owned(),
         On::Disk => {
             let disk = fs::read_dir("/sys/class/block")?
                 .next()

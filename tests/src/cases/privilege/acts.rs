@@ -138,13 +138,20 @@ pub(super) const ACTS: &[Act] = &[
         &["cap_sys_admin", "mount"],
     ),
     Act {
-        allowed: "EINVAL",
-        ..path(
-            "red.f3.umount",
-            "umount",
-            FOLDER,
+        on: On::Mount,
+        ..system("red.f3.umount", "umount", &["cap_sys_admin", "mount"])
+    },
+    Act {
+        on: On::Mount,
+        ..system(
+            "red.f3.reconfigure",
+            "reconfigure",
             &["cap_sys_admin", "mount"],
         )
+    },
+    Act {
+        on: On::Mount,
+        ..system("red.f3.remount", "remount", &["mount", "cap_sys_admin"])
     },
     Act {
         allowed: "EINVAL",
@@ -152,7 +159,7 @@ pub(super) const ACTS: &[Act] = &[
             "red.f3.pivot_root",
             "pivot-root",
             FOLDER,
-            &["mount", "cap_sys_admin"],
+            &["cap_sys_admin", "mount"],
         )
     },
     system("red.f3.chroot", "chroot", &["cap_sys_chroot"]),
@@ -185,16 +192,12 @@ pub(super) const ACTS: &[Act] = &[
         "/sys/fs/cgroup/interlock-overreach",
         &["cgroup"],
     ),
-    system(
-        "red.t2.bpf",
-        "bpf-map",
-        &["bpf", "cap_bpf", "cap_sys_admin"],
-    ),
+    system("red.t2.bpf", "bpf-map", &["bpf", "cap_bpf"]),
     path(
         "red.t2.bpf_get",
         "bpf-get",
         "/sys/fs/bpf/interlock/v2/maps/SESSIONS",
-        &["bpf", "cap_bpf", "cap_sys_admin"],
+        &["bpf", "cap_bpf"],
     ),
     path("red.t2.bpffs", "folder", "/sys/fs/bpf/overreach", &["bpf"]),
     system("red.e3.clock_settime", "clock", &["cap_sys_time"]),
