@@ -75,7 +75,7 @@ pub(crate) fn attempt(act: &str, on: &str) -> Result<io::Result<()>> {
         "clock" => system::set_clock(),
         "time-of-day" => system::set_time_of_day(),
         "clock-adjust" => system::adjust_clock(),
-        "bpf-map" => system::bpf_map().map(drop),
+        "bpf-list" => system::bpf_list(),
         "bpf-get" => system::bpf_get(on).map(drop),
         "module" => system::load_module(),
         "module-request" => net::socket(on.parse()?, libc::SOCK_STREAM).map(drop),

@@ -186,20 +186,20 @@ pub(crate) fn bpf_get(path: &str) -> io::Result<OwnedFd> {
     })
 }
 
-/// `bpf(2)` with `BPF_MAP_CREATE`, of an array of one.
-pub(crate) fn bpf_map() -> io::Result<OwnedFd> {
-    const BPF_MAP_CREATE: libc::c_int = 0;
-    const ARRAY: u32 = 2;
-    let attr = [ARRAY, 4, 4, 1, 0];
-    // SAFETY: the kernel reads the attribute, which is live.
-    owned(unsafe {
+/// `bpf(2)` with `BPF_PROG_GET_NEXT_ID`: the number of the first program that is loaded.
+pub(crate) fn bpf_list() -> io::Result<()> {
+    const BPF_PROG_GET_NEXT_ID: libc::c_int = 11;
+    let mut attr = [0_u32; 4];
+    // SAFETY: the kernel reads and writes the attribute, which is live.
+    check_long(unsafe {
         libc::syscall(
             libc::SYS_bpf,
-            BPF_MAP_CREATE,
-            attr.as_ptr(),
+            BPF_PROG_GET_NEXT_ID,
+            attr.as_mut_ptr(),
             size_of_val(&attr),
         )
     })
+    .map(drop)
 }
 
 /// `init_module(2)` of nothing, which is no module.

@@ -72,6 +72,7 @@ pub(super) fn attempt(act: Act) -> Result<()> {
         ("/proc/sys/kernel/yama/ptrace_scope", "0"),
         ("/proc/sys/dev/tty/legacy_tiocsti", "1"),
         ("/proc/sys/kernel/perf_event_paranoid", "1"),
+        ("/proc/sys/kernel/unprivileged_bpf_disabled", "0"),
     ] {
         if fs::exists(knob)? {
             fs::write(knob, value).context(knob)?;
