@@ -1,6 +1,7 @@
 //! Reaching other processes: looking into them, changing them, signalling them. Within a session
 //! everything goes; an outsider that reaches into a session is nobody's business here.
 
+use crate::kernel::memory::is_null;
 use crate::kernel::task::{Member, Task};
 use crate::kernel::verdict;
 use crate::privilege::{Act, judge, member};
@@ -60,7 +61,7 @@ pub fn ptrace_traceme(ctx: LsmContext) -> i32 {
 #[lsm(hook = "task_kill")]
 pub fn task_kill(ctx: LsmContext) -> i32 {
     let for_another: u64 = ctx.arg(3);
-    if for_another != 0 {
+    if !is_null(for_another) {
         return ctx.arg(4);
     }
     reach(ctx.arg(4), ctx.arg(0), Privilege::Signal, false)

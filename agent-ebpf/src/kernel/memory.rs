@@ -3,6 +3,7 @@
 use aya_ebpf::Global;
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel as copy_from_kernel;
+use core::arch::asm;
 
 /// An address in kernel memory that may be stale or wrong: every read is checked.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,6 +42,16 @@ impl Address {
             )
         };
     }
+}
+
+/// Whether a pointer that a hook was given is null. Verifiers take it for granted that it is not,
+/// and drop the branch; of its lower half they know nothing.
+#[inline(always)]
+pub fn is_null(pointer: u64) -> bool {
+    let low: u64;
+    // SAFETY: copies a register.
+    unsafe { asm!("w0 = w1", in("r1") pointer, lateout("r0") low, options(pure, nomem, nostack)) };
+    low == 0
 }
 
 /// A pointer whose type the verifier knows, and that is not null.

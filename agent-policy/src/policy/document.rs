@@ -32,10 +32,10 @@ pub(crate) const SPEC: &[&str] = &[
     "files",
     "chain",
     "tools",
+    "privileges",
     "end",
     "mode",
     "minEnforcement",
-    "privileges",
 ];
 
 /// The parts that every document has.

@@ -96,7 +96,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let mut sessions = Sessions::adopt(enforcement.maps, Records::new(&settings.records))?;
     sessions.set_clocks()?;
     let mut ring = Ring::open(&Pins::in_force())?;
-    let earlier = match canary::prove(&mut sessions, &mut ring).await {
+    let earlier = match canary::prove(&mut sessions, &mut ring, &mode).await {
         Ok(earlier) => earlier,
         Err(error) => {
             if !adopted {
