@@ -23,6 +23,7 @@
 )]
 #![feature(asm_experimental_arch)]
 
+mod census;
 mod connect;
 mod judge;
 mod kernel;

@@ -1,7 +1,8 @@
 //! From a policy file to what the kernel programs can enforce, the same way for `run`, where a
 //! person reads the errors, and for the daemon, which trusts nobody's word for it.
 
-use agent_policy::{Compiled, Diagnostics, Policy, Recognised};
+use agent_common::terms::Terms;
+use agent_policy::{Compiled, Diagnostics, Need, Policy, Recognised, RevokeOn};
 use std::fmt;
 
 /// Why a file is no policy that can be put in force.
@@ -81,7 +82,12 @@ pub(crate) fn not_enforced(policy: &Policy, compiled: &Compiled) -> Vec<String> 
             .rules
             .iter()
             .any(|rule| rule.require | rule.forbid | rule.set | rule.clear != 0);
-    let needs = compiled.needs().into_iter().map(|need| (need.word(), true));
+    let needs = compiled
+        .needs()
+        .into_iter()
+        .filter(|need| *need != Need::Revoke)
+        .map(|need| (need.word(), true))
+        .chain(ends_not_enforced(compiled));
     needs
         .chain([
             ("facts or steps", uses_facts),
@@ -93,6 +99,33 @@ pub(crate) fn not_enforced(policy: &Policy, compiled: &Compiled) -> Vec<String> 
         .filter(|(_, found)| *found)
         .map(|(word, _)| word.to_owned())
         .collect()
+}
+
+/// Ways for a permission to end that nothing watches for yet. A ttl, the end of the first process
+/// and its exit code are watched.
+fn ends_not_enforced(compiled: &Compiled) -> [(&'static str, bool); 5] {
+    let has = |what: fn(&RevokeOn) -> bool| compiled.end.revoke_on.iter().any(what);
+    let has_chain = compiled.completion != 0;
+    [
+        (
+            "revokeOn: completion of a chain",
+            has_chain && has(|on| *on == RevokeOn::Completion),
+        ),
+        (
+            "revokeOn: failure of a chain",
+            has_chain && has(|on| *on == RevokeOn::Failure),
+        ),
+        ("revokeOn: timeout", has(|on| *on == RevokeOn::Timeout)),
+        (
+            "revokeOn: deviation",
+            has(|on| *on == RevokeOn::Deviation)
+                || compiled.terms.on_deviation & Terms::DEVIATION_REVOKE != 0,
+        ),
+        (
+            "revokeOn: controllerLost",
+            has(|on| matches!(on, RevokeOn::ControllerLost(_))),
+        ),
+    ]
 }
 
 /// The first thing that is wrong, and how much more there is.
@@ -151,9 +184,11 @@ mod tests {
             "{}",
             error(audit, "a")
         );
-        let ends = "  end:\n    ttl: 1h\n";
+        let ends = "  end:\n    ttl: 1h\n    revokeOn: [completion, failure]\n";
+        assert!(compile("p.yaml", policy(ends).as_bytes(), "a").is_ok());
+        let ends = "  end:\n    revokeOn: [timeout]\n";
         assert!(
-            error(ends, "a").contains("ttl, revokeOn"),
+            error(ends, "a").contains("revokeOn: timeout"),
             "{}",
             error(ends, "a")
         );

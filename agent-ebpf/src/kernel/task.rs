@@ -2,8 +2,8 @@
 
 use super::memory::{Address, Typed};
 use super::offsets::{
-    TASK_BPF_STORAGE, TASK_COMM, TASK_GROUP_LEADER, TASK_PID, TASK_REAL_PARENT,
-    TASK_START_BOOTTIME, TASK_TGID,
+    SIGNAL_LIVE, TASK_BPF_STORAGE, TASK_COMM, TASK_EXIT_CODE, TASK_EXIT_STATE, TASK_GROUP_LEADER,
+    TASK_PID, TASK_REAL_PARENT, TASK_SIGNAL, TASK_START_BOOTTIME, TASK_TGID,
 };
 use super::storage;
 use crate::maps::MEMBERS;
@@ -60,24 +60,28 @@ impl Task {
 
     /// Labels a task that a hook was given. Fails when the label or its mark cannot be stored.
     #[inline(always)]
-    pub fn inherit(given: *mut c_void, label: Label) -> bool {
-        Self::given(given).join(label, || given)
+    pub fn inherit(given: *mut c_void, label: Label, flags: u32) -> bool {
+        Self::given(given).join(label, flags, || given)
     }
 
-    /// Labels the running task. Fails as [`Task::inherit`] does.
+    /// Labels the running task as the first of its session. Fails as [`Task::inherit`] does.
     #[inline(always)]
     pub fn enrol_current(label: Label) -> bool {
-        // SAFETY: takes no arguments, always answers.
-        Self::current().join(label, || unsafe { bpf_get_current_task_btf() }.cast())
+        Self::current().join(label, State::ROOT, || {
+            // SAFETY: takes no arguments, always answers.
+            unsafe { bpf_get_current_task_btf() }.cast()
+        })
     }
 
     /// Stores label and mark, or neither. `typed` gives the task as the verifier wants it for the
     /// mark; it is not asked where there are no marks, because 5.10 has no helper for it.
     #[inline(always)]
-    fn join(self, label: Label, typed: impl FnOnce() -> *mut c_void) -> bool {
+    fn join(self, label: Label, flags: u32, typed: impl FnOnce() -> *mut c_void) -> bool {
         let state = State {
             label,
             pass: Pass::NONE,
+            flags,
+            reserved: 0,
         };
         if MEMBERS.insert(self.0.0, state, 0).is_err() {
             return false;
@@ -99,6 +103,23 @@ impl Task {
     #[inline(always)]
     pub fn tid(self) -> u32 {
         self.0.read(&TASK_PID).unwrap_or(0)
+    }
+
+    /// Whether the task has yet to end. One that has ended waits for its parent to look.
+    #[inline(always)]
+    pub fn is_alive(self) -> bool {
+        self.0.read::<u32>(&TASK_EXIT_STATE) == Some(0)
+    }
+
+    /// How the process ended, if this task is the last of its threads and is ending.
+    #[inline(always)]
+    pub fn last_words(self) -> Option<u32> {
+        let signal = Address(self.0.read(&TASK_SIGNAL)?);
+        let live: u32 = signal.read(&SIGNAL_LIVE)?;
+        if live != 0 {
+            return None;
+        }
+        self.0.read(&TASK_EXIT_CODE)
     }
 
     /// Describes the process that the task belongs to. What cannot be read is zero.
@@ -132,6 +153,13 @@ impl Member {
     pub fn label(self) -> Label {
         // SAFETY: the pointer came from a successful lookup, and the entry outlives the task.
         unsafe { (*self.0).label }
+    }
+
+    /// Whether it is a thread of the session's first process.
+    #[inline(always)]
+    pub fn is_root(self) -> bool {
+        // SAFETY: as in `label`.
+        unsafe { (*self.0).flags & State::ROOT != 0 }
     }
 
     /// Leaves a pass for the hook that comes next in the same system call.

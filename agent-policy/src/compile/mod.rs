@@ -168,6 +168,8 @@ pub struct Compiled {
     pub initial_facts: u64,
     /// Facts of which any completes the chain.
     pub completion: u64,
+    /// Whether a first process that does not end with exit code 0 has failed the chain.
+    pub failed_by_exit: bool,
     /// Approvals that can be asked for.
     pub approvals: Vec<ApprovalInfo>,
     /// Arguments, by the bit of their trait.
@@ -354,6 +356,11 @@ impl Policy {
             facts: plan.facts,
             initial_facts: plan.initial_facts,
             completion,
+            failed_by_exit: self
+                .chain
+                .failed_by
+                .iter()
+                .any(|word| word.text == "exit"),
             approvals: plan.approvals,
             arguments: plan.arguments,
             end: self.end.clone(),

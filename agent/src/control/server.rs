@@ -4,6 +4,7 @@ use super::protocol::{MAX_LINE, Request, Response};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, Permissions};
+use std::future::Future;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -88,10 +89,13 @@ impl Drop for Place {
 }
 
 /// Answers clients until the socket fails.
-pub async fn serve(
+pub async fn serve<F>(
     listener: UnixListener,
-    answer: impl Fn(Request) -> Response + 'static,
-) -> io::Result<()> {
+    answer: impl Fn(Request) -> F + 'static,
+) -> io::Result<()>
+where
+    F: Future<Output = Response> + 'static,
+{
     let answer = Rc::new(answer);
     let places = Arc::new(Semaphore::new(CLIENTS));
     let mut clients = JoinSet::new();
@@ -114,7 +118,10 @@ pub async fn serve(
     }
 }
 
-async fn converse(stream: UnixStream, answer: &impl Fn(Request) -> Response) -> io::Result<()> {
+async fn converse<F>(stream: UnixStream, answer: &impl Fn(Request) -> F) -> io::Result<()>
+where
+    F: Future<Output = Response>,
+{
     let own = nix::unistd::geteuid().as_raw();
     let peer = stream.peer_cred()?.uid();
     let (reader, mut writer) = stream.into_split();
@@ -127,7 +134,7 @@ async fn converse(stream: UnixStream, answer: &impl Fn(Request) -> Response) -> 
             ))
         } else {
             match serde_json::from_str(&line) {
-                Ok(request) => answer(request),
+                Ok(request) => answer(request).await,
                 Err(error) => Response::Error(format!("not a request: {error}")),
             }
         };

@@ -4,7 +4,9 @@
 //! An actor prints what the kernel answered and exits 0; whether the answer is right is for the
 //! test to say. Exit code 3 means that the actor could not do its part.
 
+mod bomb;
 mod obey;
+mod outlive;
 pub(crate) mod spread;
 pub(crate) mod way;
 
@@ -56,6 +58,9 @@ fn play(words: &[String]) -> Result<u8> {
                 spread::spread(kind, address(to)?, count.parse()?)?.line()
             );
         }
+        ["bomb", limit] => bomb::explode(limit.parse()?)?,
+        ["outlive", how, file] => return outlive::leave_behind(how, file),
+        ["main-thread-ends", to] => outlive::main_thread_ends(address(to)?)?,
         ["obey"] => obey::obey()?,
         ["identity"] => identity()?,
         ["exit", number] => return Ok(number.parse()?),

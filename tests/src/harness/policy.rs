@@ -10,6 +10,7 @@ use std::path::PathBuf;
 pub(crate) struct Policy {
     name: String,
     rules: String,
+    more: String,
 }
 
 impl Policy {
@@ -18,6 +19,7 @@ impl Policy {
         Self {
             name: name.to_owned(),
             rules: String::new(),
+            more: String::new(),
         }
     }
 
@@ -28,6 +30,12 @@ impl Policy {
             "      - to: [\"{to}\"]\n        ports: [{ports}]\n        protocol: {protocol}"
         )
         .expect("writing to a string");
+        self
+    }
+
+    /// Adds what else stands under `spec`, indented as there.
+    pub(crate) fn spec(mut self, text: &str) -> Self {
+        self.more.push_str(text);
         self
     }
 
@@ -45,8 +53,8 @@ impl Policy {
         };
         format!(
             "apiVersion: interlock.dev/v1alpha1\nkind: AgentPolicy\nmetadata:\n  name: {}\nspec:\n  \
-             owner:\n    name: Test Bench\n    contact: bench@example.org\n{egress}",
-            self.name
+             owner:\n    name: Test Bench\n    contact: bench@example.org\n{egress}{}",
+            self.name, self.more
         )
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod call;
 pub(crate) mod host;
 pub(crate) mod net;
 pub(crate) mod process;
+pub(crate) mod shared;
 pub(crate) mod sockaddr;
 pub(crate) mod trace;
 pub(crate) mod uring;

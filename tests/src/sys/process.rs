@@ -167,6 +167,30 @@ pub(crate) fn raise(signal: libc::c_int) -> io::Result<()> {
     check(unsafe { libc::raise(signal) }).map(drop)
 }
 
+/// Goes before every other process that wants the processor, as do children made from now on.
+pub(crate) fn go_first() -> io::Result<()> {
+    // SAFETY: takes numbers; 0 is the calling process.
+    check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) }).map(drop)
+}
+
+/// Ignores every signal that can be ignored; children are not waited for.
+pub(crate) fn ignore_all_signals() {
+    for signal in 1..=31 {
+        // An alarm keeps an actor from outliving its test.
+        if signal != libc::SIGALRM {
+            // SAFETY: ignoring needs no handler; those that cannot be ignored are refused.
+            unsafe { libc::signal(signal, libc::SIG_IGN) };
+        }
+    }
+}
+
+/// Ends the calling thread alone, as `pthread_exit` does.
+pub(crate) fn exit_thread() -> ! {
+    // SAFETY: the thread's stack is not used any more; the process goes on.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+    unreachable!("a thread that has ended goes on")
+}
+
 /// Ends this process after so many seconds, whatever it is doing.
 pub(crate) fn end_after(seconds: u32) {
     // SAFETY: takes a number.
