@@ -82,6 +82,9 @@ fn print_revoked(revoked: &Revoked) {
     if let Some(us) = revoked.denied_after_us {
         println!("denied after {}", milliseconds(us));
     }
+    if let Some(us) = revoked.killed_after_us {
+        println!("killed after {}", milliseconds(us));
+    }
     match revoked.empty_after_us {
         Some(us) => println!(
             "empty after  {}, proven by {} looks",

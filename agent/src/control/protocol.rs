@@ -75,8 +75,11 @@ pub struct Revoked {
     /// Microseconds from the order until everything was denied; nothing where it was the kernel
     /// that ended the permission.
     pub denied_after_us: Option<u64>,
-    /// Microseconds from the order until nothing of it ran any more; nothing where something
-    /// still runs.
+    /// Microseconds from the order until every process that was found had been killed: none
+    /// executes anything from then on.
+    pub killed_after_us: Option<u64>,
+    /// Microseconds from the order until the kernel had ended them all; nothing where something is
+    /// still there.
     pub empty_after_us: Option<u64>,
     /// Processes that the daemon killed. Those that the kernel killed at a fork or exec are not
     /// counted.

@@ -1,6 +1,6 @@
 //! Ends sessions: takes their permission, kills what runs, and proves that nothing is left.
 
-use super::urgent::Urgent;
+use super::urgent::Haste;
 use crate::control::protocol::{Left, Revoke, Revoked, SessionId};
 use crate::events::explain;
 use crate::events::line::{Line, Revocation};
@@ -20,10 +20,14 @@ use tokio::sync::mpsc::UnboundedSender;
 use tracing::{debug, warn};
 
 /// How long a kill may take before what is left is told. The house tries again afterwards.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(8);
 
-/// Between two looks when there is nobody new to kill: the kernel needs time to end processes.
-const PAUSE: Duration = Duration::from_millis(2);
+/// The shortest time between two looks when there is nobody new to kill.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// How many times as long as a look itself the next one waits: ending thousands of processes is
+/// work for the kernel, and whoever looks takes the processor from it.
+const SHARE: u32 = 4;
 
 /// Why a session was not ended as ordered.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +50,7 @@ pub enum OrderError {
 pub struct Killer {
     sessions: Rc<RefCell<Sessions>>,
     census: Census,
+    haste: Haste,
     lines: UnboundedSender<Line>,
 }
 
@@ -54,11 +59,13 @@ impl Killer {
     pub fn new(
         sessions: Rc<RefCell<Sessions>>,
         census: Census,
+        haste: Haste,
         lines: UnboundedSender<Line>,
     ) -> Rc<Self> {
         Rc::new(Self {
             sessions,
             census,
+            haste,
             lines,
         })
     }
@@ -67,7 +74,6 @@ impl Killer {
     pub async fn revoke(&self, order: Revoke) -> Result<Revoked, OrderError> {
         let ordered = Instant::now();
         let id = order.session.0;
-        let _urgent = Urgent::begin();
         let fresh = self.sessions.borrow_mut().revoke(id, Cause::Order)?;
         let denied_after = ordered.elapsed();
         let cause = self.cause(id)?;
@@ -136,19 +142,24 @@ impl Killer {
         ending: Option<&Process>,
         ordered: Instant,
     ) -> io::Result<Revoked> {
-        let _urgent = Urgent::begin();
+        let _urgent = self.haste.begin();
         let mut host = Here(&self.census);
         let mut kill = Kill::of(id, ending);
+        let mut killed_after = None;
         let mut empty_after = None;
         while ordered.elapsed() < PATIENCE {
+            let began = Instant::now();
             if kill.step(&mut host)? {
                 empty_after = Some(ordered.elapsed());
                 break;
             }
+            if kill.is_struck() {
+                killed_after.get_or_insert_with(|| ordered.elapsed());
+            }
             if kill.has_more() {
                 tokio::task::yield_now().await;
             } else {
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(PAUSE.max(began.elapsed() * SHARE)).await;
             }
         }
         let sessions = self.sessions.borrow();
@@ -159,6 +170,7 @@ impl Killer {
             cause: cause.word().to_owned(),
             reason: sessions.reason(id),
             denied_after_us: None,
+            killed_after_us: killed_after.map(micros),
             empty_after_us: empty_after.map(micros),
             killed: kill.killed(),
             looks: kill.walks(),
@@ -202,7 +214,10 @@ impl Host for Here<'_> {
         };
         match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(hold) => Ok(Some(hold)),
-            Err(rustix::io::Errno::SRCH) => Ok(None),
+            // A pid whose process has just gone is no process's: EINVAL.
+            Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL) => Ok(None),
+            // Those that are held are killed and let go before the next is asked for.
+            Err(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) => Ok(None),
             Err(errno) => Err(errno.into()),
         }
     }
@@ -212,6 +227,16 @@ impl Host for Here<'_> {
             Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
+    }
+}
+
+/// Allows this process as many descriptors as the host lets it have: a kill holds one a process.
+pub fn lift_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let lifted = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = lifted {
+        debug!(%error, "descriptors stay few");
     }
 }
 

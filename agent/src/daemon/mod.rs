@@ -36,6 +36,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, info, warn};
+use urgent::Haste;
 
 /// How often the daemon looks for what no event told it.
 const HOUSE: Duration = Duration::from_secs(1);
@@ -92,6 +93,7 @@ pub fn run(settings: &Settings) -> Result<(), DaemonError> {
 }
 
 async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
+    killer::lift_descriptor_limit();
     // Two daemons must not both read the ring.
     let place = Place::take(&settings.socket)?;
     let enforcement = loader::ensure()?;
@@ -110,11 +112,17 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         }
     };
     // Who can connect can rely on enforcement: the socket is not there before the proof.
-    let listener = place.listen()?;
+    let haste = Haste::of_this_thread();
+    let door = place.open(haste.clone())?;
     announce(&mode, adopted, sessions.count());
     let sessions = Rc::new(RefCell::new(sessions));
     let (lines, mut told) = tokio::sync::mpsc::unbounded_channel();
-    let killer = Killer::new(Rc::clone(&sessions), Census::new(&Pins::in_force()), lines);
+    let killer = Killer::new(
+        Rc::clone(&sessions),
+        Census::new(&Pins::in_force()),
+        haste.clone(),
+        lines,
+    );
     let mut teller = Teller::new(Rc::clone(&sessions), Rc::clone(&killer));
     let failed = |task| move |source| DaemonError::Task { task, source };
 
@@ -154,9 +162,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
             let clerk = Rc::clone(&clerk);
             async move { clerk.answer(request).await }
         };
-        server::serve(listener, answer)
-            .await
-            .map_err(failed("clients"))
+        server::serve(door, answer).await.map_err(failed("clients"))
     });
     tasks.spawn_local(async move { end_signal().await.map_err(failed("signals")) });
     match tasks.join_next().await {

@@ -1,8 +1,8 @@
 //! Going before everybody else, for as long as it must be.
 //!
 //! Two thousand processes that all want the processor leave a daemon that must kill them a
-//! two-thousandth of it. While it kills, and only then, the kernel gives it the processor whenever
-//! it asks.
+//! two-thousandth of it, whatever its nice value: each may have a share of its own. While it
+//! answers a client or kills, and only then, the kernel gives it the processor whenever it asks.
 
 #![expect(
     unsafe_code,
@@ -11,47 +11,63 @@
 
 use nix::errno::Errno;
 use nix::libc;
-use std::cell::Cell;
+use nix::unistd::{Pid, gettid};
+use std::sync::{Arc, Mutex, PoisonError};
 use tracing::debug;
 
-thread_local! {
+/// The right to make one thread urgent.
+#[derive(Debug, Clone)]
+pub struct Haste(Arc<Thread>);
+
+#[derive(Debug)]
+struct Thread {
+    id: Pid,
     /// How many are urgent: the last one gives the priority back.
-    static URGENT: Cell<u32> = const { Cell::new(0) };
+    urgent: Mutex<u32>,
 }
 
-/// The calling thread goes first until the last of these is dropped.
-pub struct Urgent(());
+impl Haste {
+    /// Of the calling thread.
+    pub fn of_this_thread() -> Self {
+        Self(Arc::new(Thread {
+            id: gettid(),
+            urgent: Mutex::new(0),
+        }))
+    }
 
-impl Urgent {
-    /// Begins. Where the host refuses, it goes on as before.
-    pub fn begin() -> Self {
-        URGENT.with(|count| {
-            if count.get() == 0 {
-                set(libc::SCHED_FIFO, 1);
-            }
-            count.set(count.get() + 1);
-        });
-        Self(())
+    /// The thread goes first until the last of these is dropped. Where the host refuses, it goes
+    /// on as before.
+    pub fn begin(&self) -> Urgent {
+        let mut urgent = self.0.urgent.lock().unwrap_or_else(PoisonError::into_inner);
+        if *urgent == 0 {
+            set(self.0.id, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, 1);
+        }
+        *urgent += 1;
+        Urgent(self.clone())
     }
 }
+
+/// While it lives, a thread is urgent.
+#[derive(Debug)]
+pub struct Urgent(Haste);
 
 impl Drop for Urgent {
     fn drop(&mut self) {
-        URGENT.with(|count| {
-            count.set(count.get().saturating_sub(1));
-            if count.get() == 0 {
-                set(libc::SCHED_OTHER, 0);
-            }
-        });
+        let thread = &self.0.0;
+        let mut urgent = thread.urgent.lock().unwrap_or_else(PoisonError::into_inner);
+        *urgent = urgent.saturating_sub(1);
+        if *urgent == 0 {
+            set(thread.id, libc::SCHED_OTHER, 0);
+        }
     }
 }
 
-fn set(policy: libc::c_int, priority: libc::c_int) {
+fn set(thread: Pid, policy: libc::c_int, priority: libc::c_int) {
     let parameter = libc::sched_param {
         sched_priority: priority,
     };
-    // SAFETY: the parameter outlives the call, which only reads it; 0 is the calling thread.
-    let result = unsafe { libc::sched_setscheduler(0, policy, &raw const parameter) };
+    // SAFETY: the parameter outlives the call, which only reads it.
+    let result = unsafe { libc::sched_setscheduler(thread.as_raw(), policy, &raw const parameter) };
     if let Err(error) = Errno::result(result) {
         debug!(%error, policy, "the priority stays");
     }

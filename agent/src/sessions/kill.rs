@@ -19,8 +19,8 @@ pub type Key = (u32, u64);
 /// Walks in a row that must find nobody.
 const PROOF: u32 = 2;
 
-/// Pidfds that are held at once: descriptors are few.
-const HELD: usize = 256;
+/// Pidfds that are held at once.
+const HELD: usize = 4096;
 
 /// What a kill needs of the host.
 pub trait Host {
@@ -30,7 +30,7 @@ pub trait Host {
     /// Every task of every session.
     fn census(&mut self) -> io::Result<Vec<Living>>;
 
-    /// Takes hold of the process that has a pid now, if there is one.
+    /// Takes hold of the process that has a pid now, if there is one and there is room for it.
     fn hold(&mut self, pid: u32) -> io::Result<Option<Self::Hold>>;
 
     /// Kills a process that is held. One that is gone is no error.
@@ -96,9 +96,15 @@ impl<H> Kill<H> {
         Ok(self.empty_walks >= PROOF)
     }
 
-    /// Whether the last step found something that the next will kill.
+    /// Whether the next step should come at once: there is somebody to kill, or a proof to finish.
     pub fn has_more(&self) -> bool {
-        !self.held.is_empty() || (self.walks > 0 && self.empty_walks > 0)
+        !self.held.is_empty() || self.empty_walks > 0
+    }
+
+    /// Whether everybody whom the last walk found has been killed: they execute nothing any more,
+    /// though the kernel may take its time to end them.
+    pub fn is_struck(&self) -> bool {
+        self.held.is_empty()
     }
 
     /// How many processes were killed.

@@ -137,7 +137,8 @@ impl Sessions {
         match compile(&record.start) {
             Ok(compiled) => {
                 self.tables.adopt(record.place, &compiled);
-                self.by_id.insert(id, Session::new(record.clone(), compiled));
+                self.by_id
+                    .insert(id, Session::new(record.clone(), compiled));
             }
             Err(error) => {
                 let session = SessionId(id);

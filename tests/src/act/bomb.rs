@@ -16,6 +16,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) fn explode(limit: u32) -> Result<()> {
     let alive = Counter::new(1).context("sharing a counter")?;
     process::ignore_all_signals();
+    process::set_name(c"bomb");
     loop {
         let mut tries = 0;
         while tries < TRIES {

@@ -179,6 +179,7 @@ pub(crate) struct Revoked {
     pub(crate) cause: String,
     pub(crate) reason: Option<String>,
     pub(crate) denied_after_us: Option<u64>,
+    pub(crate) killed_after_us: Option<u64>,
     pub(crate) empty_after_us: Option<u64>,
     pub(crate) killed: u64,
     pub(crate) left: Vec<serde_json::Value>,
