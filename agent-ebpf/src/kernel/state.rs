@@ -1,7 +1,7 @@
 //! The shared state of a session.
 
-use crate::maps::SESSIONS;
 use super::record;
+use crate::maps::SESSIONS;
 use agent_common::session::{Cause, Label, Session};
 use core::arch::asm;
 

@@ -356,11 +356,7 @@ impl Policy {
             facts: plan.facts,
             initial_facts: plan.initial_facts,
             completion,
-            failed_by_exit: self
-                .chain
-                .failed_by
-                .iter()
-                .any(|word| word.text == "exit"),
+            failed_by_exit: self.chain.failed_by.iter().any(|word| word.text == "exit"),
             approvals: plan.approvals,
             arguments: plan.arguments,
             end: self.end.clone(),

@@ -82,17 +82,20 @@ impl Killer {
             warn!(session = %order.session, %error, "the next daemon will not know why");
         }
         let outcome = self.kill(id, cause, None, ordered).await;
-        self.sessions.borrow_mut().set_dying(id, false);
-        let revoked = outcome.map_err(|source| OrderError::Kill {
-            session: order.session,
-            source,
-        })?;
-        let revoked = Revoked {
-            denied_after_us: Some(micros(denied_after)),
-            ..revoked
-        };
-        self.tell(revoked.clone());
-        Ok(revoked)
+        let outcome = outcome
+            .map(|revoked| Revoked {
+                denied_after_us: Some(micros(denied_after)),
+                ..revoked
+            })
+            .map_err(|source| OrderError::Kill {
+                session: order.session,
+                source,
+            });
+        if let Ok(revoked) = &outcome {
+            self.tell(revoked.clone());
+        }
+        self.bury(id);
+        outcome
     }
 
     /// Begins to kill every session whose permission has ended.
@@ -131,8 +134,20 @@ impl Killer {
                 Ok(revoked) => killer.tell(revoked),
                 Err(error) => warn!(%session, %error, "everything is denied, but it still runs"),
             }
-            killer.sessions.borrow_mut().set_dying(id, false);
+            killer.bury(id);
         });
+    }
+
+    /// The session is not being killed any more. If its last task has gone meanwhile, nobody else
+    /// will say so.
+    fn bury(&self, id: u64) {
+        let mut sessions = self.sessions.borrow_mut();
+        sessions.set_dying(id, false);
+        match sessions.end_if_empty(id) {
+            Ok(Some(ended)) => self.send(Line::Ended(ended)),
+            Ok(None) => {}
+            Err(error) => warn!(error = %chain(error), "cannot end a session"),
+        }
     }
 
     async fn kill(
@@ -143,6 +158,10 @@ impl Killer {
         ordered: Instant,
     ) -> io::Result<Revoked> {
         let _urgent = self.haste.begin();
+        let (agent, reason) = match self.sessions.borrow().get(id) {
+            Some(session) => (session.agent.clone(), session.reason().map(str::to_owned)),
+            None => (String::new(), None),
+        };
         let mut host = Here(&self.census);
         let mut kill = Kill::of(id, ending);
         let mut killed_after = None;
@@ -162,13 +181,11 @@ impl Killer {
                 tokio::time::sleep(PAUSE.max(began.elapsed() * SHARE)).await;
             }
         }
-        let sessions = self.sessions.borrow();
-        let agent = sessions.get(id).map(|session| session.agent.clone());
         Ok(Revoked {
             session: SessionId(id),
-            agent: agent.unwrap_or_default(),
+            agent,
             cause: cause.word().to_owned(),
-            reason: sessions.reason(id),
+            reason,
             denied_after_us: None,
             killed_after_us: killed_after.map(micros),
             empty_after_us: empty_after.map(micros),
@@ -193,8 +210,12 @@ impl Killer {
 
     fn tell(&self, revoked: Revoked) {
         let time = explain::now();
+        self.send(Line::Revoked(Revocation { time, revoked }));
+    }
+
+    fn send(&self, line: Line) {
         // The events task ends only with the daemon.
-        let _ = self.lines.send(Line::Revoked(Revocation { time, revoked }));
+        let _ = self.lines.send(line);
     }
 }
 

@@ -6,7 +6,6 @@ use serde::Serialize;
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", tag = "kind")]
-#[expect(clippy::large_enum_variant, reason = "made, printed, and dropped")]
 pub enum Line {
     /// An action was not allowed.
     Denial(Denial),

@@ -131,13 +131,15 @@ fn key(process: &Process) -> Key {
 mod tests {
     use super::*;
 
+    /// Who has which pid: start time and session (0 is none).
+    type Pids = BTreeMap<u32, (u64, u64)>;
+
     /// A host in which pids are given again, to whom the test says.
     #[derive(Default)]
     struct Fake {
-        /// Who has which pid: start time and session (0 is none).
-        pids: BTreeMap<u32, (u64, u64)>,
+        pids: Pids,
         /// Called after each census, with how many there were.
-        then: Option<fn(&mut BTreeMap<u32, (u64, u64)>, u32)>,
+        then: Option<fn(&mut Pids, u32)>,
         taken: u32,
         killed: Vec<(u32, u64)>,
         stubborn: bool,

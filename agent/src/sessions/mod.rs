@@ -102,6 +102,11 @@ pub enum StartError {
 }
 
 impl Session {
+    /// Why it was revoked, in the words of who ordered it.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
     /// The rule of a number, for people.
     pub fn rule(&self, number: u32) -> Option<line::Rule> {
         let source = self.compiled.sources.get(number as usize)?;
@@ -190,7 +195,8 @@ impl Sessions {
         let Some(session) = self.by_id.get(&id) else {
             return Ok(None);
         };
-        if self.maps.session(session.slot)?.tasks > 0 {
+        // Who kills it tells that first.
+        if session.dying || self.maps.session(session.slot)?.tasks > 0 {
             return Ok(None);
         }
         self.end(id)
@@ -203,6 +209,9 @@ impl Sessions {
         for (id, session) in &mut self.by_id {
             let tasks = self.maps.session(session.slot)?.tasks;
             session.had_tasks |= tasks > 0;
+            if session.dying {
+                continue;
+            }
             if tasks == 0 && (session.had_tasks || session.since.elapsed() > PATIENCE) {
                 if session.over && ring_drained {
                     over.push(*id);
@@ -317,11 +326,6 @@ impl Sessions {
             .get(&id)
             .map(|session| self.maps.session(session.slot))
             .transpose()
-    }
-
-    /// Why a session was revoked, in the words of who ordered it.
-    pub fn reason(&self, id: u64) -> Option<String> {
-        self.by_id.get(&id)?.reason.clone()
     }
 
     /// The session of a number.
