@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// How many times as long as a look itself the next one waits: ending thousands of processes is
 /// work for the kernel, and whoever looks takes the processor from it.
-const SHARE: u32 = 4;
+const SHARE: u32 = 2;
 
 /// Why a session was not ended as ordered.
 #[derive(Debug, thiserror::Error)]
