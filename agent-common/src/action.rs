@@ -10,20 +10,22 @@ wire_enum! {
         Connect = 1 => "connect",
         /// A datagram is sent to an address.
         Send = 2 => "send",
+        /// An act that needs a [`Privilege`](crate::privilege::Privilege).
+        Privilege = 16 => "privilege",
         /// A file is opened for reading.
-        Read = 10 => "read",
+        Read = 20 => "read",
         /// A file is opened for writing, or its attributes change.
-        Write = 11 => "write",
+        Write = 21 => "write",
         /// A file comes into being.
-        Create = 12 => "create",
+        Create = 22 => "create",
         /// A file is removed.
-        Delete = 13 => "delete",
+        Delete = 23 => "delete",
         /// A file gets another name, or a name another file.
-        Rename = 14 => "rename",
+        Rename = 24 => "rename",
         /// A file gets a second name.
-        Link = 15 => "link",
+        Link = 25 => "link",
         /// A file is mapped as code.
-        Map = 16 => "map",
+        Map = 26 => "map",
     }
 }
 
@@ -38,7 +40,7 @@ impl Action {
             Self::Rename => Access::Rename,
             Self::Link => Access::Link,
             Self::Map => Access::Map,
-            Self::Connect | Self::Send => return None,
+            _ => return None,
         })
     }
 }

@@ -21,6 +21,8 @@ wire_enum! {
         Exec = 2 => "exec",
         /// An [`Empty`].
         Empty = 3 => "empty",
+        /// A [`RootExit`].
+        RootExit = 4 => "root exit",
         /// A [`FileDenial`].
         FileDenial = 8 => "file denial",
     }
@@ -77,15 +79,25 @@ wire_struct! {
         verdict: u8,
         /// A [`Reason`](crate::decide::Reason).
         reason: u8,
-        /// Where it wanted to go.
+        /// Where it wanted to go; nowhere unless the action is one of the network's.
         endpoint: Endpoint,
         /// How many of `ancestors` are filled, nearest first.
-        ancestor_count: u32,
+        ancestor_count: u8,
+        /// The [`Privilege`](crate::privilege::Privilege) it lacks, if the action is that.
+        privilege: u8,
+        /// Padding, zero.
+        reserved: u16,
         /// The parents, as they are and not as they were born, up to process 1.
         ancestors: [Process; MAX_ANCESTORS],
+        /// The session's facts, which the action did not change.
+        facts: u64,
+        /// The process that it wanted to reach, if it was one; else 0.
+        target: u32,
+        /// Padding, zero.
+        reserved_too: u32,
     }
 }
-assert_layout!(Denial, size 352, process at 24, tid at 56, action at 68, endpoint at 72, ancestor_count at 92, ancestors at 96);
+assert_layout!(Denial, size 368, process at 24, tid at 56, action at 68, endpoint at 72, ancestor_count at 92, privilege at 93, ancestors at 96, facts at 352, target at 360);
 
 wire_struct! {
     /// A process of a session has a new program.
@@ -116,6 +128,39 @@ wire_struct! {
 assert_layout!(Empty, size 24);
 
 wire_struct! {
+    /// The first process of a session is gone, and with it the session's permission.
+    RootExit {
+        /// The common beginning.
+        header: Header,
+        /// The process.
+        process: Process,
+        /// How it ended, as `wait` tells it: the signal in the low seven bits, the exit code in
+        /// the next byte.
+        status: u32,
+        /// Padding, zero.
+        reserved: u32,
+    }
+}
+assert_layout!(RootExit, size 64, process at 24, status at 56);
+
+wire_struct! {
+    /// A task of a session that still runs: one of the list that the kernel gives when asked.
+    Living {
+        /// The session.
+        session: u64,
+        /// Its process.
+        process: Process,
+        /// The process's parent.
+        parent: Process,
+        /// The thread.
+        tid: u32,
+        /// Padding, zero.
+        reserved: u32,
+    }
+}
+assert_layout!(Living, size 80, session at 0, process at 8, parent at 40, tid at 72);
+
+wire_struct! {
     /// A use of a file that was not allowed. Names stand as the kernel has them: from the file up to
     /// the root of its file system, each ended by a zero byte.
     FileDenial {
@@ -133,7 +178,7 @@ wire_struct! {
         names: [u8; MAX_NAMES],
     }
 }
-assert_layout!(FileDenial, size 1648, denial at 0, device at 352, names_length at 356, flags at 360, names at 368);
+assert_layout!(FileDenial, size 1664, denial at 0, device at 368, names_length at 372, flags at 376, names at 384);
 
 /// Bytes of names that a denial carries.
 pub const MAX_NAMES: usize = 1280;
@@ -164,6 +209,8 @@ pub enum Event {
     Exec(Exec),
     /// The last task of a session is gone.
     Empty(Empty),
+    /// The first process of a session is gone.
+    RootExit(RootExit),
     /// A use of a file was not allowed.
     FileDenial(FileDenial),
 }
@@ -212,6 +259,7 @@ impl Event {
             Self::Denial(denial) => denial.header.session,
             Self::Exec(exec) => exec.header.session,
             Self::Empty(empty) => empty.header.session,
+            Self::RootExit(exit) => exit.header.session,
             Self::FileDenial(file) => file.denial.header.session,
         }
     }
@@ -229,6 +277,7 @@ impl Event {
             Some(Kind::Denial) => read(bytes).map(Self::Denial),
             Some(Kind::Exec) => read(bytes).map(Self::Exec),
             Some(Kind::Empty) => read(bytes).map(Self::Empty),
+            Some(Kind::RootExit) => read(bytes).map(Self::RootExit),
             Some(Kind::FileDenial) => read(bytes).map(Self::FileDenial),
             None => Err(DecodeError::Kind(header.kind)),
         }
@@ -245,7 +294,7 @@ fn read<T: Wire>(bytes: &[u8]) -> Result<T, DecodeError> {
 impl Denial {
     /// The ancestors that are filled, nearest first.
     pub fn ancestors(&self) -> &[Process] {
-        let count = (self.ancestor_count as usize).min(MAX_ANCESTORS);
+        let count = usize::from(self.ancestor_count).min(MAX_ANCESTORS);
         self.ancestors.get(..count).unwrap_or(&[])
     }
 }
@@ -260,6 +309,14 @@ impl Exec {
 }
 
 impl Process {
+    /// Nobody.
+    pub const UNKNOWN: Process = Process {
+        start_ns: 0,
+        pid: 0,
+        reserved: 0,
+        comm: [0; 16],
+    };
+
     /// The short name, up to its first zero byte.
     pub fn comm(&self) -> &[u8] {
         let end = self
@@ -308,7 +365,7 @@ mod tests {
     #[test]
     fn counts_beyond_the_arrays_are_harmless() {
         let mut bytes = record(Kind::Denial.wire(), Denial::SIZE);
-        bytes[92..96].copy_from_slice(&u32::MAX.to_le_bytes());
+        bytes[92] = u8::MAX;
         let Ok(Event::Denial(denial)) = Event::decode(&bytes[..Denial::SIZE]) else {
             panic!("not a denial");
         };

@@ -1,14 +1,14 @@
 //! What a session does with files. A file is judged by its path inside its own file system, when
 //! it is opened and whenever a name or an attribute changes.
 
-use crate::judge::{self, Uses};
 use crate::kernel::argument::shifted;
 use crate::kernel::file::{self, Dentry, File};
 use crate::kernel::offsets::{
     REMOVEXATTR_DENTRY, RENAME_HAS_FLAGS, SETATTR_DENTRY, SETXATTR_DENTRY,
 };
 use crate::kernel::task::{Member, Task};
-use crate::kernel::{verdict, walk};
+use crate::kernel::{path, verdict};
+use crate::paths::{self, Uses};
 use agent_common::action::Action;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
@@ -49,7 +49,7 @@ fn open(member: Member, file: File) -> bool {
     if !file.is_of(dentry) {
         return true;
     }
-    judge::path(member, dentry, uses(file))
+    paths::judge(member, dentry, uses(file))
 }
 
 /// What can be done through an open file.
@@ -75,7 +75,7 @@ pub fn file_receive(ctx: LsmContext) -> i32 {
     let Some(dentry) = file.dentry() else {
         return verdict::lsm(false);
     };
-    verdict::lsm(judge::path(member, dentry, uses(file).if_it_has_a_path()))
+    verdict::lsm(paths::judge(member, dentry, uses(file).if_it_has_a_path()))
 }
 
 /// `security_path_mknod(const struct path *, struct dentry *, umode_t, unsigned int)`: regular files
@@ -96,14 +96,14 @@ pub fn path_mknod(ctx: LsmContext) -> i32 {
     let dentry = Dentry::given(ctx.arg(1));
     let create = Uses::of(Action::Create);
     if !dentry.is_known() {
-        if judge::path(member, dentry, create.quietly()) {
+        if paths::judge(member, dentry, create.quietly()) {
             return verdict::lsm(true);
         }
-        if walk::should_look_first(Task::current()) {
+        if path::should_look_first(Task::current()) {
             return verdict::look_first();
         }
     }
-    verdict::lsm(judge::path(member, dentry, create))
+    verdict::lsm(paths::judge(member, dentry, create))
 }
 
 /// `security_path_mkdir(const struct path *, struct dentry *, umode_t)`.
@@ -140,7 +140,7 @@ fn name(earlier: i32, dentry: *const c_void, uses: Uses) -> i32 {
     let Some(member) = actor() else {
         return verdict::lsm(true);
     };
-    verdict::lsm(judge::path(member, Dentry::given(dentry), uses))
+    verdict::lsm(paths::judge(member, Dentry::given(dentry), uses))
 }
 
 /// `security_path_link(struct dentry *, const struct path *, struct dentry *)`.
@@ -155,8 +155,8 @@ pub fn path_link(ctx: LsmContext) -> i32 {
     };
     let old = Dentry::given(ctx.arg(0));
     let new = Dentry::given(ctx.arg(2));
-    let allowed = judge::path(member, old, Uses::of(Action::Link))
-        && judge::path(member, new, Uses::of(Action::Create));
+    let allowed = paths::judge(member, old, Uses::of(Action::Link))
+        && paths::judge(member, new, Uses::of(Action::Create));
     verdict::lsm(allowed)
 }
 
@@ -177,8 +177,8 @@ pub fn path_rename(ctx: LsmContext) -> i32 {
     let new = Dentry::given(ctx.arg(3));
     let rename = Uses::of(Action::Rename);
     let appear = Uses::when(u64::from(!new.exists()), Action::Create).and(rename);
-    let allowed = judge::path(member, old, rename.unless_above_rules())
-        && judge::path(member, new, appear.unless_above_rules());
+    let allowed = paths::judge(member, old, rename.unless_above_rules())
+        && paths::judge(member, new, appear.unless_above_rules());
     verdict::lsm(allowed)
 }
 
@@ -231,17 +231,6 @@ pub fn inode_set_acl(ctx: LsmContext) -> i32 {
 #[lsm(hook = "inode_remove_acl")]
 pub fn inode_remove_acl(ctx: LsmContext) -> i32 {
     name(ctx.arg(3), ctx.arg(1), Uses::of(Action::Write))
-}
-
-/// `security_uring_override_creds(const struct cred *)`, since 5.16: a session must not act with other
-/// credentials than its own, by which the kernel's own work is told from it.
-#[lsm(hook = "uring_override_creds")]
-pub fn uring_override_creds(ctx: LsmContext) -> i32 {
-    let earlier: i32 = ctx.arg(1);
-    if earlier != 0 {
-        return earlier;
-    }
-    verdict::lsm(Task::current_if_marked().and_then(Task::member).is_none())
 }
 
 /// `security_mmap_file(struct file *, unsigned long reqprot, unsigned long prot, unsigned long)`.
@@ -298,5 +287,5 @@ fn map(member: Member, file: File) -> bool {
     let Some(dentry) = file.dentry() else {
         return false;
     };
-    judge::path(member, dentry, Uses::of(Action::Map))
+    paths::judge(member, dentry, Uses::of(Action::Map))
 }

@@ -3,7 +3,9 @@
 //! The way of an action: a hook in [`connect`] learns who acts ([`kernel::task`]) and where to
 //! ([`kernel::socket`]), and passes both to [`judge`], which finds the rule, asks
 //! `agent_common::decide::decide`, counts, and tells user space ([`tell`]) what was not allowed.
-//! The hooks in [`files`] do the same for files, which [`kernel::walk`] finds the rules of.
+//! The hooks in [`privilege`], [`capable`], [`reach`] and [`special`] hold what no rule speaks of:
+//! acts that reach other processes or the kernel itself.
+//! The hooks in [`files`] hold files to their rules, which [`kernel::path`] finds and [`paths`] judges.
 //! The programs in [`lifecycle`] keep the label on every task of a session.
 //!
 //! A task outside every session leaves each program after one look at its label.
@@ -24,12 +26,18 @@
 )]
 #![feature(asm_experimental_arch)]
 
+mod capable;
+mod census;
 mod connect;
 mod files;
 mod judge;
 mod kernel;
 mod lifecycle;
 mod maps;
+mod paths;
+mod privilege;
+mod reach;
+mod special;
 mod tell;
 
 #[panic_handler]

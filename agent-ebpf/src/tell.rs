@@ -2,12 +2,10 @@
 
 use crate::kernel::memory::Address;
 use crate::kernel::task::Task;
-use crate::kernel::{counts, names, record::Record, record::copy_string, record::now, task};
+use crate::kernel::{names, progress, record::Record, record::copy_string, record::now, task};
 use agent_common::action::Action;
-use agent_common::counter::Counter;
-use agent_common::decide::{Reason, Verdict};
 use agent_common::egress::Endpoint;
-use agent_common::event::{Denial, Empty, Exec, FileDenial, Header, Kind, MAX_ANCESTORS};
+use agent_common::event::{Denial, Empty, Exec, FileDenial, Header, Kind, MAX_ANCESTORS, RootExit};
 use agent_common::session::Label;
 
 #[inline(always)]
@@ -21,43 +19,76 @@ fn header<T>(kind: Kind, label: Label) -> Header {
     }
 }
 
-/// What became of which action, and why: as much as fits a register.
+/// What became of which action, and why: as much as fits two registers.
 #[derive(Clone, Copy)]
 pub struct Judged {
     /// The rule's number in its policy.
     pub rule: u32,
     /// The action.
     pub action: Action,
-    /// What became of it.
-    pub verdict: Verdict,
-    /// Why.
-    pub reason: Reason,
+    /// A [`Verdict`](agent_common::decide::Verdict): what became of it.
+    pub verdict: u8,
+    /// A [`Reason`](agent_common::decide::Reason): why.
+    pub reason: u8,
+    /// Not zero where the session's permission ends with it.
+    pub revoke: u8,
 }
 
 /// An action was not allowed. A function of its own, with few and small arguments: the stack of a
 /// program and all it calls is 512 bytes.
 #[inline(never)]
 pub fn denial(label: Label, judged: Judged, endpoint: &Endpoint) {
-    let Some(mut record) = Record::<Denial>::reserve() else {
-        counts::add(Counter::EventsLost);
+    let about = About {
+        endpoint: *endpoint,
+        privilege: 0,
+        target: 0,
+    };
+    record(label, judged, about);
+}
+
+/// The same for an act that needs a privilege.
+#[inline(never)]
+pub fn privilege(label: Label, judged: Judged, privilege: u8, target: u32) {
+    let about = About {
+        endpoint: Endpoint::NOWHERE,
+        privilege,
+        target,
+    };
+    record(label, judged, about);
+}
+
+/// What an action was attempted on.
+struct About {
+    endpoint: Endpoint,
+    privilege: u8,
+    target: u32,
+}
+
+#[inline(always)]
+fn record(label: Label, judged: Judged, about: About) {
+    let Some(mut record) = Record::<Denial>::reserve_for(label) else {
         return;
     };
     let out = record.as_mut();
     out.header = header::<Denial>(Kind::Denial, label);
-    describe(out, judged, endpoint);
+    describe(out, label, judged, &about);
     record.submit();
 }
 
 /// A use of a file was not allowed.
 #[inline(always)]
 pub fn file_denial(label: Label, judged: Judged, dentry: Address) {
-    let Some(mut record) = Record::<FileDenial>::reserve() else {
-        counts::add(Counter::EventsLost);
+    let about = About {
+        endpoint: Endpoint::NOWHERE,
+        privilege: 0,
+        target: 0,
+    };
+    let Some(mut record) = Record::<FileDenial>::reserve_for(label) else {
         return;
     };
     let out = record.as_mut();
     out.denial.header = header::<FileDenial>(Kind::FileDenial, label);
-    describe(&mut out.denial, judged, &Endpoint::NOWHERE);
+    describe(&mut out.denial, label, judged, &about);
     out.reserved = 0;
     names::copy(dentry, out);
     record.submit();
@@ -65,16 +96,21 @@ pub fn file_denial(label: Label, judged: Judged, dentry: Address) {
 
 /// What every denial says of its actor.
 #[inline(always)]
-fn describe(out: &mut Denial, judged: Judged, endpoint: &Endpoint) {
+fn describe(out: &mut Denial, label: Label, judged: Judged, about: &About) {
     let actor = Task::current();
     actor.describe(&mut out.process);
     out.tid = actor.tid();
     out.uid = task::current_uid();
     out.rule = judged.rule;
     out.action = judged.action.wire();
-    out.verdict = judged.verdict.wire();
-    out.reason = judged.reason.wire();
-    out.endpoint = *endpoint;
+    out.verdict = judged.verdict;
+    out.reason = judged.reason;
+    out.endpoint = about.endpoint;
+    out.facts = progress::facts(label);
+    out.privilege = about.privilege;
+    out.target = about.target;
+    out.reserved = 0;
+    out.reserved_too = 0;
     let mut ancestor = actor;
     let mut count = 0;
     while count < MAX_ANCESTORS {
@@ -87,14 +123,13 @@ fn describe(out: &mut Denial, judged: Judged, endpoint: &Endpoint) {
         }
         count += 1;
     }
-    out.ancestor_count = count as u32;
+    out.ancestor_count = count as u8;
 }
 
 /// A process of a session has a new program.
 #[inline(always)]
 pub fn exec(label: Label, filename: u64) {
-    let Some(mut record) = Record::<Exec>::reserve() else {
-        counts::add(Counter::EventsLost);
+    let Some(mut record) = Record::<Exec>::reserve_for(label) else {
         return;
     };
     let out = record.as_mut();
@@ -107,11 +142,24 @@ pub fn exec(label: Label, filename: u64) {
     record.submit();
 }
 
+/// The first process of a session is gone.
+#[inline(always)]
+pub fn root_exit(label: Label, status: u32) {
+    let Some(mut record) = Record::<RootExit>::reserve() else {
+        return;
+    };
+    let out = record.as_mut();
+    out.header = header::<RootExit>(Kind::RootExit, label);
+    Task::current().describe(&mut out.process);
+    out.status = status;
+    out.reserved = 0;
+    record.submit();
+}
+
 /// The last task of a session is gone.
 #[inline(always)]
 pub fn empty(label: Label) {
     let Some(mut record) = Record::<Empty>::reserve() else {
-        counts::add(Counter::EventsLost);
         return;
     };
     record.as_mut().header = header::<Empty>(Kind::Empty, label);

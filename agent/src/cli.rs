@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::control::SOCKET;
+use crate::control::protocol::SessionId;
 use crate::sessions::records::FOLDER;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -37,6 +38,10 @@ pub enum Command {
     Status(Ask),
     /// List the sessions of this host
     Sessions(Ask),
+    /// End a session: deny it everything, kill it, and prove that nothing of it is left
+    ///
+    /// Exit code 0: nothing of it runs any more; 1: something does, or there is no such session.
+    Revoke(Revoke),
     /// Say what can be enforced on this kernel, by trying
     ///
     /// Exit code 0: everything this version does; 1: degraded; 2: nothing.
@@ -77,6 +82,10 @@ pub struct Run {
     /// The policy file
     #[arg(long, value_name = "FILE")]
     pub policy: PathBuf,
+    /// Where profiles lie that the policy extends; may be repeated [default: the policy's own
+    /// folder and `profiles` in it]
+    #[arg(long, value_name = "FILE|DIR")]
+    pub profiles: Vec<PathBuf>,
     /// The agent, as the policy names it
     #[arg(long, value_name = "NAME")]
     pub agent: String,
@@ -100,6 +109,19 @@ pub struct Ask {
     /// The daemon's socket
     #[arg(long, default_value = SOCKET)]
     pub socket: PathBuf,
+}
+
+/// Options of `revoke`.
+#[derive(Debug, Args)]
+pub struct Revoke {
+    /// The session, as `interlock sessions` shows it
+    pub session: SessionId,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// How to ask.
+    #[command(flatten)]
+    pub ask: Ask,
 }
 
 /// Options of `uninstall`.
@@ -235,6 +257,9 @@ pub struct Explain {
     /// For exec: the session can write the program
     #[arg(long, requires = "action")]
     pub writable: bool,
+    /// For exec: the program's digest, as policies write it
+    #[arg(long, value_name = "sha256:HEX", requires = "action")]
+    pub digest: Option<String>,
     /// What else there is.
     #[command(flatten)]
     pub reading: Reading,
@@ -263,8 +288,8 @@ pub struct Simulate {
     /// The policy
     pub file: PathBuf,
     /// The events, one JSON object a line: those that the daemon prints, or {"action": "...",
-    /// "time": ..., "session": ..., "tool": ..., "bytes": ..., "writable": ...}; `-` for standard
-    /// input
+    /// "time": ..., "session": ..., "tool": ..., "bytes": ..., "writable": ..., "digest": ...}; `-`
+    /// for standard input. A line has at most 65536 bytes
     #[arg(long, value_name = "FILE")]
     pub events: PathBuf,
     /// The agent, where the file has several

@@ -3,7 +3,7 @@
 use super::memory::{Address, Typed};
 use super::offsets::{
     AREA_FILE, AREA_FLAGS, ATTRIBUTES_VALID, DENTRY_HASHED, DENTRY_INODE, DENTRY_PARENT,
-    DENTRY_SUPER, FILE_DENTRY, FILE_FLAGS, FILE_INODE, FILE_MODE, SUPER_MAGIC, SUPER_ROOT,
+    DENTRY_SUPER, FILE_DENTRY, FILE_FLAGS, FILE_INODE, FILE_MODE, SB_MAGIC, SUPER_ROOT,
 };
 use aya_ebpf::Global;
 use core::ffi::c_void;
@@ -24,7 +24,7 @@ const ATTR_FILE: u32 = 1 << 13;
 const PIPES: u64 = 0x5049_5045;
 /// `TMPFS_MAGIC`, which the memory behind `memfd_create` has, too.
 const MEMORY: u64 = 0x0102_1994;
-/// `PROC_SUPER_MAGIC`.
+/// `PROC_SB_MAGIC`.
 const PROC: u64 = 0x9fa0;
 
 /// The first field of a structure.
@@ -100,13 +100,13 @@ impl Super {
     /// Whether it is procfs.
     #[inline(always)]
     pub fn is_proc(self) -> bool {
-        self.0.load::<u64>(&SUPER_MAGIC) == PROC
+        self.0.load::<u64>(&SB_MAGIC) == PROC
     }
 
     /// What a file of it is that lies in no directory.
     #[inline(always)]
     pub fn detached(self) -> Detached {
-        match self.0.load::<u64>(&SUPER_MAGIC) {
+        match self.0.load::<u64>(&SB_MAGIC) {
             PIPES => Detached::Pipe,
             MEMORY => Detached::Memory,
             _ => Detached::Other,

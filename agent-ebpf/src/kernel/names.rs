@@ -5,7 +5,6 @@ use super::memory::Address;
 use super::offsets::{DENTRY_NAME, DENTRY_PARENT, DENTRY_SUPER, SUPER_DEVICE, SUPER_ROOT};
 use crate::tell::Judged;
 use agent_common::action::Action;
-use agent_common::decide::{Reason, Verdict};
 use agent_common::event::{FileDenial, MAX_NAMES};
 use agent_common::path::{MAX_DIRECTORIES, MAX_NAME};
 use agent_common::session::Label;
@@ -16,25 +15,26 @@ use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 pub fn tell(label: Label, judged: Judged, dentry: Address) {
     let judgement = u64::from(judged.rule)
         | u64::from(judged.action.wire()) << 32
-        | u64::from(judged.verdict.wire()) << 48
-        | u64::from(judged.reason.wire()) << 56;
-    path_denial(label.session, judgement, dentry.0);
+        | u64::from(judged.verdict) << 48
+        | u64::from(judged.reason) << 56;
+    path_denial(label.session, u64::from(label.slot), judgement, dentry.0);
 }
 
 /// A global function of numbers: the verifier looks at it once.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn path_denial(session: u64, judgement: u64, dentry: u64) -> u64 {
+extern "C" fn path_denial(session: u64, slot: u64, judgement: u64, dentry: u64) -> u64 {
     let label = Label {
         session,
-        slot: 0,
+        slot: slot as u32,
         reserved: 0,
     };
     let judged = Judged {
         rule: judgement as u32,
         action: Action::from_wire((judgement >> 32) as u16).unwrap_or(Action::Read),
-        verdict: Verdict::from_wire((judgement >> 48) as u8).unwrap_or(Verdict::Deny),
-        reason: Reason::from_wire((judgement >> 56) as u8).unwrap_or(Reason::Unreadable),
+        verdict: (judgement >> 48) as u8,
+        reason: (judgement >> 56) as u8,
+        revoke: 0,
     };
     crate::tell::file_denial(label, judged, Address(dentry));
     0

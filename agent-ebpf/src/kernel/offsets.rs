@@ -24,6 +24,14 @@ offsets! {
     TASK_START_BOOTTIME,
     /// `task_struct.comm`.
     TASK_COMM,
+    /// `task_struct.exit_state`.
+    TASK_EXIT_STATE,
+    /// `task_struct.exit_code`.
+    TASK_EXIT_CODE,
+    /// `task_struct.signal`.
+    TASK_SIGNAL,
+    /// `signal_struct.live`.
+    SIGNAL_LIVE,
     /// `linux_binprm.filename`.
     BINPRM_FILENAME,
     /// `socket.sk`.
@@ -32,26 +40,42 @@ offsets! {
     SOCK_FAMILY,
     /// `sock.sk_protocol`.
     SOCK_PROTOCOL,
-    /// `task_struct.cred`.
+    /// `task_struct.cred`: as whom the task acts.
     TASK_CRED,
-    /// `task_struct.real_cred`.
+    /// `task_struct.real_cred`: who the task is.
     TASK_REAL_CRED,
+    /// `task_struct.pid_links`, of which the first is the task's own.
+    TASK_PID_LINKS,
+    /// `pid.tasks`, of which the first is the task with that id.
+    PID_TASKS,
+    /// `file.f_flags`.
+    FILE_FLAGS,
+    /// `file.f_inode`.
+    FILE_INODE,
+    /// `inode.i_sb`.
+    INODE_SB,
+    /// `inode.i_mode`.
+    INODE_MODE,
+    /// `super_block.s_magic`.
+    SB_MAGIC,
+    /// `proc_inode.pid`.
+    PROC_INODE_PID,
+    /// `proc_inode.vfs_inode.i_mode`.
+    PROC_INODE_MODE,
+    /// `pt_regs.orig_ax`: the number of the system call.
+    REGS_CALL,
+    /// One where the kernel has the helper `bpf_task_pt_regs`; no offset.
+    HAS_TASK_REGS,
     /// `task_struct.flags`.
     TASK_FLAGS,
     /// `task_struct.mm`.
     TASK_MM,
-    /// `task_struct.pid_links`.
-    TASK_PID_LINKS,
     /// `mm_struct.exe_file`.
     MM_EXE_FILE,
     /// `file.f_path.dentry`.
     FILE_DENTRY,
-    /// `file.f_inode`.
-    FILE_INODE,
     /// `file.f_mode`.
     FILE_MODE,
-    /// `file.f_flags`.
-    FILE_FLAGS,
     /// `dentry.d_parent`.
     DENTRY_PARENT,
     /// `dentry.d_name.len`.
@@ -64,28 +88,14 @@ offsets! {
     DENTRY_SUPER,
     /// `dentry.d_hash.pprev`.
     DENTRY_HASHED,
-    /// `inode.i_ino`.
-    INODE_NUMBER,
-    /// `inode.i_generation`.
-    INODE_GENERATION,
-    /// `inode.i_mode`.
-    INODE_MODE,
     /// `super_block.s_dev`.
     SUPER_DEVICE,
     /// `super_block.s_root`.
     SUPER_ROOT,
-    /// `super_block.s_magic`.
-    SUPER_MAGIC,
     /// `vm_area_struct.vm_file`.
     AREA_FILE,
     /// `vm_area_struct.vm_flags`.
     AREA_FLAGS,
-    /// `proc_inode.pid`.
-    PROC_INODE_PID,
-    /// `proc_inode.vfs_inode`.
-    PROC_INODE_INODE,
-    /// `pid.tasks`.
-    PID_TASKS,
     /// `iattr.ia_valid`.
     ATTRIBUTES_VALID,
     /// Which argument of `inode_setattr` is the dentry: 5.12 and later put others before it.

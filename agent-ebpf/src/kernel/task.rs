@@ -2,14 +2,18 @@
 
 use super::memory::{Address, Typed};
 use super::offsets::{
-    MM_EXE_FILE, TASK_BPF_STORAGE, TASK_COMM, TASK_CRED, TASK_FLAGS, TASK_GROUP_LEADER, TASK_MM,
-    TASK_PID, TASK_REAL_CRED, TASK_REAL_PARENT, TASK_START_BOOTTIME, TASK_TGID,
+    HAS_TASK_REGS, MM_EXE_FILE, PID_TASKS, REGS_CALL, SIGNAL_LIVE, TASK_BPF_STORAGE, TASK_COMM,
+    TASK_CRED, TASK_EXIT_CODE, TASK_EXIT_STATE, TASK_FLAGS, TASK_GROUP_LEADER, TASK_MM, TASK_PID,
+    TASK_PID_LINKS, TASK_REAL_CRED, TASK_REAL_PARENT, TASK_SIGNAL, TASK_START_BOOTTIME, TASK_TGID,
 };
 use super::storage;
-use crate::maps::MEMBERS;
+use crate::maps::{FRESH, MEMBERS};
+use agent_common::decide::{LISTS, SCOPES, Weighing};
 use agent_common::event::Process;
 use agent_common::session::{Label, Member as State, Pass};
-use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf};
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs,
+};
 use aya_ebpf::helpers::{bpf_get_current_uid_gid, bpf_send_signal};
 use core::ffi::c_void;
 
@@ -46,12 +50,6 @@ impl Task {
         marked.then_some(Self(Address(task as u64)))
     }
 
-    /// A task whose address was read from the kernel's memory.
-    #[inline(always)]
-    pub fn at(address: u64) -> Self {
-        Self(Address(address))
-    }
-
     /// Its address.
     #[inline(always)]
     pub fn address(self) -> u64 {
@@ -61,8 +59,8 @@ impl Task {
     /// Whether the kernel acts for itself, with credentials that are not the task's: an overlay
     /// that opens and copies the files below it (`ovl_override_creds`), a crash dump not included.
     /// An io_uring worker can be made to act with credentials that a task of the session once had,
-    /// so it never counts; nor does a task whose ring was given such credentials, for that is
-    /// denied (`uring_override_creds`), which 5.10 cannot do.
+    /// so it never counts; nor does a task whose ring was given such credentials, for that takes a
+    /// privilege (`uring_override_creds`), which 5.10 cannot ask for.
     #[inline(always)]
     pub fn is_kernel_at_work(self) -> bool {
         const IO_WORKER: u32 = 0x10;
@@ -70,9 +68,9 @@ impl Task {
         if !has_marks() {
             return false;
         }
-        let cred = self.0.read::<u64>(&TASK_CRED).unwrap_or(0);
-        let real = self.0.read::<u64>(&TASK_REAL_CRED).unwrap_or(0);
-        if cred == real {
+        let acting = self.0.read::<u64>(&TASK_CRED).unwrap_or(0);
+        let own = self.0.read::<u64>(&TASK_REAL_CRED).unwrap_or(0);
+        if acting == own {
             return false;
         }
         let flags = self.0.read::<u32>(&TASK_FLAGS).unwrap_or(IO_WORKER);
@@ -100,28 +98,49 @@ impl Task {
 
     /// Labels a task that a hook was given. Fails when the label or its mark cannot be stored.
     #[inline(always)]
-    pub fn inherit(given: *mut c_void, label: Label) -> bool {
-        Self::given(given).join(label, || given)
+    pub fn inherit(given: *mut c_void, parent: Member, flags: u32) -> bool {
+        // SAFETY: as in `Member::label`.
+        let template = unsafe { &*parent.0 };
+        Self::given(given).join(template, flags, || given)
     }
 
-    /// Labels the running task. Fails as [`Task::inherit`] does.
+    /// Labels the running task as the first of its session. Fails as [`Task::inherit`] does.
     #[inline(always)]
     pub fn enrol_current(label: Label) -> bool {
-        // SAFETY: takes no arguments, always answers.
-        Self::current().join(label, || unsafe { bpf_get_current_task_btf() }.cast())
-    }
-
-    /// Stores label and mark, or neither. `typed` gives the task as the verifier wants it for the
-    /// mark; it is not asked where there are no marks, because 5.10 has no helper for it.
-    #[inline(always)]
-    fn join(self, label: Label, typed: impl FnOnce() -> *mut c_void) -> bool {
-        let state = State {
-            label,
-            pass: Pass::NONE,
+        let Some(template) = FRESH.get(0) else {
+            return false;
         };
-        if MEMBERS.insert(self.0.0, state, 0).is_err() {
+        // SAFETY: takes no arguments, always answers.
+        let typed = || unsafe { bpf_get_current_task_btf() }.cast();
+        let task = Self::current();
+        if !task.join(template, State::ROOT, typed) {
             return false;
         }
+        match task.member() {
+            Some(member) => {
+                // SAFETY: as in `Member::leave_pass`.
+                unsafe { (*member.0).label = label };
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Stores an entry like another and the mark, or neither. An entry is too long to be made on
+    /// the stack. `typed` gives the task as the verifier wants it for the mark; it is not asked
+    /// where there are no marks, because 5.10 has no helper for it.
+    #[inline(always)]
+    fn join(self, template: &State, flags: u32, typed: impl FnOnce() -> *mut c_void) -> bool {
+        if MEMBERS.insert(self.0.0, template, 0).is_err() {
+            return false;
+        }
+        let Some(member) = self.member() else {
+            return false;
+        };
+        // A pass is for the system call in which it was given.
+        member.take_pass();
+        // SAFETY: as in `Member::leave_pass`: the task does not run yet, or is the running one.
+        unsafe { (*member.0).flags = flags };
         if has_marks() && !storage::mark(typed()) {
             self.forget();
             return false;
@@ -141,6 +160,23 @@ impl Task {
         self.0.read(&TASK_PID).unwrap_or(0)
     }
 
+    /// Whether the task has yet to end. One that has ended waits for its parent to look.
+    #[inline(always)]
+    pub fn is_alive(self) -> bool {
+        self.0.read::<u32>(&TASK_EXIT_STATE) == Some(0)
+    }
+
+    /// How the process ended, if this task is the last of its threads and is ending.
+    #[inline(always)]
+    pub fn last_words(self) -> Option<u32> {
+        let signal = Address(self.0.read(&TASK_SIGNAL)?);
+        let live: u32 = signal.read(&SIGNAL_LIVE)?;
+        if live != 0 {
+            return None;
+        }
+        self.0.read(&TASK_EXIT_CODE)
+    }
+
     /// Describes the process that the task belongs to. What cannot be read is zero.
     #[inline(always)]
     pub fn describe(self, out: &mut Process) {
@@ -150,6 +186,33 @@ impl Task {
         self.0.copy(&TASK_TGID, &mut out.pid);
         out.reserved = 0;
         self.0.copy(&TASK_COMM, &mut out.comm);
+    }
+
+    /// The id of the task's process.
+    #[inline(always)]
+    pub fn tgid(self) -> u32 {
+        self.0.read(&TASK_TGID).unwrap_or(0)
+    }
+
+    /// The task of a `struct pid`; it may be gone by now.
+    #[inline(always)]
+    pub fn of_pid(pid: Address) -> Option<Self> {
+        let link: u64 = pid.read(&PID_TASKS)?;
+        (link != 0).then_some(Self(Address(
+            link.wrapping_sub(u64::from(TASK_PID_LINKS.load())),
+        )))
+    }
+
+    /// Whether the task acts with these credentials and they are not its own, because the kernel
+    /// has put others in their place for a while, as overlayfs does with those of who mounted it.
+    #[inline(always)]
+    pub fn has_borrowed(self, cred: u64) -> bool {
+        let acting: Option<u64> = self.0.read(&TASK_CRED);
+        let own: Option<u64> = self.0.read(&TASK_REAL_CRED);
+        match (acting, own) {
+            (Some(acting), Some(own)) => acting == cred && own != cred,
+            _ => false,
+        }
     }
 
     /// The process that made this one, or that took it over.
@@ -172,6 +235,39 @@ impl Member {
     pub fn label(self) -> Label {
         // SAFETY: the pointer came from a successful lookup, and the entry outlives the task.
         unsafe { (*self.0).label }
+    }
+
+    /// The tool that is the task's scope of a number, counted from 1; 0 for the agent itself, and
+    /// nothing where the task has no such scope.
+    #[inline(always)]
+    pub fn tool(self, scope: usize) -> Option<u8> {
+        if scope == 0 {
+            return Some(0);
+        }
+        // SAFETY: as in `label`.
+        let tool = unsafe { (*self.0).tools[(scope - 1) & (SCOPES - 1)] };
+        (tool != 0).then_some(tool)
+    }
+
+    /// The lists of rules that speak of what the task attempts, for one of its scopes.
+    #[inline(always)]
+    pub fn lists(self, scope: usize) -> &'static mut [u32; LISTS] {
+        // SAFETY: as in `leave_pass`.
+        unsafe { &mut (*self.0).lists[scope & (SCOPES - 1)] }
+    }
+
+    /// The decision about what the task attempts.
+    #[inline(always)]
+    pub fn weighing(self) -> &'static mut Weighing {
+        // SAFETY: as in `leave_pass`.
+        unsafe { &mut (*self.0).weighing }
+    }
+
+    /// Whether it is a thread of the session's first process.
+    #[inline(always)]
+    pub fn is_root(self) -> bool {
+        // SAFETY: as in `label`.
+        unsafe { (*self.0).flags & State::ROOT != 0 }
     }
 
     /// Leaves a pass for the hook that comes next in the same system call.
@@ -204,4 +300,15 @@ pub fn current_uid() -> u32 {
 pub fn kill_current() {
     // SAFETY: takes a signal number, acts on the running task alone.
     unsafe { bpf_send_signal(SIGKILL) };
+}
+
+/// The number of the running task's system call, where the kernel lets us know.
+#[inline(always)]
+pub fn current_call() -> Option<u64> {
+    if HAS_TASK_REGS.load() == 0 {
+        return None;
+    }
+    // SAFETY: the helpers take the running task alone; what they answer is read with care.
+    let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) };
+    Address(registers.cast_unsigned()).read(&REGS_CALL)
 }

@@ -1,448 +1,52 @@
-//! The way from a name up to the root of its file system, and what rules there are on it.
-//!
-//! Mounts are never crossed: a path is one inside its own file system, hashed with the device, so
-//! that no bind mount and no mount namespace gives a file another path. User space turns the paths
-//! that people write into such ones.
+//! Walking over all tasks, one call of the program for each.
 
-use super::file::{Dentry, Detached, Super};
-use super::memory::Address;
-use super::offsets::{
-    DENTRY_NAME, DENTRY_NAME_LENGTH, PID_TASKS, PROC_INODE_INODE, PROC_INODE_PID, SUPER_DEVICE,
-    TASK_PID_LINKS,
-};
 use super::task::Task;
-use crate::maps::{EMPTY_WALK, INDEX, PATHS, WALKS};
-use agent_common::path::{
-    ACCESSES, Access, EntryKind, Index, Lanes, Lists, MAX_DIRECTORIES, MAX_EXTENSION, MAX_NAME,
-    PathKey, PathRules, Scope, Secret, filter_bits,
-};
-use agent_common::session::Label;
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use aya_ebpf::helpers::generated::bpf_seq_write;
+use core::ffi::c_void;
 
-/// Names of a path: its directories and its own.
-const NAMES: usize = MAX_DIRECTORIES + 1;
-
-/// What one task needs while it walks. A program's stack has no room for it, and a place that tasks
-/// of one processor share would be written by another task in the middle of a walk.
+/// `struct bpf_iter__task`, as the verifier shows it to a program.
 #[repr(C)]
-pub struct Walk {
-    /// The hashes of the names, from the file upwards.
-    names: [u64; NAMES],
-    /// The path.
-    exact: Lanes,
-    /// The deepest directory that has rules; zeros where none has.
-    under: Lanes,
-    /// The hash of the base name.
-    name: u64,
-    /// The hash of the extension; 0 where there is none that a rule might name.
-    extension: u64,
-    /// The path that the kernel was last asked to look up first.
-    looked_up: u64,
-    /// The address of the name that was walked up from. A pointer that is read back from a map is
-    /// but a number, which is all that a global function takes.
-    subject: u64,
+struct Step {
+    meta: *const Meta,
+    task: *const c_void,
 }
 
-/// Where a walk ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u64)]
-pub enum End {
-    /// At the root of the file system.
-    Root = 0,
-    /// Nowhere: the file is a pipe.
-    Pipe = 1,
-    /// Nowhere: the file is memory.
-    Memory = 2,
-    /// Nowhere: it has a descriptor, and no directory.
-    Elsewhere = 3,
-    /// Too far away, or a name on the way could not be read.
-    Lost = 4,
+/// The beginning of `struct bpf_iter_meta`.
+#[repr(C)]
+struct Meta {
+    page: *mut c_void,
 }
 
-/// What the kernel knows of a path.
+/// What the walk has to say, for whoever reads it.
 #[derive(Clone, Copy)]
-pub struct Path {
-    walk: *mut Walk,
-    index: &'static Index,
-    scope: Scope,
-}
+pub struct Page(*mut c_void);
 
-/// Walks up from a name. Nothing when there is no memory for it.
+/// The task of this call and where to write; nothing at the walk's end.
 #[inline(always)]
-pub fn path_of(dentry: Dentry, scope: Scope) -> Option<(Path, End)> {
-    let task = Task::current().address();
-    let walk = match WALKS.get_ptr_mut(task) {
-        Some(walk) => walk,
-        None => {
-            WALKS.insert(task, EMPTY_WALK.get(0)?, 0).ok()?;
-            WALKS.get_ptr_mut(task)?
-        }
-    };
-    // SAFETY: as in `climb`.
-    unsafe { core::ptr::write_volatile(&raw mut (*walk).subject, dentry.0.address().0) };
-    let index = INDEX.get(0)?;
-    let path = Path { walk, index, scope };
-    let packed = u64::from(scope.policy) << 16 | u64::from(scope.tool);
-    let end = match climb(walk, index, dentry, packed) {
-        0 => End::Root,
-        1 => End::Pipe,
-        2 => End::Memory,
-        3 => End::Elsewhere,
-        _ => End::Lost,
-    };
-    Some((path, end))
-}
-
-/// Forgets what was kept for a task.
-#[inline(always)]
-pub fn forget(task: Task) {
-    let _ = WALKS.remove(task.address());
-}
-
-/// A function of its own, so that its stack does not add to that of the telling of a denial.
-#[inline(never)]
-fn climb(walk: *mut Walk, index: &Index, dentry: Dentry, scope: u64) -> u64 {
-    let scope = Scope {
-        policy: (scope >> 16) as u32,
-        tool: scope as u16,
-    };
-    let Some(super_block) = dentry.super_block() else {
-        return End::Lost as u64;
-    };
-    let Some(root) = Super(super_block).root() else {
-        return End::Lost as u64;
-    };
-    let mut at = dentry;
-    let mut count = 0;
-    loop {
-        let Some(parent) = at.parent() else {
-            return End::Lost as u64;
-        };
-        if parent.0.is(at.0) {
-            break;
-        }
-        if count >= NAMES {
-            return End::Lost as u64;
-        }
-        let hash = name_of(index, at);
-        if hash == 0 {
-            return End::Lost as u64;
-        }
-        // SAFETY: `count` is below the array's length.
-        unsafe { core::ptr::write_volatile(&raw mut (*walk).names[count], hash) };
-        count += 1;
-        at = parent;
-    }
-    if !at.0.is(root.0) {
-        return match Super(super_block).detached() {
-            Detached::Pipe => End::Pipe as u64,
-            Detached::Memory => End::Memory as u64,
-            Detached::Other => End::Elsewhere as u64,
-        };
-    }
-    // SAFETY: the pointer came from a successful lookup, and the entry outlives the task.
-    unsafe {
-        (*walk).name = (*walk).names[0];
-        (*walk).extension = extension_of(index, dentry);
-    }
-    let mut lanes = index.secret.root(super_block.load(&SUPER_DEVICE));
-    note_under(walk, scope, lanes, Lanes::default());
-    while count > 0 && count <= NAMES {
-        count -= 1;
-        // SAFETY: `count` is below the array's length.
-        lanes = lanes.with(unsafe { core::ptr::read_volatile(&raw const (*walk).names[count]) });
-        // SAFETY: as above.
-        let before = unsafe { (*walk).under };
-        note_under(walk, scope, lanes, before);
-    }
-    // SAFETY: as above.
-    unsafe { (*walk).exact = lanes };
-    End::Root as u64
-}
-
-/// Notes a directory on the way down, if it has rules.
-#[inline(always)]
-fn note_under(walk: *mut Walk, scope: Scope, lanes: Lanes, otherwise: Lanes) {
-    let found = is_in_table(lanes, PathKey::new(scope, EntryKind::Under, lanes));
-    // SAFETY: as in `climb`.
-    unsafe { (*walk).under = if found { lanes } else { otherwise } }
-}
-
-#[inline(always)]
-fn is_in_table(lanes: Lanes, key: PathKey) -> bool {
-    let rest = u64::from(key.policy) << 32 | u64::from(key.tool) << 16 | u64::from(key.kind);
-    path_is_in_table(lanes.key, lanes.check, rest) != 0
-}
-
-/// The hash of a dentry's name; 0 when it cannot be read.
-#[inline(always)]
-fn name_of(index: &Index, dentry: Dentry) -> u64 {
-    let length: u32 = dentry.0.load(&DENTRY_NAME_LENGTH);
-    let secret = index.secret.name;
-    path_name(
-        dentry.0.load(&DENTRY_NAME),
-        u64::from(length),
-        secret.key,
-        secret.check,
-    )
-}
-
-/// The hash of its extension; 0 when there is none that a rule might name.
-#[inline(always)]
-fn extension_of(index: &Index, dentry: Dentry) -> u64 {
-    if index.extensions == 0 {
-        return 0;
-    }
-    let length: u32 = dentry.0.load(&DENTRY_NAME_LENGTH);
-    let secret = index.secret.name;
-    path_extension(
-        dentry.0.load(&DENTRY_NAME),
-        u64::from(length),
-        secret.key,
-        secret.check,
-    )
-}
-
-/// Bytes of a name that are read at once.
-const CHUNK: usize = 32;
-
-/// Hashes a name. A global function of numbers, like the two below: the verifier looks at such a
-/// one once, and not at every place that calls it.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn path_name(name: u64, length: u64, key: u64, check: u64) -> u64 {
-    if length == 0 || length > MAX_NAME as u64 {
-        return 0;
-    }
-    let mut lanes = Lanes { key, check };
-    let mut i = 0;
-    while i < MAX_NAME.div_ceil(CHUNK) {
-        let at = (i * CHUNK) as u64;
-        if at >= length {
-            break;
-        }
-        let mut chunk = [0u64; CHUNK / 8];
-        if !read(&mut chunk, name + at, length - at) {
-            return 0;
-        }
-        let mut j = 0;
-        while j < CHUNK / 8 {
-            if at + (j as u64) * 8 < length {
-                lanes = lanes.with(chunk[j]);
-            }
-            j += 1;
-        }
-        i += 1;
-    }
-    Secret::finish(lanes, length)
-}
-
-/// Hashes the text behind the last dot of a name, if there is one of a length that rules can have.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn path_extension(name: u64, length: u64, key: u64, check: u64) -> u64 {
-    if length == 0 || length > MAX_NAME as u64 {
-        return 0;
-    }
-    // The extension and its dot, as far as they can reach.
-    let tail = if length > REACH as u64 {
-        REACH as u64
-    } else {
-        length
-    };
-    let mut bytes = [0u8; REACH];
-    // SAFETY: the helper checks the address; `bytes` has room for `tail`.
-    let read_tail = unsafe {
-        bpf_probe_read_kernel(
-            bytes.as_mut_ptr().cast(),
-            tail as u32,
-            (name + length - tail) as *const _,
+pub fn step(ctx: *mut c_void) -> Option<(Task, Page)> {
+    let step = ctx.cast::<Step>();
+    // SAFETY: the verifier knows the context's layout, and that `meta` and its field are there.
+    let (task, page) = unsafe {
+        let meta = core::ptr::read_volatile(&raw const (*step).meta);
+        (
+            core::ptr::read_volatile(&raw const (*step).task),
+            core::ptr::read_volatile(&raw const (*meta).page),
         )
     };
-    if read_tail != 0 {
-        return 0;
-    }
-    let mut behind = 0;
-    let mut i = 0;
-    while i < REACH {
-        if bytes[i] == b'.' {
-            behind = i as u64 + 1;
-        }
-        i += 1;
-    }
-    let extension = tail - behind;
-    if behind == 0 || behind >= tail || extension > MAX_EXTENSION as u64 {
-        return 0;
-    }
-    let mut chunk = [0u64; CHUNK / 8];
-    if !read(&mut chunk, name + length - extension, extension) {
-        return 0;
-    }
-    let mut lanes = Lanes { key, check };
-    let mut j = 0;
-    while j < CHUNK / 8 {
-        if (j as u64) * 8 < extension {
-            lanes = lanes.with(chunk[j]);
-        }
-        j += 1;
-    }
-    Secret::finish(lanes, extension)
+    (!task.is_null()).then(|| (Task::given(task), Page(page)))
 }
 
-/// Bytes of the longest extension with its dot.
-const REACH: usize = MAX_EXTENSION + 1;
-const _: () = assert!(MAX_EXTENSION == CHUNK);
-
-/// Reads at most a chunk; what is not read stays zero.
-#[inline(always)]
-fn read(chunk: &mut [u64; CHUNK / 8], from: u64, length: u64) -> bool {
-    let length = if length > CHUNK as u64 {
-        CHUNK as u64
-    } else {
-        length
-    };
-    // SAFETY: the helper checks the address; the chunk has room for `length`.
-    unsafe {
-        bpf_probe_read_kernel(chunk.as_mut_ptr().cast(), length as u32, from as *const _) == 0
-    }
-}
-
-/// Whether the table has an entry: 1, or 0.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn path_is_in_table(hash: u64, check: u64, rest: u64) -> u64 {
-    let key = PathKey {
-        hash,
-        policy: (rest >> 32) as u32,
-        tool: (rest >> 16) as u16,
-        kind: rest as u16,
-    };
-    INDEX
-        .get(0)
-        .is_some_and(|index| find(index, key, check).is_some())
-        .into()
-}
-
-/// The rules of a key, if the entry is really for what the check value stands for.
-#[inline(always)]
-fn find(index: &Index, key: PathKey, check: u64) -> Option<&'static PathRules> {
-    let (word, bits) = filter_bits(key);
-    // SAFETY: 14 bits number the words of the filter.
-    let present =
-        unsafe { core::ptr::read_volatile((&raw const index.filter).cast::<u64>().add(word)) };
-    if present & bits != bits {
-        return None;
-    }
-    // SAFETY: an entry that user space removes meanwhile stays readable until the program ends.
-    let rules = unsafe { PATHS.get(key) }?;
-    (rules.check == check).then_some(rules)
-}
-
-impl Path {
-    /// The lists that speak of a use of the file: what `Objects::lists_for_path` of agent-policy
-    /// says.
+impl Page {
+    /// Writes a record. What does not fit is written again by the kernel, in a larger room.
     #[inline(always)]
-    pub fn lists(self, access: Access) -> Lists {
-        let at = access.wire() as usize % ACCESSES;
-        let mut lists = Lists::NONE;
-        // SAFETY: as in `climb`.
-        let (exact, under, name, extension) = unsafe {
-            let walk = self.walk;
-            (
-                (*walk).exact,
-                (*walk).under,
-                (*walk).name,
-                (*walk).extension,
+    pub fn write<T>(self, record: &T) {
+        // SAFETY: `page` came from the context, and `record` is as large as is said.
+        unsafe {
+            bpf_seq_write(
+                self.0.cast(),
+                core::ptr::from_ref(record).cast(),
+                size_of::<T>() as u32,
             )
         };
-        if let Some(rules) = self.find(EntryKind::Exact, exact) {
-            lists.starts[0] = rules.lists[at];
-            return lists;
-        }
-        if let Some(rules) = self.find(EntryKind::Name, self.index.secret.anywhere(name)) {
-            lists.starts[0] = rules.lists[at];
-            lists.starts[3] = rules.fallback[at];
-        }
-        if extension != 0
-            && let Some(rules) =
-                self.find(EntryKind::Extension, self.index.secret.anywhere(extension))
-        {
-            lists.starts[1] = rules.lists[at];
-            lists.starts[4] = rules.fallback[at];
-        }
-        if let Some(rules) = self.find(EntryKind::Under, under) {
-            lists.starts[2] = rules.lists[at];
-        }
-        lists
     }
-
-    /// Whether there are rules further down, which would no longer hold if it had another name.
-    #[inline(always)]
-    pub fn is_above_rules(self) -> bool {
-        // SAFETY: as in `climb`.
-        let exact = unsafe { (*self.walk).exact };
-        self.find(EntryKind::Above, exact).is_some()
-    }
-
-    /// The address of the name that was walked up from.
-    #[inline(always)]
-    pub fn subject(self) -> Address {
-        // SAFETY: as in `climb`.
-        Address(unsafe { core::ptr::read_volatile(&raw const (*self.walk).subject) })
-    }
-
-    #[inline(always)]
-    fn find(self, kind: EntryKind, lanes: Lanes) -> Option<&'static PathRules> {
-        find(
-            self.index,
-            PathKey::new(self.scope, kind, lanes),
-            lanes.check,
-        )
-    }
-}
-
-/// Whether the kernel should look first what there is at the path that was walked last: yes, unless
-/// that was just asked of it.
-#[inline(always)]
-pub fn should_look_first(task: Task) -> bool {
-    let Some(walk) = WALKS.get_ptr_mut(task.address()) else {
-        return false;
-    };
-    // SAFETY: as in `climb`.
-    unsafe {
-        let path = (*walk).exact.key;
-        let again = (*walk).looked_up == path;
-        (*walk).looked_up = if again { 0 } else { path };
-        !again
-    }
-}
-
-/// Whether a file of procfs tells of a member of the session.
-#[inline(always)]
-pub fn is_of_session(dentry: Dentry, label: Label) -> bool {
-    let is_proc = dentry
-        .super_block()
-        .is_some_and(|found| Super(found).is_proc());
-    if !is_proc {
-        return false;
-    }
-    let inode = dentry.inode();
-    if inode == 0 {
-        return false;
-    }
-    // `PROC_I(inode)->pid`, then `pid_task(pid, PIDTYPE_PID)`.
-    let proc_inode = inode.wrapping_sub(u64::from(PROC_INODE_INODE.load()));
-    let pid = Address(proc_inode)
-        .read::<u64>(&PROC_INODE_PID)
-        .unwrap_or(0);
-    if pid == 0 {
-        return false;
-    }
-    let link = Address(pid).read::<u64>(&PID_TASKS).unwrap_or(0);
-    if link == 0 {
-        return false;
-    }
-    let task = Task::at(link.wrapping_sub(u64::from(TASK_PID_LINKS.load())));
-    task.member()
-        .is_some_and(|member| member.label().session == label.session)
 }

@@ -12,10 +12,13 @@ mod identity;
 mod network;
 mod path;
 mod port;
+mod privilege;
 mod profile;
 
 use std::fmt;
 use std::sync::Arc;
+
+use agent_common::privilege::Privilege;
 
 use crate::text::{self, Diagnostic, Diagnostics, Node, Reader, Source, Span};
 
@@ -26,13 +29,14 @@ pub(crate) use condition::{duration as duration_of, flag as flag_of};
 pub use egress::{Destination, Direction, EgressRule, Protocol};
 pub use end::{End, MinEnforcement, Mode, OnDeviation, RevokeOn};
 pub(crate) use file::digest_node as digest_of;
-pub use file::{Argument, ExecRule, FileRule};
+pub use file::{Argument, ExecRule, FileRule, program_digest};
 pub use host::Host;
 pub use identity::{Identity, Owner, Recognised};
 pub use network::Network;
 pub(crate) use network::mask;
 pub use path::Pattern;
 pub use port::PortRange;
+pub(crate) use privilege::mask as privilege_mask;
 pub use profile::Profiles;
 
 /// The `apiVersion` of every policy.
@@ -75,6 +79,8 @@ pub struct Tool {
     pub start: ExecRule,
     /// What it may do, at most.
     pub rules: Block,
+    /// Which of the agent's privileges it has.
+    pub privileges: Vec<(Privilege, Span)>,
 }
 
 /// One policy document.
@@ -102,13 +108,28 @@ pub struct Policy {
     pub chain: Chain,
     /// Connectors.
     pub tools: Vec<Tool>,
+    /// What it may do although it reaches other processes or the kernel itself.
+    pub privileges: Vec<(Privilege, Span)>,
     /// How its sessions end.
     pub end: End,
     /// Whether it is held or watched.
     pub mode: Mode,
     /// The weakest enforcement it accepts.
     pub min_enforcement: MinEnforcement,
+    /// The files of the profiles that it is made with.
+    pub profiles: Vec<Arc<str>>,
+    pub(crate) spans: Spans,
     pub(crate) source: Arc<Source>,
+}
+
+/// Where a policy says what no rule says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Spans {
+    pub(crate) mode: Option<Span>,
+    pub(crate) ttl: Option<Span>,
+    pub(crate) on_deviation: Option<Span>,
+    pub(crate) revoke_on: Vec<(RevokeOn, Span)>,
+    pub(crate) recognised: Vec<(Recognised, Span)>,
 }
 
 impl Policy {

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// The longest line either side accepts. A policy of the largest size fits, escaped.
+/// The longest line either side accepts. A policy of the largest size and the profiles that it is made
+/// with fit, escaped.
 pub const MAX_LINE: usize = 8 * 1024 * 1024;
 
 /// What a client asks.
@@ -18,6 +19,18 @@ pub enum Request {
     Sessions,
     /// Make room for a session, under a policy.
     Start(Start),
+    /// End a session's permission and kill it.
+    Revoke(Revoke),
+}
+
+/// A session to be ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Revoke {
+    /// The session.
+    pub session: SessionId,
+    /// Why, in the words of who orders it.
+    pub reason: Option<String>,
 }
 
 /// A session to be started.
@@ -30,6 +43,19 @@ pub struct Start {
     pub file: String,
     /// The policy.
     pub policy: String,
+    /// The profiles that it is made with.
+    #[serde(default)]
+    pub profiles: Vec<ProfileText>,
+}
+
+/// A file of profiles.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProfileText {
+    /// Its name, for events that point into it.
+    pub file: String,
+    /// What it says.
+    pub text: String,
 }
 
 /// What the daemon answers.
@@ -42,8 +68,52 @@ pub enum Response {
     Sessions(Vec<SessionInfo>),
     /// To [`Request::Start`]: the session waits for its first process.
     Started(Started),
+    /// To [`Request::Revoke`].
+    Revoked(Revoked),
     /// To anything: no, and why.
     Error(String),
+}
+
+/// The end of a session's permission, and the proof that nothing of it runs any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Revoked {
+    /// The session.
+    pub session: SessionId,
+    /// Its agent.
+    pub agent: String,
+    /// What ended the permission.
+    pub cause: String,
+    /// Why, in the words of who ordered it.
+    pub reason: Option<String>,
+    /// Microseconds from the order until everything was denied; nothing where it was the kernel
+    /// that ended the permission.
+    pub denied_after_us: Option<u64>,
+    /// Microseconds from the order until every process that was found had been killed: none
+    /// executes anything from then on.
+    pub killed_after_us: Option<u64>,
+    /// Microseconds from the order until the kernel had ended them all; nothing where something is
+    /// still there.
+    pub empty_after_us: Option<u64>,
+    /// Processes that the daemon killed. Those that the kernel killed at a fork or exec are not
+    /// counted.
+    pub killed: usize,
+    /// How often the daemon looked for what is left. The last two times there must be nothing.
+    pub looks: u32,
+    /// What still runs, and why.
+    pub left: Vec<Left>,
+}
+
+/// A process that was killed and still is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Left {
+    /// Its id.
+    pub pid: u32,
+    /// Its short name.
+    pub comm: String,
+    /// What it waits for, as far as the kernel tells.
+    pub why: String,
 }
 
 /// The daemon's state.
@@ -68,6 +138,10 @@ pub struct Status {
     pub labels_refused: u64,
     /// Events that found the ring full.
     pub events_lost: u64,
+    /// Times the kernel looked whether a session has a capability, and it has not.
+    pub probes: u64,
+    /// Hooks that this kernel does not have, and since when kernels have them.
+    pub hooks_missing: Vec<String>,
 }
 
 /// One session.
@@ -82,6 +156,8 @@ pub struct SessionInfo {
     pub file: String,
     /// The policy's digest.
     pub policy: String,
+    /// The facts that hold; steps performed are `step:NAME`.
+    pub facts: Vec<String>,
     /// Tasks that carry its label.
     pub tasks: u64,
 }

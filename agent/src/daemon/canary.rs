@@ -21,10 +21,13 @@ use std::time::{Duration, Instant};
 /// The hidden command of this binary that makes the attempts.
 pub const COMMAND: &str = "canary";
 
+/// One of the attempts, which shows that privileges are held.
+const SIGNAL: &str = "a signal to the daemon";
+
 /// How long the events may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A policy that allows nothing but what a program needs to run at all.
+/// A policy that allows nothing.
 const POLICY: &str = "\
 apiVersion: interlock.dev/v1alpha1
 kind: AgentPolicy
@@ -83,13 +86,21 @@ pub async fn prove(
             Mode::Full => format!("{POLICY}{FILES}"),
             Mode::Degraded(_) => POLICY.into(),
         },
+        profiles: Vec::new(),
     })?;
     let program = loader::enrol_program().map_err(CanaryError::Enrol)?;
     let outcome = attempts(Some(Enrol { program, started })).await;
-    let told = expect_events(started.session.0, ring).await;
+    let mut actions = vec![Action::Connect, Action::Send];
+    if *mode == Mode::Full {
+        actions.push(Action::Privilege);
+    }
+    let told = expect_events(started.session.0, ring, actions).await;
     // The session must not stay, whatever came of it.
     let ended = sessions.end(started.session.0);
-    if let Some(attempts) = those(&outcome?, false) {
+    let mut outcome = outcome?;
+    // The cgroup programs see no signals.
+    outcome.retain(|(_, attempt)| *mode == Mode::Full || attempt != SIGNAL);
+    if let Some(attempts) = those(&outcome, false) {
         return Err(CanaryError::NotDenied(attempts));
     }
     ended.map_err(StartError::from)?;
@@ -108,6 +119,7 @@ pub fn attempt() {
         "a datagram to 127.0.0.1",
         send(SocketAddr::from(([0; 4], 0)), loopback4),
     );
+    report(SIGNAL, signal_daemon());
     if let Ok(socket) = UdpSocket::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))) {
         report(
             "a datagram to ::1",
@@ -115,6 +127,11 @@ pub fn attempt() {
         );
         report("connect to ::1", TcpStream::connect(loopback6).map(drop));
     }
+}
+
+/// A signal that does nothing, to the process that started this one.
+fn signal_daemon() -> io::Result<()> {
+    nix::sys::signal::kill(nix::unistd::getppid(), None).map_err(io::Error::from)
 }
 
 fn send(from: SocketAddr, to: SocketAddr) -> io::Result<()> {
@@ -174,10 +191,13 @@ fn those(attempts: &[Attempt], denied: bool) -> Option<String> {
     (!words.is_empty()).then(|| words.join(", "))
 }
 
-/// Waits until both kinds of action have been told.
-async fn expect_events(session: u64, ring: &mut Ring) -> Result<Vec<Event>, CanaryError> {
+/// Waits until every one of these actions has been told.
+async fn expect_events(
+    session: u64,
+    ring: &mut Ring,
+    mut missing: Vec<Action>,
+) -> Result<Vec<Event>, CanaryError> {
     let deadline = Instant::now() + PATIENCE;
-    let mut missing = vec![Action::Connect, Action::Send];
     let mut others = Vec::new();
     while let Some(action) = missing.first() {
         let left = deadline.saturating_duration_since(Instant::now());

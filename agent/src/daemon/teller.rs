@@ -1,11 +1,14 @@
 //! Tells people what happened: records become lines on standard output.
 
+use super::killer::Killer;
 use crate::events::explain;
 use crate::events::line::{Garbled, Line, Loss};
 use crate::events::process::Programs;
 use crate::sessions::Sessions;
 use agent_common::counter::Counter;
+use agent_common::decide::Reason;
 use agent_common::event::{DecodeError, Event, Header};
+use agent_common::session::Cause;
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
@@ -14,29 +17,40 @@ use tokio::io::{AsyncWriteExt, Stdout};
 /// Turns records into lines on standard output.
 pub struct Teller {
     sessions: Rc<RefCell<Sessions>>,
+    killer: Rc<Killer>,
     programs: Programs,
     output: Stdout,
-    lost: u64,
+    /// Lost events that lines of sessions spoke of.
+    lost_by_sessions: u64,
+    /// Lost events that were no session's, or whose session is gone.
+    lost_otherwise: u64,
 }
 
 impl Teller {
     /// A teller that has told nothing yet.
-    pub fn new(sessions: Rc<RefCell<Sessions>>) -> Self {
+    pub fn new(sessions: Rc<RefCell<Sessions>>, killer: Rc<Killer>) -> Self {
         Self {
             sessions,
+            killer,
             programs: Programs::default(),
             output: tokio::io::stdout(),
-            lost: 0,
+            lost_by_sessions: 0,
+            lost_otherwise: 0,
         }
     }
 
     /// Tells what the ring held.
     pub async fn tell(&mut self, events: Vec<Result<Event, DecodeError>>) -> io::Result<()> {
         let mut lines = Vec::new();
+        let mut revoked = false;
         self.programs.refresh();
         for event in events {
+            if let Ok(event) = &event {
+                self.note_read(event)?;
+            }
             match event {
                 Ok(Event::Denial(denial)) => {
+                    revoked |= denial.reason == Reason::Revoked.wire();
                     lines.push(explain::denial(
                         &denial,
                         &self.sessions.borrow(),
@@ -44,6 +58,7 @@ impl Teller {
                     ));
                 }
                 Ok(Event::FileDenial(file)) => {
+                    revoked |= file.denial.reason == Reason::Revoked.wire();
                     lines.push(explain::file_denial(
                         &file,
                         &self.sessions.borrow(),
@@ -54,8 +69,15 @@ impl Teller {
                     self.programs.note(&exec);
                     lines.extend(self.seen(&exec.header));
                 }
+                Ok(Event::RootExit(exit)) => {
+                    lines.extend(self.seen(&exit.header));
+                    self.sessions.borrow_mut().note_exit(&exit);
+                    self.killer
+                        .begin(exit.header.session, Cause::RootExit, Some(&exit.process));
+                }
                 Ok(Event::Empty(empty)) => {
                     lines.extend(self.seen(&empty.header));
+                    lines.extend(self.losses()?);
                     let ended = self
                         .sessions
                         .borrow_mut()
@@ -69,29 +91,43 @@ impl Teller {
                 })),
             }
         }
+        if revoked {
+            // Its time has passed, or the kernel ended its permission: the house need not wait.
+            self.killer.begin_all();
+        }
         self.print(&lines).await
     }
 
     /// Looks for what no event told: sessions whose end was lost, and the losses themselves.
     /// `ring_drained` says whether all that the ring held has been told.
     pub async fn keep_house(&mut self, ring_drained: bool) -> io::Result<()> {
-        let followed = self.sessions.borrow_mut().follow_mounts();
-        followed.map_err(io::Error::other)?;
-        let mut lines = self.reap(ring_drained)?;
+        self.sessions
+            .borrow_mut()
+            .follow_mounts()
+            .map_err(io::Error::other)?;
+        self.sessions
+            .borrow_mut()
+            .set_clocks()
+            .map_err(io::Error::other)?;
+        let mut lines = self.losses()?;
+        lines.extend(self.reap(ring_drained)?);
+        self.killer.begin_all();
         let total = self
             .sessions
             .borrow()
             .maps()
             .count(Counter::EventsLost)
             .map_err(io::Error::other)?;
-        if total > self.lost {
-            let events = total - self.lost;
+        let otherwise = total.saturating_sub(self.lost_by_sessions);
+        if otherwise > self.lost_otherwise {
             lines.push(Line::Loss(Loss {
                 time: explain::now(),
-                events,
-                total,
+                session: None,
+                agent: None,
+                events: otherwise - self.lost_otherwise,
+                total: otherwise,
             }));
-            self.lost = total;
+            self.lost_otherwise = otherwise;
         }
         self.print(&lines).await
     }
@@ -105,6 +141,30 @@ impl Teller {
         first.map(Line::Started)
     }
 
+    /// A record that was read gives its session room for another.
+    fn note_read(&self, event: &Event) -> io::Result<()> {
+        match event {
+            // Told whatever else is in the ring, so it takes none of the session's share.
+            Event::Empty(_) => Ok(()),
+            other => self
+                .sessions
+                .borrow_mut()
+                .note_read(other.session())
+                .map_err(io::Error::other),
+        }
+    }
+
+    /// What was lost of sessions since it was told last.
+    fn losses(&mut self) -> io::Result<Vec<Line>> {
+        let losses = self
+            .sessions
+            .borrow_mut()
+            .losses()
+            .map_err(io::Error::other)?;
+        self.lost_by_sessions += losses.iter().map(|loss| loss.events).sum::<u64>();
+        Ok(losses.into_iter().map(Line::Loss).collect())
+    }
+
     fn reap(&self, ring_drained: bool) -> io::Result<Vec<Line>> {
         let over = self
             .sessions
@@ -114,7 +174,8 @@ impl Teller {
         Ok(over.into_iter().map(Line::Ended).collect())
     }
 
-    async fn print(&mut self, lines: &[Line]) -> io::Result<()> {
+    /// Tells lines that others have made.
+    pub async fn print(&mut self, lines: &[Line]) -> io::Result<()> {
         let mut text = String::new();
         for line in lines {
             text.push_str(&serde_json::to_string(line)?);

@@ -6,15 +6,16 @@ use crate::control::protocol::SessionId;
 use crate::sessions::Sessions;
 use crate::sessions::mounts::{FsPath, Mounts};
 use agent_common::action::Action;
-use agent_common::decide::{Reason, Verdict};
+use agent_common::decide::{NO_RULE, Reason, Verdict};
 use agent_common::egress::{AF_INET, AF_INET6, Endpoint, TCP, UDP, is_v4};
 use agent_common::event::{Denial, FileDenial, Process};
+use agent_common::privilege::Privilege;
 use nix::time::{ClockId, clock_gettime};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Explains the denial of a place on a network.
+/// Explains a denial.
 pub fn denial(denial: &Denial, sessions: &Sessions, programs: &mut Programs) -> Line {
-    explained(denial, object(&denial.endpoint), sessions, programs)
+    explained(denial, object(denial), sessions, programs)
 }
 
 /// Explains the denial of a use of a file.
@@ -56,10 +57,6 @@ fn explained(
 ) -> Line {
     let session = sessions.get(denial.header.session);
     let reason = Reason::from_wire(denial.reason);
-    let decided_by_rule = matches!(
-        reason,
-        Some(Reason::Rule | Reason::FactMissing | Reason::FactForbidden)
-    );
     Line::Denial(line::Denial {
         time: wall_clock(denial.header.time_ns),
         session: SessionId(denial.header.session),
@@ -80,8 +77,9 @@ fn explained(
             .collect(),
         action: Action::from_wire(denial.action).map_or("unknown", Action::word),
         object,
+        facts: session.map_or_else(Vec::new, |session| session.facts(denial.facts)),
         rule: session
-            .filter(|_| decided_by_rule)
+            .filter(|_| denial.rule != NO_RULE)
             .and_then(|session| session.rule(denial.rule)),
         reason: reason.map_or("unknown", Reason::word),
         verdict: Verdict::from_wire(denial.verdict).map_or("unknown", Verdict::word),
@@ -97,7 +95,17 @@ fn ancestor(process: &Process, programs: &mut Programs) -> line::Process {
     }
 }
 
-fn object(endpoint: &Endpoint) -> Object {
+fn object(denial: &Denial) -> Object {
+    if Action::from_wire(denial.action) == Some(Action::Privilege) {
+        return Object::Privilege {
+            privilege: Privilege::from_wire(denial.privilege).map_or("unknown", Privilege::word),
+            target: Some(denial.target).filter(|pid| *pid != 0),
+        };
+    }
+    endpoint(&denial.endpoint)
+}
+
+fn endpoint(endpoint: &Endpoint) -> Object {
     if endpoint.family != AF_INET && endpoint.family != AF_INET6 {
         return Object::Family {
             family: endpoint.family,
@@ -131,6 +139,11 @@ pub fn wall_clock(boot_ns: u64) -> String {
         .to_string()
 }
 
+/// Nanoseconds since boot, suspended time included.
+pub fn boot_ns() -> u64 {
+    u64::try_from(nanoseconds(ClockId::CLOCK_BOOTTIME)).unwrap_or(0)
+}
+
 /// The wall clock's time now.
 pub fn now() -> String {
     jiff::Timestamp::now().to_string()
@@ -158,7 +171,7 @@ mod tests {
             port: 443,
             protocol: "tcp".to_owned(),
         };
-        assert_eq!(object(&endpoint), expected);
+        assert_eq!(super::endpoint(&endpoint), expected);
     }
 
     #[test]
@@ -169,6 +182,6 @@ mod tests {
             protocol: 0,
             family: 1,
         };
-        assert_eq!(object(&endpoint), Object::Family { family: 1 });
+        assert_eq!(super::endpoint(&endpoint), Object::Family { family: 1 });
     }
 }

@@ -1,12 +1,12 @@
 //! Puts the kernel programs into the kernel, or finds them there.
 
 use super::maps::Maps;
-use super::object::{ENROL, Kind, OBJECT, PROGRAMS, Program, Use};
+use super::object::{ENROL, Kind, OBJECT, PROGRAMS, Program, REVOKE, Use};
 use super::offsets::{self, OffsetError};
 use super::pins::{self, Pins};
 use aya::programs::links::{FdLink, LinkError};
 use aya::programs::{
-    BtfTracePoint, CgroupAttachMode, CgroupSockAddr, Lsm, ProgramError, RawTracePoint,
+    BtfTracePoint, CgroupAttachMode, CgroupSockAddr, Iter, Lsm, ProgramError, RawTracePoint,
 };
 use aya::{Btf, Ebpf, EbpfLoader};
 use aya_obj::btf::BtfKind;
@@ -150,6 +150,11 @@ pub fn enrol_program() -> Result<RawTracePoint, ProgramError> {
     RawTracePoint::from_pin(Pins::in_force().program(ENROL))
 }
 
+/// The program that ends a session's permission.
+pub fn revoke_program() -> Result<RawTracePoint, ProgramError> {
+    RawTracePoint::from_pin(Pins::in_force().program(REVOKE))
+}
+
 /// Why this kernel will not ask BPF LSM programs; nothing when it will.
 fn lsm_refusal() -> Option<String> {
     match std::fs::read_to_string(LSM_LIST) {
@@ -177,8 +182,13 @@ fn load(pins: &Pins, lsm: bool) -> Result<(), LoadError> {
     let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
     let mut object = open(pins, &btf)?;
     let cgroup = File::open(CGROUP_ROOT).map_err(LoadError::Cgroup)?;
-    let used = |program: &&Program| program.is_used(lsm) && has_hook(program, &btf);
-    for program in PROGRAMS.iter().filter(used) {
+    for program in PROGRAMS.iter().filter(|program| program.is_used(lsm)) {
+        if let (Kind::Lsm(hook), Use::WithHookSince(since)) = (program.kind, program.used)
+            && !has_hook(&btf, hook)
+        {
+            debug!(hook, since, "this kernel does not have the hook");
+            continue;
+        }
         let link = attach(&mut object, program, &btf, &cgroup, pins)?;
         if let Some(link) = link {
             link.pin(pins.link(program.name))
@@ -191,14 +201,20 @@ fn load(pins: &Pins, lsm: bool) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// Whether the kernel has the hook of a program that can do without.
-fn has_hook(program: &Program, btf: &Btf) -> bool {
-    match program.kind {
-        Kind::Lsm(hook) if program.used == Use::WhereHooked => btf
-            .id_by_type_name_kind(&format!("bpf_lsm_{hook}"), BtfKind::Func)
-            .is_ok(),
-        _ => true,
+/// Whether the kernel lets BPF programs attach to an LSM hook of this name.
+fn has_hook(btf: &Btf, hook: &str) -> bool {
+    let name = format!("bpf_lsm_{hook}");
+    btf.id_by_type_name_kind(&name, BtfKind::Func).is_ok()
+}
+
+/// The programs that would be in force if this kernel had their hooks.
+pub fn hooks_missing(pins: &Pins, mode: &Mode) -> Vec<&'static Program> {
+    let is_absent = |program: &&Program| !pins.is_linked(program.name);
+    let optional = |program: &&Program| matches!(program.used, Use::WithHookSince(_));
+    if *mode != Mode::Full {
+        return Vec::new();
     }
+    PROGRAMS.iter().filter(optional).filter(is_absent).collect()
 }
 
 /// Parses the object, creates the maps and writes the offsets.
@@ -269,6 +285,15 @@ fn attach(
                 .attach(cgroup, CgroupAttachMode::Single)
                 .map_err(refused)?;
             addr.take_link(id)
+                .map_err(refused)?
+                .try_into()
+                .map_err(link)?
+        }
+        Kind::Iter(objects) => {
+            let iter: &mut Iter = loaded.try_into().map_err(refused)?;
+            iter.load(objects, btf).map_err(refused)?;
+            let id = iter.attach().map_err(refused)?;
+            iter.take_link(id)
                 .map_err(refused)?
                 .try_into()
                 .map_err(link)?

@@ -3,7 +3,7 @@
 //! The compiler's BPF target writes no relocations for struct fields, so every offset is a global
 //! of the kernel programs that the loader overrides before load. No offset comes from a header.
 
-use super::btf::Btf;
+use super::btf::{Btf, Kind};
 
 pub use super::btf::OffsetError;
 
@@ -17,7 +17,7 @@ pub struct Field {
     /// The field in it.
     pub path: &'static str,
     /// Bytes that the programs read there. A field of another width would be misread, so it counts
-    /// as missing. 0 where only the place matters.
+    /// as missing.
     pub size: u32,
     /// Whether every kernel that we support has it.
     pub presence: Presence,
@@ -60,38 +60,48 @@ pub const NEEDED: &[Field] = &[
     required("TASK_TGID", "task_struct", "tgid", 4),
     required("TASK_START_BOOTTIME", "task_struct", "start_boottime", 8),
     required("TASK_COMM", "task_struct", "comm", 16),
+    required("TASK_EXIT_STATE", "task_struct", "exit_state", 4),
+    required("TASK_EXIT_CODE", "task_struct", "exit_code", 4),
+    required("TASK_SIGNAL", "task_struct", "signal", 8),
+    required("SIGNAL_LIVE", "signal_struct", "live", 4),
     required("BINPRM_FILENAME", "linux_binprm", "filename", 8),
     required("SOCKET_SK", "socket", "sk", 8),
     required("SOCK_FAMILY", "sock", "__sk_common.skc_family", 2),
     required("SOCK_PROTOCOL", "sock", "sk_protocol", 2),
     required("TASK_CRED", "task_struct", "cred", 8),
     required("TASK_REAL_CRED", "task_struct", "real_cred", 8),
+    required("TASK_PID_LINKS", "task_struct", "pid_links", 64),
+    required("PID_TASKS", "pid", "tasks", 32),
+    required("FILE_FLAGS", "file", "f_flags", 4),
+    required("FILE_INODE", "file", "f_inode", 8),
+    required("INODE_SB", "inode", "i_sb", 8),
+    required("INODE_MODE", "inode", "i_mode", 2),
+    required("SB_MAGIC", "super_block", "s_magic", 8),
+    required("PROC_INODE_PID", "proc_inode", "pid", 8),
+    required("PROC_INODE_MODE", "proc_inode", "vfs_inode.i_mode", 2),
+    required("REGS_CALL", "pt_regs", "orig_ax", 8),
     required("TASK_FLAGS", "task_struct", "flags", 4),
     required("TASK_MM", "task_struct", "mm", 8),
-    required("TASK_PID_LINKS", "task_struct", "pid_links", 0),
     required("MM_EXE_FILE", "mm_struct", "exe_file", 8),
     required("FILE_DENTRY", "file", "f_path.dentry", 8),
-    required("FILE_INODE", "file", "f_inode", 8),
     required("FILE_MODE", "file", "f_mode", 4),
-    required("FILE_FLAGS", "file", "f_flags", 4),
     required("DENTRY_PARENT", "dentry", "d_parent", 8),
     required("DENTRY_NAME_LENGTH", "dentry", "d_name.len", 4),
     required("DENTRY_NAME", "dentry", "d_name.name", 8),
     required("DENTRY_INODE", "dentry", "d_inode", 8),
     required("DENTRY_SUPER", "dentry", "d_sb", 8),
     required("DENTRY_HASHED", "dentry", "d_hash.pprev", 8),
-    required("INODE_NUMBER", "inode", "i_ino", 8),
-    required("INODE_GENERATION", "inode", "i_generation", 4),
-    required("INODE_MODE", "inode", "i_mode", 2),
     required("SUPER_DEVICE", "super_block", "s_dev", 4),
     required("SUPER_ROOT", "super_block", "s_root", 8),
-    required("SUPER_MAGIC", "super_block", "s_magic", 8),
     required("AREA_FILE", "vm_area_struct", "vm_file", 8),
     required("AREA_FLAGS", "vm_area_struct", "vm_flags", 8),
-    required("PROC_INODE_PID", "proc_inode", "pid", 8),
-    required("PROC_INODE_INODE", "proc_inode", "vfs_inode", 0),
-    required("PID_TASKS", "pid", "tasks", 0),
     required("ATTRIBUTES_VALID", "iattr", "ia_valid", 4),
+];
+
+/// Helpers that some kernels lack, each with the global that says so.
+const HELPERS: &[(&str, &str)] = &[
+    // From 5.15.
+    ("HAS_TASK_REGS", "bpf_task_pt_regs"),
 ];
 
 /// Arguments of hooks that moved from one kernel to the other: the global, the hook, the argument.
@@ -101,19 +111,24 @@ const MOVED: &[(&str, &str, &str)] = &[
     ("REMOVEXATTR_DENTRY", "bpf_lsm_inode_removexattr", "dentry"),
 ];
 
-/// Finds every needed field and argument in the running kernel.
+/// Finds every needed field in the running kernel, and which helpers it has.
 pub fn of_running_kernel() -> Result<Vec<(&'static str, u32)>, OffsetError> {
     let btf = Btf::of_running_kernel()?;
-    let mut found = resolve(&btf)?;
+    let mut globals = resolve(&btf)?;
+    globals.extend(HELPERS.iter().map(|(global, helper)| {
+        let found = btf.find(Kind::Function, helper).is_some();
+        (*global, u32::from(found))
+    }));
     // A kernel without these functions has no BPF LSM, and asks no program for them.
-    found.extend(MOVED.iter().map(|(global, hook, argument)| {
+    globals.extend(MOVED.iter().map(|(global, hook, argument)| {
         let arguments = btf.arguments(hook).unwrap_or_default();
         let place = arguments.iter().position(|name| name == argument);
-        (*global, place.and_then(|place| place.try_into().ok()).unwrap_or(0))
+        let place = place.and_then(|place| u32::try_from(place).ok());
+        (*global, place.unwrap_or(0))
     }));
     let rename = btf.arguments("bpf_lsm_path_rename").unwrap_or_default();
-    found.push(("RENAME_HAS_FLAGS", u32::from(rename.len() > 4)));
-    Ok(found)
+    globals.push(("RENAME_HAS_FLAGS", u32::from(rename.len() > 4)));
+    Ok(globals)
 }
 
 /// Finds every needed field. The result pairs each global with its value.
@@ -132,7 +147,7 @@ impl Field {
             }
             found => found?,
         };
-        if self.size != 0 && member.size != self.size {
+        if member.size != self.size {
             return Err(OffsetError::Size {
                 release: btf.release().to_owned(),
                 name: self.name.to_owned(),

@@ -5,7 +5,9 @@
 use agent_common::decide::Rule;
 use agent_common::egress::{NetworkKey, PortKey};
 use agent_common::path::{Index, PathKey, PathRules};
-use agent_common::session::{Member, Session};
+use agent_common::policy::PolicyHead;
+use agent_common::session::{Member, Session, Share};
+use agent_common::terms::{Progress, Terms};
 
 /// A type that may cross the border as bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,4 +24,7 @@ macro_rules! plain {
     };
 }
 
-plain!(Index, Member, NetworkKey, PathKey, PathRules, PortKey, Rule, Session);
+plain!(
+    Index, Member, NetworkKey, PathKey, PathRules, PolicyHead, PortKey, Progress, Rule, Session, Share,
+    Terms
+);

@@ -1,16 +1,23 @@
 //! The sessions of this host, in the kernel's tables, in memory, and on disk for the next daemon.
 
+pub mod census;
+pub mod kill;
 pub mod mounts;
 pub mod paths;
 pub mod records;
 pub mod tables;
 
 use crate::control::protocol::{SessionId, SessionInfo, Start, Started};
+use crate::events::line::Exit;
 use crate::events::{explain, line};
 use crate::kernel::maps::{Maps, MapsError};
+use crate::kernel::{clock, loader};
 use crate::policy::{self, PolicyError};
-use agent_common::session::Session as State;
+use agent_common::event::RootExit;
+use agent_common::session::{Cause, Revocation, Session as State};
+use agent_common::terms::Progress;
 use agent_policy::{Compiled, Need};
+use aya::programs::{RawTracePointRunOptions, TestRun};
 use mounts::Mounts;
 use paths::Paths;
 use records::{Record, Records};
@@ -45,11 +52,42 @@ pub struct Session {
     file: String,
     compiled: Rc<Compiled>,
     place: Place,
+    record: Record,
     since: Instant,
+    /// Records of it that were read from the ring.
+    read: u64,
+    /// Records of it that were lost, and told to be.
+    lost: u64,
     had_tasks: bool,
     /// It was found without a task, and what it did may still be in the ring.
     over: bool,
     told: bool,
+    exit: Option<Exit>,
+    reason: Option<String>,
+    /// Somebody is killing it.
+    dying: bool,
+}
+
+/// Why a session's permission does not end.
+#[derive(Debug, thiserror::Error)]
+pub enum RevokeError {
+    /// There is no such session.
+    #[error("no session {0} on this host: `interlock sessions` lists them")]
+    NoSession(SessionId),
+    /// The kernel program cannot be reached or run.
+    #[error("cannot run the program that ends a session's permission")]
+    Program(#[source] aya::programs::ProgramError),
+    /// The kernel program says no.
+    #[error("the kernel says of session {session}: {answer}")]
+    Refused {
+        /// The session.
+        session: SessionId,
+        /// What it said.
+        answer: &'static str,
+    },
+    /// A map failed.
+    #[error(transparent)]
+    Map(#[from] MapsError),
 }
 
 /// Why a session cannot start.
@@ -82,6 +120,16 @@ pub enum StartError {
 }
 
 impl Session {
+    /// The names of facts, as cases have them: steps as `step:NAME`.
+    pub fn facts(&self, facts: u64) -> Vec<String> {
+        agent_policy::told_facts(&self.compiled, facts)
+    }
+
+    /// Why it was revoked, in the words of who ordered it.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
     /// The rule of a number, for people.
     pub fn rule(&self, number: u32) -> Option<line::Rule> {
         let source = self.compiled.sources.get(number as usize)?;
@@ -130,11 +178,11 @@ impl Sessions {
             return Ok(());
         }
         // The same text compiles to the same tables, so this is what the kernel enforces.
-        match compile(&record.start) {
+        match policy::compile(&record.start) {
             Ok(compiled) => {
                 self.tables.adopt(record.place, &compiled);
-                let session = Session::new(&record.start, record.slot, compiled, record.place);
-                self.by_id.insert(id, session);
+                self.by_id
+                    .insert(id, Session::new(record.clone(), compiled));
             }
             Err(error) => {
                 let session = SessionId(id);
@@ -146,7 +194,7 @@ impl Sessions {
 
     /// Makes room for a session, whose first process must then come by itself.
     pub fn start(&mut self, start: &Start) -> Result<Started, StartError> {
-        let compiled = compile(start)?;
+        let compiled = policy::compile(start)?;
         if !self.judges_files && compiled.needs().contains(&Need::Files) {
             return Err(StartError::NoFiles(start.agent.clone()));
         }
@@ -162,21 +210,15 @@ impl Sessions {
             start: start.clone(),
             slot,
             place,
-        };
-        let state = State {
-            id,
-            policy: place.policy,
-            ..State::FREE
+            reason: None,
         };
         let done = self.records.write(id, &record).map_err(StartError::from);
-        if let Err(error) =
-            done.and_then(|()| self.maps.set_session(slot, state).map_err(StartError::from))
-        {
+        let open = |maps: &mut Maps| open(maps, id, slot, place, &compiled);
+        if let Err(error) = done.and_then(|()| open(&mut self.maps).map_err(StartError::from)) {
             self.release(&digest, &compiled, place);
             return Err(error);
         }
-        self.by_id
-            .insert(id, Session::new(start, slot, compiled, place));
+        self.by_id.insert(id, Session::new(record, compiled));
         Ok(Started {
             session: SessionId(id),
             slot,
@@ -184,11 +226,12 @@ impl Sessions {
     }
 
     /// Takes a session away whose last event has been told.
-    pub fn end_if_empty(&mut self, id: u64) -> Result<Option<line::Session>, MapsError> {
+    pub fn end_if_empty(&mut self, id: u64) -> Result<Option<line::Ended>, MapsError> {
         let Some(session) = self.by_id.get(&id) else {
             return Ok(None);
         };
-        if self.maps.session(session.slot)?.tasks > 0 {
+        // Who kills it tells that first.
+        if session.dying || self.maps.session(session.slot)?.tasks > 0 {
             return Ok(None);
         }
         self.end(id)
@@ -196,11 +239,14 @@ impl Sessions {
 
     /// Takes away the sessions whose end no event told. One that has just been found without a
     /// task stays until the ring has been drained after that: its denials still need its name.
-    pub fn reap(&mut self, ring_drained: bool) -> Result<Vec<line::Session>, MapsError> {
+    pub fn reap(&mut self, ring_drained: bool) -> Result<Vec<line::Ended>, MapsError> {
         let mut over = Vec::new();
         for (id, session) in &mut self.by_id {
             let tasks = self.maps.session(session.slot)?.tasks;
             session.had_tasks |= tasks > 0;
+            if session.dying {
+                continue;
+            }
             if tasks == 0 && (session.had_tasks || session.since.elapsed() > PATIENCE) {
                 if session.over && ring_drained {
                     over.push(*id);
@@ -225,14 +271,143 @@ impl Sessions {
     }
 
     /// Takes a session away.
-    pub fn end(&mut self, id: u64) -> Result<Option<line::Session>, MapsError> {
+    pub fn end(&mut self, id: u64) -> Result<Option<line::Ended>, MapsError> {
         let Some(session) = self.by_id.remove(&id) else {
             return Ok(None);
         };
+        let state = self.maps.session(session.slot)?;
+        let progress = self.maps.progress(session.slot)?;
+        let facts = session
+            .compiled
+            .terms
+            .live_facts(&progress, clock::boot_ns());
         self.maps.set_session(session.slot, State::FREE)?;
         self.records.remove(id);
         self.release(&session.digest, &session.compiled, session.place);
-        Ok(Some(session.line(id, explain::now())))
+        Ok(Some(session.ended(id, &state, facts)))
+    }
+
+    /// Ends a session's permission. False when it had ended before.
+    pub fn revoke(&mut self, id: u64, cause: Cause) -> Result<bool, RevokeError> {
+        let session = SessionId(id);
+        let Some(found) = self.by_id.get(&id) else {
+            return Err(RevokeError::NoSession(session));
+        };
+        let program = loader::revoke_program().map_err(RevokeError::Program)?;
+        let mut options = RawTracePointRunOptions::new();
+        options.args[0] = id;
+        options.args[1] = u64::from(found.slot);
+        options.args[2] = u64::from(cause.wire());
+        let answer = program.test_run(options).map_err(RevokeError::Program)?;
+        match Revocation::from_wire(answer.return_value) {
+            Some(Revocation::Done) => Ok(true),
+            Some(Revocation::Already) => Ok(false),
+            other => Err(RevokeError::Refused {
+                session,
+                answer: other.map_or("nothing that makes sense", Revocation::word),
+            }),
+        }
+    }
+
+    /// Notes why, for the next daemon too.
+    pub fn note_reason(&mut self, id: u64, reason: Option<String>) -> Result<(), StartError> {
+        let Some(session) = self.by_id.get_mut(&id) else {
+            return Ok(());
+        };
+        session.reason.clone_from(&reason);
+        let record = Record {
+            reason,
+            ..session.record.clone()
+        };
+        Ok(self.records.write(id, &record)?)
+    }
+
+    /// Notes how the first process of a session ended.
+    pub fn note_exit(&mut self, exit: &RootExit) {
+        if let Some(session) = self.by_id.get_mut(&exit.header.session) {
+            session.exit = Some(Exit::from_status(exit.status));
+        }
+    }
+
+    /// The sessions whose permission has ended and of which something may still run, with the
+    /// cause. Those whose time has passed are revoked here: the kernel denies them already.
+    pub fn revoked(&mut self) -> Result<Vec<(u64, Cause)>, RevokeError> {
+        let now_ns = explain::boot_ns();
+        let mut found = Vec::new();
+        let mut expired = Vec::new();
+        for (id, session) in &self.by_id {
+            if session.dying {
+                continue;
+            }
+            let state = self.maps.session(session.slot)?;
+            match state.cause() {
+                Some(cause) if state.tasks > 0 => found.push((*id, cause)),
+                None if state.has_expired(now_ns) => expired.push(*id),
+                _ => {}
+            }
+        }
+        for id in expired {
+            self.revoke(id, Cause::Ttl)?;
+            found.push((id, Cause::Ttl));
+        }
+        Ok(found)
+    }
+
+    /// Says that a session is being killed, or no longer. False when that was so already.
+    pub fn set_dying(&mut self, id: u64, dying: bool) -> bool {
+        self.by_id
+            .get_mut(&id)
+            .is_some_and(|session| std::mem::replace(&mut session.dying, dying) != dying)
+    }
+
+    /// The state of a session in the kernel.
+    pub fn state(&self, id: u64) -> Result<Option<State>, MapsError> {
+        self.by_id
+            .get(&id)
+            .map(|session| self.maps.session(session.slot))
+            .transpose()
+    }
+
+    /// Notes that a record of a session was read, which gives it room in the ring again.
+    pub fn note_read(&mut self, id: u64) -> Result<(), MapsError> {
+        match self.by_id.get_mut(&id) {
+            Some(session) => {
+                session.read += 1;
+                self.maps.set_read(session.slot, session.read)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// How much each session has written into the ring by now.
+    pub fn written(&self) -> Result<Vec<(u64, u64)>, MapsError> {
+        let written =
+            |(id, session): (&u64, &Session)| Ok((*id, self.maps.share(session.slot)?.written));
+        self.by_id.iter().map(written).collect()
+    }
+
+    /// Notes that all of this was read: the ring has been empty since. What an earlier daemon took
+    /// from the ring and did not note is made good here.
+    pub fn all_read(&mut self, written: &[(u64, u64)]) -> Result<(), MapsError> {
+        for (id, written) in written {
+            if let Some(session) = self.by_id.get_mut(id)
+                && session.read < *written
+            {
+                session.read = *written;
+                self.maps.set_read(session.slot, session.read)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was lost of each session since it was asked last.
+    pub fn losses(&mut self) -> Result<Vec<line::Loss>, MapsError> {
+        let mut losses = Vec::new();
+        for (id, session) in &mut self.by_id {
+            let total = self.maps.share(session.slot)?.lost;
+            losses.extend(session.loss(*id, total));
+        }
+        Ok(losses)
     }
 
     /// The session of a number.
@@ -253,17 +428,30 @@ impl Sessions {
     /// Every session, for people.
     pub fn list(&self) -> Result<Vec<SessionInfo>, MapsError> {
         let mut list = Vec::with_capacity(self.by_id.len());
+        let now_ns = clock::boot_ns();
         for (id, session) in &self.by_id {
+            let progress = self.maps.progress(session.slot)?;
+            let facts = session.compiled.terms.live_facts(&progress, now_ns);
             list.push(SessionInfo {
                 session: SessionId(*id),
                 agent: session.agent.clone(),
                 file: session.file.clone(),
                 policy: session.digest.clone(),
+                facts: session.facts(facts),
                 tasks: self.maps.session(session.slot)?.tasks,
             });
         }
         list.sort_by(|a, b| (&a.agent, a.session).cmp(&(&b.agent, b.session)));
         Ok(list)
+    }
+
+    /// Tells the kernel programs what time it is, for policies with hours.
+    pub fn set_clocks(&mut self) -> Result<(), MapsError> {
+        self.maps.set_booted(clock::booted_s())?;
+        for session in self.by_id.values() {
+            tables::refresh_hours(&mut self.maps, &session.compiled, session.place)?;
+        }
+        Ok(())
     }
 
     /// Writes a policy into the tables.
@@ -310,19 +498,64 @@ impl Sessions {
 }
 
 impl Session {
-    fn new(start: &Start, slot: u32, compiled: Compiled, place: Place) -> Self {
+    fn new(record: Record, compiled: Compiled) -> Self {
         Self {
-            agent: start.agent.clone(),
+            agent: record.start.agent.clone(),
             digest: compiled.digest_hex(),
-            slot,
-            file: start.file.clone(),
+            slot: record.slot,
+            file: record.start.file.clone(),
             compiled: Rc::new(compiled),
-            place,
+            place: record.place,
             since: Instant::now(),
+            read: 0,
+            lost: 0,
             had_tasks: false,
             over: false,
             told: false,
+            exit: None,
+            reason: record.reason.clone(),
+            dying: false,
+            record,
         }
+    }
+
+    fn ended(&self, id: u64, state: &State, facts: u64) -> line::Ended {
+        line::Ended {
+            session: self.line(id, explain::now()),
+            outcome: self.outcome(state, facts),
+            cause: state.cause().map(Cause::word),
+            exit: self.exit,
+        }
+    }
+
+    /// What the policy calls such an end.
+    fn outcome(&self, state: &State, facts: u64) -> &'static str {
+        let completion = self.compiled.terms.completion;
+        let has_chain = completion != 0;
+        let is_complete = !has_chain || facts & completion != 0;
+        match (state.cause(), self.exit) {
+            (Some(Cause::Completion), _) => "completed",
+            (Some(Cause::RootExit), Some(Exit::Code(0))) if is_complete => "completed",
+            (Some(Cause::RootExit), Some(Exit::Code(0)) | None) => "ended",
+            (Some(Cause::RootExit), Some(_)) if !has_chain || self.compiled.failed_by_exit => {
+                "failed"
+            }
+            (Some(Cause::Failure | Cause::Timeout), _) => "failed",
+            (Some(Cause::RootExit) | None, _) => "ended",
+            (Some(_), _) => "revoked",
+        }
+    }
+
+    fn loss(&mut self, id: u64, total: u64) -> Option<line::Loss> {
+        let events = total.checked_sub(self.lost).filter(|events| *events > 0)?;
+        self.lost = total;
+        Some(line::Loss {
+            time: explain::now(),
+            session: Some(SessionId(id)),
+            agent: Some(self.agent.clone()),
+            events,
+            total,
+        })
     }
 
     fn line(&self, id: u64, time: String) -> line::Session {
@@ -346,7 +579,28 @@ fn policies(sessions: &HashMap<u64, Session>) -> Vec<(&Compiled, Place)> {
     policies
 }
 
-/// Compiles the policy of a session.
-fn compile(start: &Start) -> Result<Compiled, PolicyError> {
-    policy::compile(&start.file, start.policy.as_bytes(), &start.agent)
+/// Makes a slot a session's. Its progress comes first: once the slot is taken, processes may come.
+fn open(
+    maps: &mut Maps,
+    id: u64,
+    slot: u32,
+    place: Place,
+    compiled: &Compiled,
+) -> Result<(), MapsError> {
+    let mut progress = Progress::START;
+    progress.set_facts(compiled.initial_facts, &compiled.terms, clock::boot_ns());
+    maps.set_progress(slot, progress)?;
+    maps.clear_share(slot)?;
+    let state = State {
+        id,
+        policy: place.policy,
+        expires_ns: compiled.end.ttl_s.map_or(0, expiry),
+        ..State::FREE
+    };
+    maps.set_session(slot, state)
+}
+
+/// When a grant that begins now ends, in nanoseconds since boot.
+fn expiry(ttl_s: u64) -> u64 {
+    clock::boot_ns().saturating_add(ttl_s.saturating_mul(1_000_000_000))
 }

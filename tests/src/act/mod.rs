@@ -4,8 +4,12 @@
 //! An actor prints what the kernel answered and exits 0; whether the answer is right is for the
 //! test to say. Exit code 3 means that the actor could not do its part.
 
+mod bomb;
 pub(crate) mod file;
 mod obey;
+mod outlive;
+pub(crate) mod overreach;
+mod race;
 pub(crate) mod spread;
 pub(crate) mod way;
 
@@ -58,7 +62,17 @@ fn play(words: &[String]) -> Result<u8> {
                 spread::spread(kind, address(to)?, count.parse()?)?.line()
             );
         }
+        ["race", permission, use_up, threads, rounds] => {
+            let (permission, use_up) = (address(permission)?, address(use_up)?);
+            let rounds = race::race(permission, use_up, threads.parse()?, rounds.parse()?)?;
+            println!("{}", rounds.line());
+        }
+        ["bomb", limit] => bomb::explode(limit.parse()?)?,
+        ["outlive", how, file] => return outlive::leave_behind(how, file),
+        ["main-thread-ends", to] => outlive::main_thread_ends(address(to)?)?,
         ["obey"] => obey::obey()?,
+        ["overreach", act, on] => println!("{}", outcome(&overreach::attempt(act, on)?)),
+        ["at-home"] => overreach::at_home()?,
         ["identity"] => identity()?,
         ["exit", number] => return Ok(number.parse()?),
         ["signal", number] => {

@@ -2,16 +2,21 @@
 
 mod bad_input;
 mod canary;
+mod chain;
 mod command;
 mod egress;
 mod files;
 mod full;
 mod inherit;
 mod label;
+mod life_end;
+mod life_revoke;
 mod loss;
+mod privilege;
 mod red_files;
 mod rules;
 mod takeover;
+mod workout;
 
 use crate::harness::Test;
 
@@ -20,15 +25,20 @@ pub(crate) fn all() -> Vec<Test> {
     let mut tests = Vec::new();
     tests.extend(egress::tests());
     tests.extend(rules::tests());
+    tests.extend(chain::tests());
     tests.extend(files::tests());
     tests.extend(red_files::tests());
     tests.extend(inherit::tests());
     tests.extend(label::tests());
     tests.extend(command::tests());
+    tests.extend(life_revoke::tests());
+    tests.extend(life_end::tests());
     tests.extend(bad_input::tests());
+    tests.extend(privilege::tests());
     tests.extend(full::tests());
     tests.extend(loss::tests());
     tests.extend(takeover::tests());
     tests.extend(canary::tests());
+    tests.extend(workout::tests());
     tests
 }

@@ -19,6 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) enum Line {
     /// An action was not allowed.
     Denial(Box<Denial>),
+    /// A session's permission has ended.
+    Revoked(super::product::Revoked),
+    /// A session's last process is gone.
+    Ended(Ended),
     /// Events were lost.
     Loss(Loss),
     /// Anything else.
@@ -52,7 +56,7 @@ pub(crate) struct Process {
     pub(crate) comm: String,
 }
 
-/// What a denied action was attempted on. An address of another family has none of these.
+/// Where a denied action wanted to go. An address of another family has none of these.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
 pub(crate) struct Object {
@@ -61,6 +65,29 @@ pub(crate) struct Object {
     pub(crate) protocol: String,
     /// A file's path.
     pub(crate) path: String,
+    /// The privilege, where the action is none of the network's.
+    pub(crate) privilege: String,
+    /// The process that was to be reached.
+    pub(crate) target: Option<i32>,
+}
+
+/// A session's end.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) agent: String,
+    pub(crate) outcome: String,
+    pub(crate) cause: Option<String>,
+    pub(crate) exit: Option<Exit>,
+}
+
+/// How a session's first process ended.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Exit {
+    /// With an exit code.
+    Code(i32),
+    /// By a signal.
+    Signal(i32),
 }
 
 /// Lost events.
@@ -125,6 +152,29 @@ impl Events {
             .sum())
     }
 
+    /// Waits for the first line of which `wanted` makes something.
+    pub(crate) fn first<T>(self, what: &str, wanted: impl Fn(Line) -> Option<T>) -> Result<T> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = self.lines()?.into_iter().find_map(&wanted) {
+                return Ok(found);
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "{what} was not told within {PATIENCE:?}"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits for the end of an agent's session.
+    pub(crate) fn ended(self, agent: &str) -> Result<Ended> {
+        self.first(&format!("the end of {agent}"), |line| match line {
+            Line::Ended(ended) if ended.agent == agent => Some(ended),
+            _ => None,
+        })
+    }
+
     /// Waits until at least `count` denials of an agent have been told.
     pub(crate) fn wait(self, agent: &str, count: usize) -> Result<Vec<Denial>> {
         let mut deadline = Instant::now() + PATIENCE;
@@ -145,6 +195,29 @@ impl Events {
             );
             // Reading the file takes the processor from the daemon that writes it.
             std::thread::sleep(Duration::from_millis(if count > 1000 { 1000 } else { 20 }));
+        }
+    }
+
+    /// Waits for the denial of an act that needs a privilege.
+    pub(crate) fn expect_privilege(self, agent: &str, privilege: &str) -> Result<Denial> {
+        let mut told = 1;
+        loop {
+            let denials = self.wait(agent, told).with_context(|| {
+                let found = self.denials(agent).unwrap_or_default();
+                let found: Vec<_> = found.iter().map(|denial| &denial.object).collect();
+                format!("no denial of privilege {privilege} was told, only of {found:?}")
+            })?;
+            if let Some(denial) = denials.iter().find(|d| d.object.privilege == privilege) {
+                ensure!(
+                    denial.action == "privilege"
+                        && denial.verdict == "deny"
+                        && denial.reason == "privilege missing"
+                        && denial.rule.is_none(),
+                    "expected a denial for want of a privilege: {denial:?}"
+                );
+                return Ok(denial.clone());
+            }
+            told = denials.len() + 1;
         }
     }
 

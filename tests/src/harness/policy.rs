@@ -10,6 +10,8 @@ use std::path::PathBuf;
 pub(crate) struct Policy {
     name: String,
     rules: String,
+    rest: String,
+    privileges: Vec<String>,
     /// Rules for files, each with its effect.
     files: Vec<(&'static str, String)>,
 }
@@ -18,11 +20,13 @@ pub(crate) struct Policy {
 pub(crate) const EVERY_USE: &str = "read, write, create, delete, rename, link, map";
 
 impl Policy {
-    /// A policy that allows no egress, and with files whatever there is to do.
+    /// A policy that allows nothing but whatever there is to do with files.
     pub(crate) fn named(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             rules: String::new(),
+            rest: String::new(),
+            privileges: Vec::new(),
             files: Vec::new(),
         }
         .files("allow", EVERY_USE, &["/**"])
@@ -44,6 +48,12 @@ impl Policy {
         self
     }
 
+    /// The same with more under `spec`, as it stands in a file.
+    pub(crate) fn with(mut self, spec: &str) -> Self {
+        self.rest.push_str(spec);
+        self
+    }
+
     /// Allows some ports of a network, by one protocol.
     pub(crate) fn allow(mut self, to: &str, ports: &str, protocol: &str) -> Self {
         writeln!(
@@ -54,6 +64,13 @@ impl Policy {
         self
     }
 
+    /// Gives some privileges.
+    pub(crate) fn privileges(mut self, words: &[&str]) -> Self {
+        self.privileges
+            .extend(words.iter().map(|word| (*word).to_owned()));
+        self
+    }
+
     /// The agent that the policy is for.
     pub(crate) fn agent(&self) -> &str {
         &self.name
@@ -61,10 +78,17 @@ impl Policy {
 
     /// The policy's text.
     pub(crate) fn text(&self) -> String {
-        let egress = if self.rules.is_empty() {
+        let egress = if self.rest.contains("\n  egress:") || self.rest.starts_with("  egress:") {
+            String::new()
+        } else if self.rules.is_empty() {
             "  egress: {}\n".to_owned()
         } else {
             format!("  egress:\n    allow:\n{}", self.rules)
+        };
+        let privileges = if self.privileges.is_empty() {
+            String::new()
+        } else {
+            format!("  privileges: [{}]\n", self.privileges.join(", "))
         };
         let mut files = String::new();
         for effect in ["allow", "deny", "kill"] {
@@ -77,10 +101,13 @@ impl Policy {
         if !files.is_empty() {
             files.insert_str(0, "  files:\n");
         }
+        if self.rest.contains("\n  files:") || self.rest.starts_with("  files:") {
+            files.clear();
+        }
         format!(
             "apiVersion: interlock.dev/v1alpha1\nkind: AgentPolicy\nmetadata:\n  name: {}\nspec:\n  \
-             owner:\n    name: Test Bench\n    contact: bench@example.org\n{egress}{files}",
-            self.name
+             owner:\n    name: Test Bench\n    contact: bench@example.org\n{egress}{files}{privileges}{}",
+            self.name, self.rest
         )
     }
 

@@ -19,7 +19,7 @@ const PID: &str = "/run/interlock-tests.pid";
 /// The pins.
 pub(crate) const PINS: &str = "/sys/fs/bpf/interlock";
 /// How long a daemon may take to become ready, on an emulated machine.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What `interlock status --json` says, as far as tests care.
 #[derive(Clone, Debug, Deserialize)]
@@ -151,6 +151,57 @@ pub(crate) fn status() -> Result<Status> {
     let output = call(&["status", "--json"])?;
     serde_json::from_slice(&output.stdout)
         .with_context(|| format!("interlock status --json: {}", said(&output)))
+}
+
+/// One session, as `interlock sessions --json` says.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Session {
+    pub(crate) session: String,
+    pub(crate) agent: String,
+    pub(crate) tasks: u64,
+    pub(crate) facts: Vec<String>,
+}
+
+/// `interlock sessions --json`: the session of an agent, if there is one.
+pub(crate) fn session_of(agent: &str) -> Result<Option<Session>> {
+    let output = call(&["sessions", "--json"])?;
+    let sessions: Vec<Session> = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("interlock sessions --json: {}", said(&output)))?;
+    Ok(sessions.into_iter().find(|session| session.agent == agent))
+}
+
+/// The facts of an agent's session.
+pub(crate) fn facts(agent: &str) -> Result<Vec<String>> {
+    let session = session_of(agent)?.with_context(|| format!("no session of {agent}"))?;
+    Ok(session.facts)
+}
+
+/// What `interlock revoke --json` says.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Revoked {
+    pub(crate) session: String,
+    pub(crate) agent: String,
+    pub(crate) cause: String,
+    pub(crate) reason: Option<String>,
+    pub(crate) denied_after_us: Option<u64>,
+    pub(crate) killed_after_us: Option<u64>,
+    pub(crate) empty_after_us: Option<u64>,
+    pub(crate) killed: u64,
+    pub(crate) left: Vec<serde_json::Value>,
+}
+
+/// `interlock revoke SESSION --reason TEXT --json`, which must find nothing left.
+pub(crate) fn revoke(session: &str, reason: &str) -> Result<Revoked> {
+    let output = call(&["revoke", session, "--reason", reason, "--json"])?;
+    ensure!(
+        output.status.success(),
+        "interlock revoke: {}",
+        said(&output)
+    );
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("interlock revoke --json: {}", said(&output)))
 }
 
 /// Runs the product with some words and waits for its end.

@@ -15,6 +15,8 @@ pub(crate) enum Place<'a> {
     Inside(&'a Policy),
     /// The same, as another user.
     As(&'a Policy, &'a str),
+    /// Outside every session, as the user of this number.
+    OutsideAs(u32),
 }
 
 impl Place<'_> {
@@ -25,6 +27,12 @@ impl Place<'_> {
                 let (program, arguments) = words.split_first().context("no words")?;
                 let mut command = Command::new(program);
                 command.args(arguments);
+                return Ok(command);
+            }
+            Self::OutsideAs(user) => {
+                let mut command = Command::new("setpriv");
+                command.args([&format!("--reuid={user}"), &format!("--regid={user}")]);
+                command.arg("--clear-groups").args(words);
                 return Ok(command);
             }
             Self::Inside(policy) => (policy, None),
@@ -100,12 +108,18 @@ pub(crate) struct Obedient {
 impl Obedient {
     /// Gives an order and waits for the answer.
     pub(crate) fn order(&mut self, order: &str) -> Result<String> {
-        writeln!(self.orders, "{order}").with_context(|| format!("ordering {order:?}"))?;
-        self.orders.flush()?;
+        self.begin(order)?;
         self.answer()
     }
 
-    fn answer(&mut self) -> Result<String> {
+    /// Gives an order; the answer is waited for later.
+    pub(crate) fn begin(&mut self, order: &str) -> Result<()> {
+        writeln!(self.orders, "{order}").with_context(|| format!("ordering {order:?}"))?;
+        Ok(self.orders.flush()?)
+    }
+
+    /// Waits for the answer to the order that was begun.
+    pub(crate) fn answer(&mut self) -> Result<String> {
         let mut line = String::new();
         let read = self
             .answers

@@ -7,11 +7,15 @@
 )]
 
 pub(crate) mod call;
+pub(crate) mod entry;
 pub(crate) mod file;
 pub(crate) mod host;
 pub(crate) mod net;
 pub(crate) mod process;
+pub(crate) mod processes;
+pub(crate) mod shared;
 pub(crate) mod sockaddr;
+pub(crate) mod system;
 pub(crate) mod trace;
 pub(crate) mod uring;
 
@@ -42,16 +46,18 @@ pub(crate) fn errno_name(number: i32) -> String {
         libc::EACCES => "EACCES",
         libc::EAGAIN => "EAGAIN",
         libc::ENOMEM => "ENOMEM",
-        libc::EINVAL => "EINVAL",
         libc::ENOENT => "ENOENT",
         libc::EEXIST => "EEXIST",
         libc::ENOTDIR => "ENOTDIR",
         libc::ENOTEMPTY => "ENOTEMPTY",
         libc::ESTALE => "ESTALE",
         libc::EXDEV => "EXDEV",
-        libc::EBUSY => "EBUSY",
         libc::ENODATA => "ENODATA",
         libc::ENXIO => "ENXIO",
+        libc::EINVAL => "EINVAL",
+        libc::EFAULT => "EFAULT",
+        libc::ENOEXEC => "ENOEXEC",
+        libc::EBUSY => "EBUSY",
         libc::ENOSYS => "ENOSYS",
         libc::EINPROGRESS => "EINPROGRESS",
         libc::ECONNREFUSED => "ECONNREFUSED",

@@ -1,4 +1,4 @@
-//! io_uring, just enough to connect, to send and to open without a system call that says so.
+//! io_uring, just enough to connect and to send without a system call that says so.
 //!
 //! The layouts are those of `include/uapi/linux/io_uring.h`, unchanged since 5.4 in what is used.
 
@@ -217,6 +217,27 @@ impl Ring {
             fd: socket.as_raw_fd(),
             address: (&raw const message) as u64,
             length: 1,
+            ..Submission::default()
+        })
+    }
+
+    /// Does nothing, with the credentials that the caller has now.
+    pub(crate) fn act_as_registered(&self) -> io::Result<()> {
+        const REGISTER_PERSONALITY: libc::c_int = 9;
+        const OP_NOP: u8 = 0;
+        // SAFETY: takes numbers and no argument.
+        let number = check_long(unsafe {
+            libc::syscall(
+                libc::SYS_io_uring_register,
+                self.fd.as_raw_fd(),
+                REGISTER_PERSONALITY,
+                ptr::null::<u8>(),
+                0,
+            )
+        })?;
+        self.submit(Submission {
+            opcode: OP_NOP,
+            rest: [number.cast_unsigned() << 16, 0, 0],
             ..Submission::default()
         })
     }

@@ -1,0 +1,224 @@
+//! Judging uses of files by their paths.
+
+use crate::judge::{self, Judgement, doubt, refuse};
+use crate::kernel::file::Dentry;
+use crate::kernel::memory::Address;
+use crate::kernel::path::{self, End, Path};
+use crate::kernel::task::Member;
+use crate::kernel::{counts, names, state};
+use agent_common::action::Action;
+use agent_common::counter::Counter;
+use agent_common::decide::{NO_LIST, Reason, SCOPES, Verdict};
+use agent_common::path::{Lists, Scope};
+use agent_common::session::{Label, Session};
+
+/// Uses of one file that are attempted at once, at most three; all must be allowed. Put together
+/// without a branch: the verifier would follow each combination through all that comes.
+#[derive(Clone, Copy)]
+pub struct Uses(u64);
+
+impl Uses {
+    const BITS: u32 = 16;
+    const MOST: u32 = 3;
+    /// A path with rules further down is refused.
+    const NOT_ABOVE: u64 = 1 << 63;
+    /// Nothing is said of a denial.
+    const QUIET: u64 = 1 << 62;
+    /// What has no path is none of a policy's.
+    const PATHS_ONLY: u64 = 1 << 61;
+
+    /// One.
+    #[inline(always)]
+    pub fn of(action: Action) -> Self {
+        Self(u64::from(action.wire()))
+    }
+
+    /// One that is attempted if `bit` is 1, and not if it is 0.
+    #[inline(always)]
+    pub fn when(bit: u64, action: Action) -> Self {
+        Self(bit * u64::from(action.wire()))
+    }
+
+    /// Rules further down would no longer hold, or hold for other files: then it is not allowed.
+    #[inline(always)]
+    pub fn unless_above_rules(self) -> Self {
+        Self(self.0 | Self::NOT_ABOVE)
+    }
+
+    /// Only to know: what is denied is neither counted nor told.
+    #[inline(always)]
+    pub fn quietly(self) -> Self {
+        Self(self.0 | Self::QUIET)
+    }
+
+    /// What has no path is allowed.
+    #[inline(always)]
+    pub fn if_it_has_a_path(self) -> Self {
+        Self(self.0 | Self::PATHS_ONLY)
+    }
+
+    /// More of them.
+    #[inline(always)]
+    pub fn and(self, more: Self) -> Self {
+        Self(self.0 << Self::BITS | more.0)
+    }
+
+    /// Takes one, if it is attempted.
+    #[inline(always)]
+    fn take(&mut self) -> Option<Action> {
+        let action = Action::from_wire(self.0 as u16);
+        self.0 >>= Self::BITS;
+        action
+    }
+}
+
+/// Judges uses of a file by its path, counts the judgements and tells what was not allowed. A
+/// function of its own: a hook may ask of several files, and the verifier walks through each.
+#[inline(never)]
+pub fn judge(member: Member, dentry: Dentry, mut uses: Uses) -> bool {
+    let label = member.label();
+    let flags = uses.0;
+    let Some(session) = state::of(label) else {
+        return settle(
+            label,
+            Address(0),
+            doubt(Action::Read, Reason::SessionUnknown),
+        );
+    };
+    let Some((path, end)) = path::of(dentry) else {
+        return settle(label, Address(0), doubt(Action::Read, Reason::Unreadable));
+    };
+    if end == End::Root {
+        descend(member, &session, path);
+    }
+    let mut i = 0;
+    while i < Uses::MOST {
+        i += 1;
+        let Some(action) = uses.take() else {
+            continue;
+        };
+        let judgement = if end != End::Root {
+            if end != End::Lost && flags & Uses::PATHS_ONLY != 0 {
+                continue;
+            }
+            nowhere(&session, end, action)
+        } else if flags & Uses::NOT_ABOVE != 0 && is_above_rules(member, &session, path) {
+            refuse(action, Reason::NoRule)
+        } else {
+            on_path(member, &session, dentry, path, action)
+        };
+        if judgement.is_ok() {
+            counts::add(Counter::Allowed);
+            continue;
+        }
+        if flags & Uses::QUIET != 0 || !settle(label, path.subject(), judgement) {
+            return false;
+        }
+    }
+    true
+}
+
+/// Counts and tells what was not allowed. True where it is only watched.
+#[inline(always)]
+fn settle(label: Label, dentry: Address, judgement: Judgement) -> bool {
+    let Err(judged) = judgement else {
+        return true;
+    };
+    let judged = judge::follow_up(label, judged);
+    names::tell(label, judged, dentry);
+    judged.verdict == Verdict::Audit.wire()
+}
+
+/// The scope of a number, if the task has it.
+#[inline(always)]
+fn scope(member: Member, session: &Session, number: usize) -> Option<Scope> {
+    member.tool(number).map(|tool| Scope {
+        policy: session.policy,
+        tool: u16::from(tool),
+    })
+}
+
+/// Finds the deepest directory with rules, for each scope.
+#[inline(always)]
+fn descend(member: Member, session: &Session, path: Path) {
+    let mut number = 0;
+    while number < SCOPES {
+        let Some(scope) = scope(member, session, number) else {
+            break;
+        };
+        path.descend(scope, number);
+        number += 1;
+    }
+}
+
+#[inline(always)]
+fn is_above_rules(member: Member, session: &Session, path: Path) -> bool {
+    let mut number = 0;
+    while number < SCOPES {
+        let Some(scope) = scope(member, session, number) else {
+            break;
+        };
+        if path.is_above_rules(scope) {
+            return true;
+        }
+        number += 1;
+    }
+    false
+}
+
+/// A pipe's end, and memory, a task can have only because it was given them; but code comes from
+/// files that have a path.
+#[inline(always)]
+fn nowhere(session: &Session, end: End, action: Action) -> Judgement {
+    match end {
+        End::Pipe => allow_by_default(session, action),
+        End::Memory if action != Action::Map => allow_by_default(session, action),
+        End::Memory | End::Elsewhere => refuse(action, Reason::NoRule),
+        End::Root | End::Lost => doubt(action, Reason::Unreadable),
+    }
+}
+
+#[inline(always)]
+fn on_path(
+    member: Member,
+    session: &Session,
+    dentry: Dentry,
+    path: Path,
+    action: Action,
+) -> Judgement {
+    let Some(access) = action.access() else {
+        return doubt(action, Reason::Unreadable);
+    };
+    let mut none = true;
+    let mut number = 0;
+    while number < SCOPES {
+        let Some(scope) = scope(member, session, number) else {
+            break;
+        };
+        let Lists { starts } = path.lists(scope, number, access);
+        none &= starts == Lists::NONE.starts;
+        let [a, b, c, d, e] = starts;
+        *member.lists(number) = [a, b, c, d, e, NO_LIST];
+        number += 1;
+    }
+    if none && is_own(dentry, member.label(), action) {
+        return allow_by_default(session, action);
+    }
+    judge::listed(member, session, action, 0, 0)
+}
+
+/// What a session may do unless it may do nothing at all any more.
+#[inline(always)]
+fn allow_by_default(session: &Session, action: Action) -> Judgement {
+    if session.flags & Session::REVOKED != 0 {
+        return refuse(action, Reason::Revoked);
+    }
+    Ok(())
+}
+
+/// Whether a file tells a member of the session of the session itself: no rule can name it, and
+/// every libc reads such.
+#[inline(always)]
+fn is_own(dentry: Dentry, label: Label, action: Action) -> bool {
+    action == Action::Read && path::is_of_session(dentry, label)
+}
