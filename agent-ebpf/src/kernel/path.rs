@@ -176,7 +176,9 @@ fn descend(walk: *mut Walk, packed: u64, number: usize) {
             }
             // From the root, whose name was noted last.
             let at = place(count - 1 - i as u64);
-            lanes = lanes.with(core::ptr::read_volatile(&raw const (*walk).names[at]));
+            // By pointer: a bound that only the verifier sees would leave a panic in the program.
+            let names = (&raw const (*walk).names).cast::<u64>();
+            lanes = lanes.with(core::ptr::read_volatile(names.add(at)));
             if is_in_table(PathKey::new(scope, EntryKind::Under, lanes), lanes) {
                 under = lanes;
             }

@@ -575,7 +575,7 @@ fn uring() -> Result<()> {
     ])?;
     let agent = "red-n1-openat";
     let events = Events::from_now()?;
-    let mut actor = Place::Inside(&denying(agent, &["./shut/**"]).privileges(&["io-uring"])).obey()?;
+    let mut actor = Place::Inside(&denying(agent, &["./shut/**"]).privileges(&["uring"])).obey()?;
     expect(
         &mut actor,
         &[
