@@ -31,14 +31,14 @@ pub fn file_open(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    let Some(member) = actor() else {
+    if actor().is_none() {
         return verdict::lsm(true);
-    };
-    verdict::lsm(open(member, File::given(ctx.arg(0))))
+    }
+    verdict::lsm(open(File::given(ctx.arg(0))))
 }
 
 #[inline(always)]
-fn open(member: Member, file: File) -> bool {
+fn open(file: File) -> bool {
     // What is executed is judged as that.
     if file.is_executed() {
         return true;
@@ -49,7 +49,7 @@ fn open(member: Member, file: File) -> bool {
     if !file.is_of(dentry) {
         return true;
     }
-    paths::judge(member, dentry, uses(file))
+    paths::judge(dentry, uses(file))
 }
 
 /// What can be done through an open file.
@@ -68,14 +68,14 @@ pub fn file_receive(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    let Some(member) = actor() else {
+    if actor().is_none() {
         return verdict::lsm(true);
-    };
+    }
     let file = File::given(ctx.arg(0));
     let Some(dentry) = file.dentry() else {
         return verdict::lsm(false);
     };
-    verdict::lsm(paths::judge(member, dentry, uses(file).if_it_has_a_path()))
+    verdict::lsm(paths::judge(dentry, uses(file).if_it_has_a_path()))
 }
 
 /// `security_path_mknod(const struct path *, struct dentry *, umode_t, unsigned int)`: regular files
@@ -90,20 +90,20 @@ pub fn path_mknod(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    let Some(member) = actor() else {
+    if actor().is_none() {
         return verdict::lsm(true);
-    };
+    }
     let dentry = Dentry::given(ctx.arg(1));
     let create = Uses::of(Action::Create);
     if !dentry.is_known() {
-        if paths::judge(member, dentry, create.quietly()) {
+        if paths::judge(dentry, create.quietly()) {
             return verdict::lsm(true);
         }
         if path::should_look_first(Task::current()) {
             return verdict::look_first();
         }
     }
-    verdict::lsm(paths::judge(member, dentry, create))
+    verdict::lsm(paths::judge(dentry, create))
 }
 
 /// `security_path_mkdir(const struct path *, struct dentry *, umode_t)`.
@@ -137,10 +137,10 @@ fn name(earlier: i32, dentry: *const c_void, uses: Uses) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    let Some(member) = actor() else {
+    if actor().is_none() {
         return verdict::lsm(true);
-    };
-    verdict::lsm(paths::judge(member, Dentry::given(dentry), uses))
+    }
+    verdict::lsm(paths::judge(Dentry::given(dentry), uses))
 }
 
 /// `security_path_link(struct dentry *, const struct path *, struct dentry *)`.
@@ -150,13 +150,13 @@ pub fn path_link(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    let Some(member) = actor() else {
+    if actor().is_none() {
         return verdict::lsm(true);
-    };
+    }
     let old = Dentry::given(ctx.arg(0));
     let new = Dentry::given(ctx.arg(2));
-    let allowed = paths::judge(member, old, Uses::of(Action::Link))
-        && paths::judge(member, new, Uses::of(Action::Create));
+    let allowed =
+        paths::judge(old, Uses::of(Action::Link)) && paths::judge(new, Uses::of(Action::Create));
     verdict::lsm(allowed)
 }
 
@@ -170,15 +170,15 @@ pub fn path_rename(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    let Some(member) = actor() else {
+    if actor().is_none() {
         return verdict::lsm(true);
-    };
+    }
     let old = Dentry::given(ctx.arg(1));
     let new = Dentry::given(ctx.arg(3));
     let rename = Uses::of(Action::Rename);
     let appear = Uses::when(u64::from(!new.exists()), Action::Create).and(rename);
-    let allowed = paths::judge(member, old, rename.unless_above_rules())
-        && paths::judge(member, new, appear.unless_above_rules());
+    let allowed = paths::judge(old, rename.unless_above_rules())
+        && paths::judge(new, appear.unless_above_rules());
     verdict::lsm(allowed)
 }
 
@@ -244,14 +244,14 @@ pub fn mmap_file(ctx: LsmContext) -> i32 {
     if protection & EXECUTABLE == 0 {
         return verdict::lsm(true);
     }
-    let Some(member) = actor() else {
+    if actor().is_none() {
         return verdict::lsm(true);
-    };
+    }
     // Without a file it is memory of nobody else's.
     if file::first_argument(ctx.as_ptr()) == 0 {
         return verdict::lsm(true);
     }
-    verdict::lsm(map(member, File::given(ctx.arg(0))))
+    verdict::lsm(map(File::given(ctx.arg(0))))
 }
 
 /// `security_file_mprotect(struct vm_area_struct *, unsigned long reqprot, unsigned long prot)`.
@@ -265,14 +265,14 @@ pub fn file_mprotect(ctx: LsmContext) -> i32 {
     if protection & EXECUTABLE == 0 {
         return verdict::lsm(true);
     }
-    let Some(member) = actor() else {
+    if actor().is_none() {
         return verdict::lsm(true);
-    };
+    }
     let area: *const c_void = ctx.arg(0);
     let Some(file) = File::of_area(area) else {
         return verdict::lsm(true);
     };
-    verdict::lsm(file::is_code(area) || map(member, file))
+    verdict::lsm(file::is_code(area) || map(file))
 }
 
 /// `PROT_EXEC`.
@@ -280,12 +280,12 @@ const EXECUTABLE: u64 = 4;
 
 /// A program's own file is mapped by the kernel when it is executed; what that takes is asked there.
 #[inline(always)]
-fn map(member: Member, file: File) -> bool {
+fn map(file: File) -> bool {
     if file.address().0 == Task::current().executable() {
         return true;
     }
     let Some(dentry) = file.dentry() else {
         return false;
     };
-    paths::judge(member, dentry, Uses::of(Action::Map))
+    paths::judge(dentry, Uses::of(Action::Map))
 }

@@ -4,7 +4,7 @@ use crate::judge::{self, Judgement, doubt, refuse};
 use crate::kernel::file::Dentry;
 use crate::kernel::memory::Address;
 use crate::kernel::path::{self, End, Path};
-use crate::kernel::task::Member;
+use crate::kernel::task::{Member, Task};
 use crate::kernel::{counts, names, state};
 use agent_common::action::Action;
 use agent_common::counter::Counter;
@@ -63,59 +63,67 @@ impl Uses {
         Self(self.0 << Self::BITS | more.0)
     }
 
-    /// Takes one, if it is attempted.
+    /// Takes one: an action's number, or 0 where it is not attempted.
     #[inline(always)]
-    fn take(&mut self) -> Option<Action> {
-        let action = Action::from_wire(self.0 as u16);
+    fn take(&mut self) -> u64 {
+        let action = self.0 & 0xffff;
         self.0 >>= Self::BITS;
         action
     }
 }
 
-/// Judges uses of a file by its path, counts the judgements and tells what was not allowed. A
-/// function of its own: a hook may ask of several files, and the verifier walks through each.
-#[inline(never)]
-pub fn judge(member: Member, dentry: Dentry, mut uses: Uses) -> bool {
-    let label = member.label();
+/// Judges uses of a file by its path, counts the judgements and tells what was not allowed. What is
+/// typed in it, the walk, happens here; the rest are numbers, in a function that the verifier looks
+/// at once.
+#[inline(always)]
+pub fn judge(dentry: Dentry, mut uses: Uses) -> bool {
     let flags = uses.0;
-    let Some(session) = state::of(label) else {
-        return settle(
-            label,
-            Address(0),
-            doubt(Action::Read, Reason::SessionUnknown),
-        );
-    };
-    let Some((path, end)) = path::of(dentry) else {
-        return settle(label, Address(0), doubt(Action::Read, Reason::Unreadable));
-    };
-    if end == End::Root {
-        descend(member, &session, path);
-    }
+    let end = path::walk(dentry);
     let mut i = 0;
     while i < Uses::MOST {
         i += 1;
-        let Some(action) = uses.take() else {
-            continue;
-        };
-        let judgement = if end != End::Root {
-            if end != End::Lost && flags & Uses::PATHS_ONLY != 0 {
-                continue;
-            }
-            nowhere(&session, end, action)
-        } else if flags & Uses::NOT_ABOVE != 0 && is_above_rules(member, &session, path) {
-            refuse(action, Reason::NoRule)
-        } else {
-            on_path(member, &session, dentry, path, action)
-        };
-        if judgement.is_ok() {
-            counts::add(Counter::Allowed);
-            continue;
-        }
-        if flags & Uses::QUIET != 0 || !settle(label, path.subject(), judgement) {
+        if !path::judge_use(uses.take(), end, flags) {
             return false;
         }
     }
     true
+}
+
+/// Judges one use of the file to which the running task's walk led.
+#[inline(always)]
+pub fn judge_one(action: u64, end: End, flags: u64) -> bool {
+    let Some(action) = Action::from_wire(action as u16) else {
+        // Not attempted.
+        return action == 0;
+    };
+    let Some(member) = Task::current().member() else {
+        return false;
+    };
+    let label = member.label();
+    let Some(session) = state::of(label) else {
+        return settle(label, Address(0), doubt(action, Reason::SessionUnknown));
+    };
+    let Some(path) = path::of_current() else {
+        return settle(label, Address(0), doubt(action, Reason::Unreadable));
+    };
+    let judgement = if end != End::Root {
+        if end != End::Lost && flags & Uses::PATHS_ONLY != 0 {
+            return true;
+        }
+        nowhere(&session, end, action)
+    } else {
+        descend(member, &session, path);
+        if flags & Uses::NOT_ABOVE != 0 && is_above_rules(member, &session, path) {
+            refuse(action, Reason::NoRule)
+        } else {
+            on_path(member, &session, path, action)
+        }
+    };
+    if judgement.is_ok() {
+        counts::add(Counter::Allowed);
+        return true;
+    }
+    flags & Uses::QUIET == 0 && settle(label, path.subject(), judgement)
 }
 
 /// Counts and tells what was not allowed. True where it is only watched.
@@ -179,13 +187,7 @@ fn nowhere(session: &Session, end: End, action: Action) -> Judgement {
 }
 
 #[inline(always)]
-fn on_path(
-    member: Member,
-    session: &Session,
-    dentry: Dentry,
-    path: Path,
-    action: Action,
-) -> Judgement {
+fn on_path(member: Member, session: &Session, path: Path, action: Action) -> Judgement {
     let Some(access) = action.access() else {
         return doubt(action, Reason::Unreadable);
     };
@@ -201,7 +203,7 @@ fn on_path(
         *member.lists(number) = [a, b, c, d, e, NO_LIST];
         number += 1;
     }
-    if none && is_own(dentry, member.label(), action) {
+    if none && is_own(path.subject(), member.label(), action) {
         return allow_by_default(session, action);
     }
     judge::listed(member, session, action, 0, 0)
@@ -219,6 +221,6 @@ fn allow_by_default(session: &Session, action: Action) -> Judgement {
 /// Whether a file tells a member of the session of the session itself: no rule can name it, and
 /// every libc reads such.
 #[inline(always)]
-fn is_own(dentry: Dentry, label: Label, action: Action) -> bool {
+fn is_own(dentry: Address, label: Label, action: Action) -> bool {
     action == Action::Read && path::is_of_session(dentry, label)
 }

@@ -97,12 +97,6 @@ impl Super {
         self.0.follow(&SUPER_ROOT).map(Dentry)
     }
 
-    /// Whether it is procfs.
-    #[inline(always)]
-    pub fn is_proc(self) -> bool {
-        self.0.load::<u64>(&SB_MAGIC) == PROC
-    }
-
     /// What a file of it is that lies in no directory.
     #[inline(always)]
     pub fn detached(self) -> Detached {

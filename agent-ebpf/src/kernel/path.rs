@@ -7,7 +7,7 @@
 use super::file::{Dentry, Detached, Super};
 use super::inode::{Inode, Owner};
 use super::memory::Address;
-use super::offsets::{DENTRY_NAME, DENTRY_NAME_LENGTH, SUPER_DEVICE};
+use super::offsets::{DENTRY_INODE, DENTRY_NAME, DENTRY_NAME_LENGTH, SUPER_DEVICE};
 use super::task::Task;
 use crate::maps::{EMPTY_WALK, INDEX, PATHS, WALKS};
 use agent_common::decide::SCOPES;
@@ -72,29 +72,59 @@ pub struct Path {
     index: &'static Index,
 }
 
-/// Walks up from a name. Nothing when there is no memory for it.
+/// Walks up from a name, for the running task.
 #[inline(always)]
-pub fn of(dentry: Dentry) -> Option<(Path, End)> {
+pub fn walk(dentry: Dentry) -> u64 {
     let task = Task::current().address();
     let walk = match WALKS.get_ptr_mut(task) {
         Some(walk) => walk,
         None => {
-            WALKS.insert(task, EMPTY_WALK.get(0)?, 0).ok()?;
-            WALKS.get_ptr_mut(task)?
+            let Some(empty) = EMPTY_WALK.get(0) else {
+                return End::Lost as u64;
+            };
+            if WALKS.insert(task, empty, 0).is_err() {
+                return End::Lost as u64;
+            }
+            let Some(walk) = WALKS.get_ptr_mut(task) else {
+                return End::Lost as u64;
+            };
+            walk
         }
+    };
+    let Some(index) = INDEX.get(0) else {
+        return End::Lost as u64;
     };
     // SAFETY: as in `climb`.
     unsafe { core::ptr::write_volatile(&raw mut (*walk).subject, dentry.0.address().0) };
+    climb(walk, index, dentry)
+}
+
+/// The running task's last walk.
+#[inline(always)]
+pub fn of_current() -> Option<Path> {
+    let walk = WALKS.get_ptr_mut(Task::current().address())?;
     let index = INDEX.get(0)?;
-    let path = Path { walk, index };
-    let end = match climb(walk, index, dentry) {
+    Some(Path { walk, index })
+}
+
+/// Judges one use of the file to which the last walk led. `end` is what [`walk`] said.
+#[inline(always)]
+pub fn judge_use(action: u64, end: u64, flags: u64) -> bool {
+    path_use(action, end, flags) != 0
+}
+
+/// A global function of numbers, like those below.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn path_use(action: u64, end: u64, flags: u64) -> u64 {
+    let end = match end {
         0 => End::Root,
         1 => End::Pipe,
         2 => End::Memory,
         3 => End::Elsewhere,
         _ => End::Lost,
     };
-    Some((path, end))
+    u64::from(crate::paths::judge_one(action, end, flags))
 }
 
 /// Forgets what was kept for a task.
@@ -457,18 +487,14 @@ pub fn should_look_first(task: Task) -> bool {
 
 /// Whether a file of procfs tells of a member of the session.
 #[inline(always)]
-pub fn is_of_session(dentry: Dentry, label: Label) -> bool {
-    let is_proc = dentry
-        .super_block()
-        .is_some_and(|found| Super(found).is_proc());
-    if !is_proc {
+pub fn is_of_session(dentry: Address, label: Label) -> bool {
+    /// `PROC_SUPER_MAGIC`.
+    const PROC: u64 = 0x9fa0;
+    let inode = Inode::at(dentry.read(&DENTRY_INODE).unwrap_or(0));
+    if inode.magic() != Some(PROC) {
         return false;
     }
-    let inode = dentry.inode();
-    if inode == 0 {
-        return false;
-    }
-    let owner = match Inode::at(inode).proc_owner() {
+    let owner = match inode.proc_owner() {
         Some(Owner::Process(Some(task))) => task.member(),
         _ => None,
     };
