@@ -8,8 +8,8 @@ use crate::kernel::task::{Member, Task};
 use crate::kernel::{counts, names, state};
 use agent_common::action::Action;
 use agent_common::counter::Counter;
-use agent_common::decide::{NO_LIST, Reason, SCOPES, Verdict};
-use agent_common::path::{Lists, Scope};
+use agent_common::decide::{Reason, SCOPES, Verdict};
+use agent_common::path::Scope;
 use agent_common::session::{Label, Session};
 
 /// Uses of one file that are attempted at once, at most three; all must be allowed. Put together
@@ -112,7 +112,7 @@ pub fn judge_one(action: u64, end: End, flags: u64) -> bool {
         }
         nowhere(&session, end, action)
     } else {
-        descend(member, &session, path);
+        descend(member, &session);
         if flags & Uses::NOT_ABOVE != 0 && is_above_rules(member, &session, path) {
             refuse(action, Reason::NoRule)
         } else {
@@ -148,13 +148,13 @@ fn scope(member: Member, session: &Session, number: usize) -> Option<Scope> {
 
 /// Finds the deepest directory with rules, for each scope.
 #[inline(always)]
-fn descend(member: Member, session: &Session, path: Path) {
+fn descend(member: Member, session: &Session) {
     let mut number = 0;
     while number < SCOPES {
         let Some(scope) = scope(member, session, number) else {
             break;
         };
-        path.descend(scope, number);
+        path::descend(scope, number);
         number += 1;
     }
 }
@@ -197,10 +197,7 @@ fn on_path(member: Member, session: &Session, path: Path, action: Action) -> Jud
         let Some(scope) = scope(member, session, number) else {
             break;
         };
-        let Lists { starts } = path.lists(scope, number, access);
-        none &= starts == Lists::NONE.starts;
-        let [a, b, c, d, e] = starts;
-        *member.lists(number) = [a, b, c, d, e, NO_LIST];
+        none &= !path::note_lists(scope, number, access);
         number += 1;
     }
     if none && is_own(path.subject(), member.label(), action) {

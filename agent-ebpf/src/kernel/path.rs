@@ -10,7 +10,7 @@ use super::memory::Address;
 use super::offsets::{DENTRY_INODE, DENTRY_NAME, DENTRY_NAME_LENGTH, SUPER_DEVICE};
 use super::task::Task;
 use crate::maps::{EMPTY_WALK, INDEX, PATHS, WALKS};
-use agent_common::decide::SCOPES;
+use agent_common::decide::{NO_LIST, SCOPES};
 use agent_common::path::{
     ACCESSES, Access, EntryKind, Index, Lanes, Lists, MAX_DIRECTORIES, MAX_EXTENSION, MAX_NAME,
     PathKey, PathRules, Scope, Secret, filter_bits,
@@ -183,13 +183,13 @@ fn climb(walk: *mut Walk, index: &Index, dentry: Dentry) -> u64 {
     End::Root as u64
 }
 
-/// Goes down again, and notes the deepest directory with rules of a scope. A function of its own,
-/// for the sake of the stack.
+/// Goes down again, and notes the deepest directory with rules of a scope. A global function.
 #[inline(never)]
-fn descend(walk: *mut Walk, packed: u64, number: usize) {
-    let scope = Scope {
-        policy: (packed >> 16) as u32,
-        tool: packed as u16,
+#[unsafe(no_mangle)]
+extern "C" fn path_descend(packed: u64, number: u64) -> u64 {
+    let scope = unpacked(packed);
+    let Some(Path { walk, .. }) = of_current() else {
+        return 0;
     };
     // SAFETY: as in `climb`.
     unsafe {
@@ -215,8 +215,54 @@ fn descend(walk: *mut Walk, packed: u64, number: usize) {
             i += 1;
         }
         (*walk).exact = lanes;
-        (*walk).under[number & (SCOPES - 1)] = under;
+        (*walk).under[number as usize & (SCOPES - 1)] = under;
     }
+    1
+}
+
+/// Finds the lists of rules that speak of a use of the file, for a scope. A global function: 1 where
+/// any does, or 0.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn path_lists(packed: u64, number: u64, access: u64) -> u64 {
+    let (Some(path), Some(member)) = (of_current(), Task::current().member()) else {
+        return 0;
+    };
+    let number = number as usize & (SCOPES - 1);
+    let access = place(access);
+    if access >= ACCESSES {
+        return 0;
+    }
+    let Lists { starts } = path.lists(unpacked(packed), number, access);
+    let [a, b, c, d, e] = starts;
+    *member.lists(number) = [a, b, c, d, e, NO_LIST];
+    u64::from(starts != Lists::NONE.starts)
+}
+
+#[inline(always)]
+fn packed(scope: Scope) -> u64 {
+    u64::from(scope.policy) << 16 | u64::from(scope.tool)
+}
+
+#[inline(always)]
+fn unpacked(packed: u64) -> Scope {
+    Scope {
+        policy: (packed >> 16) as u32,
+        tool: packed as u16,
+    }
+}
+
+/// Finds the deepest directory with rules of a scope, which has a number among the task's.
+#[inline(always)]
+pub fn descend(scope: Scope, number: usize) {
+    path_descend(packed(scope), number as u64);
+}
+
+/// Puts the lists that speak of a use of the file where the task's are weighed. False where none
+/// does.
+#[inline(always)]
+pub fn note_lists(scope: Scope, number: usize, access: Access) -> bool {
+    path_lists(packed(scope), number as u64, u64::from(access.wire())) != 0
 }
 
 /// A place among the names. The mask changes nothing, but the verifier must see the bound on the
@@ -401,18 +447,10 @@ fn find(index: &Index, key: PathKey, check: u64) -> Option<&'static PathRules> {
 }
 
 impl Path {
-    /// Finds the deepest directory with rules of a scope, which has a number among the task's.
-    #[inline(always)]
-    pub fn descend(self, scope: Scope, number: usize) {
-        let packed = u64::from(scope.policy) << 16 | u64::from(scope.tool);
-        descend(self.walk, packed, number);
-    }
-
     /// The lists that speak of a use of the file: what `Objects::lists_for_path` of agent-policy
     /// says.
     #[inline(always)]
-    pub fn lists(self, scope: Scope, number: usize, access: Access) -> Lists {
-        let at = access.wire() as usize % ACCESSES;
+    fn lists(self, scope: Scope, number: usize, at: usize) -> Lists {
         let mut lists = Lists::NONE;
         // SAFETY: as in `climb`.
         let (exact, under, name, extension) = unsafe {
