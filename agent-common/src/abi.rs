@@ -15,6 +15,9 @@ pub const MAX_POLICIES: u32 = 1_024;
 /// Rules of all policies together.
 pub const MAX_RULES: u32 = 65_536;
 
+/// Patterns of arguments of one policy: as many as an action has traits.
+pub const MAX_ARGUMENTS: u32 = 32;
+
 /// Distinct networks of all policies together.
 pub const MAX_NETWORKS: u32 = 65_536;
 

@@ -26,6 +26,8 @@ wire_enum! {
         Link = 25 => "link",
         /// A file is mapped as code.
         Map = 26 => "map",
+        /// A program is executed.
+        Exec = 27 => "exec",
     }
 }
 
@@ -40,6 +42,7 @@ impl Action {
             Self::Rename => Access::Rename,
             Self::Link => Access::Link,
             Self::Map => Access::Map,
+            Self::Exec => Access::Exec,
             _ => return None,
         })
     }

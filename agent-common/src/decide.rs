@@ -58,6 +58,10 @@ wire_enum! {
         Busy = 12 => "session is busy",
         /// The policy does not give the session this privilege.
         Privilege = 16 => "privilege missing",
+        /// The program is no file that has a name: memory, or removed since it was opened.
+        Nameless = 20 => "program has no name",
+        /// The program would begin a tool inside as many as can be kept apart.
+        Nested = 21 => "too many tools inside one another",
     }
 }
 

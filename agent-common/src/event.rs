@@ -172,13 +172,19 @@ wire_struct! {
         names_length: u32,
         /// Bits of [`FileDenial::CUT_OFF`] and [`FileDenial::NO_DIRECTORY`].
         flags: u32,
-        /// Padding, zero.
-        reserved: u32,
+        /// Bytes of `arguments` that are meaningful.
+        arguments_length: u32,
         /// The names.
         names: [u8; MAX_NAMES],
+        /// The words of a program that was denied by them, its own name first, each ended by a zero
+        /// byte unless it is cut off.
+        arguments: [u8; MAX_ARGUMENT_BYTES],
     }
 }
-assert_layout!(FileDenial, size 1664, denial at 0, device at 368, names_length at 372, flags at 376, names at 384);
+assert_layout!(FileDenial, size 1920, denial at 0, device at 368, names_length at 372, flags at 376, names at 384, arguments at 1664);
+
+/// Bytes of a program's words that a denial carries.
+pub const MAX_ARGUMENT_BYTES: usize = 256;
 
 /// Bytes of names that a denial carries.
 pub const MAX_NAMES: usize = 1280;
@@ -188,6 +194,19 @@ impl FileDenial {
     pub const CUT_OFF: u32 = 1;
     /// The file lies in no directory: it is a pipe, or memory with a descriptor.
     pub const NO_DIRECTORY: u32 = 2;
+
+    /// The words of a program.
+    pub fn arguments(&self) -> impl Iterator<Item = &[u8]> {
+        let length = (self.arguments_length as usize).min(MAX_ARGUMENT_BYTES);
+        let words = self
+            .arguments
+            .get(..length)
+            .filter(|words| !words.is_empty());
+        words
+            .map(|words| words.strip_suffix(&[0]).unwrap_or(words))
+            .into_iter()
+            .flat_map(|words| words.split(|byte| *byte == 0))
+    }
 
     /// The names, from the file upwards.
     pub fn names(&self) -> impl DoubleEndedIterator<Item = &[u8]> {

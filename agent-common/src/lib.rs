@@ -9,6 +9,7 @@
 
 pub mod abi;
 pub mod action;
+pub mod argument;
 pub mod counter;
 pub mod decide;
 pub mod egress;

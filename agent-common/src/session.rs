@@ -35,9 +35,13 @@ pub struct Member {
     pub lists: [[u32; LISTS]; SCOPES],
     /// The decision about what it attempts.
     pub weighing: Weighing,
+    /// The tools that begin with the program it is about to execute, as `tools`.
+    pub starting: [u8; SCOPES],
+    /// Padding, zero.
+    pub reserved: [u8; 4],
 }
 
-assert_layout!(Member, size 352, label at 0, tools at 16, pass at 24, lists at 56, weighing at 152);
+assert_layout!(Member, size 360, label at 0, tools at 16, pass at 24, lists at 56, weighing at 152, starting at 352);
 
 impl Member {
     /// The task is a thread of the session's first process, whose end is the session's.

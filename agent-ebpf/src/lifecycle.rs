@@ -8,6 +8,7 @@
 
 use crate::kernel::memory::Address;
 use crate::kernel::offsets::BINPRM_FILENAME;
+use crate::kernel::pending::Pending;
 use crate::kernel::task::{self, Member, Task};
 use crate::kernel::{counts, path, state, verdict};
 use crate::privilege::{self, Act};
@@ -104,6 +105,7 @@ pub fn task_free(ctx: LsmContext) -> i32 {
     let task = Task::given(ctx.arg(0));
     if leave(task) {
         path::forget(task);
+        Pending::forget(task);
     }
     0
 }

@@ -29,6 +29,7 @@
 mod capable;
 mod census;
 mod connect;
+mod exec;
 mod files;
 mod judge;
 mod kernel;

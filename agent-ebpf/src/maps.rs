@@ -1,7 +1,9 @@
 //! Every map, in one place. All are pinned, so that enforcement outlives the daemon.
 
 use crate::kernel::path::Walk;
+use crate::kernel::pending::State as Pending;
 use agent_common::abi;
+use agent_common::argument::Pattern;
 use agent_common::counter::COUNTERS;
 use agent_common::decide::Rule;
 use agent_common::egress::{NetworkKey, PortKey};
@@ -65,6 +67,18 @@ pub static EMPTY_WALK: Array<Walk> = Array::pinned(1, 0);
 /// The rules of all policies.
 #[map]
 pub static RULES: Array<Rule> = Array::pinned(abi::MAX_RULES, 0);
+
+/// What the arguments of programs must be, for each policy one behind the other.
+#[map]
+pub static ARGUMENTS: Array<Pattern> = Array::pinned(abi::MAX_POLICIES * abi::MAX_ARGUMENTS, 0);
+
+/// Tasks about to execute a program whose arguments decide.
+#[map]
+pub static PENDING: HashMap<u64, Pending> = HashMap::pinned(abi::MAX_TASKS, BPF_F_NO_PREALLOC);
+
+/// What an entry of [`PENDING`] is made of.
+#[map]
+pub static NOTHING_PENDING: Array<Pending> = Array::pinned(1, 0);
 
 /// Decisions and lifecycle. Nothing that an agent can cause in bulk by allowed actions is in it.
 #[map]

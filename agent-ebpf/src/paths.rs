@@ -9,7 +9,7 @@ use crate::kernel::{counts, names, state};
 use agent_common::action::Action;
 use agent_common::counter::Counter;
 use agent_common::decide::{Reason, SCOPES, Verdict};
-use agent_common::path::Scope;
+use agent_common::path::{Access, Scope};
 use agent_common::session::{Label, Session};
 
 /// Uses of one file that are attempted at once, at most three; all must be allowed. Put together
@@ -126,14 +126,28 @@ pub fn judge_one(action: u64, end: End, flags: u64) -> bool {
     flags & Uses::QUIET == 0 && settle(label, path.subject(), judgement)
 }
 
+/// Puts the lists that speak of a use of the file to which the running task's walk led into its
+/// entry, for each of its scopes.
+#[inline(always)]
+pub fn put_lists(member: Member, session: &Session, access: Access) {
+    let mut number = 0;
+    while number < SCOPES {
+        let Some(scope) = scope(member, session, number) else {
+            break;
+        };
+        path::note_lists(scope, number, access);
+        number += 1;
+    }
+}
+
 /// Counts and tells what was not allowed. True where it is only watched.
 #[inline(always)]
-fn settle(label: Label, dentry: Address, judgement: Judgement) -> bool {
+pub fn settle(label: Label, dentry: Address, judgement: Judgement) -> bool {
     let Err(judged) = judgement else {
         return true;
     };
     let judged = judge::follow_up(label, judged);
-    names::tell(label, judged, dentry);
+    names::tell(label, judged, dentry, [0; 2]);
     judged.verdict == Verdict::Audit.wire()
 }
 
@@ -148,7 +162,7 @@ fn scope(member: Member, session: &Session, number: usize) -> Option<Scope> {
 
 /// Finds the deepest directory with rules, for each scope.
 #[inline(always)]
-fn descend(member: Member, session: &Session) {
+pub fn descend(member: Member, session: &Session) {
     let mut number = 0;
     while number < SCOPES {
         let Some(scope) = scope(member, session, number) else {

@@ -2,7 +2,7 @@
 
 use crate::kernel::memory::Address;
 use crate::kernel::task::Task;
-use crate::kernel::{names, progress, record::Record, record::copy_string, record::now, task};
+use crate::kernel::{arguments, names, progress, record::Record, record::copy_string, record::now, task};
 use agent_common::action::Action;
 use agent_common::egress::Endpoint;
 use agent_common::event::{Denial, Empty, Exec, FileDenial, Header, Kind, MAX_ANCESTORS, RootExit};
@@ -77,7 +77,7 @@ fn record(label: Label, judged: Judged, about: About) {
 
 /// A use of a file was not allowed.
 #[inline(always)]
-pub fn file_denial(label: Label, judged: Judged, dentry: Address) {
+pub fn file_denial(label: Label, judged: Judged, dentry: Address, words: [u64; 2]) {
     let about = About {
         endpoint: Endpoint::NOWHERE,
         privilege: 0,
@@ -89,8 +89,8 @@ pub fn file_denial(label: Label, judged: Judged, dentry: Address) {
     let out = record.as_mut();
     out.denial.header = header::<FileDenial>(Kind::FileDenial, label);
     describe(&mut out.denial, label, judged, &about);
-    out.reserved = 0;
     names::copy(dentry, out);
+    out.arguments_length = arguments::copy(words, &mut out.arguments);
     record.submit();
 }
 

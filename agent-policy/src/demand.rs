@@ -107,7 +107,8 @@ fn rule_needs(rule: &Authored<'_>, need: Need) -> bool {
             matches!(rule.rule, AnyRule::Egress(rule) if rule.direction == Direction::Listen)
         }
         Need::UnixSockets | Need::HostNames | Need::Handoffs => destination(rule, need).is_some(),
-        Need::Exec => matches!(rule.rule, AnyRule::Exec(_)),
+        Need::Exec => matches!(rule.rule, AnyRule::Exec(rule) if !rule.programs.is_empty()),
+        Need::Digests => matches!(rule.rule, AnyRule::Exec(rule) if !rule.digests.is_empty()),
         Need::Files => matches!(rule.rule, AnyRule::File(_)),
         Need::Tools => matches!(rule.place, Place::Tool(_) | Place::ToolStart(_)),
     }

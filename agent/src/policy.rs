@@ -80,6 +80,8 @@ pub(crate) const ENFORCED: &[Need] = &[
     Need::Ttl,
     Need::Failure,
     Need::Files,
+    Need::Exec,
+    Need::Tools,
 ];
 
 #[cfg(test)]

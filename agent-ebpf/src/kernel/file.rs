@@ -3,7 +3,7 @@
 use super::memory::{Address, Typed};
 use super::offsets::{
     AREA_FILE, AREA_FLAGS, ATTRIBUTES_VALID, DENTRY_HASHED, DENTRY_INODE, DENTRY_PARENT,
-    DENTRY_SUPER, FILE_DENTRY, FILE_FLAGS, FILE_INODE, FILE_MODE, SB_MAGIC, SUPER_ROOT,
+    DENTRY_SUPER, FILE_DENTRY, FILE_FLAGS, FILE_INODE, FILE_MODE, INODE_LINKS, SB_MAGIC, SUPER_ROOT,
 };
 use aya_ebpf::Global;
 use core::ffi::c_void;
@@ -156,6 +156,23 @@ impl File {
     #[inline(always)]
     pub fn is_temporary(self) -> u64 {
         u64::from(self.0.load::<u32>(&FILE_FLAGS) >> FLAG_TEMPORARY_BIT & 1)
+    }
+
+    /// Whether no name leads to what is open: it was removed, or never had one. Of several names
+    /// the one by which it was opened counts.
+    #[inline(always)]
+    pub fn is_nameless(self, dentry: Dentry) -> bool {
+        let links = match self.0.follow(&FILE_INODE) {
+            Some(inode) => inode.load::<u32>(&INODE_LINKS),
+            None => 0,
+        };
+        links == 0 || !dentry.is_known()
+    }
+
+    /// The file of a program.
+    #[inline(always)]
+    pub fn of(file: Typed) -> Self {
+        Self(file)
     }
 
     /// Whether the kernel opened it to execute it.

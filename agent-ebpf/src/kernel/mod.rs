@@ -6,6 +6,8 @@
 )]
 
 pub mod argument;
+pub mod arguments;
+pub mod binprm;
 mod btf_map;
 pub mod counts;
 pub mod file;
@@ -14,6 +16,7 @@ pub mod memory;
 pub mod names;
 pub mod offsets;
 pub mod path;
+pub mod pending;
 pub mod progress;
 pub mod record;
 mod share;

@@ -2,6 +2,7 @@
 //! given, and nothing here changes it.
 
 use super::memory::Address;
+use super::task::Task;
 use super::offsets::{DENTRY_NAME, DENTRY_PARENT, DENTRY_SUPER, SUPER_DEVICE, SUPER_ROOT};
 use crate::tell::Judged;
 use agent_common::action::Action;
@@ -10,14 +11,20 @@ use agent_common::path::{MAX_DIRECTORIES, MAX_NAME};
 use agent_common::session::Label;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 
-/// Tells that a use of a file was not allowed.
+/// Tells that a use of a file was not allowed. `words` is where the words of a program begin and
+/// end, if they were read.
 #[inline(always)]
-pub fn tell(label: Label, judged: Judged, dentry: Address) {
+pub fn tell(label: Label, judged: Judged, dentry: Address, words: [u64; 2]) {
     let judgement = u64::from(judged.rule)
         | u64::from(judged.action.wire()) << 32
         | u64::from(judged.verdict) << 48
         | u64::from(judged.reason) << 56;
-    path_denial(label.session, u64::from(label.slot), judgement, dentry.0);
+    let [begin, end] = words;
+    if begin == 0 || end <= begin {
+        path_denial(label.session, u64::from(label.slot), judgement, dentry.0);
+    } else {
+        exec_denial(judgement, dentry.0, begin, end);
+    }
 }
 
 /// A global function of numbers: the verifier looks at it once.
@@ -29,15 +36,30 @@ extern "C" fn path_denial(session: u64, slot: u64, judgement: u64, dentry: u64) 
         slot: slot as u32,
         reserved: 0,
     };
-    let judged = Judged {
+    crate::tell::file_denial(label, judged(judgement), Address(dentry), [0; 2]);
+    0
+}
+
+/// The same for a program of the running task that was denied by its words.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn exec_denial(judgement: u64, dentry: u64, begin: u64, end: u64) -> u64 {
+    if let Some(member) = Task::current().member() {
+        let words = [begin, end];
+        crate::tell::file_denial(member.label(), judged(judgement), Address(dentry), words);
+    }
+    0
+}
+
+#[inline(always)]
+fn judged(judgement: u64) -> Judged {
+    Judged {
         rule: judgement as u32,
         action: Action::from_wire((judgement >> 32) as u16).unwrap_or(Action::Read),
         verdict: (judgement >> 48) as u8,
         reason: (judgement >> 56) as u8,
         revoke: 0,
-    };
-    crate::tell::file_denial(label, judged, Address(dentry));
-    0
+    }
 }
 
 /// Bytes of a name with the zero at its end.

@@ -34,6 +34,14 @@ offsets! {
     SIGNAL_LIVE,
     /// `linux_binprm.filename`.
     BINPRM_FILENAME,
+    /// `linux_binprm.interp`.
+    BINPRM_INTERPRETER,
+    /// `linux_binprm.file`.
+    BINPRM_FILE,
+    /// `linux_binprm.argc`.
+    BINPRM_ARGUMENTS,
+    /// `linux_binprm.p`.
+    BINPRM_TOP,
     /// `socket.sk`.
     SOCKET_SK,
     /// `sock.__sk_common.skc_family`.
@@ -56,6 +64,8 @@ offsets! {
     INODE_SB,
     /// `inode.i_mode`.
     INODE_MODE,
+    /// `inode.i_nlink`.
+    INODE_LINKS,
     /// `super_block.s_magic`.
     SB_MAGIC,
     /// `proc_inode.pid`.

@@ -139,6 +139,7 @@ impl Task {
         };
         // A pass is for the system call in which it was given.
         member.take_pass();
+        member.clear_starting();
         // SAFETY: as in `Member::leave_pass`: the task does not run yet, or is the running one.
         unsafe { (*member.0).flags = flags };
         if has_marks() && !storage::mark(typed()) {
@@ -249,6 +250,61 @@ impl Member {
         (tool != 0).then_some(tool)
     }
 
+    /// Forgets the tools that were to begin with a program that did not run.
+    #[inline(always)]
+    pub fn clear_starting(self) {
+        // SAFETY: as in `leave_pass`.
+        unsafe { (*self.0).starting = [0; SCOPES] }
+    }
+
+    /// Lets a tool begin with the program that the task is about to execute. False when it would
+    /// be inside too many. One that the task is inside already need not begin again: its rules are
+    /// asked anyway.
+    #[inline(always)]
+    pub fn start(self, tool: u8) -> bool {
+        // SAFETY: as in `leave_pass`.
+        let (tools, starting) = unsafe { (&(*self.0).tools, &mut (*self.0).starting) };
+        let mut inside = 0;
+        while inside < SCOPES - 1 && tools[inside] != 0 {
+            if tools[inside] == tool {
+                return true;
+            }
+            inside += 1;
+        }
+        let mut i = 0;
+        while i < SCOPES - 1 && starting[i] != 0 {
+            if starting[i] == tool {
+                return true;
+            }
+            i += 1;
+        }
+        if inside + i >= SCOPES - 1 {
+            return false;
+        }
+        starting[i & (SCOPES - 1)] = tool;
+        true
+    }
+
+    /// The program runs: the tools that were to begin with it have begun.
+    #[inline(always)]
+    pub fn begin_tools(self) {
+        // SAFETY: as in `leave_pass`.
+        let (tools, starting) = unsafe { (&mut (*self.0).tools, &mut (*self.0).starting) };
+        let mut inside = 0;
+        while inside < SCOPES - 1 && tools[inside] != 0 {
+            inside += 1;
+        }
+        let mut i = 0;
+        while i < SCOPES - 1 {
+            if starting[i] != 0 && inside < SCOPES - 1 {
+                tools[inside & (SCOPES - 1)] = starting[i];
+                inside += 1;
+            }
+            i += 1;
+        }
+        *starting = [0; SCOPES];
+    }
+
     /// The lists of rules that speak of what the task attempts, for one of its scopes.
     #[inline(always)]
     pub fn lists(self, scope: usize) -> &'static mut [u32; LISTS] {
@@ -295,11 +351,11 @@ pub fn current_uid() -> u32 {
     (bpf_get_current_uid_gid() & 0xffff_ffff) as u32
 }
 
-/// Kills the running process before it returns to user space.
+/// Kills the running process before it returns to user space. False where that cannot be done.
 #[inline(always)]
-pub fn kill_current() {
+pub fn kill_current() -> bool {
     // SAFETY: takes a signal number, acts on the running task alone.
-    unsafe { bpf_send_signal(SIGKILL) };
+    unsafe { bpf_send_signal(SIGKILL) == 0 }
 }
 
 /// The number of the running task's system call, where the kernel lets us know.

@@ -10,7 +10,10 @@ use super::state;
 use super::task::{Member, Task};
 use crate::kernel::record::now;
 use crate::maps::{BOOTED, RULES, TERMS};
-use agent_common::decide::{Circumstances, SCOPES, Standing, Weighing, ask, ask_list};
+use agent_common::decide::{
+    ARGUMENT_TRAITS, Circumstances, LISTS, MAX_ALTERNATIVES, NO_LIST, Rule, SCOPES, Standing,
+    TRAIT_WRITABLE, Verdict, Weighing, ask, ask_list,
+};
 use agent_common::session::Cause;
 use agent_common::terms::Terms;
 
@@ -82,6 +85,138 @@ impl Bench {
             progress: self.shared.look(),
         }
     }
+}
+
+/// What the lists of all scopes say of an object before anything is weighed. Masks, and no
+/// booleans: 5.10's verifier would follow every combination of those to the end of the program.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Survey {
+    any: u32,
+    all: u32,
+}
+
+impl Survey {
+    /// A rule speaks of the object whose traits are arguments.
+    const ARGUMENTS: u32 = 1;
+    /// A rule refuses what the session can write.
+    const REFUSES_WRITABLE: u32 = 2;
+    /// There is a rule that allows.
+    const ALLOWS: u32 = 4;
+    /// There is one whose facts hold.
+    const ALLOWS_NOW: u32 = 8;
+    /// The next rule belongs to the same list.
+    const MORE: u32 = 16;
+
+    /// Looks into the lists in the running task's entry.
+    #[inline(always)]
+    pub fn of(member: Member) -> Self {
+        let mut survey = Self {
+            any: 0,
+            all: u32::MAX,
+        };
+        let mut scope = 0;
+        while scope < SCOPES {
+            if member.tool(scope).is_none() {
+                break;
+            }
+            let found = survey_scope(scope as u32);
+            survey.any |= found;
+            survey.all &= found;
+            scope += 1;
+        }
+        survey
+    }
+
+    /// Whether the arguments of a program can decide.
+    #[inline(always)]
+    pub fn asks_for_arguments(self) -> bool {
+        self.any & Self::ARGUMENTS != 0
+    }
+
+    /// Whether it matters that the session can write the program.
+    #[inline(always)]
+    pub fn refuses_writable(self) -> bool {
+        self.any & Self::REFUSES_WRITABLE != 0
+    }
+
+    /// Whether the object could be allowed, whatever the action's traits; where facts may change
+    /// before it is decided, whatever the session's facts.
+    #[inline(always)]
+    pub fn could_be_allowed(self, facts_may_change: bool) -> bool {
+        let wanted = if facts_may_change {
+            Self::ALLOWS
+        } else {
+            Self::ALLOWS_NOW
+        };
+        self.all & wanted != 0
+    }
+}
+
+/// Whether a list in the agent's own scope has a rule that allows.
+#[inline(always)]
+pub fn allows_something() -> bool {
+    survey_scope(0) & Survey::ALLOWS != 0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn survey_scope(scope: u32) -> u32 {
+    let Some(member) = Task::current().member() else {
+        return 0;
+    };
+    let lists = member.lists(scope as usize);
+    let mut found = 0;
+    let mut i = 0;
+    while i < LISTS {
+        if lists[i] != NO_LIST {
+            found |= survey_list(lists[i]);
+        }
+        i += 1;
+    }
+    found
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn survey_list(list: u32) -> u32 {
+    let mut found = 0;
+    let mut i = 0;
+    while i < MAX_ALTERNATIVES {
+        let rule = survey_rule(list.wrapping_add(i));
+        found |= rule;
+        if rule & Survey::MORE == 0 {
+            break;
+        }
+        i += 1;
+    }
+    found
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn survey_rule(index: u32) -> u32 {
+    const ARGUMENTS: u32 = (1 << ARGUMENT_TRAITS) - 1;
+    let Some((bench, rule)) = Bench::of_current().zip(RULES.get(index)) else {
+        return 0;
+    };
+    let mut found = 0;
+    if rule.traits & ARGUMENTS != 0 {
+        found |= Survey::ARGUMENTS;
+    }
+    if rule.refuse & TRAIT_WRITABLE != 0 {
+        found |= Survey::REFUSES_WRITABLE;
+    }
+    if rule.verdict == Verdict::Allow.wire() {
+        found |= Survey::ALLOWS;
+        let facts = bench.terms.live_facts(bench.shared.look(), now());
+        if facts & rule.require == rule.require && facts & rule.forbid == 0 {
+            found |= Survey::ALLOWS_NOW;
+        }
+    }
+    if rule.flags & Rule::MORE != 0 {
+        found |= Survey::MORE;
+    }
+    found
 }
 
 #[unsafe(no_mangle)]

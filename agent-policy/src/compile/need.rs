@@ -33,6 +33,8 @@ pub enum Need {
     Handoffs,
     /// Programs.
     Exec,
+    /// Programs by their contents.
+    Digests,
     /// Files.
     Files,
     /// Tools.
@@ -72,6 +74,7 @@ impl Need {
             Self::HostNames => "host names",
             Self::Handoffs => "handoffs to other agents",
             Self::Exec => "rules for programs",
+            Self::Digests => "programs by digest",
             Self::Files => "rules for files",
             Self::Tools => "tools",
             Self::Kill => "killing a session's processes",
@@ -129,9 +132,10 @@ impl Compiled {
                 Need::Handoffs,
                 scopes().any(|scope| !scope.agents.is_empty()),
             ),
+            (Need::Exec, path(7..8)),
             (
-                Need::Exec,
-                path(7..8) || scopes().any(|scope| !scope.digests.is_empty()),
+                Need::Digests,
+                scopes().any(|scope| !scope.digests.is_empty()),
             ),
             (Need::Files, path(0..7)),
             (Need::Tools, !self.tools.is_empty()),

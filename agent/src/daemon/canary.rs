@@ -40,9 +40,10 @@ spec:
   egress: {}
 ";
 
-/// What a dynamically linked program needs to run, where files are judged.
-const FILES: &str =
-    "  files: {allow: [{access: [read, write, map], paths: [\"/**\"]}]}\n";
+/// What a dynamically linked program needs to run, where files and programs are judged.
+const FILES: &str = "  files: {allow: [{access: [read, write, map], paths: [\"/**\"]}]}
+  exec: {allow: [{programs: [\"/**\"]}]}
+";
 
 /// Why enforcement is not proven.
 #[derive(Debug, thiserror::Error)]

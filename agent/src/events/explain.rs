@@ -20,8 +20,11 @@ pub fn denial(denial: &Denial, sessions: &Sessions, programs: &mut Programs) -> 
 
 /// Explains the denial of a use of a file.
 pub fn file_denial(file: &FileDenial, sessions: &Sessions, programs: &mut Programs) -> Line {
-    let path = path(file, sessions.mounts());
-    explained(&file.denial, Object::File { path }, sessions, programs)
+    let object = Object::File {
+        path: path(file, sessions.mounts()),
+        arguments: file.arguments().map(readable).collect(),
+    };
+    explained(&file.denial, object, sessions, programs)
 }
 
 /// The path of a file as this host sees it, or as much as the kernel told.

@@ -87,6 +87,9 @@ pub enum Object {
     File {
         /// Its path as this host sees it; otherwise what the kernel calls it.
         path: String,
+        /// The words of a program that was denied by them, its own name first; at most 256 bytes.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        arguments: Vec<String>,
     },
     /// An address of another family.
     #[serde(rename_all = "camelCase")]

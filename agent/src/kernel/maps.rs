@@ -2,6 +2,7 @@
 
 use super::pins::Pins;
 use super::plain::Plain;
+use agent_common::argument::Pattern;
 use agent_common::counter::Counter;
 use agent_common::decide::Rule;
 use agent_common::path::{Index, PathKey, PathRules};
@@ -23,6 +24,7 @@ pub struct Maps {
     networks: LpmTrie<MapData, Plain<NetworkKey>, u32>,
     ports: LpmTrie<MapData, Plain<PortKey>, u32>,
     rules: Array<MapData, Plain<Rule>>,
+    arguments: Array<MapData, Plain<Pattern>>,
     index: Array<MapData, Plain<Index>>,
     paths: HashMap<MapData, Plain<PathKey>, Plain<PathRules>>,
     shares: Array<MapData, Plain<Share>>,
@@ -74,6 +76,7 @@ impl Maps {
             networks: typed("NETWORKS", Map::LpmTrie(open(pins, "NETWORKS")?))?,
             ports: typed("PORTS", Map::LpmTrie(open(pins, "PORTS")?))?,
             rules: typed("RULES", Map::Array(open(pins, "RULES")?))?,
+            arguments: typed("ARGUMENTS", Map::Array(open(pins, "ARGUMENTS")?))?,
             shares: typed("SHARES", Map::Array(open(pins, "SHARES")?))?,
             read: typed("READ", Map::Array(open(pins, "READ")?))?,
             index: typed("INDEX", Map::Array(open(pins, "INDEX")?))?,
@@ -200,6 +203,11 @@ impl Maps {
     /// Takes a path entry away.
     pub fn remove_path(&mut self, key: PathKey) -> Result<(), MapsError> {
         Ok(self.paths.remove(&Plain(key))?)
+    }
+
+    /// Writes what an argument must be.
+    pub fn set_argument(&mut self, index: u32, pattern: Pattern) -> Result<(), MapsError> {
+        Ok(self.arguments.set(index, Plain(pattern), 0)?)
     }
 
     /// A counter, over all CPUs.

@@ -206,6 +206,18 @@ pub const PROGRAMS: &[Program] = &[
         purpose: "judge access control lists that are removed",
     },
     Program {
+        name: "bprm_check_security",
+        kind: Kind::Lsm("bprm_check_security"),
+        used: Use::WithLsm,
+        purpose: "judge every program that is executed, interpreters included",
+    },
+    Program {
+        name: "bprm_committed_creds",
+        kind: Kind::Lsm("bprm_committed_creds"),
+        used: Use::WithLsm,
+        purpose: "judge a program by its arguments; begin tools",
+    },
+    Program {
         name: ENROL,
         kind: Kind::Run,
         used: Use::Always,

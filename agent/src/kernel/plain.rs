@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "aya's marker for plain data is an unsafe trait")]
 
+use agent_common::argument::Pattern;
 use agent_common::decide::Rule;
 use agent_common::egress::{NetworkKey, PortKey};
 use agent_common::path::{Index, PathKey, PathRules};
@@ -24,7 +25,7 @@ macro_rules! plain {
     };
 }
 
-plain!(
+plain!(Pattern, 
     Index, Member, NetworkKey, PathKey, PathRules, PolicyHead, PortKey, Progress, Rule, Session, Share,
     Terms
 );

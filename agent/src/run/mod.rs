@@ -1,6 +1,7 @@
 //! `interlock run`: starts a command as the root of a session, and is as transparent as a parent
 //! can be: exit code and signals pass through.
 
+mod denied;
 pub mod enrol;
 pub mod signals;
 
@@ -10,6 +11,7 @@ use crate::kernel::loader;
 use crate::policy::{self, PolicyError};
 use crate::policy_cli;
 use agent_common::session::Enrolment;
+use agent_policy::Compiled;
 use enrol::Enrol;
 use nix::errno::Errno;
 use std::ffi::OsString;
@@ -86,6 +88,16 @@ pub enum RunError {
         #[source]
         source: io::Error,
     },
+    /// The agent may not execute the command.
+    #[error("agent `{agent}` may not execute {}: {why}", program.display())]
+    NotAllowed {
+        /// The agent.
+        agent: String,
+        /// The program.
+        program: PathBuf,
+        /// Why, and what to do.
+        why: String,
+    },
     /// The command cannot be waited for.
     #[error("cannot wait for the command")]
     Wait(#[source] Errno),
@@ -96,6 +108,7 @@ impl RunError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Files(_) | Self::Policy(_) | Self::NoUser(_) => 2,
+            Self::NotAllowed { .. } => 126,
             Self::Spawn { source, .. } => match source.raw_os_error().map(Errno::from_raw) {
                 Some(Errno::ENOENT) => 127,
                 Some(Errno::EACCES | Errno::ENOEXEC | Errno::ENOTDIR) => 126,
@@ -108,7 +121,7 @@ impl RunError {
 
 /// Runs a command as a session and waits for it.
 pub fn run(settings: &Settings) -> Result<Ended, RunError> {
-    let start = read_policy(settings)?;
+    let (start, compiled) = read_policy(settings)?;
     let user = settings.user.as_deref().map(enrol::find_user).transpose()?;
     let started = match client::ask(&settings.socket, &Request::Start(start))? {
         Response::Started(started) => started,
@@ -127,11 +140,13 @@ pub fn run(settings: &Settings) -> Result<Ended, RunError> {
                 session: started.session,
                 answer,
             },
-            None => RunError::Spawn {
-                command: settings.command.first().cloned().unwrap_or_default(),
-                session: started.session,
-                source,
-            },
+            None => denied::explained(&source, settings, &compiled).unwrap_or_else(|| {
+                RunError::Spawn {
+                    command: settings.command.first().cloned().unwrap_or_default(),
+                    session: started.session,
+                    source,
+                }
+            }),
         })?;
     waiting.until_end(&child).map_err(RunError::Wait)
 }
@@ -147,8 +162,8 @@ fn command(words: &[OsString]) -> Command {
 
 /// Reads the policy and checks it here, where the person who wrote it can see what is wrong. The
 /// daemon compiles it again.
-fn read_policy(settings: &Settings) -> Result<Start, RunError> {
+fn read_policy(settings: &Settings) -> Result<(Start, Compiled), RunError> {
     let start = policy_cli::start(&settings.policy, &settings.profiles, &settings.agent)?;
-    policy::compile(&start)?;
-    Ok(start)
+    let compiled = policy::compile(&start)?;
+    Ok((start, compiled))
 }

@@ -5,7 +5,8 @@
 
 use crate::kernel::clock::wall_s;
 use crate::kernel::maps::{Maps, MapsError};
-use agent_common::abi::{MAX_PATHS, MAX_POLICIES, MAX_RULES};
+use agent_common::abi::{MAX_ARGUMENTS, MAX_PATHS, MAX_POLICIES, MAX_RULES};
+use agent_common::argument::Pattern;
 use agent_common::decide::{NO_RULE, Rule, Verdict};
 use agent_common::egress::{NetworkKey, PortKey};
 use agent_common::path::MAX_EXTENSION;
@@ -162,6 +163,9 @@ fn write(maps: &mut Maps, compiled: &Compiled, place: Place) -> Result<(), MapsE
     for (index, rule) in (place.rules..).zip(&compiled.rules) {
         maps.set_rule(index, *rule)?;
     }
+    for (index, pattern) in arguments(compiled, place) {
+        maps.set_argument(index, pattern)?;
+    }
     for port in &compiled.ports {
         let bits = PortKey::FIXED_BITS + u32::from(port.prefix_len);
         maps.add_port(bits, port_key(port, place), place.rules + port.rule)?;
@@ -171,6 +175,18 @@ fn write(maps: &mut Maps, compiled: &Compiled, place: Place) -> Result<(), MapsE
         maps.add_network(network_bits(network), network_key(scope, network), set)?;
     }
     Ok(())
+}
+
+/// What the arguments of programs must be, each with its place in the table. Places that are not
+/// needed are emptied: an earlier policy of the number may have used them.
+fn arguments(compiled: &Compiled, place: Place) -> impl Iterator<Item = (u32, Pattern)> {
+    let first = place.policy * MAX_ARGUMENTS;
+    // The parser takes no longer text; what could not be compared would fit nothing.
+    let patterns = compiled.arguments.iter().map(|argument| {
+        Pattern::new(argument.at, argument.text.as_bytes(), argument.prefix)
+            .unwrap_or(Pattern::NEVER)
+    });
+    (first..first + MAX_ARGUMENTS).zip(patterns.chain(std::iter::repeat(Pattern::NONE)))
 }
 
 /// The networks of every scope, with the scope's number.

@@ -6,6 +6,7 @@
 
 mod bomb;
 pub(crate) mod file;
+pub(crate) mod execute;
 mod obey;
 mod outlive;
 pub(crate) mod overreach;
@@ -70,6 +71,20 @@ fn play(words: &[String]) -> Result<u8> {
         ["bomb", limit] => bomb::explode(limit.parse()?)?,
         ["outlive", how, file] => return outlive::leave_behind(how, file),
         ["main-thread-ends", to] => outlive::main_thread_ends(address(to)?)?,
+        ["execute", way, path, words @ ..] => {
+            println!("{}", execute::execute(way, path, words)?);
+        }
+        ["execute-code", way, path, words @ ..] => {
+            return Ok(execute::as_code(&execute::execute(way, path, words)?));
+        }
+        // Becomes another program, which answers in its place.
+        ["execute-through", path, words @ ..] => {
+            let error = process::exec(path, words);
+            eprintln!("{path}: {error}");
+            return Ok(42);
+        }
+        ["alias", kind, path, name] => println!("{}", execute::alias(kind, path, name)?),
+        ["code", way] => println!("{}", execute::code(way)?),
         ["obey"] => obey::obey()?,
         ["overreach", act, on] => println!("{}", outcome(&overreach::attempt(act, on)?)),
         ["at-home"] => overreach::at_home()?,

@@ -26,6 +26,7 @@ pub(crate) fn obey() -> Result<()> {
             ["fork", to] => fork_and_probe(to)?,
             ["exec", program] => outcome::<()>(&Err(process::exec(program, &[]))),
             ["flood", to, count] => super::flood(to.parse()?, count.parse()?).line(),
+            ["execute", way, path, words @ ..] => super::execute::execute(way, path, words)?,
             ["end"] => return Ok(()),
             _ => bail!("no order is {line:?}"),
         };

@@ -1,10 +1,12 @@
 //! The tests, one file a family.
 
+mod arguments;
 mod bad_input;
 mod canary;
 mod chain;
 mod command;
 mod egress;
+mod exec;
 mod files;
 mod full;
 mod inherit;
@@ -16,6 +18,7 @@ mod privilege;
 mod red_files;
 mod rules;
 mod takeover;
+mod tools;
 mod workout;
 
 use crate::harness::Test;
@@ -25,6 +28,9 @@ pub(crate) fn all() -> Vec<Test> {
     let mut tests = Vec::new();
     tests.extend(egress::tests());
     tests.extend(rules::tests());
+    tests.extend(exec::tests());
+    tests.extend(arguments::tests());
+    tests.extend(tools::tests());
     tests.extend(chain::tests());
     tests.extend(files::tests());
     tests.extend(red_files::tests());

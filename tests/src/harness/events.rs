@@ -65,6 +65,8 @@ pub(crate) struct Object {
     pub(crate) protocol: String,
     /// A file's path.
     pub(crate) path: String,
+    /// A program's words.
+    pub(crate) arguments: Vec<String>,
     /// The privilege, where the action is none of the network's.
     pub(crate) privilege: String,
     /// The process that was to be reached.

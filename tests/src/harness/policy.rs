@@ -14,6 +14,8 @@ pub(crate) struct Policy {
     privileges: Vec<String>,
     /// Rules for files, each with its effect.
     files: Vec<(&'static str, String)>,
+    /// Rules for programs, each with its effect.
+    exec: Vec<(&'static str, String)>,
 }
 
 /// Every use of a file.
@@ -28,8 +30,10 @@ impl Policy {
             rest: String::new(),
             privileges: Vec::new(),
             files: Vec::new(),
+            exec: Vec::new(),
         }
         .files("allow", EVERY_USE, &["/**"])
+        .exec("allow", "{programs: [/**]}")
     }
 
     /// The same without any rule for files.
@@ -44,6 +48,20 @@ impl Policy {
         if super::kernel::has_bpf_lsm() {
             let rule = format!("      - {{access: [{access}], paths: {paths:?}}}\n");
             self.files.push((effect, rule));
+        }
+        self
+    }
+
+    /// The same without any rule for programs.
+    pub(crate) fn without_exec(mut self) -> Self {
+        self.exec.clear();
+        self
+    }
+
+    /// Adds a rule for programs, as it stands in a file.
+    pub(crate) fn exec(mut self, effect: &'static str, rule: &str) -> Self {
+        if super::kernel::has_bpf_lsm() {
+            self.exec.push((effect, format!("      - {rule}\n")));
         }
         self
     }
@@ -90,25 +108,33 @@ impl Policy {
         } else {
             format!("  privileges: [{}]\n", self.privileges.join(", "))
         };
-        let mut files = String::new();
-        for effect in ["allow", "deny", "kill"] {
-            let rules = self.files.iter().filter(|(of, _)| *of == effect);
-            let rules: String = rules.map(|(_, rule)| rule.as_str()).collect();
-            if !rules.is_empty() {
-                write!(files, "    {effect}:\n{rules}").expect("writing to a string");
-            }
-        }
-        if !files.is_empty() {
-            files.insert_str(0, "  files:\n");
-        }
-        if self.rest.contains("\n  files:") || self.rest.starts_with("  files:") {
-            files.clear();
-        }
+        let files = self.block("files", &self.files);
+        let exec = self.block("exec", &self.exec);
         format!(
             "apiVersion: interlock.dev/v1alpha1\nkind: AgentPolicy\nmetadata:\n  name: {}\nspec:\n  \
-             owner:\n    name: Test Bench\n    contact: bench@example.org\n{egress}{files}{privileges}{}",
+             owner:\n    name: Test Bench\n    contact: bench@example.org\n{egress}{files}{exec}{privileges}{}",
             self.name, self.rest
         )
+    }
+
+    /// Rules of one kind, unless they stand among the rest.
+    fn block(&self, kind: &str, rules: &[(&str, String)]) -> String {
+        let heading = format!("  {kind}:");
+        if self.rest.lines().any(|line| line.starts_with(&heading)) {
+            return String::new();
+        }
+        let mut block = String::new();
+        for effect in ["allow", "deny", "kill"] {
+            let rules = rules.iter().filter(|(of, _)| *of == effect);
+            let rules: String = rules.map(|(_, rule)| rule.as_str()).collect();
+            if !rules.is_empty() {
+                write!(block, "    {effect}:\n{rules}").expect("writing to a string");
+            }
+        }
+        if !block.is_empty() {
+            block.insert_str(0, &format!("{heading}\n"));
+        }
+        block
     }
 
     /// Writes the policy to a file of its own.

@@ -7,6 +7,7 @@
 )]
 
 pub(crate) mod call;
+pub(crate) mod exec;
 pub(crate) mod entry;
 pub(crate) mod file;
 pub(crate) mod host;

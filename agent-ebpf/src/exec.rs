@@ -1,0 +1,205 @@
+//! What a session executes. Every level is asked: a script, its interpreter, that one's.
+//!
+//! Where rules speak of arguments the decision waits until the image is committed: only then are
+//! they final, and read from the new memory. There nothing can be denied any more, so a denial
+//! kills the process before its first instruction.
+
+use crate::judge::{self, Judgement};
+use crate::kernel::binprm::Binprm;
+use crate::kernel::memory::Address;
+use crate::kernel::path::{self, End, Path};
+use crate::kernel::pending::{self, LEVELS, Pending, Program};
+use crate::kernel::task::{self, Member, Task};
+use crate::kernel::weigh::{self, Survey};
+use crate::kernel::{arguments, counts, names, state, verdict};
+use crate::paths;
+use agent_common::action::Action;
+use agent_common::counter::Counter;
+use agent_common::decide::{Reason, TRAIT_WRITABLE, Verdict};
+use agent_common::path::Access;
+use agent_common::session::{Cause, Session};
+use aya_ebpf::macros::lsm;
+use aya_ebpf::programs::LsmContext;
+
+/// `security_bprm_check(struct linux_binprm *)`: for every level of an execve.
+#[lsm(hook = "bprm_check_security")]
+pub fn bprm_check_security(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(1);
+    if earlier != 0 {
+        return earlier;
+    }
+    let Some(member) = Task::current_if_marked().and_then(Task::member) else {
+        return verdict::lsm(true);
+    };
+    verdict::lsm(check(member, Binprm::given(ctx.arg(0))))
+}
+
+/// `security_bprm_committed_creds(const struct linux_binprm *)`: the new memory is the task's, and
+/// the words lie in it where they will be moved from before the first instruction.
+#[lsm(hook = "bprm_committed_creds")]
+pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
+    let Some(member) = Task::current_if_marked().and_then(Task::member) else {
+        return verdict::lsm(true);
+    };
+    commit(member, Binprm::given(ctx.arg(0)));
+    verdict::lsm(true)
+}
+
+#[inline(always)]
+fn check(member: Member, binprm: Binprm) -> bool {
+    if binprm.is_first() {
+        member.clear_starting();
+        Pending::forget(Task::current());
+    }
+    let found = binprm.file().and_then(|file| Some((file, file.dentry()?)));
+    let Some((file, dentry)) = found else {
+        return false;
+    };
+    let walked = path::walk(dentry);
+    let end = if file.is_nameless(dentry) {
+        NAMELESS
+    } else {
+        walked
+    };
+    pending::judge_program(end, binprm.words(), dentry.inode())
+}
+
+/// Where no walk can lead to a program.
+const NAMELESS: u64 = u64::MAX;
+
+/// Judges a program to which the running task's walk led, if there is one; its inode is in `inode`.
+#[inline(always)]
+pub fn program(end: u64, words: u32, inode: u64) -> bool {
+    let Some(member) = Task::current().member() else {
+        return false;
+    };
+    let label = member.label();
+    let judgement = match state::of(label) {
+        None => judge::doubt(Action::Exec, Reason::SessionUnknown),
+        Some(session) if end == End::Root as u64 => on_path(member, &session, words, inode),
+        Some(_) if end == End::Lost as u64 => judge::doubt(Action::Exec, Reason::Unreadable),
+        Some(_) => judge::refuse(Action::Exec, Reason::Nameless),
+    };
+    if judgement.is_ok() {
+        counts::add(Counter::Allowed);
+    }
+    let subject = path::of_current().map_or(Address(0), Path::subject);
+    paths::settle(label, subject, judgement)
+}
+
+#[inline(always)]
+fn on_path(member: Member, session: &Session, words: u32, inode: u64) -> Judgement {
+    paths::descend(member, session);
+    paths::put_lists(member, session, Access::Exec);
+    let found = Survey::of(member);
+    let mut traits = 0;
+    if found.refuses_writable() {
+        traits = written(member, session);
+        // The lists of the exec must be the last that are put into the task's entry.
+        paths::put_lists(member, session, Access::Exec);
+    }
+    let waits = Pending::of_current().is_some();
+    let ended = session.flags & Session::REVOKED != 0;
+    let by_arguments = !ended && (found.asks_for_arguments() || waits);
+    if by_arguments && found.could_be_allowed(waits) {
+        let program = Program {
+            dentry: path::of_current().map_or(0, |path| path.subject().0),
+            inode,
+            words,
+            traits,
+        };
+        if Pending::defer(member, program) {
+            return Ok(());
+        }
+        return judge::doubt(Action::Exec, Reason::Unreadable);
+    }
+    decide(member, session, traits)?;
+    if by_arguments {
+        // It could not be allowed a moment ago. Its arguments must not go unread because others
+        // have changed the session's facts since.
+        return judge::doubt(Action::Exec, Reason::Busy);
+    }
+    Ok(())
+}
+
+/// Whether the session could have written the program: whatever its facts, a rule of the agent's
+/// allows a use by which the file gets its contents, its name, or a second name elsewhere.
+#[inline(always)]
+fn written(member: Member, session: &Session) -> u32 {
+    const USES: [Access; 4] = [Access::Write, Access::Create, Access::Rename, Access::Link];
+    let mut i = 0;
+    while i < USES.len() {
+        paths::put_lists(member, session, USES[i]);
+        if weigh::allows_something() {
+            return TRAIT_WRITABLE;
+        }
+        i += 1;
+    }
+    0
+}
+
+/// Weighs an exec whose lists lie in the task's entry. The tool that it starts begins when the
+/// program runs.
+#[inline(always)]
+fn decide(member: Member, session: &Session, traits: u32) -> Judgement {
+    member.weighing().tool = 0;
+    judge::listed(member, session, Action::Exec, traits, 0)?;
+    let tool = member.weighing().tool;
+    if tool != 0 && !member.start(tool) {
+        return judge::doubt(Action::Exec, Reason::Nested);
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn commit(member: Member, binprm: Binprm) {
+    let count = Pending::of_current().map_or(0, Pending::count) as usize;
+    let mut level = 0;
+    while level < LEVELS && level < count {
+        if !pending::judge_waiting(level as u32, binprm.words(), binprm.top()) {
+            // What cannot be killed loses its permission instead.
+            if !task::kill_current() {
+                state::revoke(member.label(), Cause::Deviation);
+            }
+            break;
+        }
+        level += 1;
+    }
+    Pending::forget(Task::current());
+    member.begin_tools();
+}
+
+/// Judges a program that waits, now that its arguments can be read: all words begin at `top`, of
+/// which there are `words`. Tells what is not allowed.
+#[inline(always)]
+pub fn waiting(level: u32, words: u32, top: u64) -> bool {
+    let Some((member, pending)) = Task::current().member().zip(Pending::of_current()) else {
+        return false;
+    };
+    let label = member.label();
+    let program = pending.take(member, level as usize);
+    match by_words(member, pending, program, words, top) {
+        Ok(()) => true,
+        Err(judged) => {
+            let mut judged = judge::follow_up(label, judged);
+            if judged.verdict == Verdict::Deny.wire() {
+                judged.verdict = Verdict::Kill.wire();
+            }
+            names::tell(label, judged, program.dentry(), pending.span());
+            judged.verdict == Verdict::Audit.wire()
+        }
+    }
+}
+
+#[inline(always)]
+fn by_words(member: Member, pending: Pending, program: Program, words: u32, top: u64) -> Judgement {
+    let Some(session) = state::of(member.label()) else {
+        return judge::doubt(Action::Exec, Reason::SessionUnknown);
+    };
+    // Interpreters have put their own words in front, the last of them the program's path.
+    let offset = words.wrapping_sub(program.words);
+    match arguments::traits(pending, session.policy, top, words, offset) {
+        Some(traits) => decide(member, &session, traits | program.traits),
+        None => judge::doubt(Action::Exec, Reason::Unreadable),
+    }
+}

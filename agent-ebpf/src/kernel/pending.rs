@@ -1,0 +1,247 @@
+//! What is kept for a task between the question whether it may execute a program and the moment
+//! when the program's arguments are final. Only where rules speak of arguments.
+
+use super::memory::Address;
+use super::offsets::DENTRY_INODE;
+use super::task::{Member, Task};
+use crate::maps::{NOTHING_PENDING, PENDING};
+use agent_common::argument::{ARGUMENT_EIGHTS, mask};
+use agent_common::decide::{LISTS, SCOPES};
+use core::ptr;
+
+/// Programs of one execve that can wait: a script, its interpreter, that one's, and so on.
+pub const LEVELS: usize = 4;
+
+/// Bytes of a word that are read at a time.
+pub const CHUNK: usize = 1024;
+
+/// A program that waits for its arguments.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Program {
+    /// Its name in the kernel, to be told of.
+    pub dentry: u64,
+    /// What had the name.
+    pub inode: u64,
+    /// Words that it was given, its own name included. Interpreters put more in front.
+    pub words: u32,
+    /// What is known of the action without its arguments.
+    pub traits: u32,
+}
+
+impl Program {
+    /// The program's name, if it still is one: after an interpreter was opened, nobody may hold the
+    /// script's any more.
+    #[inline(always)]
+    pub fn dentry(&self) -> Address {
+        let inode = Address(self.dentry).read::<u64>(&DENTRY_INODE);
+        Address(if inode == Some(self.inode) {
+            self.dentry
+        } else {
+            0
+        })
+    }
+}
+
+#[repr(C)]
+struct Level {
+    lists: [[u32; LISTS]; SCOPES],
+    program: Program,
+    /// Rounds the size to a power of two, by which the verifier's arithmetic is easy.
+    reserved: u64,
+}
+
+/// The value of the map.
+#[repr(C)]
+pub struct State {
+    levels: [Level; LEVELS],
+    /// The first bytes of the word that was read last, with zeros behind its end.
+    start: [u64; ARGUMENT_EIGHTS],
+    bytes: [u64; CHUNK / 8],
+    /// Where the words of the program begin that is looked at, and where they end.
+    span: [u64; 2],
+    /// Bytes of the word that was read last.
+    length: u32,
+    /// How many programs wait.
+    count: u32,
+    /// The argument traits of the words read so far.
+    traits: u32,
+    reserved: u32,
+}
+
+/// What is kept for the running task. Only its own programs look at it, and it stays until the
+/// task executes something or is freed.
+#[derive(Clone, Copy)]
+pub struct Pending(*mut State);
+
+/// Judges one of the programs that wait, in a function that the verifier checks once.
+#[inline(always)]
+pub fn judge_waiting(level: u32, words: u32, top: u64) -> bool {
+    exec_waiting(level, words, top) != 0
+}
+
+/// Judges a program to which the running task's walk led, in the same way.
+#[inline(always)]
+pub fn judge_program(end: u64, words: u32, inode: u64) -> bool {
+    exec_program(end, words, inode) != 0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn exec_program(end: u64, words: u32, inode: u64) -> u32 {
+    u32::from(crate::exec::program(end, words, inode))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn exec_waiting(level: u32, words: u32, top: u64) -> u32 {
+    u32::from(crate::exec::waiting(level, words, top))
+}
+
+impl Pending {
+    /// What is kept for the running task.
+    #[inline(always)]
+    pub fn of_current() -> Option<Self> {
+        PENDING.get_ptr_mut(Task::current().address()).map(Self)
+    }
+
+    /// Forgets what is kept for a task.
+    #[inline(always)]
+    pub fn forget(task: Task) {
+        let _ = PENDING.remove(task.address());
+    }
+
+    /// Lets a program wait whose lists lie in the task's entry. False when there is no room.
+    #[inline(always)]
+    pub fn defer(member: Member, program: Program) -> bool {
+        let pending = match Self::of_current() {
+            Some(pending) => pending,
+            None => {
+                let made = NOTHING_PENDING
+                    .get(0)
+                    .and_then(|empty| PENDING.insert(Task::current().address(), empty, 0).ok())
+                    .and_then(|()| Self::of_current());
+                let Some(made) = made else {
+                    return false;
+                };
+                made
+            }
+        };
+        let count = pending.count() as usize;
+        if count >= LEVELS {
+            return false;
+        }
+        // SAFETY: the pointer came from a successful lookup, nobody but the running task uses it,
+        // and the index is below the array's length.
+        unsafe {
+            let level = &raw mut (*pending.0).levels[count];
+            (*level).program = program;
+            let mut scope = 0;
+            while scope < SCOPES {
+                (*level).lists[scope] = *member.lists(scope);
+                scope += 1;
+            }
+            (*pending.0).count = count as u32 + 1;
+        }
+        true
+    }
+
+    /// How many programs wait.
+    #[inline(always)]
+    pub fn count(self) -> u32 {
+        // SAFETY: as in `defer`.
+        unsafe { ptr::read_volatile(&raw const (*self.0).count) }
+    }
+
+    /// A program that waits. Its lists are put back into the task's entry.
+    #[inline(always)]
+    pub fn take(self, member: Member, level: usize) -> Program {
+        // SAFETY: as in `defer`; the index is cut to the array's length.
+        unsafe {
+            let level = &raw const (*self.0).levels[level & (LEVELS - 1)];
+            let mut scope = 0;
+            while scope < SCOPES {
+                *member.lists(scope) = (*level).lists[scope];
+                scope += 1;
+            }
+            (*level).program
+        }
+    }
+
+    /// Begins to look at the words of a program.
+    #[inline(always)]
+    pub fn begin(self) {
+        // SAFETY: as in `defer`.
+        unsafe {
+            (*self.0).traits = 0;
+            (*self.0).span = [0; 2];
+        }
+    }
+
+    /// Notes where the program's own name begins.
+    #[inline(always)]
+    pub fn set_begin(self, address: u64) {
+        // SAFETY: as in `defer`.
+        unsafe { (*self.0).span[0] = address }
+    }
+
+    /// Notes where the last word ends.
+    #[inline(always)]
+    pub fn set_end(self, address: u64) {
+        // SAFETY: as in `defer`.
+        unsafe { (*self.0).span[1] = address }
+    }
+
+    /// Where the program's words begin and end; zeros where they could not be read.
+    #[inline(always)]
+    pub fn span(self) -> [u64; 2] {
+        // SAFETY: as in `defer`.
+        unsafe { (*self.0).span }
+    }
+
+    /// The traits of the words that were looked at.
+    #[inline(always)]
+    pub fn traits(self) -> u32 {
+        // SAFETY: as in `defer`.
+        unsafe { ptr::read_volatile(&raw const (*self.0).traits) }
+    }
+
+    /// Adds traits of a word.
+    #[inline(always)]
+    pub fn add_traits(self, traits: u32) {
+        // SAFETY: as in `defer`.
+        unsafe { (*self.0).traits |= traits }
+    }
+
+    /// Room for a chunk of a word.
+    #[inline(always)]
+    pub fn room(self) -> *mut core::ffi::c_void {
+        // SAFETY: as in `defer`.
+        unsafe { (&raw mut (*self.0).bytes).cast() }
+    }
+
+    /// Keeps some of the beginning of a word, of which so many bytes were read.
+    #[inline(always)]
+    pub fn keep_start(self, i: u32, bytes: u32) {
+        let at = i as usize & (ARGUMENT_EIGHTS - 1);
+        // SAFETY: as in `defer`; volatile, because a helper wrote the bytes.
+        unsafe {
+            let eight = ptr::read_volatile(&raw const (*self.0).bytes[at]);
+            (*self.0).start[at] = eight & mask(bytes, i & (ARGUMENT_EIGHTS as u32 - 1));
+        }
+    }
+
+    /// Notes the length of the word.
+    #[inline(always)]
+    pub fn set_length(self, length: u32) {
+        // SAFETY: as in `defer`.
+        unsafe { (*self.0).length = length }
+    }
+
+    /// The word that was read last: its length, and how it begins.
+    #[inline(always)]
+    pub fn word(self) -> (u32, &'static [u64; ARGUMENT_EIGHTS]) {
+        // SAFETY: as in `defer`; no program of the task writes while the reference is used.
+        unsafe { ((*self.0).length, &(*self.0).start) }
+    }
+}
