@@ -188,12 +188,12 @@ fn is_above_rules(member: Member, session: &Session, path: Path) -> bool {
     false
 }
 
-/// A pipe's end, and memory, a task can have only because it was given them; but code comes from
-/// files that have a path.
+/// A pipe's end, and memory, a task can have only because it was given them, and what it may do to
+/// a namespace or a process is asked elsewhere; but code comes from files that have a path.
 #[inline(always)]
 fn nowhere(session: &Session, end: End, action: Action) -> Judgement {
     match end {
-        End::Pipe => allow_by_default(session, action),
+        End::Object => allow_by_default(session, action),
         End::Memory if action != Action::Map => allow_by_default(session, action),
         End::Memory | End::Elsewhere => refuse(action, Reason::NoRule),
         End::Root | End::Lost => doubt(action, Reason::Unreadable),

@@ -22,6 +22,10 @@ const ATTR_FILE: u32 = 1 << 13;
 
 /// `PIPEFS_MAGIC`.
 const PIPES: u64 = 0x5049_5045;
+/// `NSFS_MAGIC`: what is done with a namespace is asked elsewhere.
+const NAMESPACES: u64 = 0x6e73_6673;
+/// `PID_FS_MAGIC`: the same of a process, whose descriptor is a file since 6.9.
+const PROCESSES: u64 = 0x5049_4446;
 /// `TMPFS_MAGIC`, which the memory behind `memfd_create` has, too.
 const MEMORY: u64 = 0x0102_1994;
 /// `PROC_SB_MAGIC`.
@@ -78,8 +82,8 @@ impl Dentry {
 /// Where a name that leads to no root of a file system leads.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Detached {
-    /// To a pipe.
-    Pipe,
+    /// To an object of the kernel's that is no file: a pipe, a namespace, a process.
+    Object,
     /// To memory with a descriptor.
     Memory,
     /// Anywhere else.
@@ -101,7 +105,7 @@ impl Super {
     #[inline(always)]
     pub fn detached(self) -> Detached {
         match self.0.load::<u64>(&SB_MAGIC) {
-            PIPES => Detached::Pipe,
+            PIPES | NAMESPACES | PROCESSES => Detached::Object,
             MEMORY => Detached::Memory,
             _ => Detached::Other,
         }

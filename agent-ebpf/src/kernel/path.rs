@@ -42,8 +42,10 @@ pub struct Walk {
     name: u64,
     /// The hash of the extension; 0 where there is none that a rule might name.
     extension: u64,
-    /// The path that the kernel was last asked to look up first.
-    looked_up: u64,
+    /// The path that the kernel was asked to look up after this walk, or 0.
+    asked: u64,
+    /// The same after the walk before.
+    asked_before: u64,
     /// The address of the name that was walked up from. A pointer that is read back from a map is
     /// but a number, which is all that a global function takes.
     subject: u64,
@@ -55,8 +57,8 @@ pub struct Walk {
 pub enum End {
     /// At the root of the file system.
     Root = 0,
-    /// Nowhere: the file is a pipe.
-    Pipe = 1,
+    /// Nowhere: it is an object of the kernel's, such as a pipe.
+    Object = 1,
     /// Nowhere: the file is memory.
     Memory = 2,
     /// Nowhere: it has a descriptor, and no directory.
@@ -95,7 +97,11 @@ pub fn walk(dentry: Dentry) -> u64 {
         return End::Lost as u64;
     };
     // SAFETY: as in `climb`.
-    unsafe { core::ptr::write_volatile(&raw mut (*walk).subject, dentry.0.address().0) };
+    unsafe {
+        core::ptr::write_volatile(&raw mut (*walk).subject, dentry.0.address().0);
+        (*walk).asked_before = (*walk).asked;
+        (*walk).asked = 0;
+    }
     climb(walk, index, dentry)
 }
 
@@ -119,7 +125,7 @@ pub fn judge_use(action: u64, end: u64, flags: u64) -> bool {
 extern "C" fn path_use(action: u64, end: u64, flags: u64) -> u64 {
     let end = match end {
         0 => End::Root,
-        1 => End::Pipe,
+        1 => End::Object,
         2 => End::Memory,
         3 => End::Elsewhere,
         _ => End::Lost,
@@ -165,7 +171,7 @@ fn climb(walk: *mut Walk, index: &Index, dentry: Dentry) -> u64 {
     }
     if !at.0.is(root.0) {
         return match Super(super_block).detached() {
-            Detached::Pipe => End::Pipe as u64,
+            Detached::Object => End::Object as u64,
             Detached::Memory => End::Memory as u64,
             Detached::Other => End::Elsewhere as u64,
         };
@@ -517,8 +523,8 @@ pub fn should_look_first(task: Task) -> bool {
     // SAFETY: as in `climb`.
     unsafe {
         let path = (*walk).exact.key;
-        let again = (*walk).looked_up == path;
-        (*walk).looked_up = if again { 0 } else { path };
+        let again = (*walk).asked_before == path;
+        (*walk).asked = if again { 0 } else { path };
         !again
     }
 }
