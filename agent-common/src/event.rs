@@ -85,13 +85,15 @@ wire_struct! {
         reserved: u16,
         /// The parents, as they are and not as they were born, up to process 1.
         ancestors: [Process; MAX_ANCESTORS],
+        /// The session's facts, which the action did not change.
+        facts: u64,
         /// The process that it wanted to reach, if it was one; else 0.
         target: u32,
         /// Padding, zero.
         reserved_too: u32,
     }
 }
-assert_layout!(Denial, size 360, process at 24, tid at 56, action at 68, endpoint at 72, ancestor_count at 92, privilege at 93, ancestors at 96, target at 352);
+assert_layout!(Denial, size 368, process at 24, tid at 56, action at 68, endpoint at 72, ancestor_count at 92, privilege at 93, ancestors at 96, facts at 352, target at 360);
 
 wire_struct! {
     /// A process of a session has a new program.

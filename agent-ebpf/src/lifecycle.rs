@@ -64,7 +64,7 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
             return answer;
         }
     }
-    verdict::fork(inherit(ctx.arg(0), parent.label()))
+    verdict::fork(inherit(ctx.arg(0), parent))
 }
 
 /// `security_task_free(struct task_struct *)`: nothing can refer to the task any more.
@@ -78,7 +78,7 @@ pub fn task_free(ctx: LsmContext) -> i32 {
 #[btf_tracepoint(function = "task_newtask")]
 pub fn task_newtask(ctx: BtfTracePointContext) -> i32 {
     if let Some(parent) = Task::current().member()
-        && !inherit(ctx.arg(0), parent.label())
+        && !inherit(ctx.arg(0), parent)
     {
         // The child runs unlabelled and cannot be stopped from here. Its session ends instead.
         state::revoke(parent.label());
@@ -108,9 +108,9 @@ pub fn process_exec(ctx: BtfTracePointContext) -> i32 {
 }
 
 #[inline(always)]
-fn inherit(child: *mut c_void, label: Label) -> bool {
-    if Task::inherit(child, label) {
-        state::task_added(label);
+fn inherit(child: *mut c_void, parent: Member) -> bool {
+    if Task::inherit(child, parent) {
+        state::task_added(parent.label());
         return true;
     }
     counts::add(Counter::LabelsRefused);

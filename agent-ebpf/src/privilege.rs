@@ -1,13 +1,14 @@
 //! Acts that need a privilege whatever they are done to. What such an act needs is one bit in the
 //! mask of the session's policy; no rule, fact or hour has a say.
 
+use crate::judge;
 use crate::kernel::task::{Member, Task};
 use crate::kernel::{counts, state, verdict};
 use crate::maps::POLICIES;
 use crate::tell::{self, Judged};
 use agent_common::action::Action;
 use agent_common::counter::Counter;
-use agent_common::decide::{Reason, Verdict};
+use agent_common::decide::{NO_RULE, Reason, Verdict};
 use agent_common::privilege::Privilege;
 use agent_common::session::Label;
 use aya_ebpf::macros::lsm;
@@ -79,24 +80,29 @@ fn why_not(label: Label, privilege: u8) -> Option<Reason> {
         counts::add(Counter::Doubts);
         return Some(Reason::Unreadable);
     };
-    policy.refusal(&session, privilege)
+    policy.refusal(session.flags, privilege)
 }
 
 #[inline(always)]
 fn refuse(label: Label, act: Act, reason: Reason) -> i32 {
     if act.is_probe {
         counts::add(Counter::Probes);
-    } else {
-        counts::add(Counter::Denied);
-        let judged = Judged {
-            rule: 0,
-            action: Action::Privilege,
-            verdict: Verdict::Deny,
-            reason,
-        };
-        tell::privilege(label, judged, act.privilege, act.target);
+        return verdict::lsm(false);
     }
-    verdict::lsm(false)
+    let (verdict, revoke) = match state::terms(label) {
+        Some(terms) => terms.follow(Verdict::Deny.wire(), reason.wire()),
+        None => (Verdict::Deny.wire(), false),
+    };
+    let judged = Judged {
+        rule: NO_RULE,
+        action: Action::Privilege,
+        verdict,
+        reason: reason.wire(),
+        revoke: revoke.into(),
+    };
+    let judged = judge::follow_up(label, judged);
+    tell::privilege(label, judged, act.privilege, act.target);
+    verdict::lsm(judged.verdict == Verdict::Audit.wire())
 }
 
 /// A hook at which every call of a member is such an act.

@@ -6,6 +6,7 @@
 
 mod obey;
 pub(crate) mod overreach;
+mod race;
 pub(crate) mod spread;
 pub(crate) mod way;
 
@@ -56,6 +57,11 @@ fn play(words: &[String]) -> Result<u8> {
                 "{}",
                 spread::spread(kind, address(to)?, count.parse()?)?.line()
             );
+        }
+        ["race", permission, use_up, threads, rounds] => {
+            let (permission, use_up) = (address(permission)?, address(use_up)?);
+            let rounds = race::race(permission, use_up, threads.parse()?, rounds.parse()?)?;
+            println!("{}", rounds.line());
         }
         ["obey"] => obey::obey()?,
         ["overreach", act, on] => println!("{}", outcome(&overreach::attempt(act, on)?)),

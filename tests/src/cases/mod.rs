@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod canary;
+mod chain;
 mod command;
 mod egress;
 mod full;
@@ -11,6 +12,7 @@ mod loss;
 mod privilege;
 mod rules;
 mod takeover;
+mod workout;
 
 use crate::harness::Test;
 
@@ -19,6 +21,7 @@ pub(crate) fn all() -> Vec<Test> {
     let mut tests = Vec::new();
     tests.extend(egress::tests());
     tests.extend(rules::tests());
+    tests.extend(chain::tests());
     tests.extend(inherit::tests());
     tests.extend(label::tests());
     tests.extend(command::tests());
@@ -28,5 +31,6 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(loss::tests());
     tests.extend(takeover::tests());
     tests.extend(canary::tests());
+    tests.extend(workout::tests());
     tests
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 pub(crate) struct Policy {
     name: String,
     rules: String,
-    privileges: Vec<String>,
+    rest: String,
 }
 
 impl Policy {
@@ -19,8 +19,14 @@ impl Policy {
         Self {
             name: name.to_owned(),
             rules: String::new(),
-            privileges: Vec::new(),
+            rest: String::new(),
         }
+    }
+
+    /// The same with more under `spec`, as it stands in a file.
+    pub(crate) fn with(mut self, spec: &str) -> Self {
+        self.rest.push_str(spec);
+        self
     }
 
     /// Allows some ports of a network, by one protocol.
@@ -34,10 +40,11 @@ impl Policy {
     }
 
     /// Gives some privileges.
-    pub(crate) fn privileges(mut self, words: &[&str]) -> Self {
-        self.privileges
-            .extend(words.iter().map(|word| (*word).to_owned()));
-        self
+    pub(crate) fn privileges(self, words: &[&str]) -> Self {
+        match words {
+            [] => self,
+            words => self.with(&format!("  privileges: [{}]\n", words.join(", "))),
+        }
     }
 
     /// The agent that the policy is for.
@@ -47,20 +54,17 @@ impl Policy {
 
     /// The policy's text.
     pub(crate) fn text(&self) -> String {
-        let egress = if self.rules.is_empty() {
+        let egress = if self.rest.contains("\n  egress:") || self.rest.starts_with("  egress:") {
+            String::new()
+        } else if self.rules.is_empty() {
             "  egress: {}\n".to_owned()
         } else {
             format!("  egress:\n    allow:\n{}", self.rules)
         };
-        let privileges = if self.privileges.is_empty() {
-            String::new()
-        } else {
-            format!("  privileges: [{}]\n", self.privileges.join(", "))
-        };
         format!(
             "apiVersion: interlock.dev/v1alpha1\nkind: AgentPolicy\nmetadata:\n  name: {}\nspec:\n  \
-             owner:\n    name: Test Bench\n    contact: bench@example.org\n{egress}{privileges}",
-            self.name
+             owner:\n    name: Test Bench\n    contact: bench@example.org\n{egress}{}",
+            self.name, self.rest
         )
     }
 
