@@ -11,7 +11,6 @@ pub(crate) struct Policy {
     name: String,
     rules: String,
     rest: String,
-    privileges: Vec<String>,
 }
 
 impl Policy {
@@ -21,7 +20,6 @@ impl Policy {
             name: name.to_owned(),
             rules: String::new(),
             rest: String::new(),
-            privileges: Vec::new(),
         }
     }
 
@@ -42,10 +40,11 @@ impl Policy {
     }
 
     /// Gives some privileges.
-    pub(crate) fn privileges(mut self, words: &[&str]) -> Self {
-        self.privileges
-            .extend(words.iter().map(|word| (*word).to_owned()));
-        self
+    pub(crate) fn privileges(self, words: &[&str]) -> Self {
+        match words {
+            [] => self,
+            words => self.with(&format!("  privileges: [{}]\n", words.join(", "))),
+        }
     }
 
     /// The agent that the policy is for.
@@ -62,14 +61,9 @@ impl Policy {
         } else {
             format!("  egress:\n    allow:\n{}", self.rules)
         };
-        let privileges = if self.privileges.is_empty() {
-            String::new()
-        } else {
-            format!("  privileges: [{}]\n", self.privileges.join(", "))
-        };
         format!(
             "apiVersion: interlock.dev/v1alpha1\nkind: AgentPolicy\nmetadata:\n  name: {}\nspec:\n  \
-             owner:\n    name: Test Bench\n    contact: bench@example.org\n{egress}{privileges}{}",
+             owner:\n    name: Test Bench\n    contact: bench@example.org\n{egress}{}",
             self.name, self.rest
         )
     }
