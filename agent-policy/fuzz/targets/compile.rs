@@ -29,6 +29,10 @@ static PROFILES: LazyLock<Profiles> = LazyLock::new(|| {
             include_str!("../../../policies/profiles/node.yaml"),
         ),
         (
+            "open-host.yaml",
+            include_str!("../../../policies/profiles/open-host.yaml"),
+        ),
+        (
             "python.yaml",
             include_str!("../../../policies/profiles/python.yaml"),
         ),
