@@ -104,6 +104,31 @@ impl Session {
     };
 }
 
+/// What a session did that was written into the ring, and what was not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Share {
+    /// Records that found their place.
+    pub written: u64,
+    /// Records that did not: the ring was full, or the session had its share of it.
+    pub lost: u64,
+}
+
+assert_layout!(Share, size 16, written at 0, lost at 8);
+
+impl Share {
+    /// Unread records that every session may have in the ring, however full it is. Beyond them a
+    /// session may write while the ring is less than half full: so one that does much cannot push
+    /// out what another does.
+    pub const OWN: u64 = 64;
+
+    /// A session of which nothing was told.
+    pub const NONE: Share = Share {
+        written: 0,
+        lost: 0,
+    };
+}
+
 wire_enum! {
     /// What became of a process that asked to be put into a session.
     Enrolment: u32 {

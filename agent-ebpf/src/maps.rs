@@ -4,7 +4,7 @@ use agent_common::abi;
 use agent_common::counter::COUNTERS;
 use agent_common::decide::Rule;
 use agent_common::egress::{NetworkKey, PortKey};
-use agent_common::session::{Member, Session};
+use agent_common::session::{Member, Session, Share};
 use agent_common::terms::Terms;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
@@ -49,6 +49,14 @@ pub static RULES: Array<Rule> = Array::pinned(abi::MAX_RULES, 0);
 /// Decisions and lifecycle. Nothing that an agent can cause in bulk by allowed actions is in it.
 #[map]
 pub static DECISIONS: RingBuf = RingBuf::pinned(abi::DECISION_RING_BYTES, 0);
+
+/// What each session's slot has written into the ring, and what not.
+#[map]
+pub static SHARES: Array<Share> = Array::pinned(abi::MAX_SESSIONS, 0);
+
+/// How much of what each slot has written the daemon has read.
+#[map]
+pub static READ: Array<u64> = Array::pinned(abi::MAX_SESSIONS, 0);
 
 /// What happened, whether or not it was told.
 #[map]

@@ -1,9 +1,8 @@
 //! Telling user space. Whether it hears makes no difference to a verdict.
 
 use crate::kernel::task::Task;
-use crate::kernel::{counts, record::Record, record::copy_string, record::now, task};
+use crate::kernel::{progress, record::Record, record::copy_string, record::now, task};
 use agent_common::action::Action;
-use agent_common::counter::Counter;
 use agent_common::egress::Endpoint;
 use agent_common::event::{Denial, Empty, Exec, Header, Kind, MAX_ANCESTORS};
 use agent_common::session::Label;
@@ -38,8 +37,7 @@ pub struct Judged {
 /// program and all it calls is 512 bytes.
 #[inline(never)]
 pub fn denial(label: Label, judged: Judged, endpoint: &Endpoint) {
-    let Some(mut record) = Record::<Denial>::reserve() else {
-        counts::add(Counter::EventsLost);
+    let Some(mut record) = Record::<Denial>::reserve_for(label) else {
         return;
     };
     let actor = Task::current();
@@ -53,6 +51,7 @@ pub fn denial(label: Label, judged: Judged, endpoint: &Endpoint) {
     out.verdict = judged.verdict;
     out.reason = judged.reason;
     out.endpoint = *endpoint;
+    out.facts = progress::facts(label);
     let mut ancestor = actor;
     let mut count = 0;
     while count < MAX_ANCESTORS {
@@ -72,8 +71,7 @@ pub fn denial(label: Label, judged: Judged, endpoint: &Endpoint) {
 /// A process of a session has a new program.
 #[inline(always)]
 pub fn exec(label: Label, filename: u64) {
-    let Some(mut record) = Record::<Exec>::reserve() else {
-        counts::add(Counter::EventsLost);
+    let Some(mut record) = Record::<Exec>::reserve_for(label) else {
         return;
     };
     let out = record.as_mut();
@@ -90,7 +88,6 @@ pub fn exec(label: Label, filename: u64) {
 #[inline(always)]
 pub fn empty(label: Label) {
     let Some(mut record) = Record::<Empty>::reserve() else {
-        counts::add(Counter::EventsLost);
         return;
     };
     record.as_mut().header = header::<Empty>(Kind::Empty, label);

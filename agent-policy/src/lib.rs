@@ -23,8 +23,8 @@ mod trial;
 mod zone;
 
 pub use cases::{
-    CASES_KIND, Case, CaseResult, Cases, CasesResult, approval_facts, is_cases, parse_cases,
-    run_cases,
+    CASES_KIND, Case, CaseResult, Cases, CasesResult, Event, approval_facts, is_cases, parse_cases,
+    run_cases, told_facts,
 };
 pub use check::check;
 pub use compile::{

@@ -11,6 +11,7 @@ pub mod memory;
 pub mod offsets;
 pub mod progress;
 pub mod record;
+mod share;
 pub mod socket;
 pub mod state;
 pub mod storage;

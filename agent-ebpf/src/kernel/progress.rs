@@ -2,9 +2,12 @@
 
 use super::btf_map::BtfMap;
 use super::offsets::TASK_BPF_STORAGE;
+use super::record::now;
+use super::state;
 use crate::maps::TURNS;
 use agent_common::abi::MAX_SESSIONS;
 use agent_common::decide::Weighing;
+use agent_common::session::Label;
 use agent_common::terms::{Progress, Terms};
 use aya_ebpf::bindings::{BPF_NOEXIST, bpf_map_type};
 use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_spin_lock, bpf_spin_unlock};
@@ -89,6 +92,15 @@ impl Shared {
         }
         let _ = TURNS.remove(self.slot);
         same
+    }
+}
+
+/// The facts of a label's session that hold now; none where they cannot be read.
+#[inline(always)]
+pub fn facts(label: Label) -> u64 {
+    match (state::terms(label), Shared::of(label.slot)) {
+        (Some(terms), Some(shared)) => terms.live_facts(shared.look(), now()),
+        _ => 0,
     }
 }
 

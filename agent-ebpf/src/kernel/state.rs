@@ -72,7 +72,7 @@ fn end(label: Label, flag: u32) {
 /// # Safety
 /// `number` must point into a map.
 #[inline(always)]
-unsafe fn add(number: *mut u64, by: i64) {
+pub(super) unsafe fn add(number: *mut u64, by: i64) {
     // SAFETY: the verifier checks the address; the instruction changes nothing else.
     unsafe { asm!("lock *(u64 *)({number} + 0) += {by}", number = in(reg) number, by = in(reg) by) }
 }

@@ -96,6 +96,8 @@ pub struct SessionInfo {
     pub file: String,
     /// The policy's digest.
     pub policy: String,
+    /// The facts that hold; steps performed are `step:NAME`.
+    pub facts: Vec<String>,
     /// Tasks that carry its label.
     pub tasks: u64,
 }

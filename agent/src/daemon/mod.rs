@@ -111,6 +111,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     announce(&mode, adopted, sessions.count());
     let sessions = Rc::new(RefCell::new(sessions));
     let mut teller = Teller::new(Rc::clone(&sessions));
+    let house_sessions = Rc::clone(&sessions);
     let failed = |task| move |source| DaemonError::Task { task, source };
 
     let mut tasks = JoinSet::new();
@@ -125,8 +126,14 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
             tokio::select! {
                 events = ring.next() => teller.tell(events.map_err(failed("events"))?).await,
                 _ = house.tick() => {
+                    let written = house_sessions.borrow().written().map_err(io::Error::other)
+                        .map_err(failed("events"))?;
                     let rest = ring.take();
                     let drained = rest.is_empty();
+                    if drained {
+                        house_sessions.borrow_mut().all_read(&written).map_err(io::Error::other)
+                            .map_err(failed("events"))?;
+                    }
                     teller.tell(rest).await.map_err(failed("events"))?;
                     teller.keep_house(drained).await
                 }

@@ -35,6 +35,7 @@ pub fn denial(denial: &Denial, sessions: &Sessions, programs: &mut Programs) -> 
             .collect(),
         action: Action::from_wire(denial.action).map_or("unknown", Action::word),
         object: object(&denial.endpoint),
+        facts: session.map_or_else(Vec::new, |session| session.facts(denial.facts)),
         rule: session
             .filter(|_| denial.rule != NO_RULE)
             .and_then(|session| session.rule(denial.rule)),

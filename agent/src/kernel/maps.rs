@@ -5,7 +5,7 @@ use super::plain::Plain;
 use agent_common::counter::Counter;
 use agent_common::decide::Rule;
 use agent_common::egress::{NetworkKey, PortKey};
-use agent_common::session::{Label, Member, Session};
+use agent_common::session::{Label, Member, Session, Share};
 use agent_common::terms::{Progress, Terms};
 use aya::Pod;
 use aya::maps::lpm_trie::Key;
@@ -21,6 +21,8 @@ pub struct Maps {
     networks: LpmTrie<MapData, Plain<NetworkKey>, u32>,
     ports: LpmTrie<MapData, Plain<PortKey>, u32>,
     rules: Array<MapData, Plain<Rule>>,
+    shares: Array<MapData, Plain<Share>>,
+    read: Array<MapData, u64>,
     counts: PerCpuArray<MapData, u64>,
 }
 
@@ -64,6 +66,8 @@ impl Maps {
             networks: typed("NETWORKS", Map::LpmTrie(open(pins, "NETWORKS")?))?,
             ports: typed("PORTS", Map::LpmTrie(open(pins, "PORTS")?))?,
             rules: typed("RULES", Map::Array(open(pins, "RULES")?))?,
+            shares: typed("SHARES", Map::Array(open(pins, "SHARES")?))?,
+            read: typed("READ", Map::Array(open(pins, "READ")?))?,
             counts: typed("COUNTS", Map::PerCpuArray(open(pins, "COUNTS")?))?,
         })
     }
@@ -101,6 +105,22 @@ impl Maps {
     /// Writes what a policy demands besides facts.
     pub fn set_terms(&mut self, policy: u32, terms: Terms) -> Result<(), MapsError> {
         Ok(self.terms.set(policy, Plain(terms), 0)?)
+    }
+
+    /// What a slot has written into the ring, and what not.
+    pub fn share(&self, slot: u32) -> Result<Share, MapsError> {
+        Ok(self.shares.get(&slot, 0)?.0)
+    }
+
+    /// Tells how much of what a slot has written was read.
+    pub fn set_read(&mut self, slot: u32, read: u64) -> Result<(), MapsError> {
+        Ok(self.read.set(slot, read, 0)?)
+    }
+
+    /// Lets a slot begin with nothing written.
+    pub fn clear_share(&mut self, slot: u32) -> Result<(), MapsError> {
+        self.shares.set(slot, Plain(Share::NONE), 0)?;
+        self.set_read(slot, 0)
     }
 
     /// Tells the kernel programs when the machine was booted, in seconds since 1970.

@@ -41,6 +41,10 @@ pub struct Session {
     compiled: Rc<Compiled>,
     place: Place,
     since: Instant,
+    /// Records of it that were read from the ring.
+    read: u64,
+    /// Records of it that were lost, and told to be.
+    lost: u64,
     had_tasks: bool,
     /// It was found without a task, and what it did may still be in the ring.
     over: bool,
@@ -71,6 +75,11 @@ pub enum StartError {
 }
 
 impl Session {
+    /// The names of facts, as cases have them: steps as `step:NAME`.
+    pub fn facts(&self, facts: u64) -> Vec<String> {
+        agent_policy::told_facts(&self.compiled, facts)
+    }
+
     /// The rule of a number, for people.
     pub fn rule(&self, number: u32) -> Option<line::Rule> {
         let source = self.compiled.sources.get(number as usize)?;
@@ -199,6 +208,48 @@ impl Sessions {
         Ok(Some(session.line(id, explain::now())))
     }
 
+    /// Notes that a record of a session was read, which gives it room in the ring again.
+    pub fn note_read(&mut self, id: u64) -> Result<(), MapsError> {
+        match self.by_id.get_mut(&id) {
+            Some(session) => {
+                session.read += 1;
+                self.maps.set_read(session.slot, session.read)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// How much each session has written into the ring by now.
+    pub fn written(&self) -> Result<Vec<(u64, u64)>, MapsError> {
+        let written =
+            |(id, session): (&u64, &Session)| Ok((*id, self.maps.share(session.slot)?.written));
+        self.by_id.iter().map(written).collect()
+    }
+
+    /// Notes that all of this was read: the ring has been empty since. What an earlier daemon took
+    /// from the ring and did not note is made good here.
+    pub fn all_read(&mut self, written: &[(u64, u64)]) -> Result<(), MapsError> {
+        for (id, written) in written {
+            if let Some(session) = self.by_id.get_mut(id)
+                && session.read < *written
+            {
+                session.read = *written;
+                self.maps.set_read(session.slot, session.read)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was lost of each session since it was asked last.
+    pub fn losses(&mut self) -> Result<Vec<line::Loss>, MapsError> {
+        let mut losses = Vec::new();
+        for (id, session) in &mut self.by_id {
+            let total = self.maps.share(session.slot)?.lost;
+            losses.extend(session.loss(*id, total));
+        }
+        Ok(losses)
+    }
+
     /// The session of a number.
     pub fn get(&self, id: u64) -> Option<&Session> {
         self.by_id.get(&id)
@@ -217,12 +268,16 @@ impl Sessions {
     /// Every session, for people.
     pub fn list(&self) -> Result<Vec<SessionInfo>, MapsError> {
         let mut list = Vec::with_capacity(self.by_id.len());
+        let now_ns = clock::boot_ns();
         for (id, session) in &self.by_id {
+            let progress = self.maps.progress(session.slot)?;
+            let facts = session.compiled.terms.live_facts(&progress, now_ns);
             list.push(SessionInfo {
                 session: SessionId(*id),
                 agent: session.agent.clone(),
                 file: session.file.clone(),
                 policy: session.digest.clone(),
+                facts: session.facts(facts),
                 tasks: self.maps.session(session.slot)?.tasks,
             });
         }
@@ -276,10 +331,24 @@ impl Session {
             compiled: Rc::new(compiled),
             place,
             since: Instant::now(),
+            read: 0,
+            lost: 0,
             had_tasks: false,
             over: false,
             told: false,
         }
+    }
+
+    fn loss(&mut self, id: u64, total: u64) -> Option<line::Loss> {
+        let events = total.checked_sub(self.lost).filter(|events| *events > 0)?;
+        self.lost = total;
+        Some(line::Loss {
+            time: explain::now(),
+            session: Some(SessionId(id)),
+            agent: Some(self.agent.clone()),
+            events,
+            total,
+        })
     }
 
     fn line(&self, id: u64, time: String) -> line::Session {
@@ -303,6 +372,7 @@ fn open(
     let mut progress = Progress::START;
     progress.set_facts(compiled.initial_facts, &compiled.terms, clock::boot_ns());
     maps.set_progress(slot, progress)?;
+    maps.clear_share(slot)?;
     let state = State {
         id,
         policy: place.policy,

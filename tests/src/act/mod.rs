@@ -5,6 +5,7 @@
 //! test to say. Exit code 3 means that the actor could not do its part.
 
 mod obey;
+mod race;
 pub(crate) mod spread;
 pub(crate) mod way;
 
@@ -55,6 +56,11 @@ fn play(words: &[String]) -> Result<u8> {
                 "{}",
                 spread::spread(kind, address(to)?, count.parse()?)?.line()
             );
+        }
+        ["race", permission, use_up, threads, rounds] => {
+            let (permission, use_up) = (address(permission)?, address(use_up)?);
+            let rounds = race::race(permission, use_up, threads.parse()?, rounds.parse()?)?;
+            println!("{}", rounds.line());
         }
         ["obey"] => obey::obey()?,
         ["identity"] => identity()?,

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod canary;
+mod chain;
 mod command;
 mod egress;
 mod full;
@@ -10,6 +11,7 @@ mod label;
 mod loss;
 mod rules;
 mod takeover;
+mod workout;
 
 use crate::harness::Test;
 
@@ -18,6 +20,7 @@ pub(crate) fn all() -> Vec<Test> {
     let mut tests = Vec::new();
     tests.extend(egress::tests());
     tests.extend(rules::tests());
+    tests.extend(chain::tests());
     tests.extend(inherit::tests());
     tests.extend(label::tests());
     tests.extend(command::tests());
@@ -26,5 +29,6 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(loss::tests());
     tests.extend(takeover::tests());
     tests.extend(canary::tests());
+    tests.extend(workout::tests());
     tests
 }

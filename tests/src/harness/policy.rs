@@ -10,6 +10,7 @@ use std::path::PathBuf;
 pub(crate) struct Policy {
     name: String,
     rules: String,
+    rest: String,
 }
 
 impl Policy {
@@ -18,7 +19,14 @@ impl Policy {
         Self {
             name: name.to_owned(),
             rules: String::new(),
+            rest: String::new(),
         }
+    }
+
+    /// The same with more under `spec`, as it stands in a file.
+    pub(crate) fn with(mut self, spec: &str) -> Self {
+        self.rest.push_str(spec);
+        self
     }
 
     /// Allows some ports of a network, by one protocol.
@@ -38,15 +46,17 @@ impl Policy {
 
     /// The policy's text.
     pub(crate) fn text(&self) -> String {
-        let egress = if self.rules.is_empty() {
+        let egress = if self.rest.contains("\n  egress:") || self.rest.starts_with("  egress:") {
+            String::new()
+        } else if self.rules.is_empty() {
             "  egress: {}\n".to_owned()
         } else {
             format!("  egress:\n    allow:\n{}", self.rules)
         };
         format!(
             "apiVersion: interlock.dev/v1alpha1\nkind: AgentPolicy\nmetadata:\n  name: {}\nspec:\n  \
-             owner:\n    name: Test Bench\n    contact: bench@example.org\n{egress}",
-            self.name
+             owner:\n    name: Test Bench\n    contact: bench@example.org\n{egress}{}",
+            self.name, self.rest
         )
     }
 
