@@ -215,7 +215,7 @@ fn check_walks_folders_and_names_what_it_passes_over() {
     );
     Folder::new("absent")
         .run(&["check", "no.yaml"])
-        .refuses("cannot read no.yaml: No such file or directory (os error 2)");
+        .refuses("no.yaml: expected a file or folder that can be read: No such file or directory (os error 2)");
 }
 
 #[test]

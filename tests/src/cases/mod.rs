@@ -9,6 +9,7 @@ mod full;
 mod inherit;
 mod label;
 mod loss;
+mod profiles;
 mod rules;
 mod takeover;
 mod workout;
@@ -20,6 +21,7 @@ pub(crate) fn all() -> Vec<Test> {
     let mut tests = Vec::new();
     tests.extend(egress::tests());
     tests.extend(rules::tests());
+    tests.extend(profiles::tests());
     tests.extend(chain::tests());
     tests.extend(inherit::tests());
     tests.extend(label::tests());
