@@ -22,7 +22,7 @@ fn digests_stay_as_they_are() {
         let first = compile(text);
         assert_eq!(first, compile(text));
         assert_eq!(first.digest_hex(), digest);
-        assert_eq!(first.json()["digest"], format!("sha256:{digest}"));
+        assert_eq!(first.json()["digest"], digest);
     }
 }
 

@@ -365,7 +365,7 @@ fn compile_prints_the_digest_and_the_tables() {
     let folder = demo("compile");
     let json = folder.run(&["compile", "--json", "demo.yaml"]).json(0);
     let digest = json[0]["digest"].as_str().unwrap();
-    assert_eq!(digest.strip_prefix("sha256:").map(str::len), Some(64));
+    assert_eq!(digest.len(), 64);
     folder.run(&["compile", "demo.yaml"]).is(
         0,
         &format!("demo  {digest}\n  rules 2, networks 2, port prefixes 2\n"),
