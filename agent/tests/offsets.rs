@@ -9,8 +9,8 @@ use interlock_agent::kernel::{
 };
 
 const V5_10: &str = "5.10.0-46-cloud-amd64";
-const V6_1: &str = "6.1.0-50-cloud-amd64";
-const V6_12: &str = "6.12.107+deb13-cloud-amd64";
+const V6_1: &str = "6.1.0-56-cloud-amd64";
+const V6_12: &str = "6.12.117+deb12-cloud-amd64";
 const V6_18: &str = "6.18.15+deb13-cloud-amd64";
 const V7: &str = "7.2.12+deb13-cloud-amd64";
 const MATRIX: [&str; 5] = [V5_10, V6_1, V6_12, V6_18, V7];
@@ -151,6 +151,51 @@ const PLACES: &[(&str, &str, [Option<u32>; 5])] = &[
         "super_block",
         "s_dev",
         [Some(16), Some(16), Some(16), Some(16), Some(16)],
+    ),
+    (
+        "task_struct",
+        "real_cred",
+        [Some(2712), Some(2952), Some(2952), Some(3224), Some(3320)],
+    ),
+    (
+        "task_struct",
+        "pid_links",
+        [Some(2344), Some(2528), Some(2544), Some(2816), Some(2920)],
+    ),
+    (
+        "pid",
+        "tasks",
+        [Some(16), Some(16), Some(32), Some(64), Some(48)],
+    ),
+    (
+        "proc_inode",
+        "pid",
+        [Some(0), Some(0), Some(0), Some(0), Some(0)],
+    ),
+    (
+        "proc_inode",
+        "vfs_inode.i_mode",
+        [Some(72), Some(72), Some(72), Some(72), Some(72)],
+    ),
+    (
+        "pt_regs",
+        "orig_ax",
+        [Some(120), Some(120), Some(120), Some(120), Some(120)],
+    ),
+    (
+        "file",
+        "f_flags",
+        [Some(64), Some(64), Some(48), Some(40), Some(40)],
+    ),
+    (
+        "inode",
+        "i_sb",
+        [Some(40), Some(40), Some(40), Some(40), Some(40)],
+    ),
+    (
+        "super_block",
+        "s_magic",
+        [Some(96), Some(96), Some(96), Some(96), Some(96)],
     ),
 ];
 

@@ -5,6 +5,7 @@
 //! test to say. Exit code 3 means that the actor could not do its part.
 
 mod obey;
+pub(crate) mod overreach;
 mod race;
 pub(crate) mod spread;
 pub(crate) mod way;
@@ -63,6 +64,8 @@ fn play(words: &[String]) -> Result<u8> {
             println!("{}", rounds.line());
         }
         ["obey"] => obey::obey()?,
+        ["overreach", act, on] => println!("{}", outcome(&overreach::attempt(act, on)?)),
+        ["at-home"] => overreach::at_home()?,
         ["identity"] => identity()?,
         ["exit", number] => return Ok(number.parse()?),
         ["signal", number] => {

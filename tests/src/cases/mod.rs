@@ -9,6 +9,7 @@ mod full;
 mod inherit;
 mod label;
 mod loss;
+mod privilege;
 mod profiles;
 mod rules;
 mod takeover;
@@ -27,6 +28,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(label::tests());
     tests.extend(command::tests());
     tests.extend(bad_input::tests());
+    tests.extend(privilege::tests());
     tests.extend(full::tests());
     tests.extend(loss::tests());
     tests.extend(takeover::tests());

@@ -142,7 +142,10 @@ fn results() -> Result<Vec<String>> {
                 ])
                 .current_dir(&folder)
                 .env("LC_ALL", "C")
-                .env("PATH", "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin")
+                .env(
+                    "PATH",
+                    "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin",
+                )
                 .stdin(Stdio::null())
                 .output()
                 .with_context(|| format!("starting {name}"))?;
