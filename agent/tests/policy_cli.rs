@@ -422,6 +422,7 @@ fn simulate_counts_people_s_events_and_the_daemon_s() {
         "{\"kind\": \"denial\", \"time\": \"2026-03-02T10:00:00Z\", \"session\": \"00000000000000aa\", \"action\": \"send\", \"object\": {\"address\": \"198.51.100.1\", \"port\": 53, \"protocol\": \"udp\"}}\n",
         "{\"kind\": \"denial\", \"time\": \"2026-03-02T10:00:01Z\", \"session\": \"00000000000000aa\", \"action\": \"connect\", \"object\": {\"address\": \"2001:db8::1\", \"port\": 443, \"protocol\": \"tcp\"}}\n",
         "{\"kind\": \"loss\", \"events\": 3}\n",
+        "{\"kind\": \"denial\", \"session\": \"00000000000000aa\", \"action\": \"ptrace\", \"object\": {\"privilege\": \"ptrace\"}}\n",
     );
     let folder = demo("simulate").with("events.jsonl", events);
     let json = folder
@@ -437,6 +438,7 @@ fn simulate_counts_people_s_events_and_the_daemon_s() {
     assert_eq!(json["refused"][0]["line"], 4);
     assert_eq!(json["refused"][0]["action"], "connect [2001:db8::1]:443");
     assert_eq!(json["skipped"][0]["line"], 5);
+    assert_eq!(json["refused"][1]["action"], "privilege ptrace");
     assert_eq!(json["noActions"], 1);
     let stdin = ["simulate", "demo.yaml", "--events", "-"];
     folder
