@@ -10,11 +10,14 @@ use anyhow::{Context, Result, ensure};
 use std::fs;
 
 pub(super) fn tests() -> Vec<Test> {
-    vec![Test::new(
-        "profiles.enforced",
-        "rules of a profile are enforced, told with their line, and known to the next daemon",
-        enforced,
-    )]
+    vec![
+        Test::new(
+            "profiles.enforced",
+            "rules of a profile are enforced, told with their line, and known to the next daemon",
+            enforced,
+        )
+        .patience(180),
+    ]
 }
 
 /// Policies of tests are written to /tmp, and profiles lie beside policies.
