@@ -21,6 +21,8 @@ wire_enum! {
         Exec = 2 => "exec",
         /// An [`Empty`].
         Empty = 3 => "empty",
+        /// A [`RootExit`].
+        RootExit = 4 => "root exit",
     }
 }
 
@@ -123,6 +125,39 @@ wire_struct! {
 }
 assert_layout!(Empty, size 24);
 
+wire_struct! {
+    /// The first process of a session is gone, and with it the session's permission.
+    RootExit {
+        /// The common beginning.
+        header: Header,
+        /// The process.
+        process: Process,
+        /// How it ended, as `wait` tells it: the signal in the low seven bits, the exit code in
+        /// the next byte.
+        status: u32,
+        /// Padding, zero.
+        reserved: u32,
+    }
+}
+assert_layout!(RootExit, size 64, process at 24, status at 56);
+
+wire_struct! {
+    /// A task of a session that still runs: one of the list that the kernel gives when asked.
+    Living {
+        /// The session.
+        session: u64,
+        /// Its process.
+        process: Process,
+        /// The process's parent.
+        parent: Process,
+        /// The thread.
+        tid: u32,
+        /// Padding, zero.
+        reserved: u32,
+    }
+}
+assert_layout!(Living, size 80, session at 0, process at 8, parent at 40, tid at 72);
+
 /// A decoded record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -132,6 +167,8 @@ pub enum Event {
     Exec(Exec),
     /// The last task of a session is gone.
     Empty(Empty),
+    /// The first process of a session is gone.
+    RootExit(RootExit),
 }
 
 /// Why a record could not be decoded.
@@ -178,6 +215,7 @@ impl Event {
             Self::Denial(denial) => denial.header.session,
             Self::Exec(exec) => exec.header.session,
             Self::Empty(empty) => empty.header.session,
+            Self::RootExit(exit) => exit.header.session,
         }
     }
 
@@ -194,6 +232,7 @@ impl Event {
             Some(Kind::Denial) => read(bytes).map(Self::Denial),
             Some(Kind::Exec) => read(bytes).map(Self::Exec),
             Some(Kind::Empty) => read(bytes).map(Self::Empty),
+            Some(Kind::RootExit) => read(bytes).map(Self::RootExit),
             None => Err(DecodeError::Kind(header.kind)),
         }
     }
@@ -224,6 +263,14 @@ impl Exec {
 }
 
 impl Process {
+    /// Nobody.
+    pub const UNKNOWN: Process = Process {
+        start_ns: 0,
+        pid: 0,
+        reserved: 0,
+        comm: [0; 16],
+    };
+
     /// The short name, up to its first zero byte.
     pub fn comm(&self) -> &[u8] {
         let end = self

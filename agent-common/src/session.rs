@@ -27,8 +27,8 @@ pub struct Member {
     /// The tools that it is inside, counted from 1, the outermost first; 0 for none. The last is
     /// always 0: one scope is the agent's own.
     pub tools: [u8; SCOPES],
-    /// Padding, zero.
-    pub reserved: [u8; 4],
+    /// Bits of [`Member::ROOT`].
+    pub flags: u32,
     /// What the task was last allowed to connect to.
     pub pass: Pass,
     /// For each scope the lists of rules that speak of what the task attempts.
@@ -38,6 +38,11 @@ pub struct Member {
 }
 
 assert_layout!(Member, size 352, label at 0, tools at 16, pass at 24, lists at 56, weighing at 152);
+
+impl Member {
+    /// The task is a thread of the session's first process, whose end is the session's.
+    pub const ROOT: u32 = 1;
+}
 
 /// A connection that the LSM hook allowed and that the cgroup hook will be asked about in the same
 /// system call. One action is judged once, or it would be counted against limits twice. A pass is
@@ -73,21 +78,19 @@ pub struct Session {
     pub id: u64,
     /// Tasks that carry the session's label and still exist.
     pub tasks: u64,
+    /// When the permission ends by itself, in nanoseconds since boot; 0 where it does not.
+    pub expires_ns: u64,
     /// The compiled policy whose rules apply.
     pub policy: u32,
-    /// Bits of [`Session::REVOKED`] and what may follow.
+    /// [`Session::REVOKED`], and why: a [`Cause`], [`Session::CAUSE_SHIFT`] bits up.
     pub flags: u32,
 }
 
-assert_layout!(Session, size 24, id at 0, tasks at 8, policy at 16, flags at 20);
+assert_layout!(Session, size 32, id at 0, tasks at 8, expires_ns at 16, policy at 24, flags at 28);
 
 impl Session {
-    /// The permission has ended: every action is denied.
+    /// The permission has ended: every action is denied. Never cleared while the slot is taken.
     pub const REVOKED: u32 = 1;
-    /// The chain is complete, and the permission ended with it.
-    pub const COMPLETED: u32 = 2;
-    /// Either.
-    pub const ENDED: u32 = Self::REVOKED | Self::COMPLETED;
 
     /// The number under which the tables hold what the agent itself may do, or what a tool may.
     #[inline(always)]
@@ -95,10 +98,47 @@ impl Session {
         self.policy << 8 | tool as u32
     }
 
+    /// Where the [`Cause`] begins in `flags`.
+    pub const CAUSE_SHIFT: u32 = 8;
+
+    /// The flags of a session whose permission has ended.
+    #[inline(always)]
+    pub const fn revoked_by(cause: Cause) -> u32 {
+        Self::REVOKED | (cause.wire() << Self::CAUSE_SHIFT)
+    }
+
+    /// Whether the permission has ended, for whatever reason.
+    #[inline(always)]
+    pub const fn is_over(&self, now_ns: u64) -> bool {
+        self.flags & Self::REVOKED != 0 || self.has_expired(now_ns)
+    }
+
+    /// Whether the time of the permission has passed.
+    #[inline(always)]
+    pub const fn has_expired(&self, now_ns: u64) -> bool {
+        self.expires_ns != 0 && now_ns >= self.expires_ns
+    }
+
+    /// Whether an action that was allowed a moment ago may go on: the last one of the chain is the
+    /// one that ended the permission.
+    #[inline(always)]
+    pub const fn lasts_for_what_completed_it(&self) -> bool {
+        self.flags & Self::REVOKED == 0 || self.flags == Self::revoked_by(Cause::Completion)
+    }
+
+    /// Why the permission has ended, if it was ended.
+    pub const fn cause(&self) -> Option<Cause> {
+        if self.flags & Self::REVOKED == 0 {
+            return None;
+        }
+        Cause::from_wire(self.flags >> Self::CAUSE_SHIFT)
+    }
+
     /// An empty slot.
     pub const FREE: Session = Session {
         id: 0,
         tasks: 0,
+        expires_ns: 0,
         policy: 0,
         flags: 0,
     };
@@ -130,6 +170,40 @@ impl Share {
 }
 
 wire_enum! {
+    /// What ended a session's permission.
+    Cause: u32 {
+        /// An action of its own, by a rule or by what the policy says of deviations.
+        Deviation = 0 => "deviation",
+        /// A person's order.
+        Order = 1 => "order",
+        /// Its first process is gone.
+        RootExit = 2 => "root exit",
+        /// Its time has passed.
+        Ttl = 3 => "ttl",
+        /// A child could not be labelled.
+        Unlabelled = 4 => "unlabelled child",
+        /// The chain is complete.
+        Completion = 5 => "completion",
+        /// The chain has failed.
+        Failure = 6 => "failure",
+        /// A step came too late.
+        Timeout = 7 => "timeout",
+    }
+}
+
+wire_enum! {
+    /// What became of an order to end a session's permission.
+    Revocation: u32 {
+        /// It has ended.
+        Done = 0 => "done",
+        /// It had ended before.
+        Already = 1 => "already revoked",
+        /// No such session.
+        NoSuchSession = 2 => "no such session",
+    }
+}
+
+wire_enum! {
     /// What became of a process that asked to be put into a session.
     Enrolment: u32 {
         /// It is in the session, and so will be all that descends from it.
@@ -140,5 +214,7 @@ wire_enum! {
         AlreadyInOne = 2 => "already in a session",
         /// Its label cannot be stored.
         NoRoom = 3 => "no room for its label",
+        /// The session's permission has ended.
+        Revoked = 4 => "the session is revoked",
     }
 }

@@ -12,7 +12,7 @@ use agent_common::decide::{
     LISTS, NO_LIST, NO_RULE, Reason, SCOPES, Verdict, Weighing, allows_always,
 };
 use agent_common::egress::{Endpoint, NetworkKey, PortKey};
-use agent_common::session::{Label, Pass, Session};
+use agent_common::session::{Cause, Label, Pass, Session};
 use agent_common::terms::Terms;
 use aya_ebpf::maps::lpm_trie::Key;
 
@@ -72,7 +72,7 @@ pub fn listed(
 /// nothing is to be weighed.
 #[inline(always)]
 fn is_allowed_at_once(member: Member, session: &Session) -> bool {
-    if session.flags & Session::ENDED != 0 || member.tool(1).is_some() {
+    if session.flags & Session::REVOKED != 0 || member.tool(1).is_some() {
         return false;
     }
     let first = member.lists(0).iter().find(|list| **list != NO_LIST);
@@ -128,7 +128,7 @@ pub fn follow_up(label: Label, judged: Judged) -> Judged {
     counts::add(Counter::Denied);
     let kill = judged.verdict == Verdict::Kill.wire();
     if kill || judged.revoke != 0 {
-        state::revoke(label);
+        state::revoke(label, Cause::Deviation);
     }
     judged
 }
@@ -138,7 +138,7 @@ pub fn follow_up(label: Label, judged: Judged) -> Judged {
 pub fn has_passed(label: Label, pass: &Pass, socket: u64, endpoint: &Endpoint) -> bool {
     pass.socket == socket
         && pass.endpoint == *endpoint
-        && state::of(label).is_some_and(|session| session.flags & Session::REVOKED == 0)
+        && state::of(label).is_some_and(|session| session.lasts_for_what_completed_it())
         && Shared::of(label.slot).is_some_and(|progress| progress.version() == pass.version)
 }
 

@@ -14,7 +14,7 @@ use crate::privilege::{self, Act};
 use crate::tell;
 use agent_common::counter::Counter;
 use agent_common::privilege::Privilege;
-use agent_common::session::{Enrolment, Label};
+use agent_common::session::{Cause, Enrolment, Label, Member as State, Revocation, Session};
 use aya_ebpf::macros::{btf_tracepoint, lsm};
 use aya_ebpf::programs::{BtfTracePointContext, LsmContext, RawTracePointContext};
 use core::ffi::c_void;
@@ -35,6 +35,9 @@ pub fn enrol(ctx: &RawTracePointContext) -> Enrolment {
     if label.session == 0 || state::of(label).is_none() {
         return Enrolment::NoSuchSession;
     }
+    if !state::is_permitted(label) {
+        return Enrolment::Revoked;
+    }
     if Task::current().member().is_some() {
         return Enrolment::AlreadyInOne;
     }
@@ -44,6 +47,29 @@ pub fn enrol(ctx: &RawTracePointContext) -> Enrolment {
     }
     state::task_added(label);
     Enrolment::Done
+}
+
+/// Ends the permission of the session whose number and slot are its arguments; the third says why.
+/// Run by user space, as [`enrol`] is, because a store from there would undo what the kernel
+/// counts in the same slot meanwhile.
+#[inline(always)]
+pub fn revoke(ctx: &RawTracePointContext) -> Revocation {
+    let label = Label {
+        session: ctx.arg(0),
+        slot: ctx.arg::<u64>(1) as u32,
+        reserved: 0,
+    };
+    let Some(cause) = Cause::from_wire(ctx.arg::<u64>(2) as u32) else {
+        return Revocation::NoSuchSession;
+    };
+    match state::recorded(label) {
+        None => Revocation::NoSuchSession,
+        Some(session) if session.flags & Session::REVOKED != 0 => Revocation::Already,
+        Some(_) => {
+            state::revoke(label, cause);
+            Revocation::Done
+        }
+    }
 }
 
 /// `security_task_alloc(struct task_struct *, unsigned long clone_flags)`: a child exists and
@@ -57,6 +83,11 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
     let Some(parent) = Task::current_if_marked().and_then(Task::member) else {
         return verdict::fork(true);
     };
+    if !state::is_permitted(parent.label()) {
+        // Whoever forks after the end would outrun whoever kills. It does not live to try again.
+        task::kill_current();
+        return verdict::lsm(false);
+    }
     let flags: u64 = ctx.arg(1);
     if flags & CLONE_INTO_CGROUP != 0 {
         let answer = privilege::judge(parent.label(), Act::of(Privilege::Cgroup));
@@ -64,7 +95,7 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
             return answer;
         }
     }
-    verdict::fork(inherit(ctx.arg(0), parent))
+    verdict::fork(inherit(ctx.arg(0), parent, flags))
 }
 
 /// `security_task_free(struct task_struct *)`: nothing can refer to the task any more.
@@ -77,11 +108,14 @@ pub fn task_free(ctx: LsmContext) -> i32 {
 /// `task_newtask(struct task_struct *, unsigned long clone_flags)`, for kernels without BPF LSM.
 #[btf_tracepoint(function = "task_newtask")]
 pub fn task_newtask(ctx: BtfTracePointContext) -> i32 {
-    if let Some(parent) = Task::current().member()
-        && !inherit(ctx.arg(0), parent)
-    {
+    let Some(parent) = Task::current().member() else {
+        return 0;
+    };
+    if !inherit(ctx.arg(0), parent, ctx.arg(1)) {
         // The child runs unlabelled and cannot be stopped from here. Its session ends instead.
-        state::revoke(parent.label());
+        state::revoke(parent.label(), Cause::Unlabelled);
+    }
+    if !state::is_permitted(parent.label()) {
         task::kill_current();
     }
     0
@@ -90,7 +124,15 @@ pub fn task_newtask(ctx: BtfTracePointContext) -> i32 {
 /// `sched_process_exit(struct task_struct *)`, for kernels without BPF LSM.
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
+    end_with_root();
     leave(Task::given(ctx.arg(0)));
+    0
+}
+
+/// The same, for kernels with BPF LSM: the label stays until `task_free`.
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn root_exit(_: BtfTracePointContext) -> i32 {
+    end_with_root();
     0
 }
 
@@ -103,14 +145,39 @@ pub fn process_exec(ctx: BtfTracePointContext) -> i32 {
     };
     let binprm: *const c_void = ctx.arg(2);
     let filename = Address(binprm as u64).read(&BINPRM_FILENAME).unwrap_or(0);
+    if !state::is_permitted(member.label()) {
+        // The new program does not run its first instruction.
+        task::kill_current();
+        return 0;
+    }
     tell::exec(member.label(), filename);
     0
 }
 
+/// A session ends with its first process: what is left of it has no permission any more, whether
+/// or not a daemon is there to kill it. The running task is the one that exits.
 #[inline(always)]
-fn inherit(child: *mut c_void, parent: Member) -> bool {
-    if Task::inherit(child, parent) {
-        state::task_added(parent.label());
+fn end_with_root() {
+    let Some(member) = Task::current_if_marked().and_then(Task::member) else {
+        return;
+    };
+    if member.is_root()
+        && let Some(status) = Task::current().last_words()
+    {
+        state::revoke(member.label(), Cause::RootExit);
+        tell::root_exit(member.label(), status);
+    }
+}
+
+/// `CLONE_THREAD`: the child is a thread of its parent's process.
+const THREAD: u64 = 0x10000;
+
+#[inline(always)]
+fn inherit(child: *mut c_void, parent: Member, clone_flags: u64) -> bool {
+    let label = parent.label();
+    let is_root = parent.is_root() && clone_flags & THREAD != 0;
+    if Task::inherit(child, parent, if is_root { State::ROOT } else { 0 }) {
+        state::task_added(label);
         return true;
     }
     counts::add(Counter::LabelsRefused);

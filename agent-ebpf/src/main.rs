@@ -26,6 +26,7 @@
 #![feature(asm_experimental_arch)]
 
 mod capable;
+mod census;
 mod connect;
 mod judge;
 mod kernel;

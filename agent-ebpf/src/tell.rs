@@ -4,7 +4,7 @@ use crate::kernel::task::Task;
 use crate::kernel::{progress, record::Record, record::copy_string, record::now, task};
 use agent_common::action::Action;
 use agent_common::egress::Endpoint;
-use agent_common::event::{Denial, Empty, Exec, Header, Kind, MAX_ANCESTORS};
+use agent_common::event::{Denial, Empty, Exec, Header, Kind, MAX_ANCESTORS, RootExit};
 use agent_common::session::Label;
 
 #[inline(always)]
@@ -113,6 +113,20 @@ pub fn exec(label: Label, filename: u64) {
     actor.parent().describe(&mut out.parent);
     out.reserved = 0;
     out.path_length = copy_string(filename, &mut out.path);
+    record.submit();
+}
+
+/// The first process of a session is gone.
+#[inline(always)]
+pub fn root_exit(label: Label, status: u32) {
+    let Some(mut record) = Record::<RootExit>::reserve() else {
+        return;
+    };
+    let out = record.as_mut();
+    out.header = header::<RootExit>(Kind::RootExit, label);
+    Task::current().describe(&mut out.process);
+    out.status = status;
+    out.reserved = 0;
     record.submit();
 }
 

@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::control::SOCKET;
+use crate::control::protocol::SessionId;
 use crate::sessions::records::FOLDER;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -37,6 +38,10 @@ pub enum Command {
     Status(Ask),
     /// List the sessions of this host
     Sessions(Ask),
+    /// End a session: deny it everything, kill it, and prove that nothing of it is left
+    ///
+    /// Exit code 0: nothing of it runs any more; 1: something does, or there is no such session.
+    Revoke(Revoke),
     /// Say what can be enforced on this kernel, by trying
     ///
     /// Exit code 0: everything this version does; 1: degraded; 2: nothing.
@@ -104,6 +109,19 @@ pub struct Ask {
     /// The daemon's socket
     #[arg(long, default_value = SOCKET)]
     pub socket: PathBuf,
+}
+
+/// Options of `revoke`.
+#[derive(Debug, Args)]
+pub struct Revoke {
+    /// The session, as `interlock sessions` shows it
+    pub session: SessionId,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// How to ask.
+    #[command(flatten)]
+    pub ask: Ask,
 }
 
 /// Options of `uninstall`.

@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use interlock_agent::cli::{Cli, Command};
+use interlock_agent::control::protocol::Revoke;
 use interlock_agent::daemon::{self, canary};
 use interlock_agent::run::{self, Ended, signals};
 use interlock_agent::{doctor, policy_cli, report, uninstall};
@@ -24,6 +25,17 @@ fn main() -> ExitCode {
             Err(error) => fail(error, 1),
         },
         Command::Sessions(options) => done(report::sessions(&options.socket, options.json)),
+        Command::Revoke(options) => {
+            let order = Revoke {
+                session: options.session,
+                reason: options.reason,
+            };
+            match report::revoke(&options.ask.socket, order, options.ask.json) {
+                Ok(true) => ExitCode::SUCCESS,
+                Ok(false) => ExitCode::FAILURE,
+                Err(error) => fail(error, 1),
+            }
+        }
         Command::Doctor { json } => doctor::run(json),
         Command::Policy(verb) => match policy_cli::run(&verb) {
             Ok(code) => code,

@@ -77,6 +77,8 @@ pub(crate) const ENFORCED: &[Need] = &[
     Need::Revoke,
     Need::Audit,
     Need::Completion,
+    Need::Ttl,
+    Need::Failure,
 ];
 
 #[cfg(test)]

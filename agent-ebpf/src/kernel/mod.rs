@@ -18,6 +18,7 @@ pub mod state;
 pub mod storage;
 pub mod task;
 pub mod verdict;
+pub mod walk;
 pub mod weigh;
 
 /// The entry of [`lifecycle::enrol`](crate::lifecycle::enrol). aya's macro for this program type
@@ -26,6 +27,23 @@ pub mod weigh;
 #[unsafe(no_mangle)]
 extern "C" fn enrol(ctx: *mut core::ffi::c_void) -> u32 {
     crate::lifecycle::enrol(&aya_ebpf::programs::RawTracePointContext::new(ctx)).wire()
+}
+
+/// The entry of [`lifecycle::revoke`](crate::lifecycle::revoke).
+#[unsafe(link_section = "raw_tp/revoke")]
+#[unsafe(no_mangle)]
+extern "C" fn revoke(ctx: *mut core::ffi::c_void) -> u32 {
+    crate::lifecycle::revoke(&aya_ebpf::programs::RawTracePointContext::new(ctx)).wire()
+}
+
+/// The entry of [`census::members`](crate::census::members). aya has no macro for iterators.
+#[unsafe(link_section = "iter/task")]
+#[unsafe(no_mangle)]
+extern "C" fn members(ctx: *mut core::ffi::c_void) -> u32 {
+    if let Some((task, page)) = walk::step(ctx) {
+        crate::census::members(task, page);
+    }
+    0
 }
 
 #[unsafe(link_section = "license")]

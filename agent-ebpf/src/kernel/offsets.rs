@@ -24,6 +24,14 @@ offsets! {
     TASK_START_BOOTTIME,
     /// `task_struct.comm`.
     TASK_COMM,
+    /// `task_struct.exit_state`.
+    TASK_EXIT_STATE,
+    /// `task_struct.exit_code`.
+    TASK_EXIT_CODE,
+    /// `task_struct.signal`.
+    TASK_SIGNAL,
+    /// `signal_struct.live`.
+    SIGNAL_LIVE,
     /// `linux_binprm.filename`.
     BINPRM_FILENAME,
     /// `socket.sk`.

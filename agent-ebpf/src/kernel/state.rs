@@ -1,13 +1,29 @@
 //! The shared state of a session.
 
+use super::record;
 use crate::maps::{SESSIONS, TERMS};
-use agent_common::session::{Label, Session};
+use agent_common::session::{Cause, Label, Session};
 use agent_common::terms::Terms;
 use core::arch::asm;
 
-/// A copy of the state of a label's session; nothing when the slot belongs to another.
+/// A copy of the state of a label's session; nothing when the slot belongs to another. A session
+/// whose time has passed is revoked, whether or not anybody was there to write it down.
 #[inline(always)]
 pub fn of(label: Label) -> Option<Session> {
+    let session = SESSIONS.get(label.slot)?;
+    if session.id != label.session {
+        return None;
+    }
+    let mut copy = *session;
+    if copy.expires_ns != 0 && copy.has_expired(record::now()) {
+        copy.flags |= Session::REVOKED;
+    }
+    Some(copy)
+}
+
+/// The same, as it is written down.
+#[inline(always)]
+pub fn recorded(label: Label) -> Option<Session> {
     let session = SESSIONS.get(label.slot)?;
     (session.id == label.session).then_some(*session)
 }
@@ -15,7 +31,13 @@ pub fn of(label: Label) -> Option<Session> {
 /// What the policy of a label's session demands besides facts.
 #[inline(always)]
 pub fn terms(label: Label) -> Option<&'static Terms> {
-    TERMS.get(of(label)?.policy)
+    TERMS.get(recorded(label)?.policy)
+}
+
+/// Whether the session's permission lasts. A session that is not the label's has none.
+#[inline(always)]
+pub fn is_permitted(label: Label) -> bool {
+    of(label).is_some_and(|session| session.flags & Session::REVOKED == 0)
 }
 
 /// Counts one more task of the session.
@@ -41,27 +63,18 @@ pub fn task_removed(label: Label) -> bool {
     }
 }
 
-/// Ends the session's permission.
+/// Ends the session's permission. The first cause stays.
 #[inline(always)]
-pub fn revoke(label: Label) {
-    end(label, Session::REVOKED);
-}
-
-/// Ends the session's permission because its chain is complete.
-#[inline(always)]
-pub fn complete(label: Label) {
-    end(label, Session::COMPLETED);
-}
-
-#[inline(always)]
-fn end(label: Label, flag: u32) {
+pub fn revoke(label: Label, cause: Cause) {
     if let Some(session) = SESSIONS.get_ptr_mut(label.slot) {
-        // SAFETY: the pointer is to a slot of an array, which is never freed. Each flag ends the
-        // permission by itself and none is cleared while the slot is taken, so that nothing is
-        // lost but a second cause when two are stored at once.
+        // SAFETY: the pointer is to a slot of an array, which is never freed. `REVOKED` is the
+        // only flag and is never cleared while the slot is taken, so a store is enough: of two
+        // at once either may name the cause.
         unsafe {
             let flags = &raw mut (*session).flags;
-            core::ptr::write_volatile(flags, core::ptr::read_volatile(flags) | flag);
+            if core::ptr::read_volatile(flags) & Session::REVOKED == 0 {
+                core::ptr::write_volatile(flags, Session::revoked_by(cause));
+            }
         }
     }
 }

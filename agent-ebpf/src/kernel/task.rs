@@ -2,8 +2,9 @@
 
 use super::memory::{Address, Typed};
 use super::offsets::{
-    HAS_TASK_REGS, PID_TASKS, REGS_CALL, TASK_BPF_STORAGE, TASK_COMM, TASK_CRED, TASK_GROUP_LEADER,
-    TASK_PID, TASK_PID_LINKS, TASK_REAL_CRED, TASK_REAL_PARENT, TASK_START_BOOTTIME, TASK_TGID,
+    HAS_TASK_REGS, PID_TASKS, REGS_CALL, SIGNAL_LIVE, TASK_BPF_STORAGE, TASK_COMM, TASK_CRED,
+    TASK_EXIT_CODE, TASK_EXIT_STATE, TASK_GROUP_LEADER, TASK_PID, TASK_PID_LINKS, TASK_REAL_CRED,
+    TASK_REAL_PARENT, TASK_SIGNAL, TASK_START_BOOTTIME, TASK_TGID,
 };
 use super::storage;
 use crate::maps::{FRESH, MEMBERS};
@@ -63,13 +64,13 @@ impl Task {
 
     /// Labels a task that a hook was given. Fails when the label or its mark cannot be stored.
     #[inline(always)]
-    pub fn inherit(given: *mut c_void, parent: Member) -> bool {
+    pub fn inherit(given: *mut c_void, parent: Member, flags: u32) -> bool {
         // SAFETY: as in `Member::label`.
         let template = unsafe { &*parent.0 };
-        Self::given(given).join(template, || given)
+        Self::given(given).join(template, flags, || given)
     }
 
-    /// Labels the running task. Fails as [`Task::inherit`] does.
+    /// Labels the running task as the first of its session. Fails as [`Task::inherit`] does.
     #[inline(always)]
     pub fn enrol_current(label: Label) -> bool {
         let Some(template) = FRESH.get(0) else {
@@ -78,7 +79,7 @@ impl Task {
         // SAFETY: takes no arguments, always answers.
         let typed = || unsafe { bpf_get_current_task_btf() }.cast();
         let task = Self::current();
-        if !task.join(template, typed) {
+        if !task.join(template, State::ROOT, typed) {
             return false;
         }
         match task.member() {
@@ -95,7 +96,7 @@ impl Task {
     /// the stack. `typed` gives the task as the verifier wants it for the mark; it is not asked
     /// where there are no marks, because 5.10 has no helper for it.
     #[inline(always)]
-    fn join(self, template: &State, typed: impl FnOnce() -> *mut c_void) -> bool {
+    fn join(self, template: &State, flags: u32, typed: impl FnOnce() -> *mut c_void) -> bool {
         if MEMBERS.insert(self.0.0, template, 0).is_err() {
             return false;
         }
@@ -104,6 +105,8 @@ impl Task {
         };
         // A pass is for the system call in which it was given.
         member.take_pass();
+        // SAFETY: as in `Member::leave_pass`: the task does not run yet, or is the running one.
+        unsafe { (*member.0).flags = flags };
         if has_marks() && !storage::mark(typed()) {
             self.forget();
             return false;
@@ -121,6 +124,23 @@ impl Task {
     #[inline(always)]
     pub fn tid(self) -> u32 {
         self.0.read(&TASK_PID).unwrap_or(0)
+    }
+
+    /// Whether the task has yet to end. One that has ended waits for its parent to look.
+    #[inline(always)]
+    pub fn is_alive(self) -> bool {
+        self.0.read::<u32>(&TASK_EXIT_STATE) == Some(0)
+    }
+
+    /// How the process ended, if this task is the last of its threads and is ending.
+    #[inline(always)]
+    pub fn last_words(self) -> Option<u32> {
+        let signal = Address(self.0.read(&TASK_SIGNAL)?);
+        let live: u32 = signal.read(&SIGNAL_LIVE)?;
+        if live != 0 {
+            return None;
+        }
+        self.0.read(&TASK_EXIT_CODE)
     }
 
     /// Describes the process that the task belongs to. What cannot be read is zero.
@@ -207,6 +227,13 @@ impl Member {
     pub fn weighing(self) -> &'static mut Weighing {
         // SAFETY: as in `leave_pass`.
         unsafe { &mut (*self.0).weighing }
+    }
+
+    /// Whether it is a thread of the session's first process.
+    #[inline(always)]
+    pub fn is_root(self) -> bool {
+        // SAFETY: as in `label`.
+        unsafe { (*self.0).flags & State::ROOT != 0 }
     }
 
     /// Leaves a pass for the hook that comes next in the same system call.

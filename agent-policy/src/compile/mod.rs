@@ -113,6 +113,8 @@ pub struct Compiled {
     pub facts: Vec<FactKind>,
     /// Facts that are set when a session starts; their timers start then.
     pub initial_facts: u64,
+    /// Whether a first process that does not end with exit code 0 has failed the chain.
+    pub failed_by_exit: bool,
     /// Approvals that can be asked for.
     pub approvals: Vec<ApprovalInfo>,
     /// Arguments, by the bit of their trait.
@@ -243,6 +245,7 @@ impl Policy {
             zones: plan.zones,
             facts: plan.facts,
             initial_facts: plan.initial_facts,
+            failed_by_exit: self.chain.failed_by.iter().any(|word| word.text == "exit"),
             approvals: plan.approvals,
             arguments: plan.arguments,
             recognised: self.recognised.clone(),

@@ -19,6 +19,18 @@ pub enum Request {
     Sessions,
     /// Make room for a session, under a policy.
     Start(Start),
+    /// End a session's permission and kill it.
+    Revoke(Revoke),
+}
+
+/// A session to be ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Revoke {
+    /// The session.
+    pub session: SessionId,
+    /// Why, in the words of who orders it.
+    pub reason: Option<String>,
 }
 
 /// A session to be started.
@@ -56,8 +68,52 @@ pub enum Response {
     Sessions(Vec<SessionInfo>),
     /// To [`Request::Start`]: the session waits for its first process.
     Started(Started),
+    /// To [`Request::Revoke`].
+    Revoked(Revoked),
     /// To anything: no, and why.
     Error(String),
+}
+
+/// The end of a session's permission, and the proof that nothing of it runs any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Revoked {
+    /// The session.
+    pub session: SessionId,
+    /// Its agent.
+    pub agent: String,
+    /// What ended the permission.
+    pub cause: String,
+    /// Why, in the words of who ordered it.
+    pub reason: Option<String>,
+    /// Microseconds from the order until everything was denied; nothing where it was the kernel
+    /// that ended the permission.
+    pub denied_after_us: Option<u64>,
+    /// Microseconds from the order until every process that was found had been killed: none
+    /// executes anything from then on.
+    pub killed_after_us: Option<u64>,
+    /// Microseconds from the order until the kernel had ended them all; nothing where something is
+    /// still there.
+    pub empty_after_us: Option<u64>,
+    /// Processes that the daemon killed. Those that the kernel killed at a fork or exec are not
+    /// counted.
+    pub killed: usize,
+    /// How often the daemon looked for what is left. The last two times there must be nothing.
+    pub looks: u32,
+    /// What still runs, and why.
+    pub left: Vec<Left>,
+}
+
+/// A process that was killed and still is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Left {
+    /// Its id.
+    pub pid: u32,
+    /// Its short name.
+    pub comm: String,
+    /// What it waits for, as far as the kernel tells.
+    pub why: String,
 }
 
 /// The daemon's state.

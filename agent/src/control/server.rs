@@ -1,18 +1,21 @@
 //! Answering clients. Only the daemon's own user may ask, and nobody can make it wait.
 
 use super::protocol::{MAX_LINE, Request, Response};
+use crate::daemon::urgent::{Haste, Urgent};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, Permissions};
+use std::future::Future;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::net::UnixStream;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
@@ -64,8 +67,9 @@ impl Place {
         }
     }
 
-    /// Makes the socket, reachable for its owner alone.
-    pub fn listen(&self) -> Result<UnixListener, ListenError> {
+    /// Makes the socket, reachable for its owner alone, and lets clients in. They make the calling
+    /// thread urgent.
+    pub fn open(&self, haste: Haste) -> Result<Door, ListenError> {
         let failed = |source| ListenError::Bind {
             path: self.path.clone(),
             source,
@@ -74,9 +78,14 @@ impl Place {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
-        let listener = UnixListener::bind(&self.path).map_err(failed)?;
+        let listener = net::UnixListener::bind(&self.path).map_err(failed)?;
         std::fs::set_permissions(&self.path, Permissions::from_mode(0o600)).map_err(failed)?;
-        Ok(listener)
+        let (sender, clients) = mpsc::channel(CLIENTS);
+        std::thread::Builder::new()
+            .name("door".into())
+            .spawn(move || attend(&listener, &haste, &sender))
+            .map_err(failed)?;
+        Ok(Door { clients })
     }
 }
 
@@ -87,11 +96,38 @@ impl Drop for Place {
     }
 }
 
+/// Where clients come in.
+pub struct Door {
+    clients: mpsc::Receiver<io::Result<Client>>,
+}
+
+/// A client that has come in, and for whom the daemon hurries.
+struct Client {
+    stream: net::UnixStream,
+    urgent: Urgent,
+}
+
+/// Lets clients in, on a thread of its own that always goes first and does nothing else: an order
+/// must get through on a machine that a session keeps busy. Only the daemon's own user can connect.
+fn attend(listener: &net::UnixListener, haste: &Haste, clients: &mpsc::Sender<io::Result<Client>>) {
+    let _urgent = Haste::of_this_thread().begin();
+    loop {
+        let client = listener.accept().map(|(stream, _)| Client {
+            stream,
+            urgent: haste.begin(),
+        });
+        let failed = client.is_err();
+        if clients.blocking_send(client).is_err() || failed {
+            return;
+        }
+    }
+}
+
 /// Answers clients until the socket fails.
-pub async fn serve(
-    listener: UnixListener,
-    answer: impl Fn(Request) -> Response + 'static,
-) -> io::Result<()> {
+pub async fn serve<F>(mut door: Door, answer: impl Fn(Request) -> F + 'static) -> io::Result<()>
+where
+    F: Future<Output = Response> + 'static,
+{
     let answer = Rc::new(answer);
     let places = Arc::new(Semaphore::new(CLIENTS));
     let mut clients = JoinSet::new();
@@ -101,10 +137,15 @@ pub async fn serve(
             .acquire_owned()
             .await
             .expect("never closed");
-        let (stream, _) = listener.accept().await?;
+        let Some(client) = door.clients.recv().await else {
+            return Err(io::Error::other("nobody is at the door"));
+        };
+        let Client { stream, urgent } = client?;
+        stream.set_nonblocking(true)?;
+        let stream = UnixStream::from_std(stream)?;
         let answer = Rc::clone(&answer);
         clients.spawn_local(async move {
-            let _place = place;
+            let _kept = (place, urgent);
             match tokio::time::timeout(PATIENCE, converse(stream, &*answer)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => debug!(%error, "a client went away"),
@@ -114,7 +155,10 @@ pub async fn serve(
     }
 }
 
-async fn converse(stream: UnixStream, answer: &impl Fn(Request) -> Response) -> io::Result<()> {
+async fn converse<F>(stream: UnixStream, answer: &impl Fn(Request) -> F) -> io::Result<()>
+where
+    F: Future<Output = Response>,
+{
     let own = nix::unistd::geteuid().as_raw();
     let peer = stream.peer_cred()?.uid();
     let (reader, mut writer) = stream.into_split();
@@ -127,7 +171,7 @@ async fn converse(stream: UnixStream, answer: &impl Fn(Request) -> Response) -> 
             ))
         } else {
             match serde_json::from_str(&line) {
-                Ok(request) => answer(request),
+                Ok(request) => answer(request).await,
                 Err(error) => Response::Error(format!("not a request: {error}")),
             }
         };

@@ -11,7 +11,9 @@
 //! error, unless it was a signal. Enforcement stays.
 
 pub mod canary;
+pub mod killer;
 pub mod teller;
+pub mod urgent;
 
 use crate::control::protocol::{Request, Response, Status};
 use crate::control::server::{self, ListenError, Place};
@@ -20,8 +22,10 @@ use crate::kernel::loader::{self, LoadError, Mode};
 use crate::kernel::maps::MapsError;
 use crate::kernel::pins::Pins;
 use crate::sessions::Sessions;
+use crate::sessions::census::Census;
 use crate::sessions::records::Records;
 use agent_common::counter::Counter;
+use killer::Killer;
 use std::cell::RefCell;
 use std::io;
 use std::path::PathBuf;
@@ -32,6 +36,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, info, warn};
+use urgent::Haste;
 
 /// How often the daemon looks for what no event told it.
 const HOUSE: Duration = Duration::from_secs(1);
@@ -88,6 +93,7 @@ pub fn run(settings: &Settings) -> Result<(), DaemonError> {
 }
 
 async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
+    killer::lift_descriptor_limit();
     // Two daemons must not both read the ring.
     let place = Place::take(&settings.socket)?;
     let enforcement = loader::ensure()?;
@@ -107,24 +113,36 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         }
     };
     // Who can connect can rely on enforcement: the socket is not there before the proof.
-    let listener = place.listen()?;
+    let haste = Haste::of_this_thread();
+    let door = place.open(haste.clone())?;
     announce(&mode, adopted, sessions.count());
     let sessions = Rc::new(RefCell::new(sessions));
-    let mut teller = Teller::new(Rc::clone(&sessions));
     let house_sessions = Rc::clone(&sessions);
+    let (lines, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let killer = Killer::new(
+        Rc::clone(&sessions),
+        Census::new(&Pins::in_force()),
+        haste.clone(),
+        lines,
+    );
+    let mut teller = Teller::new(Rc::clone(&sessions), Rc::clone(&killer));
     let failed = |task| move |source| DaemonError::Task { task, source };
 
+    let ending = Rc::clone(&killer);
     let mut tasks = JoinSet::new();
     tasks.spawn_local(async move {
         teller
             .tell(earlier.into_iter().map(Ok).collect())
             .await
             .map_err(failed("events"))?;
+        // What an earlier daemon had begun to kill must not wait for the house.
+        ending.begin_all();
         let mut house = tokio::time::interval(HOUSE);
         house.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 events = ring.next() => teller.tell(events.map_err(failed("events"))?).await,
+                Some(line) = told.recv() => teller.print(&[line]).await,
                 _ = house.tick() => {
                     let written = house_sessions.borrow().written().map_err(io::Error::other)
                         .map_err(failed("events"))?;
@@ -142,10 +160,17 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         }
     });
     tasks.spawn_local(async move {
-        let answer = move |request| answer(request, &mut sessions.borrow_mut(), &mode, adopted);
-        server::serve(listener, answer)
-            .await
-            .map_err(failed("clients"))
+        let clerk = Rc::new(Clerk {
+            sessions,
+            killer,
+            mode,
+            adopted,
+        });
+        let answer = move |request| {
+            let clerk = Rc::clone(&clerk);
+            async move { clerk.answer(request).await }
+        };
+        server::serve(door, answer).await.map_err(failed("clients"))
     });
     tasks.spawn_local(async move { end_signal().await.map_err(failed("signals")) });
     match tasks.join_next().await {
@@ -180,15 +205,35 @@ async fn end_signal() -> io::Result<()> {
     Ok(())
 }
 
-fn answer(request: Request, sessions: &mut Sessions, mode: &Mode, adopted: bool) -> Response {
-    let answered: Result<Response, String> = match request {
-        Request::Status => status(sessions, mode, adopted)
-            .map(Response::Status)
-            .map_err(chain),
-        Request::Sessions => sessions.list().map(Response::Sessions).map_err(chain),
-        Request::Start(start) => sessions.start(&start).map(Response::Started).map_err(chain),
-    };
-    answered.unwrap_or_else(Response::Error)
+/// Who answers clients.
+struct Clerk {
+    sessions: Rc<RefCell<Sessions>>,
+    killer: Rc<Killer>,
+    mode: Mode,
+    adopted: bool,
+}
+
+impl Clerk {
+    async fn answer(&self, request: Request) -> Response {
+        let answered: Result<Response, String> = match request {
+            Request::Status => status(&self.sessions.borrow(), &self.mode, self.adopted)
+                .map(Response::Status)
+                .map_err(chain),
+            Request::Sessions => {
+                let list = self.sessions.borrow().list();
+                list.map(Response::Sessions).map_err(chain)
+            }
+            Request::Start(start) => {
+                let started = self.sessions.borrow_mut().start(&start);
+                started.map(Response::Started).map_err(chain)
+            }
+            Request::Revoke(order) => {
+                let revoked = self.killer.revoke(order).await;
+                revoked.map(Response::Revoked).map_err(chain)
+            }
+        };
+        answered.unwrap_or_else(Response::Error)
+    }
 }
 
 /// An error with all that caused it, in one line.

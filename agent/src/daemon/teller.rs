@@ -1,11 +1,14 @@
 //! Tells people what happened: records become lines on standard output.
 
+use super::killer::Killer;
 use crate::events::explain;
 use crate::events::line::{Garbled, Line, Loss};
 use crate::events::process::Programs;
 use crate::sessions::Sessions;
 use agent_common::counter::Counter;
+use agent_common::decide::Reason;
 use agent_common::event::{DecodeError, Event, Header};
+use agent_common::session::Cause;
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
@@ -14,6 +17,7 @@ use tokio::io::{AsyncWriteExt, Stdout};
 /// Turns records into lines on standard output.
 pub struct Teller {
     sessions: Rc<RefCell<Sessions>>,
+    killer: Rc<Killer>,
     programs: Programs,
     output: Stdout,
     /// Lost events that lines of sessions spoke of.
@@ -24,9 +28,10 @@ pub struct Teller {
 
 impl Teller {
     /// A teller that has told nothing yet.
-    pub fn new(sessions: Rc<RefCell<Sessions>>) -> Self {
+    pub fn new(sessions: Rc<RefCell<Sessions>>, killer: Rc<Killer>) -> Self {
         Self {
             sessions,
+            killer,
             programs: Programs::default(),
             output: tokio::io::stdout(),
             lost_by_sessions: 0,
@@ -37,6 +42,7 @@ impl Teller {
     /// Tells what the ring held.
     pub async fn tell(&mut self, events: Vec<Result<Event, DecodeError>>) -> io::Result<()> {
         let mut lines = Vec::new();
+        let mut revoked = false;
         self.programs.refresh();
         for event in events {
             if let Ok(event) = &event {
@@ -44,6 +50,7 @@ impl Teller {
             }
             match event {
                 Ok(Event::Denial(denial)) => {
+                    revoked |= denial.reason == Reason::Revoked.wire();
                     lines.push(explain::denial(
                         &denial,
                         &self.sessions.borrow(),
@@ -53,6 +60,12 @@ impl Teller {
                 Ok(Event::Exec(exec)) => {
                     self.programs.note(&exec);
                     lines.extend(self.seen(&exec.header));
+                }
+                Ok(Event::RootExit(exit)) => {
+                    lines.extend(self.seen(&exit.header));
+                    self.sessions.borrow_mut().note_exit(&exit);
+                    self.killer
+                        .begin(exit.header.session, Cause::RootExit, Some(&exit.process));
                 }
                 Ok(Event::Empty(empty)) => {
                     lines.extend(self.seen(&empty.header));
@@ -70,6 +83,10 @@ impl Teller {
                 })),
             }
         }
+        if revoked {
+            // Its time has passed, or the kernel ended its permission: the house need not wait.
+            self.killer.begin_all();
+        }
         self.print(&lines).await
     }
 
@@ -82,6 +99,7 @@ impl Teller {
             .map_err(io::Error::other)?;
         let mut lines = self.losses()?;
         lines.extend(self.reap(ring_drained)?);
+        self.killer.begin_all();
         let total = self
             .sessions
             .borrow()
@@ -144,7 +162,8 @@ impl Teller {
         Ok(over.into_iter().map(Line::Ended).collect())
     }
 
-    async fn print(&mut self, lines: &[Line]) -> io::Result<()> {
+    /// Tells lines that others have made.
+    pub async fn print(&mut self, lines: &[Line]) -> io::Result<()> {
         let mut text = String::new();
         for line in lines {
             text.push_str(&serde_json::to_string(line)?);

@@ -80,6 +80,18 @@ pub(super) fn programs(btf: Option<&Btf>, lsm_list: &LsmList) -> Vec<Check> {
                             .missing("this doctor does not know the attach point"),
                     }
                 }
+                Kind::Iter(objects) => {
+                    let id = format!("iter/{objects}");
+                    match find(btf, TypeKind::Function, &format!("bpf_iter_{objects}")) {
+                        Ok(number) => {
+                            let result = trial::program(Place::Iter(number));
+                            tried(Group::Program, &id, program.purpose, result)
+                        }
+                        Err(why) => {
+                            Check::ok(Group::Program, &id, program.purpose, "").missing(why)
+                        }
+                    }
+                }
                 Kind::Run => tried(
                     Group::Program,
                     &format!("run/{}", program.name),

@@ -1,19 +1,20 @@
 //! The lines that the daemon prints, one JSON object each.
 
-use crate::control::protocol::SessionId;
+use crate::control::protocol::{Revoked, SessionId};
 use serde::Serialize;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", tag = "kind")]
-#[expect(clippy::large_enum_variant, reason = "made, printed, and dropped")]
 pub enum Line {
     /// An action was not allowed.
     Denial(Denial),
     /// A session has its first process.
     Started(Session),
+    /// A session's permission has ended.
+    Revoked(Revocation),
     /// A session's last process is gone.
-    Ended(Session),
+    Ended(Ended),
     /// Events found the ring full since the last such line.
     Loss(Loss),
     /// A record of the ring that makes no sense: a fault of ours, said aloud.
@@ -122,6 +123,52 @@ pub struct Session {
     pub agent: String,
     /// The policy's digest.
     pub policy: String,
+}
+
+/// The end of a session's permission.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Revocation {
+    /// When it was over, by the wall clock.
+    pub time: String,
+    /// What became of it.
+    #[serde(flatten)]
+    pub revoked: Revoked,
+}
+
+/// A session's end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ended {
+    /// The session.
+    #[serde(flatten)]
+    pub session: Session,
+    /// `completed`, `failed`, `revoked`, or `ended` where the policy calls it neither.
+    pub outcome: &'static str,
+    /// What ended the permission.
+    pub cause: Option<&'static str>,
+    /// How the first process ended, if that was learned.
+    pub exit: Option<Exit>,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Exit {
+    /// With an exit code.
+    Code(u32),
+    /// By a signal.
+    Signal(u32),
+}
+
+impl Exit {
+    /// From what `wait` tells.
+    pub fn from_status(status: u32) -> Self {
+        match status & 0x7f {
+            0 => Self::Code(status >> 8 & 0xff),
+            signal => Self::Signal(signal),
+        }
+    }
 }
 
 /// Lost events.

@@ -1,12 +1,12 @@
 //! Puts the kernel programs into the kernel, or finds them there.
 
 use super::maps::Maps;
-use super::object::{ENROL, Kind, OBJECT, PROGRAMS, Program, Use};
+use super::object::{ENROL, Kind, OBJECT, PROGRAMS, Program, REVOKE, Use};
 use super::offsets::{self, OffsetError};
 use super::pins::{self, Pins};
 use aya::programs::links::{FdLink, LinkError};
 use aya::programs::{
-    BtfTracePoint, CgroupAttachMode, CgroupSockAddr, Lsm, ProgramError, RawTracePoint,
+    BtfTracePoint, CgroupAttachMode, CgroupSockAddr, Iter, Lsm, ProgramError, RawTracePoint,
 };
 use aya::{Btf, Ebpf, EbpfLoader};
 use aya_obj::btf::BtfKind;
@@ -150,6 +150,11 @@ pub fn enrol_program() -> Result<RawTracePoint, ProgramError> {
     RawTracePoint::from_pin(Pins::in_force().program(ENROL))
 }
 
+/// The program that ends a session's permission.
+pub fn revoke_program() -> Result<RawTracePoint, ProgramError> {
+    RawTracePoint::from_pin(Pins::in_force().program(REVOKE))
+}
+
 /// Why this kernel will not ask BPF LSM programs; nothing when it will.
 fn lsm_refusal() -> Option<String> {
     match std::fs::read_to_string(LSM_LIST) {
@@ -280,6 +285,15 @@ fn attach(
                 .attach(cgroup, CgroupAttachMode::Single)
                 .map_err(refused)?;
             addr.take_link(id)
+                .map_err(refused)?
+                .try_into()
+                .map_err(link)?
+        }
+        Kind::Iter(objects) => {
+            let iter: &mut Iter = loaded.try_into().map_err(refused)?;
+            iter.load(objects, btf).map_err(refused)?;
+            let id = iter.attach().map_err(refused)?;
+            iter.take_link(id)
                 .map_err(refused)?
                 .try_into()
                 .map_err(link)?

@@ -16,6 +16,8 @@ pub enum Kind {
     Cgroup,
     /// Nowhere: user space runs it.
     Run,
+    /// To a walk over all objects of this kind; who opens the pinned link reads what it writes.
+    Iter(&'static str),
 }
 
 /// Which way of enforcing a program belongs to.
@@ -112,6 +114,24 @@ pub const PROGRAMS: &[Program] = &[
         kind: Kind::Run,
         used: Use::Always,
         purpose: "put a process into a session",
+    },
+    Program {
+        name: "root_exit",
+        kind: Kind::Tracepoint("sched_process_exit"),
+        used: Use::WithLsm,
+        purpose: "end a session with its first process",
+    },
+    Program {
+        name: REVOKE,
+        kind: Kind::Run,
+        used: Use::Always,
+        purpose: "end a session's permission",
+    },
+    Program {
+        name: MEMBERS,
+        kind: Kind::Iter("task"),
+        used: Use::Always,
+        purpose: "list the processes of sessions",
     },
     held("sb_mount", "sb_mount", "judge mount"),
     held("sb_umount", "sb_umount", "judge umount"),
@@ -306,6 +326,12 @@ pub const HOLDS: &[(Privilege, &[&str])] = &[
     (Privilege::Disk, &["special_open"]),
     (Privilege::Terminal, &["file_ioctl", "file_ioctl_compat"]),
 ];
+
+/// The program that ends a session's permission.
+pub const REVOKE: &str = "revoke";
+
+/// The program that lists the tasks of sessions.
+pub const MEMBERS: &str = "members";
 
 /// The program that puts a process into a session.
 pub const ENROL: &str = "enrol";

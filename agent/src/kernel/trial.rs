@@ -28,6 +28,8 @@ pub enum Place<'a> {
     Cgroup(bpf_attach_type, &'a File),
     /// Nowhere: a raw tracepoint program that user space runs.
     Run,
+    /// A walk over objects, by the BTF number of its function `bpf_iter_...`.
+    Iter(u32),
 }
 
 /// A map that is tried.
@@ -163,6 +165,11 @@ fn load(place: Place<'_>, instructions: &[bpf_insn]) -> Result<OwnedFd, Refusal>
             bpf_attach_type::BPF_TRACE_RAW_TP as u32,
             id,
         ),
+        Place::Iter(id) => (
+            bpf_prog_type::BPF_PROG_TYPE_TRACING,
+            bpf_attach_type::BPF_TRACE_ITER as u32,
+            id,
+        ),
         Place::Cgroup(point, _) => (
             bpf_prog_type::BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
             point as u32,
@@ -194,6 +201,11 @@ fn attach(place: Place<'_>, program: &OwnedFd) -> Result<Option<OwnedFd>, Refusa
             attr.link_create.__bindgen_anon_1.prog_fd = number;
             attr.link_create.__bindgen_anon_2.target_fd = cgroup.as_raw_fd().cast_unsigned();
             attr.link_create.attach_type = point as u32;
+            bpf_cmd::BPF_LINK_CREATE
+        }
+        Place::Iter(_) => {
+            attr.link_create.__bindgen_anon_1.prog_fd = number;
+            attr.link_create.attach_type = bpf_attach_type::BPF_TRACE_ITER as u32;
             bpf_cmd::BPF_LINK_CREATE
         }
         Place::Run => {

@@ -78,6 +78,7 @@ fn enrol_self(enrol: &Enrol) -> io::Result<()> {
         Some(Enrolment::Done) => Ok(()),
         Some(Enrolment::NoSuchSession) => Err(Errno::ESRCH.into()),
         Some(Enrolment::AlreadyInOne) => Err(Errno::EALREADY.into()),
+        Some(Enrolment::Revoked) => Err(Errno::EKEYREVOKED.into()),
         Some(Enrolment::NoRoom) | None => Err(Errno::ENOSPC.into()),
     }
 }
@@ -89,6 +90,7 @@ pub fn answer(error: &io::Error) -> Option<Enrolment> {
         Errno::ESRCH => Some(Enrolment::NoSuchSession),
         Errno::EALREADY => Some(Enrolment::AlreadyInOne),
         Errno::ENOSPC => Some(Enrolment::NoRoom),
+        Errno::EKEYREVOKED => Some(Enrolment::Revoked),
         _ => None,
     }
 }

@@ -1,16 +1,21 @@
 //! The sessions of this host, in the kernel's tables, in memory, and on disk for the next daemon.
 
+pub mod census;
+pub mod kill;
 pub mod records;
 pub mod tables;
 
 use crate::control::protocol::{SessionId, SessionInfo, Start, Started};
+use crate::events::line::Exit;
 use crate::events::{explain, line};
-use crate::kernel::clock;
 use crate::kernel::maps::{Maps, MapsError};
+use crate::kernel::{clock, loader};
 use crate::policy::{self, PolicyError};
-use agent_common::session::Session as State;
+use agent_common::event::RootExit;
+use agent_common::session::{Cause, Revocation, Session as State};
 use agent_common::terms::Progress;
 use agent_policy::Compiled;
+use aya::programs::{RawTracePointRunOptions, TestRun};
 use records::{Record, Records};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -40,6 +45,7 @@ pub struct Session {
     file: String,
     compiled: Rc<Compiled>,
     place: Place,
+    record: Record,
     since: Instant,
     /// Records of it that were read from the ring.
     read: u64,
@@ -49,6 +55,32 @@ pub struct Session {
     /// It was found without a task, and what it did may still be in the ring.
     over: bool,
     told: bool,
+    exit: Option<Exit>,
+    reason: Option<String>,
+    /// Somebody is killing it.
+    dying: bool,
+}
+
+/// Why a session's permission does not end.
+#[derive(Debug, thiserror::Error)]
+pub enum RevokeError {
+    /// There is no such session.
+    #[error("no session {0} on this host: `interlock sessions` lists them")]
+    NoSession(SessionId),
+    /// The kernel program cannot be reached or run.
+    #[error("cannot run the program that ends a session's permission")]
+    Program(#[source] aya::programs::ProgramError),
+    /// The kernel program says no.
+    #[error("the kernel says of session {session}: {answer}")]
+    Refused {
+        /// The session.
+        session: SessionId,
+        /// What it said.
+        answer: &'static str,
+    },
+    /// A map failed.
+    #[error(transparent)]
+    Map(#[from] MapsError),
 }
 
 /// Why a session cannot start.
@@ -78,6 +110,11 @@ impl Session {
     /// The names of facts, as cases have them: steps as `step:NAME`.
     pub fn facts(&self, facts: u64) -> Vec<String> {
         agent_policy::told_facts(&self.compiled, facts)
+    }
+
+    /// Why it was revoked, in the words of who ordered it.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
     }
 
     /// The rule of a number, for people.
@@ -115,8 +152,8 @@ impl Sessions {
         match policy::compile(&record.start) {
             Ok(compiled) => {
                 self.tables.adopt(record.place, &compiled);
-                let session = Session::new(&record.start, record.slot, compiled, record.place);
-                self.by_id.insert(id, session);
+                self.by_id
+                    .insert(id, Session::new(record.clone(), compiled));
             }
             Err(error) => {
                 let session = SessionId(id);
@@ -141,6 +178,7 @@ impl Sessions {
             start: start.clone(),
             slot,
             place,
+            reason: None,
         };
         let done = self.records.write(id, &record).map_err(StartError::from);
         let open = |maps: &mut Maps| open(maps, id, slot, place, &compiled);
@@ -148,8 +186,7 @@ impl Sessions {
             self.release(&digest, &compiled, place);
             return Err(error);
         }
-        self.by_id
-            .insert(id, Session::new(start, slot, compiled, place));
+        self.by_id.insert(id, Session::new(record, compiled));
         Ok(Started {
             session: SessionId(id),
             slot,
@@ -157,11 +194,12 @@ impl Sessions {
     }
 
     /// Takes a session away whose last event has been told.
-    pub fn end_if_empty(&mut self, id: u64) -> Result<Option<line::Session>, MapsError> {
+    pub fn end_if_empty(&mut self, id: u64) -> Result<Option<line::Ended>, MapsError> {
         let Some(session) = self.by_id.get(&id) else {
             return Ok(None);
         };
-        if self.maps.session(session.slot)?.tasks > 0 {
+        // Who kills it tells that first.
+        if session.dying || self.maps.session(session.slot)?.tasks > 0 {
             return Ok(None);
         }
         self.end(id)
@@ -169,11 +207,14 @@ impl Sessions {
 
     /// Takes away the sessions whose end no event told. One that has just been found without a
     /// task stays until the ring has been drained after that: its denials still need its name.
-    pub fn reap(&mut self, ring_drained: bool) -> Result<Vec<line::Session>, MapsError> {
+    pub fn reap(&mut self, ring_drained: bool) -> Result<Vec<line::Ended>, MapsError> {
         let mut over = Vec::new();
         for (id, session) in &mut self.by_id {
             let tasks = self.maps.session(session.slot)?.tasks;
             session.had_tasks |= tasks > 0;
+            if session.dying {
+                continue;
+            }
             if tasks == 0 && (session.had_tasks || session.since.elapsed() > PATIENCE) {
                 if session.over && ring_drained {
                     over.push(*id);
@@ -198,14 +239,101 @@ impl Sessions {
     }
 
     /// Takes a session away.
-    pub fn end(&mut self, id: u64) -> Result<Option<line::Session>, MapsError> {
+    pub fn end(&mut self, id: u64) -> Result<Option<line::Ended>, MapsError> {
         let Some(session) = self.by_id.remove(&id) else {
             return Ok(None);
         };
+        let state = self.maps.session(session.slot)?;
+        let progress = self.maps.progress(session.slot)?;
+        let facts = session
+            .compiled
+            .terms
+            .live_facts(&progress, clock::boot_ns());
         self.maps.set_session(session.slot, State::FREE)?;
         self.records.remove(id);
         self.release(&session.digest, &session.compiled, session.place);
-        Ok(Some(session.line(id, explain::now())))
+        Ok(Some(session.ended(id, &state, facts)))
+    }
+
+    /// Ends a session's permission. False when it had ended before.
+    pub fn revoke(&mut self, id: u64, cause: Cause) -> Result<bool, RevokeError> {
+        let session = SessionId(id);
+        let Some(found) = self.by_id.get(&id) else {
+            return Err(RevokeError::NoSession(session));
+        };
+        let program = loader::revoke_program().map_err(RevokeError::Program)?;
+        let mut options = RawTracePointRunOptions::new();
+        options.args[0] = id;
+        options.args[1] = u64::from(found.slot);
+        options.args[2] = u64::from(cause.wire());
+        let answer = program.test_run(options).map_err(RevokeError::Program)?;
+        match Revocation::from_wire(answer.return_value) {
+            Some(Revocation::Done) => Ok(true),
+            Some(Revocation::Already) => Ok(false),
+            other => Err(RevokeError::Refused {
+                session,
+                answer: other.map_or("nothing that makes sense", Revocation::word),
+            }),
+        }
+    }
+
+    /// Notes why, for the next daemon too.
+    pub fn note_reason(&mut self, id: u64, reason: Option<String>) -> Result<(), StartError> {
+        let Some(session) = self.by_id.get_mut(&id) else {
+            return Ok(());
+        };
+        session.reason.clone_from(&reason);
+        let record = Record {
+            reason,
+            ..session.record.clone()
+        };
+        Ok(self.records.write(id, &record)?)
+    }
+
+    /// Notes how the first process of a session ended.
+    pub fn note_exit(&mut self, exit: &RootExit) {
+        if let Some(session) = self.by_id.get_mut(&exit.header.session) {
+            session.exit = Some(Exit::from_status(exit.status));
+        }
+    }
+
+    /// The sessions whose permission has ended and of which something may still run, with the
+    /// cause. Those whose time has passed are revoked here: the kernel denies them already.
+    pub fn revoked(&mut self) -> Result<Vec<(u64, Cause)>, RevokeError> {
+        let now_ns = explain::boot_ns();
+        let mut found = Vec::new();
+        let mut expired = Vec::new();
+        for (id, session) in &self.by_id {
+            if session.dying {
+                continue;
+            }
+            let state = self.maps.session(session.slot)?;
+            match state.cause() {
+                Some(cause) if state.tasks > 0 => found.push((*id, cause)),
+                None if state.has_expired(now_ns) => expired.push(*id),
+                _ => {}
+            }
+        }
+        for id in expired {
+            self.revoke(id, Cause::Ttl)?;
+            found.push((id, Cause::Ttl));
+        }
+        Ok(found)
+    }
+
+    /// Says that a session is being killed, or no longer. False when that was so already.
+    pub fn set_dying(&mut self, id: u64, dying: bool) -> bool {
+        self.by_id
+            .get_mut(&id)
+            .is_some_and(|session| std::mem::replace(&mut session.dying, dying) != dying)
+    }
+
+    /// The state of a session in the kernel.
+    pub fn state(&self, id: u64) -> Result<Option<State>, MapsError> {
+        self.by_id
+            .get(&id)
+            .map(|session| self.maps.session(session.slot))
+            .transpose()
     }
 
     /// Notes that a record of a session was read, which gives it room in the ring again.
@@ -322,20 +450,51 @@ impl Sessions {
 }
 
 impl Session {
-    fn new(start: &Start, slot: u32, compiled: Compiled, place: Place) -> Self {
+    fn new(record: Record, compiled: Compiled) -> Self {
         Self {
-            agent: start.agent.clone(),
+            agent: record.start.agent.clone(),
             digest: compiled.digest_hex(),
-            slot,
-            file: start.file.clone(),
+            slot: record.slot,
+            file: record.start.file.clone(),
             compiled: Rc::new(compiled),
-            place,
+            place: record.place,
             since: Instant::now(),
             read: 0,
             lost: 0,
             had_tasks: false,
             over: false,
             told: false,
+            exit: None,
+            reason: record.reason.clone(),
+            dying: false,
+            record,
+        }
+    }
+
+    fn ended(&self, id: u64, state: &State, facts: u64) -> line::Ended {
+        line::Ended {
+            session: self.line(id, explain::now()),
+            outcome: self.outcome(state, facts),
+            cause: state.cause().map(Cause::word),
+            exit: self.exit,
+        }
+    }
+
+    /// What the policy calls such an end.
+    fn outcome(&self, state: &State, facts: u64) -> &'static str {
+        let completion = self.compiled.terms.completion;
+        let has_chain = completion != 0;
+        let is_complete = !has_chain || facts & completion != 0;
+        match (state.cause(), self.exit) {
+            (Some(Cause::Completion), _) => "completed",
+            (Some(Cause::RootExit), Some(Exit::Code(0))) if is_complete => "completed",
+            (Some(Cause::RootExit), Some(Exit::Code(0)) | None) => "ended",
+            (Some(Cause::RootExit), Some(_)) if !has_chain || self.compiled.failed_by_exit => {
+                "failed"
+            }
+            (Some(Cause::Failure | Cause::Timeout), _) => "failed",
+            (Some(Cause::RootExit) | None, _) => "ended",
+            (Some(_), _) => "revoked",
         }
     }
 
@@ -376,7 +535,13 @@ fn open(
     let state = State {
         id,
         policy: place.policy,
+        expires_ns: compiled.end.ttl_s.map_or(0, expiry),
         ..State::FREE
     };
     maps.set_session(slot, state)
+}
+
+/// When a grant that begins now ends, in nanoseconds since boot.
+fn expiry(ttl_s: u64) -> u64 {
+    clock::boot_ns().saturating_add(ttl_s.saturating_mul(1_000_000_000))
 }

@@ -27,6 +27,9 @@ pub struct Record {
     pub slot: u32,
     /// Where its policy lies.
     pub place: Place,
+    /// Why it was revoked, in the words of who ordered it.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 impl Records {

@@ -4,7 +4,9 @@
 //! An actor prints what the kernel answered and exits 0; whether the answer is right is for the
 //! test to say. Exit code 3 means that the actor could not do its part.
 
+mod bomb;
 mod obey;
+mod outlive;
 pub(crate) mod overreach;
 mod race;
 pub(crate) mod spread;
@@ -63,6 +65,9 @@ fn play(words: &[String]) -> Result<u8> {
             let rounds = race::race(permission, use_up, threads.parse()?, rounds.parse()?)?;
             println!("{}", rounds.line());
         }
+        ["bomb", limit] => bomb::explode(limit.parse()?)?,
+        ["outlive", how, file] => return outlive::leave_behind(how, file),
+        ["main-thread-ends", to] => outlive::main_thread_ends(address(to)?)?,
         ["obey"] => obey::obey()?,
         ["overreach", act, on] => println!("{}", outcome(&overreach::attempt(act, on)?)),
         ["at-home"] => overreach::at_home()?,

@@ -23,6 +23,7 @@ pub(crate) fn obey() -> Result<()> {
                 outcome(&attempt(way, to.parse()?)?)
             }
             ["fork", to] => fork_and_probe(to)?,
+            ["exec", program] => outcome::<()>(&Err(process::exec(program, &[]))),
             ["flood", to, count] => super::flood(to.parse()?, count.parse()?).line(),
             ["end"] => return Ok(()),
             _ => bail!("no order is {line:?}"),

@@ -8,6 +8,8 @@ mod egress;
 mod full;
 mod inherit;
 mod label;
+mod life_end;
+mod life_revoke;
 mod loss;
 mod privilege;
 mod profiles;
@@ -27,6 +29,8 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(inherit::tests());
     tests.extend(label::tests());
     tests.extend(command::tests());
+    tests.extend(life_revoke::tests());
+    tests.extend(life_end::tests());
     tests.extend(bad_input::tests());
     tests.extend(privilege::tests());
     tests.extend(full::tests());

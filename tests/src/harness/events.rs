@@ -19,6 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) enum Line {
     /// An action was not allowed.
     Denial(Box<Denial>),
+    /// A session's permission has ended.
+    Revoked(super::product::Revoked),
+    /// A session's last process is gone.
+    Ended(Ended),
     /// Events were lost.
     Loss(Loss),
     /// Anything else.
@@ -63,6 +67,25 @@ pub(crate) struct Object {
     pub(crate) privilege: String,
     /// The process that was to be reached.
     pub(crate) target: Option<i32>,
+}
+
+/// A session's end.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) agent: String,
+    pub(crate) outcome: String,
+    pub(crate) cause: Option<String>,
+    pub(crate) exit: Option<Exit>,
+}
+
+/// How a session's first process ended.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Exit {
+    /// With an exit code.
+    Code(i32),
+    /// By a signal.
+    Signal(i32),
 }
 
 /// Lost events.
@@ -125,6 +148,29 @@ impl Events {
                 }
             })
             .sum())
+    }
+
+    /// Waits for the first line of which `wanted` makes something.
+    pub(crate) fn first<T>(self, what: &str, wanted: impl Fn(Line) -> Option<T>) -> Result<T> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = self.lines()?.into_iter().find_map(&wanted) {
+                return Ok(found);
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "{what} was not told within {PATIENCE:?}"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits for the end of an agent's session.
+    pub(crate) fn ended(self, agent: &str) -> Result<Ended> {
+        self.first(&format!("the end of {agent}"), |line| match line {
+            Line::Ended(ended) if ended.agent == agent => Some(ended),
+            _ => None,
+        })
     }
 
     /// Waits until at least `count` denials of an agent have been told.

@@ -153,24 +153,55 @@ pub(crate) fn status() -> Result<Status> {
         .with_context(|| format!("interlock status --json: {}", said(&output)))
 }
 
-/// The facts of an agent's only session.
-pub(crate) fn facts(agent: &str) -> Result<Vec<String>> {
-    #[derive(Deserialize)]
-    struct Session {
-        agent: String,
-        facts: Vec<String>,
-    }
+/// One session, as `interlock sessions --json` says.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Session {
+    pub(crate) session: String,
+    pub(crate) agent: String,
+    pub(crate) tasks: u64,
+    pub(crate) facts: Vec<String>,
+}
+
+/// `interlock sessions --json`: the session of an agent, if there is one.
+pub(crate) fn session_of(agent: &str) -> Result<Option<Session>> {
     let output = call(&["sessions", "--json"])?;
     let sessions: Vec<Session> = serde_json::from_slice(&output.stdout)
         .with_context(|| format!("interlock sessions --json: {}", said(&output)))?;
-    let mut own = sessions
-        .into_iter()
-        .filter(|session| session.agent == agent);
-    match (own.next(), own.next()) {
-        (Some(session), None) => Ok(session.facts),
-        (None, _) => bail!("no session of {agent}"),
-        _ => bail!("more than one session of {agent}"),
-    }
+    Ok(sessions.into_iter().find(|session| session.agent == agent))
+}
+
+/// The facts of an agent's session.
+pub(crate) fn facts(agent: &str) -> Result<Vec<String>> {
+    let session = session_of(agent)?.with_context(|| format!("no session of {agent}"))?;
+    Ok(session.facts)
+}
+
+/// What `interlock revoke --json` says.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Revoked {
+    pub(crate) session: String,
+    pub(crate) agent: String,
+    pub(crate) cause: String,
+    pub(crate) reason: Option<String>,
+    pub(crate) denied_after_us: Option<u64>,
+    pub(crate) killed_after_us: Option<u64>,
+    pub(crate) empty_after_us: Option<u64>,
+    pub(crate) killed: u64,
+    pub(crate) left: Vec<serde_json::Value>,
+}
+
+/// `interlock revoke SESSION --reason TEXT --json`, which must find nothing left.
+pub(crate) fn revoke(session: &str, reason: &str) -> Result<Revoked> {
+    let output = call(&["revoke", session, "--reason", reason, "--json"])?;
+    ensure!(
+        output.status.success(),
+        "interlock revoke: {}",
+        said(&output)
+    );
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("interlock revoke --json: {}", said(&output)))
 }
 
 /// Runs the product with some words and waits for its end.

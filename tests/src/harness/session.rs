@@ -108,12 +108,18 @@ pub(crate) struct Obedient {
 impl Obedient {
     /// Gives an order and waits for the answer.
     pub(crate) fn order(&mut self, order: &str) -> Result<String> {
-        writeln!(self.orders, "{order}").with_context(|| format!("ordering {order:?}"))?;
-        self.orders.flush()?;
+        self.begin(order)?;
         self.answer()
     }
 
-    fn answer(&mut self) -> Result<String> {
+    /// Gives an order; the answer is waited for later.
+    pub(crate) fn begin(&mut self, order: &str) -> Result<()> {
+        writeln!(self.orders, "{order}").with_context(|| format!("ordering {order:?}"))?;
+        Ok(self.orders.flush()?)
+    }
+
+    /// Waits for the answer to the order that was begun.
+    pub(crate) fn answer(&mut self) -> Result<String> {
         let mut line = String::new();
         let read = self
             .answers

@@ -12,6 +12,7 @@ pub(crate) mod host;
 pub(crate) mod net;
 pub(crate) mod process;
 pub(crate) mod processes;
+pub(crate) mod shared;
 pub(crate) mod sockaddr;
 pub(crate) mod system;
 pub(crate) mod trace;

@@ -1,7 +1,7 @@
 //! Every way to make a process.
 
 use super::{check, check_long};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
@@ -165,6 +165,39 @@ pub(crate) fn kill(pid: i32, signal: libc::c_int) -> io::Result<()> {
 pub(crate) fn raise(signal: libc::c_int) -> io::Result<()> {
     // SAFETY: takes a number.
     check(unsafe { libc::raise(signal) }).map(drop)
+}
+
+/// Goes before every other process that wants the processor, as `chrt -f 1` does, and so do the
+/// children made from now on. A nice value would not do: where every member of a bomb leads a
+/// kernel session, each has a share of its own.
+pub(crate) fn go_first() -> io::Result<()> {
+    let parameter = libc::sched_param { sched_priority: 1 };
+    // SAFETY: the parameter outlives the call, which only reads it; 0 is the calling thread.
+    check(unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameter) }).map(drop)
+}
+
+/// Changes the short name of this process, as its children will have it.
+pub(crate) fn set_name(name: &CStr) {
+    // SAFETY: the name is a terminated string; the kernel copies it.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
+
+/// Ignores every signal that can be ignored; children are not waited for.
+pub(crate) fn ignore_all_signals() {
+    for signal in 1..=31 {
+        // An alarm keeps an actor from outliving its test.
+        if signal != libc::SIGALRM {
+            // SAFETY: ignoring needs no handler; those that cannot be ignored are refused.
+            unsafe { libc::signal(signal, libc::SIG_IGN) };
+        }
+    }
+}
+
+/// Ends the calling thread alone, as `pthread_exit` does.
+pub(crate) fn exit_thread() -> ! {
+    // SAFETY: the thread's stack is not used any more; the process goes on.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+    unreachable!("a thread that has ended goes on")
 }
 
 /// Ends this process after so many seconds, whatever it is doing.

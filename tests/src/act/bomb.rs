@@ -1,0 +1,49 @@
+//! A fork bomb with a limit, so that the machine survives the test that means to end it.
+
+use crate::sys::process::{self, Fork};
+use crate::sys::shared::Counter;
+use anyhow::{Context, Result};
+use std::time::Duration;
+
+/// Tries that find the limit reached before a process makes room for others: pids must go round.
+const TRIES: u32 = 20;
+
+/// Between two tries: two thousand that spin would be a test of the scheduler.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Forks for ever, with at most so many processes at once, each in a kernel session of its own.
+/// Whatever a signal could do to it is ignored.
+pub(crate) fn explode(limit: u32) -> Result<()> {
+    let alive = Counter::new(1).context("sharing a counter")?;
+    process::ignore_all_signals();
+    process::set_name(c"bomb");
+    loop {
+        let mut tries = 0;
+        while tries < TRIES {
+            if alive.add(1) >= limit {
+                alive.subtract(1);
+                tries += 1;
+                std::thread::sleep(PAUSE);
+                continue;
+            }
+            match process::fork() {
+                Ok(Fork::Child) => {
+                    tries = 0;
+                    process::end_after(super::LIFE_SECONDS);
+                    // It may lead its group already.
+                    let _ = process::setsid();
+                }
+                Ok(Fork::Parent(_)) => {}
+                Err(_) => {
+                    alive.subtract(1);
+                    tries += 1;
+                }
+            }
+        }
+        // The first is the session's root, whose end would be the session's.
+        if !alive.is_mine() {
+            alive.subtract(1);
+            process::exit_now(0);
+        }
+    }
+}
