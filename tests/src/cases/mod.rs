@@ -12,6 +12,7 @@ mod life_end;
 mod life_revoke;
 mod loss;
 mod privilege;
+mod profiles;
 mod rules;
 mod takeover;
 mod workout;
@@ -23,6 +24,7 @@ pub(crate) fn all() -> Vec<Test> {
     let mut tests = Vec::new();
     tests.extend(egress::tests());
     tests.extend(rules::tests());
+    tests.extend(profiles::tests());
     tests.extend(chain::tests());
     tests.extend(inherit::tests());
     tests.extend(label::tests());
