@@ -9,6 +9,9 @@ pub const MAX_SESSIONS: u32 = 16_384;
 /// Tasks (threads) of all sessions together. A fork beyond it fails with ENOMEM.
 pub const MAX_TASKS: u32 = 65_536;
 
+/// Policies in force at once.
+pub const MAX_POLICIES: u32 = 1_024;
+
 /// Rules of all policies together.
 pub const MAX_RULES: u32 = 65_536;
 

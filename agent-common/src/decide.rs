@@ -22,6 +22,8 @@ wire_enum! {
         Kill = 2 => "kill",
         /// It waits for a person's answer.
         Hold = 3 => "hold",
+        /// It is recorded, and takes effect: the policy is only watched.
+        Audit = 4 => "audit",
     }
 }
 
@@ -52,6 +54,8 @@ wire_enum! {
         Hours = 10 => "outside hours",
         /// The session could have written the program it wants to run.
         Writable = 11 => "program is writable",
+        /// Other actions of the session changed its facts again and again meanwhile.
+        Busy = 12 => "session is busy",
     }
 }
 
@@ -124,21 +128,19 @@ impl Rule {
             reserved: [0; 6],
         }
     }
-
-    /// Whether the facts alone decide what it says.
-    const fn is_plain(&self) -> bool {
-        self.traits == 0
-            && self.refuse == 0
-            && self.approval == 0
-            && self.window == 0
-            && self.limits[0] == 0
-            && self.limits[1] == 0
-            && self.flags & Self::MORE == 0
-    }
 }
 
 /// Rules that one object can have in one list.
 pub const MAX_ALTERNATIVES: u32 = 16;
+
+/// No list.
+pub const NO_LIST: u32 = u32::MAX;
+
+/// Lists that one scope can have for an object.
+pub const LISTS: usize = 6;
+
+/// The scopes of a task: its agent's, and those of the tools that it is inside.
+pub const SCOPES: usize = 4;
 
 /// Trait of an exec: the session may write the program.
 pub const TRAIT_WRITABLE: u32 = 1 << 31;
@@ -146,75 +148,32 @@ pub const TRAIT_WRITABLE: u32 = 1 << 31;
 /// Traits that stand for argument patterns, counted from bit 0.
 pub const ARGUMENT_TRAITS: u32 = 31;
 
-/// The outcome of a decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Decision {
-    /// What becomes of the action.
-    pub verdict: Verdict,
-    /// Why.
-    pub reason: Reason,
-    /// The session's facts afterwards; what has expired is clear.
-    pub facts: u64,
-    /// The rule's number, where a rule spoke.
-    pub number: u32,
-    /// The tool that begins, counted from 1; 0 for none.
-    pub tool: u8,
-    /// Whether the session's permission ends with this.
-    pub revoke: bool,
-    /// Timers that begin anew.
-    pub timers: u16,
-    /// Limits whose count begins anew, before `charges`.
-    pub renew: u16,
-    /// Limits that are charged: index and one (0 for none), and the new value.
-    pub charges: [(u8, u64); 2],
+/// A limit that an action uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct Charge {
+    /// The limit's index and one; 0 for none.
+    pub limit: u32,
+    /// Padding, zero.
+    pub reserved: u32,
+    /// Its value afterwards.
+    pub value: u64,
 }
 
-impl Decision {
-    /// A denial that leaves the facts as they are.
-    #[inline(always)]
-    pub const fn deny(reason: Reason, facts: u64) -> Self {
-        Self {
-            verdict: Verdict::Deny,
-            reason,
-            facts,
-            number: u32::MAX,
-            tool: 0,
-            revoke: false,
-            timers: 0,
-            renew: 0,
-            charges: [(0, 0); 2],
-        }
-    }
+assert_layout!(Charge, size 16, limit at 0, value at 8);
 
-    /// Writes what changes besides the facts.
-    pub fn apply(&self, progress: &mut Progress, terms: &Terms, now_ns: u64) {
-        for i in 0..TIMERS {
-            if self.timers & (1 << i) != 0 {
-                progress.deadlines[i] = now_ns.saturating_add(terms.timers[i].lifetime_ns);
-            }
-        }
-        for i in 0..LIMITS {
-            if self.renew & (1 << i) != 0 {
-                progress.limits[i] = 0;
-            }
-        }
-        for (index, value) in self.charges {
-            if index != 0 {
-                progress.limits[(usize::from(index) - 1) & (LIMITS - 1)] = value;
-            }
-        }
-    }
+impl Charge {
+    /// Nothing is used.
+    pub const NONE: Charge = Charge {
+        limit: 0,
+        reserved: 0,
+        value: 0,
+    };
 }
 
-/// Everything about the session and the action that a decision depends on.
-#[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
-    /// The session.
-    pub session: &'a Session,
-    /// Its timers and limits.
-    pub progress: &'a Progress,
-    /// The policy's timers, limits and hours.
-    pub terms: &'a Terms,
+/// What a decision depends on besides session, policy and rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Circumstances {
     /// Nanoseconds since boot.
     pub now_ns: u64,
     /// Seconds since 1970, UTC.
@@ -225,83 +184,170 @@ pub struct View<'a> {
     pub bytes: u64,
 }
 
-/// A decision in the making: rules are considered one after the other.
-#[derive(Debug)]
-pub struct Weighing<'a> {
-    view: View<'a>,
-    facts: u64,
-    claimed: bool,
-    settled: bool,
-    decision: Decision,
+/// The policy's terms, and how far the session has got with them.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing<'a> {
+    /// The policy's timers, limits and hours.
+    pub terms: &'a Terms,
+    /// The session's facts, timers and limits.
+    pub progress: &'a Progress,
 }
 
-impl<'a> Weighing<'a> {
-    /// Begins with what is true before any rule is asked.
+/// A decision in the making: rules are considered one after the other, scope by scope. Integers
+/// only, because the kernel programs keep it in a map: the verifier forgets what it knew of a
+/// value that comes from there, and so has one state to follow instead of thousands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Weighing {
+    /// Nanoseconds since boot.
+    pub now_ns: u64,
+    /// Seconds since 1970, UTC.
+    pub wall_s: u64,
+    /// Bytes the action moves.
+    pub bytes: u64,
+    /// The facts before the action, without those that have expired.
+    pub before: u64,
+    /// The facts after it, as far as it is decided.
+    pub facts: u64,
+    /// Limits that are charged, two for each scope.
+    pub charges: [Charge; SCOPES * 2],
+    /// For each scope the number of the rule that spoke.
+    pub numbers: [u32; SCOPES],
+    /// Traits of the action.
+    pub traits: u32,
+    /// Timers that begin anew.
+    pub timers: u16,
+    /// Limits whose count begins anew, before `charges`.
+    pub renew: u16,
+    /// A [`Verdict`].
+    pub verdict: u8,
+    /// A [`Reason`].
+    pub reason: u8,
+    /// The tool that begins, counted from 1; 0 for none.
+    pub tool: u8,
+    /// The scope that is asked.
+    pub scope: u8,
+    /// Bits of [`Weighing::CLAIMED`], [`Weighing::SETTLED`] and [`Weighing::REVOKE`].
+    pub flags: u8,
+    /// Padding, zero.
+    pub reserved: [u8; 3],
+}
+
+assert_layout!(Weighing, size 200, charges at 40, numbers at 168, traits at 184, timers at 188, verdict at 192, flags at 196);
+
+/// The number of no rule.
+pub const NO_RULE: u32 = u32::MAX;
+
+impl Weighing {
+    /// A rule that allows has spoken of the object.
+    pub const CLAIMED: u8 = 1;
+    /// No later rule of the scope can change the decision.
+    pub const SETTLED: u8 = 2;
+    /// The session's permission ends with this.
+    pub const REVOKE: u8 = 4;
+    /// In an answer of [`Weighing::consider`]: the next entry belongs to the same list.
+    pub const MORE: u8 = 8;
+
+    /// Nothing weighed.
+    pub const EMPTY: Weighing = Weighing {
+        now_ns: 0,
+        wall_s: 0,
+        bytes: 0,
+        before: 0,
+        facts: 0,
+        charges: [Charge::NONE; SCOPES * 2],
+        numbers: [NO_RULE; SCOPES],
+        traits: 0,
+        timers: 0,
+        renew: 0,
+        verdict: Verdict::Deny.wire(),
+        reason: Reason::NoRule.wire(),
+        tool: 0,
+        scope: 0,
+        flags: 0,
+        reserved: [0; 3],
+    };
+
+    /// Begins with what is true before any rule is asked. `flags` are the session's.
     #[inline(always)]
-    pub fn new(view: View<'a>) -> Self {
-        let facts = view
-            .terms
-            .live_facts(view.session.facts, view.progress, view.now_ns);
-        let revoked = view.session.flags & Session::REVOKED != 0;
-        let reason = if revoked {
-            Reason::Revoked
-        } else {
-            Reason::NoRule
-        };
-        Self {
-            view,
-            facts,
-            claimed: false,
-            settled: revoked,
-            decision: Decision::deny(reason, facts),
+    pub fn begin(&mut self, flags: u32, standing: Standing<'_>, given: Circumstances) {
+        let Standing { terms, progress } = standing;
+        let facts = terms.live_facts(progress, given.now_ns);
+        self.now_ns = given.now_ns;
+        self.wall_s = given.wall_s;
+        self.bytes = given.bytes;
+        self.traits = given.traits;
+        self.before = facts;
+        self.facts = facts;
+        let mut i = 0;
+        while i < self.charges.len() {
+            self.charges[i] = Charge::NONE;
+            i += 1;
+        }
+        self.numbers = [NO_RULE; SCOPES];
+        self.timers = 0;
+        self.renew = 0;
+        self.tool = 0;
+        self.scope = 0;
+        self.flags = 0;
+        self.reserved = [0; 3];
+        self.verdict = Verdict::Deny.wire();
+        self.reason = Reason::NoRule.wire();
+        if flags & Session::ENDED != 0 {
+            self.reason = Reason::Revoked.wire();
+            self.flags = Self::SETTLED;
         }
     }
 
-    /// Considers a rule. True when no later rule can change the decision.
+    /// Considers a rule, and says how to go on: bits of [`Weighing::SETTLED`],
+    /// [`Weighing::CLAIMED`] and [`Weighing::MORE`].
     #[inline(always)]
-    pub fn consider(&mut self, rule: &Rule) -> bool {
-        if self.settled {
-            return true;
+    pub fn consider(&mut self, standing: Standing<'_>, rule: &Rule) -> u8 {
+        if self.flags & Self::SETTLED != 0 {
+            return self.flags;
         }
-        if self.view.traits & rule.traits == rule.traits {
+        if self.traits & rule.traits == rule.traits {
             if rule.verdict == Verdict::Allow.wire() {
-                self.consider_allow(rule);
+                self.consider_allow(standing, rule);
             } else {
-                self.consider_deny(rule);
+                self.consider_deny(standing, rule);
             }
         }
-        if rule.flags & Rule::LEVEL_END != 0 && self.claimed {
-            self.settled = true;
+        if rule.flags & Rule::LEVEL_END != 0 && self.flags & Self::CLAIMED != 0 {
+            self.flags |= Self::SETTLED;
         }
-        self.settled
+        if rule.flags & Rule::MORE != 0 {
+            self.flags | Self::MORE
+        } else {
+            self.flags
+        }
     }
 
     #[inline(always)]
-    fn consider_deny(&mut self, rule: &Rule) {
+    fn consider_deny(&mut self, standing: Standing<'_>, rule: &Rule) {
         let holds = self.facts & rule.require == rule.require
             && self.facts & rule.forbid == 0
-            && self.in_hours(rule);
+            && self.in_hours(standing.terms, rule);
         if holds {
-            self.decision = Decision::deny(Reason::Rule, self.facts);
-            self.decision.number = rule.number;
-            if rule.verdict == Verdict::Kill.wire() {
-                self.decision.verdict = Verdict::Kill;
-            }
-            self.settled = true;
+            let verdict = if rule.verdict == Verdict::Kill.wire() {
+                Verdict::Kill
+            } else {
+                Verdict::Deny
+            };
+            self.speak(rule, verdict, Reason::Rule);
+            self.flags |= Self::SETTLED;
         }
     }
 
     #[inline(always)]
-    fn consider_allow(&mut self, rule: &Rule) {
-        let first = !self.claimed;
-        self.claimed = true;
-        let in_hours = self.in_hours(rule);
+    fn consider_allow(&mut self, standing: Standing<'_>, rule: &Rule) {
+        let first = self.flags & Self::CLAIMED == 0;
+        self.flags |= Self::CLAIMED;
+        let in_hours = self.in_hours(standing.terms, rule);
         let excused = rule.flags & Rule::HOURS_OR_APPROVAL != 0;
-        let approved = rule.approval == 0
-            || (in_hours && excused)
-            || self.facts & fact_bit(rule.approval) != 0;
-        let (charged, charges, renew) = self.charge(rule);
-        let reason = if self.view.traits & rule.refuse != 0 {
+        let begins = rule.step != 0 && self.facts & fact_bit(rule.step) == 0;
+        let renew = if begins { rule.renew } else { 0 };
+        let reason = if self.traits & rule.refuse != 0 {
             Reason::Writable
         } else if self.facts & rule.require != rule.require {
             Reason::FactMissing
@@ -309,173 +355,218 @@ impl<'a> Weighing<'a> {
             Reason::FactForbidden
         } else if !in_hours && !excused {
             Reason::Hours
-        } else if !charged {
+        } else if !self.charge(standing, rule, renew) {
             Reason::Limit
-        } else if !approved {
+        } else if rule.approval != 0
+            && !(in_hours && excused)
+            && self.facts & fact_bit(rule.approval) == 0
+        {
             Reason::ApprovalMissing
         } else {
-            self.decision = Decision {
-                verdict: Verdict::Allow,
-                reason: Reason::Rule,
-                facts: (self.facts & !rule.clear) | rule.set,
-                number: rule.number,
-                tool: rule.tool,
-                revoke: false,
-                timers: self.view.terms.timers_of(rule.set),
-                renew,
-                charges,
-            };
-            self.settled = true;
+            self.facts = (self.facts & !rule.clear) | rule.set;
+            if rule.set != 0 {
+                self.timers |= standing.terms.timers_of(rule.set);
+            }
+            self.renew |= renew;
+            if rule.tool != 0 {
+                self.tool = rule.tool;
+            }
+            self.speak(rule, Verdict::Allow, Reason::Rule);
+            self.flags |= Self::SETTLED;
             return;
         };
         // A person's yes would be enough: that weighs more than any plain denial.
         let hold = reason as u8 == Reason::ApprovalMissing as u8;
-        if first || (hold && self.decision.verdict as u8 != Verdict::Hold as u8) {
-            self.decision = Decision::deny(reason, self.facts);
-            self.decision.number = rule.number;
-            if hold {
-                self.decision.verdict = Verdict::Hold;
-            }
+        if first || (hold && self.verdict != Verdict::Hold.wire()) {
+            let verdict = if hold { Verdict::Hold } else { Verdict::Deny };
+            self.speak(rule, verdict, reason);
         }
     }
 
     #[inline(always)]
-    fn in_hours(&self, rule: &Rule) -> bool {
-        rule.window == 0 || self.view.terms.in_window(rule.window, self.view.wall_s)
+    fn speak(&mut self, rule: &Rule, verdict: Verdict, reason: Reason) {
+        self.verdict = verdict.wire();
+        self.reason = reason.wire();
+        self.numbers[usize::from(self.scope) & (SCOPES - 1)] = rule.number;
     }
 
-    /// Whether every limit of the rule has room, and the limits' values afterwards.
     #[inline(always)]
-    fn charge(&self, rule: &Rule) -> (bool, [(u8, u64); 2], u16) {
-        let begins = rule.step != 0 && self.facts & fact_bit(rule.step) == 0;
-        let renew = if begins { rule.renew } else { 0 };
-        let mut charges = [(0, 0); 2];
-        let mut charged = true;
-        for (index, slot) in rule.limits.into_iter().zip(&mut charges) {
-            if index == 0 {
-                continue;
+    fn in_hours(&self, terms: &Terms, rule: &Rule) -> bool {
+        rule.window == 0 || terms.in_window(rule.window, self.wall_s)
+    }
+
+    /// Charges the rule's limits, and says whether every one had room.
+    #[inline(always)]
+    fn charge(&mut self, standing: Standing<'_>, rule: &Rule, renew: u16) -> bool {
+        let own = (usize::from(self.scope) & (SCOPES - 1)) * 2;
+        let mut room = true;
+        let mut i = 0;
+        while i < 2 {
+            let mut charge = Charge::NONE;
+            let limit = rule.limits[i];
+            if limit != 0 {
+                let at = (usize::from(limit) - 1) & (LIMITS - 1);
+                let before = if (self.renew | renew) & (1 << at) != 0 {
+                    0
+                } else {
+                    standing.progress.limits[at]
+                };
+                let (has_room, value) =
+                    standing.terms.limits[at].charge(before, self.now_ns, self.bytes);
+                charge.limit = u32::from(limit);
+                charge.value = value;
+                room = room && has_room;
             }
-            let at = (usize::from(index) - 1) & (LIMITS - 1);
-            let before = if renew & (1 << at) != 0 {
-                0
-            } else {
-                self.view.progress.limits[at]
-            };
-            let (room, after) =
-                self.view.terms.limits[at].charge(before, self.view.now_ns, self.view.bytes);
-            charged = charged && room;
-            *slot = (index, after);
+            self.charges[own + i] = charge;
+            i += 1;
         }
-        (charged, charges, renew)
+        room
     }
 
     /// Notes that a rule could not be read, which is a denial.
     #[inline(always)]
-    pub fn unreadable(&mut self) {
-        if !self.settled {
-            self.decision = Decision::deny(Reason::Unreadable, self.facts);
-            self.settled = true;
+    pub fn unreadable(&mut self) -> u8 {
+        if self.flags & Self::SETTLED == 0 {
+            self.verdict = Verdict::Deny.wire();
+            self.reason = Reason::Unreadable.wire();
+            self.flags |= Self::SETTLED;
         }
+        self.flags
     }
 
-    /// Whether no later rule can change the decision.
+    /// Whether the scope that was asked allows.
     #[inline(always)]
-    pub fn is_settled(&self) -> bool {
-        self.settled
+    pub fn allows(&self) -> bool {
+        self.verdict == Verdict::Allow.wire()
     }
 
-    /// Whether a rule that allows has spoken of the object.
+    /// Goes on to the next scope: what the ones before have allowed, it may still refuse.
     #[inline(always)]
-    pub fn is_claimed(&self) -> bool {
-        self.claimed
+    pub fn next_scope(&mut self) {
+        self.scope += 1;
+        self.flags &= !(Self::CLAIMED | Self::SETTLED);
+        self.verdict = Verdict::Deny.wire();
+        self.reason = Reason::NoRule.wire();
     }
 
-    /// The decision.
+    /// Ends the weighing: an action that is not allowed changes nothing, and what it brings upon
+    /// the session besides is decided.
     #[inline(always)]
-    pub fn finish(self) -> Decision {
-        let mut decision = self.decision;
-        let deviates = decision.verdict as u8 == Verdict::Deny as u8
-            && matches!(
-                decision.reason,
-                Reason::Rule | Reason::NoRule | Reason::FactMissing | Reason::FactForbidden
-            );
+    pub fn finish(&mut self, terms: &Terms) {
+        if self.allows() {
+            return;
+        }
+        self.facts = self.before;
+        self.tool = 0;
+        let deviates = self.verdict == Verdict::Deny.wire()
+            && (self.reason == Reason::Rule.wire()
+                || self.reason == Reason::NoRule.wire()
+                || self.reason == Reason::FactMissing.wire()
+                || self.reason == Reason::FactForbidden.wire());
         if deviates {
-            let on_deviation = self.view.terms.on_deviation;
-            if on_deviation & Terms::DEVIATION_KILL != 0 {
-                decision.verdict = Verdict::Kill;
+            if terms.flags & Terms::DEVIATION_KILL != 0 {
+                self.verdict = Verdict::Kill.wire();
             }
-            decision.revoke = on_deviation & Terms::DEVIATION_REVOKE != 0;
+            if terms.flags & Terms::DEVIATION_REVOKE != 0 {
+                self.flags |= Self::REVOKE;
+            }
         }
-        decision
+    }
+
+    /// Whether what was decided changes the session's progress.
+    #[inline(always)]
+    pub fn changes(&self, progress: &Progress) -> bool {
+        let mut charged = 0;
+        let mut i = 0;
+        while i < self.charges.len() {
+            charged |= self.charges[i].limit;
+            i += 1;
+        }
+        self.allows()
+            && (self.facts != progress.facts || self.timers != 0 || self.renew != 0 || charged != 0)
+    }
+
+    /// Writes what was decided. For an action that is allowed, and by nobody else at the same time.
+    #[inline(always)]
+    pub fn apply(&self, progress: &mut Progress, terms: &Terms) {
+        progress.version = progress.version.wrapping_add(1);
+        progress.facts = self.facts;
+        let mut i = 0;
+        while i < TIMERS {
+            if self.timers & (1 << i) != 0 {
+                progress.deadlines[i] = self.now_ns.saturating_add(terms.timers[i].lifetime_ns);
+            }
+            i += 1;
+        }
+        i = 0;
+        while i < LIMITS {
+            if self.renew & (1 << i) != 0 {
+                progress.limits[i] = 0;
+            }
+            i += 1;
+        }
+        i = 0;
+        while i < self.charges.len() {
+            let charge = self.charges[i];
+            if charge.limit != 0 {
+                progress.limits[(charge.limit as usize - 1) & (LIMITS - 1)] = charge.value;
+            }
+            i += 1;
+        }
+    }
+
+    /// The number of the rule that decided.
+    #[inline(always)]
+    pub fn number(&self) -> u32 {
+        self.numbers[usize::from(self.scope) & (SCOPES - 1)]
     }
 }
 
 /// The bit of a fact that is counted from 1.
 #[inline(always)]
 const fn fact_bit(number: u8) -> u64 {
-    1 << ((number - 1) & 63)
+    1 << (number.wrapping_sub(1) & 63)
 }
 
-/// Decides with everything a policy can say. `rule_at(list, i)` answers the i-th rule of a list;
-/// lists are asked in their order until one has spoken.
+/// Asks the lists of one scope in their order until one has spoken. `ask_list` asks one of them.
 #[inline(always)]
-pub fn decide_all(
-    view: View<'_>,
-    lists: u32,
-    mut rule_at: impl FnMut(u32, u32) -> Option<Rule>,
-) -> Decision {
-    let mut weighing = Weighing::new(view);
-    let mut list = 0;
-    while list < lists && !weighing.is_settled() && !weighing.is_claimed() {
-        let mut i = 0;
-        while i < MAX_ALTERNATIVES {
-            let Some(rule) = rule_at(list, i) else {
-                // A list without a first rule says nothing; one that breaks off is a doubt.
-                if i > 0 {
-                    weighing.unreadable();
-                }
-                break;
-            };
-            if weighing.consider(&rule) || rule.flags & Rule::MORE == 0 {
-                break;
-            }
-            i += 1;
+pub fn ask(lists: impl Iterator<Item = u32>, mut ask_list: impl FnMut(u32) -> u8) {
+    for list in lists {
+        if list != NO_LIST && ask_list(list) & (Weighing::SETTLED | Weighing::CLAIMED) != 0 {
+            return;
         }
-        list += 1;
     }
-    weighing.finish()
 }
 
-/// Decides where nothing but facts has a say: what [`decide_all`] says of one rule without other
-/// demands, which a test holds it to. A rule with other demands is a denial.
+/// Asks the rules of one list, which begins at an index. `consider` weighs the rule of an index and
+/// answers as [`Weighing::consider`] does, and so does this.
 #[inline(always)]
-pub fn decide(session: &Session, rule: Option<&Rule>) -> Decision {
-    let facts = session.facts;
-    if session.flags & Session::REVOKED != 0 {
-        return Decision::deny(Reason::Revoked, facts);
+pub fn ask_list(list: u32, mut consider: impl FnMut(u32) -> u8) -> u8 {
+    let mut answer = 0;
+    let mut i = 0;
+    while i < MAX_ALTERNATIVES {
+        answer = consider(list.wrapping_add(i));
+        if answer & Weighing::SETTLED != 0 || answer & Weighing::MORE == 0 {
+            break;
+        }
+        i += 1;
     }
-    let Some(rule) = rule else {
-        return Decision::deny(Reason::NoRule, facts);
-    };
-    let reason = if rule.verdict != Verdict::Allow.wire() {
-        Reason::Rule
-    } else if !rule.is_plain() {
-        Reason::Unreadable
-    } else if facts & rule.require != rule.require {
-        Reason::FactMissing
-    } else if facts & rule.forbid != 0 {
-        Reason::FactForbidden
-    } else {
-        return Decision {
-            verdict: Verdict::Allow,
-            number: rule.number,
-            ..Decision::deny(Reason::Rule, (facts & !rule.clear) | rule.set)
-        };
-    };
-    Decision {
-        number: rule.number,
-        ..Decision::deny(reason, facts)
-    }
+    answer
+}
+
+/// Whether a rule allows its object to everybody at all times, and nothing changes by it. Then
+/// there is nothing to weigh: what [`ask`] would say of a list that begins with it is known.
+#[inline(always)]
+pub const fn allows_always(rule: &Rule) -> bool {
+    rule.verdict == Verdict::Allow.wire()
+        && (rule.require | rule.forbid | rule.set | rule.clear) == 0
+        && (rule.traits | rule.refuse) == 0
+        && rule.approval == 0
+        && rule.window == 0
+        && rule.tool == 0
+        && rule.limits[0] == 0
+        && rule.limits[1] == 0
+        && rule.step == 0
 }
 
 #[cfg(test)]
@@ -483,45 +574,88 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Weighs one list in one scope.
+    fn weigh(flags: u32, progress: &Progress, traits: u32, list: &[Rule]) -> Weighing {
+        let standing = Standing {
+            terms: &Terms::NONE,
+            progress,
+        };
+        let mut weighing = Weighing::EMPTY;
+        let circumstances = Circumstances {
+            traits,
+            ..Circumstances::default()
+        };
+        weighing.begin(flags, standing, circumstances);
+        ask_list(0, |index| match list.get(index as usize) {
+            Some(rule) => weighing.consider(standing, rule),
+            None => weighing.unreadable(),
+        });
+        weighing.finish(standing.terms);
+        weighing
+    }
+
     prop_compose! {
-        /// Few bits, so that masks meet facts often.
-        fn mask()(bits in 0u64..8) -> u64 { bits }
+        /// A rule of which most fields are mostly empty.
+        fn rule()(
+            masks in any::<[u64; 4]>(),
+            small in any::<[u8; 10]>(),
+            few in any::<u16>(),
+        ) -> Rule {
+            let kept = |bit: u16, value: u8| if few >> bit & 7 == 7 { value } else { 0 };
+            let mask = |bit: u16, value: u64| if few >> bit & 7 == 7 { value } else { 0 };
+            Rule {
+                require: mask(0, masks[0]),
+                forbid: mask(1, masks[1]),
+                set: mask(2, masks[2]),
+                clear: mask(3, masks[3]),
+                number: 7,
+                traits: u32::from(kept(4, small[0])),
+                refuse: u32::from(kept(5, small[1])),
+                renew: u16::from(small[2]),
+                verdict: small[3] & 1,
+                approval: kept(6, small[4]),
+                window: kept(7, small[5]),
+                tool: kept(8, small[6]),
+                limits: [kept(9, small[7]), 0],
+                flags: small[8] & (Rule::LEVEL_END | Rule::HOURS_OR_APPROVAL),
+                step: kept(10, small[9]),
+                reserved: [0; 6],
+            }
+        }
     }
 
     proptest! {
         #[test]
-        fn the_short_way_says_what_the_long_way_says(
-            (facts, require, forbid, set, clear) in (mask(), mask(), mask(), mask(), mask()),
-            (revoked, denies, there) in (any::<bool>(), any::<bool>(), any::<bool>()),
+        fn what_always_allows_is_allowed_and_changes_nothing(
+            rule in rule(), facts: u64, traits: u32, revoked: bool,
         ) {
-            let verdict = if denies { Verdict::Deny } else { Verdict::Allow };
-            let rule = Rule { require, forbid, set, clear, ..Rule::always(verdict, 7) };
-            let rule = there.then_some(rule);
             let flags = if revoked { Session::REVOKED } else { 0 };
-            let session = Session { facts, flags, ..Session::FREE };
-            let short = decide(&session, rule.as_ref());
-            let view = View {
-                session: &session,
-                progress: &Progress::START,
-                terms: &Terms::NONE,
-                now_ns: 0,
-                wall_s: 0,
-                traits: 0,
-                bytes: 0,
-            };
-            let long = decide_all(view, 1, |_, i| if i == 0 { rule } else { None });
-            prop_assert_eq!((short.verdict, short.facts), (long.verdict, long.facts));
-            if !denies {
-                prop_assert_eq!((short.reason, short.number), (long.reason, long.number));
+            let progress = Progress { facts, ..Progress::START };
+            let weighing = weigh(flags, &progress, traits, &[rule]);
+            if allows_always(&rule) {
+                prop_assert_eq!(weighing.allows(), !revoked);
+                prop_assert!(!weighing.changes(&progress));
             }
         }
 
         #[test]
-        fn the_short_way_denies_what_it_cannot_judge(limit in 1u8..16, allowed in any::<bool>()) {
-            let rule = Rule { limits: [limit, 0], ..Rule::always(Verdict::Allow, 7) };
-            let rule = if allowed { Rule::always(Verdict::Allow, 7) } else { rule };
-            let decision = decide(&Session::FREE, Some(&rule));
-            prop_assert_eq!(decision.verdict == Verdict::Allow, allowed);
+        fn what_is_not_allowed_changes_nothing(rule in rule(), facts: u64, traits: u32) {
+            let progress = Progress { facts, ..Progress::START };
+            let weighing = weigh(0, &progress, traits, &[rule]);
+            if !weighing.allows() {
+                prop_assert_eq!(weighing.facts, facts);
+                prop_assert!(!weighing.changes(&progress));
+            }
+        }
+
+        #[test]
+        fn a_list_that_breaks_off_denies(mut rule in rule(), facts: u64) {
+            rule.verdict = Verdict::Deny.wire();
+            rule.forbid = facts | 1;
+            rule.flags |= Rule::MORE;
+            let progress = Progress { facts: facts | 1, ..Progress::START };
+            let weighing = weigh(0, &progress, u32::MAX, &[rule]);
+            prop_assert_eq!(weighing.reason, Reason::Unreadable.wire());
         }
     }
 }

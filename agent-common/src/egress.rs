@@ -116,17 +116,18 @@ pub fn is_v4(address: &[u8; 16]) -> bool {
     u128::from_be_bytes(*address) >> 32 == MAPPED
 }
 
-/// Key of the network map: the longest prefix of (policy, address) names a port set.
+/// Key of the network map: the longest prefix of (scope, address) names a port set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct NetworkKey {
-    /// The policy, always matched whole.
-    pub policy: u32,
+    /// The scope, as [`Session::scope`](crate::session::Session::scope) numbers them; always matched
+    /// whole.
+    pub scope: u32,
     /// The folded address.
     pub address: [u8; 16],
 }
 
-assert_layout!(NetworkKey, size 20, policy at 0, address at 4);
+assert_layout!(NetworkKey, size 20, scope at 0, address at 4);
 
 impl NetworkKey {
     /// Bits of the part that is always matched whole.

@@ -83,9 +83,11 @@ wire_struct! {
         ancestor_count: u32,
         /// The parents, as they are and not as they were born, up to process 1.
         ancestors: [Process; MAX_ANCESTORS],
+        /// The session's facts, which the action did not change.
+        facts: u64,
     }
 }
-assert_layout!(Denial, size 352, process at 24, tid at 56, action at 68, endpoint at 72, ancestor_count at 92, ancestors at 96);
+assert_layout!(Denial, size 360, facts at 352, process at 24, tid at 56, action at 68, endpoint at 72, ancestor_count at 92, ancestors at 96);
 
 wire_struct! {
     /// A process of a session has a new program.

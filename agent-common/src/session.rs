@@ -1,5 +1,6 @@
 //! Who acts: the label a task carries, and the state its session shares.
 
+use crate::decide::{LISTS, SCOPES, Weighing};
 use crate::egress::Endpoint;
 use crate::wire::{assert_layout, wire_enum};
 
@@ -23,15 +24,20 @@ assert_layout!(Label, size 16, session at 0, slot at 8);
 pub struct Member {
     /// The label.
     pub label: Label,
-    /// What the task was last allowed to connect to.
-    pub pass: Pass,
+    /// The tools that it is inside, counted from 1, the outermost first; 0 for none. The last is
+    /// always 0: one scope is the agent's own.
+    pub tools: [u8; SCOPES],
     /// Bits of [`Member::ROOT`].
     pub flags: u32,
-    /// Padding, zero.
-    pub reserved: u32,
+    /// What the task was last allowed to connect to.
+    pub pass: Pass,
+    /// For each scope the lists of rules that speak of what the task attempts.
+    pub lists: [[u32; LISTS]; SCOPES],
+    /// The decision about what it attempts.
+    pub weighing: Weighing,
 }
 
-assert_layout!(Member, size 64, label at 0, pass at 16, flags at 56);
+assert_layout!(Member, size 352, label at 0, tools at 16, flags at 20, pass at 24, lists at 56, weighing at 152);
 
 impl Member {
     /// The task is a thread of the session's first process, whose end is the session's.
@@ -40,30 +46,27 @@ impl Member {
 
 /// A connection that the LSM hook allowed and that the cgroup hook will be asked about in the same
 /// system call. One action is judged once, or it would be counted against limits twice. A pass is
-/// good for one use, for this socket and endpoint, and while the session's facts stay as they
-/// were: then the judgement would be the same.
+/// good for one use, for this socket and endpoint, and while the session's progress stays as it
+/// was: then the judgement would be the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Pass {
     /// The socket's address in the kernel; zero when there is no pass.
     pub socket: u64,
-    /// The session's facts after the judgement.
-    pub facts: u64,
+    /// The version of the session's progress after the judgement.
+    pub version: u32,
     /// Where to.
     pub endpoint: Endpoint,
-    /// Padding, zero.
-    pub reserved: u32,
 }
 
-assert_layout!(Pass, size 40, socket at 0, facts at 8, endpoint at 16);
+assert_layout!(Pass, size 32, socket at 0, version at 8, endpoint at 12);
 
 impl Pass {
     /// No pass.
     pub const NONE: Pass = Pass {
         socket: 0,
-        facts: 0,
+        version: 0,
         endpoint: Endpoint::NOWHERE,
-        reserved: 0,
     };
 }
 
@@ -73,23 +76,31 @@ impl Pass {
 pub struct Session {
     /// The session that owns the slot; zero when the slot is free.
     pub id: u64,
-    /// The facts that hold.
-    pub facts: u64,
     /// Tasks that carry the session's label and still exist.
     pub tasks: u64,
     /// When the permission ends by itself, in nanoseconds since boot; 0 where it does not.
     pub expires_ns: u64,
     /// The compiled policy whose rules apply.
     pub policy: u32,
-    /// [`Session::REVOKED`], and why: a [`Cause`], [`Session::CAUSE_SHIFT`] bits up.
+    /// [`Session::REVOKED`] or [`Session::COMPLETED`], and why: a [`Cause`], [`Session::CAUSE_SHIFT`] bits up.
     pub flags: u32,
 }
 
-assert_layout!(Session, size 40, id at 0, facts at 8, tasks at 16, expires_ns at 24, policy at 32, flags at 36);
+assert_layout!(Session, size 32, id at 0, tasks at 8, expires_ns at 16, policy at 24, flags at 28);
 
 impl Session {
     /// The permission has ended: every action is denied. Never cleared while the slot is taken.
     pub const REVOKED: u32 = 1;
+    /// The chain is complete, and the permission ended with it.
+    pub const COMPLETED: u32 = 2;
+    /// Either.
+    pub const ENDED: u32 = Self::REVOKED | Self::COMPLETED;
+
+    /// The number under which the tables hold what the agent itself may do, or what a tool may.
+    #[inline(always)]
+    pub const fn scope(&self, tool: u8) -> u32 {
+        self.policy << 8 | tool as u32
+    }
 
     /// Where the [`Cause`] begins in `flags`.
     pub const CAUSE_SHIFT: u32 = 8;
@@ -100,10 +111,10 @@ impl Session {
         Self::REVOKED | (cause.wire() << Self::CAUSE_SHIFT)
     }
 
-    /// Whether the permission has ended, for whatever reason.
+    /// The flags of a session whose chain is complete, if the permission ends with it.
     #[inline(always)]
-    pub const fn is_over(&self, now_ns: u64) -> bool {
-        self.flags & Self::REVOKED != 0 || self.has_expired(now_ns)
+    pub const fn completed() -> u32 {
+        Self::COMPLETED | (Cause::Completion.wire() << Self::CAUSE_SHIFT)
     }
 
     /// Whether the time of the permission has passed.
@@ -114,7 +125,7 @@ impl Session {
 
     /// Why the permission has ended, if it was ended.
     pub const fn cause(&self) -> Option<Cause> {
-        if self.flags & Self::REVOKED == 0 {
+        if self.flags & Self::ENDED == 0 {
             return None;
         }
         Cause::from_wire(self.flags >> Self::CAUSE_SHIFT)
@@ -123,11 +134,35 @@ impl Session {
     /// An empty slot.
     pub const FREE: Session = Session {
         id: 0,
-        facts: 0,
         tasks: 0,
         expires_ns: 0,
         policy: 0,
         flags: 0,
+    };
+}
+
+/// What a session did that was written into the ring, and what was not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Share {
+    /// Records that found their place.
+    pub written: u64,
+    /// Records that did not: the ring was full, or the session had its share of it.
+    pub lost: u64,
+}
+
+assert_layout!(Share, size 16, written at 0, lost at 8);
+
+impl Share {
+    /// Unread records that every session may have in the ring, however full it is. Beyond them a
+    /// session may write while the ring is less than half full: so one that does much cannot push
+    /// out what another does.
+    pub const OWN: u64 = 64;
+
+    /// A session of which nothing was told.
+    pub const NONE: Share = Share {
+        written: 0,
+        lost: 0,
     };
 }
 

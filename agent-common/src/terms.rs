@@ -118,19 +118,27 @@ pub struct Terms {
     pub limits: [Limit; LIMITS],
     /// Hours.
     pub windows: [Window; WINDOWS],
-    /// Bits of [`Terms::DEVIATION_KILL`] and [`Terms::DEVIATION_REVOKE`].
-    pub on_deviation: u32,
+    /// Facts of which any completes the chain.
+    pub completion: u64,
+    /// Bits of [`Terms::DEVIATION_KILL`], [`Terms::DEVIATION_REVOKE`],
+    /// [`Terms::COMPLETION_REVOKE`] and [`Terms::AUDIT`].
+    pub flags: u32,
     /// Padding, zero.
     pub reserved: u32,
 }
 
-assert_layout!(Terms, size 744, timers at 0, limits at 256, windows at 640, on_deviation at 736);
+assert_layout!(Terms, size 752, timers at 0, limits at 256, windows at 640, completion at 736, flags at 744);
 
 impl Terms {
     /// Bit: an action that deviates kills the session's processes.
     pub const DEVIATION_KILL: u32 = 1;
     /// Bit: it ends the session's permission.
     pub const DEVIATION_REVOKE: u32 = 2;
+
+    /// Bit: the session's permission ends once the chain is complete.
+    pub const COMPLETION_REVOKE: u32 = 4;
+    /// Bit: what would be denied is recorded, and happens.
+    pub const AUDIT: u32 = 8;
 
     /// Terms that demand nothing.
     pub const NONE: Terms = Terms {
@@ -150,13 +158,15 @@ impl Terms {
             closes: 0,
             days: 0,
         }; WINDOWS],
-        on_deviation: 0,
+        completion: 0,
+        flags: 0,
         reserved: 0,
     };
 
-    /// The facts without those that have expired.
+    /// The facts that hold: without those that have expired.
     #[inline(always)]
-    pub fn live_facts(&self, mut facts: u64, progress: &Progress, now_ns: u64) -> u64 {
+    pub fn live_facts(&self, progress: &Progress, now_ns: u64) -> u64 {
+        let mut facts = progress.facts;
         let mut i = 0;
         while i < TIMERS {
             if now_ns >= progress.deadlines[i] {
@@ -188,22 +198,50 @@ impl Terms {
     }
 }
 
-/// How far a session has got with its policy's terms.
+/// The kernel's lock for a map value, by the name and size under which the kernel looks for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct bpf_spin_lock {
+    /// The kernel's own.
+    pub val: u32,
+}
+
+/// How far a session has got with its policy: its facts, timers and limits. Changed as a whole,
+/// under the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Progress {
+    /// Held while anything here changes.
+    pub lock: bpf_spin_lock,
+    /// Grows with each change, so that a decision can tell whether what it saw still is.
+    pub version: u32,
+    /// The facts that have been set and not cleared; some may have expired.
+    pub facts: u64,
     /// When each timer's fact expires, in nanoseconds since boot.
     pub deadlines: [u64; TIMERS],
     /// The value of each limit.
     pub limits: [u64; LIMITS],
 }
 
-assert_layout!(Progress, size 256, deadlines at 0, limits at 128);
+assert_layout!(Progress, size 272, lock at 0, version at 4, facts at 8, deadlines at 16, limits at 144);
 
 impl Progress {
     /// A session that has not begun.
     pub const START: Progress = Progress {
+        lock: bpf_spin_lock { val: 0 },
+        version: 0,
+        facts: 0,
         deadlines: [0; TIMERS],
         limits: [0; LIMITS],
     };
+
+    /// Sets facts; their timers begin.
+    pub fn set_facts(&mut self, facts: u64, terms: &Terms, now_ns: u64) {
+        self.facts |= facts;
+        for (timer, deadline) in terms.timers.iter().zip(&mut self.deadlines) {
+            if timer.fact & facts != 0 {
+                *deadline = now_ns.saturating_add(timer.lifetime_ns);
+            }
+        }
+    }
 }

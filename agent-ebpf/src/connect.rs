@@ -5,6 +5,7 @@
 //! without BPF LSM.
 
 use crate::judge;
+use crate::kernel::progress::Shared;
 use crate::kernel::socket::{self, Target};
 use crate::kernel::task::Task;
 use crate::kernel::verdict;
@@ -30,23 +31,22 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
     let socket: *const c_void = ctx.arg(0);
     let address: *const c_void = ctx.arg(1);
     let length: i32 = ctx.arg(2);
-    let (endpoint, judgement) = match socket::target(socket, address, length) {
+    let mut endpoint = Endpoint::NOWHERE;
+    let judgement = match socket::target(socket, address, length, &mut endpoint) {
         Target::Disconnect => return verdict::lsm(true),
-        Target::Network(endpoint) => (endpoint, judge::egress(label, connect, &endpoint)),
-        Target::Other(endpoint) => (endpoint, judge::refuse(connect, Reason::Family)),
-        Target::Unreadable => (Endpoint::NOWHERE, judge::doubt(connect, Reason::Unreadable)),
+        Target::Network => judge::egress(member, connect, &endpoint),
+        Target::Other => judge::refuse(connect, Reason::Family),
+        Target::Unreadable => judge::doubt(connect, Reason::Unreadable),
     };
-    let facts = judge::settle(label, &endpoint, judgement);
-    if let Some(facts) = facts {
-        let socket = socket::name(socket);
+    let allowed = judge::settle(label, &endpoint, judgement);
+    if allowed && let Some(progress) = Shared::of(label.slot) {
         member.leave_pass(Pass {
-            socket,
-            facts,
+            socket: socket::name(socket),
+            version: progress.version(),
             endpoint,
-            reserved: 0,
         });
     }
-    verdict::lsm(facts.is_some())
+    verdict::lsm(allowed)
 }
 
 /// `connect` on an IPv4 address, `MSG_FASTOPEN` included.
@@ -83,8 +83,8 @@ fn connect(ctx: &SockAddrContext, endpoint: impl Fn(&SockAddrContext) -> Endpoin
     if passed {
         return verdict::cgroup(true);
     }
-    let judgement = judge::egress(label, Action::Connect, &endpoint);
-    verdict::cgroup(judge::settle(label, &endpoint, judgement).is_some())
+    let judgement = judge::egress(member, Action::Connect, &endpoint);
+    verdict::cgroup(judge::settle(label, &endpoint, judgement))
 }
 
 #[inline(always)]
@@ -93,6 +93,6 @@ fn send(ctx: &SockAddrContext, endpoint: impl Fn(&SockAddrContext) -> Endpoint) 
         return verdict::cgroup(true);
     };
     let (label, endpoint) = (member.label(), endpoint(ctx));
-    let judgement = judge::egress(label, Action::Send, &endpoint);
-    verdict::cgroup(judge::settle(label, &endpoint, judgement).is_some())
+    let judgement = judge::egress(member, Action::Send, &endpoint);
+    verdict::cgroup(judge::settle(label, &endpoint, judgement))
 }

@@ -1,35 +1,83 @@
 //! One action, one verdict: subject, object, rule, decision, event. Every hook ends here.
 
+use crate::kernel::progress::Shared;
+use crate::kernel::task::Member;
+use crate::kernel::weigh::{self, Outcome};
 use crate::kernel::{counts, state};
 use crate::maps::{NETWORKS, PORTS, RULES};
 use crate::tell::{self, Judged};
 use agent_common::action::Action;
 use agent_common::counter::Counter;
-use agent_common::decide::{Reason, Rule, Verdict, decide};
+use agent_common::decide::{
+    LISTS, NO_LIST, NO_RULE, Reason, SCOPES, Verdict, Weighing, allows_always,
+};
 use agent_common::egress::{Endpoint, NetworkKey, PortKey};
-use agent_common::session::{Label, Pass, Session};
+use agent_common::session::{Cause, Label, Pass, Session};
 use aya_ebpf::maps::lpm_trie::Key;
 
-/// The session's facts after an action that is allowed, or what to tell of one that is not.
-pub type Judgement = Result<u64, Judged>;
+/// An action is allowed, or what to tell of one that is not.
+pub type Judgement = Result<(), Judged>;
 
 /// Judges whether the session may go where it wants to go.
 #[inline(always)]
-pub fn egress(label: Label, action: Action, endpoint: &Endpoint) -> Judgement {
-    let Some(session) = state::of(label) else {
+pub fn egress(member: Member, action: Action, endpoint: &Endpoint) -> Judgement {
+    let Some(session) = state::of(member.label()) else {
         return doubt(action, Reason::SessionUnknown);
     };
-    let rule = egress_rule(&session, endpoint);
-    let decision = decide(&session, rule);
-    if decision.verdict == Verdict::Allow {
-        return Ok(decision.facts);
+    let mut scope = 0;
+    while scope < SCOPES {
+        let Some(tool) = member.tool(scope) else {
+            break;
+        };
+        let lists = member.lists(scope);
+        *lists = [NO_LIST; LISTS];
+        lists[0] = egress_list(session.scope(tool), endpoint);
+        scope += 1;
+    }
+    listed(member, &session, action, 0, 0)
+}
+
+/// Judges an action whose lists of rules lie in the task's entry, for each of its scopes.
+#[inline(always)]
+pub fn listed(
+    member: Member,
+    session: &Session,
+    action: Action,
+    traits: u32,
+    bytes: u64,
+) -> Judgement {
+    if is_allowed_at_once(member, session) {
+        return Ok(());
+    }
+    match weigh::weigh(traits, bytes) {
+        Outcome::Decided => {}
+        Outcome::Busy => return doubt(action, Reason::Busy),
+        Outcome::Lost => return doubt(action, Reason::SessionUnknown),
+    }
+    let weighing = member.weighing();
+    if weighing.allows() {
+        return Ok(());
     }
     Err(Judged {
-        rule: rule.map_or(0, |rule| rule.number),
+        rule: weighing.number(),
         action,
-        verdict: decision.verdict,
-        reason: decision.reason,
+        verdict: weighing.verdict,
+        reason: weighing.reason,
+        revoke: weighing.flags & Weighing::REVOKE,
     })
+}
+
+/// Whether the very first rule that speaks allows the action to everybody, as most do, so that
+/// nothing is to be weighed.
+#[inline(always)]
+fn is_allowed_at_once(member: Member, session: &Session) -> bool {
+    if session.flags & Session::ENDED != 0 || member.tool(1).is_some() {
+        return false;
+    }
+    let first = member.lists(0).iter().find(|list| **list != NO_LIST);
+    first
+        .and_then(|list| RULES.get(*list))
+        .is_some_and(allows_always)
 }
 
 /// Denies an action that cannot be judged.
@@ -43,28 +91,45 @@ pub fn doubt(action: Action, reason: Reason) -> Judgement {
 #[inline(always)]
 pub fn refuse(action: Action, reason: Reason) -> Judgement {
     Err(Judged {
-        rule: 0,
+        rule: NO_RULE,
         action,
-        verdict: Verdict::Deny,
-        reason,
+        verdict: Verdict::Deny.wire(),
+        reason: reason.wire(),
+        revoke: 0,
     })
 }
 
-/// Counts the judgement and tells what was not allowed. A hook calls this once, at its end: the
-/// verifier walks through it again for every call.
+/// Ends a judgement: counts it, tells what was not allowed, and says whether the action goes on. A
+/// hook calls this once, at its end: the verifier walks through it again for every call.
 #[inline(always)]
-pub fn settle(label: Label, endpoint: &Endpoint, judgement: Judgement) -> Option<u64> {
-    match judgement {
-        Ok(facts) => {
-            counts::add(Counter::Allowed);
-            Some(facts)
-        }
-        Err(judged) => {
-            counts::add(Counter::Denied);
-            tell::denial(label, judged, endpoint);
-            None
-        }
+pub fn settle(label: Label, endpoint: &Endpoint, judgement: Judgement) -> bool {
+    let Err(judged) = judgement else {
+        counts::add(Counter::Allowed);
+        return true;
+    };
+    let judged = follow_up(label, judged);
+    tell::denial(label, judged, endpoint);
+    judged.verdict == Verdict::Audit.wire()
+}
+
+/// What an action that is not allowed brings upon its session. The daemon kills the processes of a
+/// session whose permission has ended.
+#[inline(always)]
+pub fn follow_up(label: Label, judged: Judged) -> Judged {
+    let watched = state::is_watched(label);
+    if watched && judged.reason != Reason::Revoked.wire() {
+        counts::add(Counter::Allowed);
+        return Judged {
+            verdict: Verdict::Audit.wire(),
+            ..judged
+        };
     }
+    counts::add(Counter::Denied);
+    let kill = judged.verdict == Verdict::Kill.wire();
+    if kill || judged.revoke != 0 {
+        state::revoke(label, Cause::Deviation);
+    }
+    judged
 }
 
 /// Whether an earlier hook of the same system call has allowed this very connection.
@@ -72,27 +137,29 @@ pub fn settle(label: Label, endpoint: &Endpoint, judgement: Judgement) -> Option
 pub fn has_passed(label: Label, pass: &Pass, socket: u64, endpoint: &Endpoint) -> bool {
     pass.socket == socket
         && pass.endpoint == *endpoint
-        && state::of(label).is_some_and(|session| {
-            session.facts == pass.facts && session.flags & Session::REVOKED == 0
-        })
+        && state::is_permitted(label)
+        && Shared::of(label.slot).is_some_and(|progress| progress.version() == pass.version)
 }
 
-/// The rule that speaks of an endpoint: the narrowest network names a set of ports, the narrowest
-/// range of ports in it names the rule. The compiler has put into each network's set what the
-/// wider networks around it allow.
-#[inline(always)]
-fn egress_rule(session: &Session, endpoint: &Endpoint) -> Option<&'static Rule> {
+/// The list of rules that speaks of an endpoint: the narrowest network names a set of ports, the
+/// narrowest range of ports in it names the list. The compiler has put into each network's set
+/// what the wider networks around it allow.
+#[inline(never)]
+fn egress_list(scope: u32, endpoint: &Endpoint) -> u32 {
     let network = NetworkKey {
-        policy: session.policy,
+        scope,
         address: endpoint.address,
     };
-    let set = *NETWORKS.get(Key::new(NetworkKey::BITS, network))?;
+    let Some(set) = NETWORKS.get(Key::new(NetworkKey::BITS, network)) else {
+        return NO_LIST;
+    };
     let port = PortKey {
-        set,
+        set: *set,
         reserved: 0,
         protocol: endpoint.protocol,
         port: endpoint.port.to_be_bytes(),
     };
-    let rule = *PORTS.get(Key::new(PortKey::BITS, port))?;
-    RULES.get(rule)
+    PORTS
+        .get(Key::new(PortKey::BITS, port))
+        .map_or(NO_LIST, |list| *list)
 }

@@ -59,7 +59,7 @@ pub fn revoke(ctx: &RawTracePointContext) -> Revocation {
     };
     match state::recorded(label) {
         None => Revocation::NoSuchSession,
-        Some(session) if session.flags & Session::REVOKED != 0 => Revocation::Already,
+        Some(session) if session.flags & Session::ENDED != 0 => Revocation::Already,
         Some(_) => {
             state::revoke(label, cause);
             Revocation::Done
@@ -152,7 +152,10 @@ fn end_with_root() {
     if member.is_root()
         && let Some(status) = Task::current().last_words()
     {
-        state::revoke(member.label(), Cause::RootExit);
+        // A policy that is only watched ends nothing.
+        if !state::is_watched(member.label()) {
+            state::revoke(member.label(), Cause::RootExit);
+        }
         tell::root_exit(member.label(), status);
     }
 }
@@ -162,10 +165,9 @@ const THREAD: u64 = 0x10000;
 
 #[inline(always)]
 fn inherit(child: *mut c_void, parent: Member, clone_flags: u64) -> bool {
-    let label = parent.label();
     let is_root = parent.is_root() && clone_flags & THREAD != 0;
-    if Task::inherit(child, label, if is_root { State::ROOT } else { 0 }) {
-        state::task_added(label);
+    if Task::inherit(child, parent, if is_root { State::ROOT } else { 0 }) {
+        state::task_added(parent.label());
         return true;
     }
     counts::add(Counter::LabelsRefused);

@@ -4,7 +4,8 @@ use agent_common::abi;
 use agent_common::counter::COUNTERS;
 use agent_common::decide::Rule;
 use agent_common::egress::{NetworkKey, PortKey};
-use agent_common::session::{Member, Session};
+use agent_common::session::{Member, Session, Share};
+use agent_common::terms::Terms;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
 
@@ -13,11 +14,27 @@ use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
 #[map]
 pub static MEMBERS: HashMap<u64, Member> = HashMap::pinned(abi::MAX_TASKS, 0);
 
+/// What a task's entry looks like before it has a label.
+#[map]
+pub static FRESH: Array<Member> = Array::pinned(1, 0);
+
 /// The state of every session, by slot.
 #[map]
 pub static SESSIONS: Array<Session> = Array::pinned(abi::MAX_SESSIONS, 0);
 
-/// Longest prefix of (policy, address) to port set.
+/// What each policy demands besides facts, by its number.
+#[map]
+pub static TERMS: Array<Terms> = Array::pinned(abi::MAX_POLICIES, 0);
+
+/// Whose turn it is to change the progress of a slot; for kernels without locks.
+#[map]
+pub static TURNS: HashMap<u32, u8> = HashMap::pinned(abi::MAX_SESSIONS, 0);
+
+/// Seconds between 1970 and the boot of this machine, kept true by the daemon.
+#[map]
+pub static BOOTED: Array<u64> = Array::pinned(1, 0);
+
+/// Longest prefix of (scope, address) to port set.
 #[map]
 pub static NETWORKS: LpmTrie<NetworkKey, u32> = LpmTrie::pinned(abi::MAX_NETWORKS, 0);
 
@@ -32,6 +49,14 @@ pub static RULES: Array<Rule> = Array::pinned(abi::MAX_RULES, 0);
 /// Decisions and lifecycle. Nothing that an agent can cause in bulk by allowed actions is in it.
 #[map]
 pub static DECISIONS: RingBuf = RingBuf::pinned(abi::DECISION_RING_BYTES, 0);
+
+/// What each session's slot has written into the ring, and what not.
+#[map]
+pub static SHARES: Array<Share> = Array::pinned(abi::MAX_SESSIONS, 0);
+
+/// How much of what each slot has written the daemon has read.
+#[map]
+pub static READ: Array<u64> = Array::pinned(abi::MAX_SESSIONS, 0);
 
 /// What happened, whether or not it was told.
 #[map]

@@ -1,10 +1,8 @@
 //! Telling user space. Whether it hears makes no difference to a verdict.
 
 use crate::kernel::task::Task;
-use crate::kernel::{counts, record::Record, record::copy_string, record::now, task};
+use crate::kernel::{progress, record::Record, record::copy_string, record::now, task};
 use agent_common::action::Action;
-use agent_common::counter::Counter;
-use agent_common::decide::{Reason, Verdict};
 use agent_common::egress::Endpoint;
 use agent_common::event::{Denial, Empty, Exec, Header, Kind, MAX_ANCESTORS, RootExit};
 use agent_common::session::Label;
@@ -20,25 +18,26 @@ fn header<T>(kind: Kind, label: Label) -> Header {
     }
 }
 
-/// What became of which action, and why: as much as fits a register.
+/// What became of which action, and why: as much as fits two registers.
 #[derive(Clone, Copy)]
 pub struct Judged {
     /// The rule's number in its policy.
     pub rule: u32,
     /// The action.
     pub action: Action,
-    /// What became of it.
-    pub verdict: Verdict,
-    /// Why.
-    pub reason: Reason,
+    /// A [`Verdict`](agent_common::decide::Verdict): what became of it.
+    pub verdict: u8,
+    /// A [`Reason`](agent_common::decide::Reason): why.
+    pub reason: u8,
+    /// Not zero where the session's permission ends with it.
+    pub revoke: u8,
 }
 
 /// An action was not allowed. A function of its own, with few and small arguments: the stack of a
 /// program and all it calls is 512 bytes.
 #[inline(never)]
 pub fn denial(label: Label, judged: Judged, endpoint: &Endpoint) {
-    let Some(mut record) = Record::<Denial>::reserve() else {
-        counts::add(Counter::EventsLost);
+    let Some(mut record) = Record::<Denial>::reserve_for(label) else {
         return;
     };
     let actor = Task::current();
@@ -49,9 +48,10 @@ pub fn denial(label: Label, judged: Judged, endpoint: &Endpoint) {
     out.uid = task::current_uid();
     out.rule = judged.rule;
     out.action = judged.action.wire();
-    out.verdict = judged.verdict.wire();
-    out.reason = judged.reason.wire();
+    out.verdict = judged.verdict;
+    out.reason = judged.reason;
     out.endpoint = *endpoint;
+    out.facts = progress::facts(label);
     let mut ancestor = actor;
     let mut count = 0;
     while count < MAX_ANCESTORS {
@@ -71,8 +71,7 @@ pub fn denial(label: Label, judged: Judged, endpoint: &Endpoint) {
 /// A process of a session has a new program.
 #[inline(always)]
 pub fn exec(label: Label, filename: u64) {
-    let Some(mut record) = Record::<Exec>::reserve() else {
-        counts::add(Counter::EventsLost);
+    let Some(mut record) = Record::<Exec>::reserve_for(label) else {
         return;
     };
     let out = record.as_mut();
@@ -89,7 +88,6 @@ pub fn exec(label: Label, filename: u64) {
 #[inline(always)]
 pub fn root_exit(label: Label, status: u32) {
     let Some(mut record) = Record::<RootExit>::reserve() else {
-        counts::add(Counter::EventsLost);
         return;
     };
     let out = record.as_mut();
@@ -104,7 +102,6 @@ pub fn root_exit(label: Label, status: u32) {
 #[inline(always)]
 pub fn empty(label: Label) {
     let Some(mut record) = Record::<Empty>::reserve() else {
-        counts::add(Counter::EventsLost);
         return;
     };
     record.as_mut().header = header::<Empty>(Kind::Empty, label);

@@ -5,8 +5,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use agent_common::decide::{Rule, Verdict, View, decide_all};
-use agent_common::session::Session;
+use agent_common::decide::{Circumstances, Rule, Standing, Verdict, Weighing, ask_list};
 use agent_common::terms::{Progress, Terms};
 use agent_policy::{check, parse};
 
@@ -122,25 +121,21 @@ fn decide_time(rules: &[Rule]) -> (usize, Duration) {
             start = i + 1;
         }
     }
-    let session = Session {
-        id: 1,
-        facts: 0,
-        ..Session::FREE
-    };
-    let view = View {
-        session: &session,
-        progress: &Progress::START,
+    let standing = Standing {
         terms: &Terms::NONE,
-        now_ns: 1,
-        wall_s: 1,
-        traits: 0,
-        bytes: 0,
+        progress: &Progress::START,
     };
     const ROUNDS: u32 = 100_000;
     let took = best(|| {
         for _ in 0..ROUNDS {
-            let decision = decide_all(black_box(view), 1, |_, i| longest.get(i as usize).copied());
-            assert!(black_box(decision).verdict != Verdict::Hold);
+            let mut weighing = Weighing::EMPTY;
+            weighing.begin(black_box(0), standing, Circumstances::default());
+            ask_list(0, |index| match longest.get(index as usize) {
+                Some(rule) => weighing.consider(standing, rule),
+                None => weighing.unreadable(),
+            });
+            weighing.finish(standing.terms);
+            assert!(black_box(weighing).verdict != Verdict::Hold.wire());
         }
     });
     (longest.len(), took / ROUNDS)

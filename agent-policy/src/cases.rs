@@ -16,15 +16,24 @@ pub const CASES_KIND: &str = "PolicyCases";
 
 /// One event of a case.
 #[derive(Clone, Debug)]
-enum Event {
+pub enum Event {
+    /// So many seconds pass.
     Wait(u64),
+    /// The approval of a rule or step is given.
     Approve(String),
+    /// The session attempts something.
     Do {
+        /// What.
         action: Action,
+        /// Inside which tool.
         tool: Option<String>,
+        /// Bytes that it moves.
         bytes: u64,
+        /// What must become of it.
         expect: Verdict,
+        /// Why, where the case says.
         reason: Option<String>,
+        /// Which facts must hold afterwards, where the case says.
         facts: Option<Vec<String>>,
     },
 }
@@ -36,8 +45,10 @@ pub struct Case {
     pub name: String,
     /// Where it stands.
     pub span: Span,
-    start: Instant,
-    events: Vec<(Event, Span)>,
+    /// When it starts.
+    pub start: Instant,
+    /// What happens, one after the other, each with its place.
+    pub events: Vec<(Event, Span)>,
 }
 
 /// The cases of one policy.
@@ -344,7 +355,7 @@ fn run(
 }
 
 /// The author's facts by name and the steps as `step:NAME`, sorted.
-pub(crate) fn told_facts(compiled: &Compiled, facts: u64) -> Vec<String> {
+pub fn told_facts(compiled: &Compiled, facts: u64) -> Vec<String> {
     let held = compiled
         .facts
         .iter()

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use agent_common::path::Access;
 
 use crate::compile::{AnyRule, Authored, Compiled, Need, Place};
+use crate::demand::not_enforced;
 use crate::policy::{Destination, Effect, Pattern, Policy};
 use crate::text::{Diagnostic, Diagnostics, Severity, Span};
 
@@ -30,10 +31,11 @@ pub fn check(policy: &Policy, enforceable: Option<&[Need]>) -> Diagnostics {
     lints.writable_programs();
     lints.approvals();
     lints.facts();
-    if let Some(enforceable) = enforceable {
-        lints.needs(&compiled, enforceable);
+    let mut found = lints.found;
+    if let Some(enforced) = enforceable {
+        found.extend(not_enforced(policy, &compiled, enforced).iter().cloned());
     }
-    Diagnostics::new(lints.found)
+    Diagnostics::new(found)
 }
 
 struct Lints<'p> {
@@ -262,30 +264,6 @@ impl Lints<'_> {
             self.warn(span, message, "use it or remove it");
         }
     }
-
-    fn needs(&mut self, compiled: &Compiled, enforceable: &[Need]) {
-        for need in compiled.needs() {
-            if enforceable.contains(&need) {
-                continue;
-            }
-            let speaks = |rule: &&Authored<'_>| needs(rule, need);
-            let span = self
-                .authored
-                .iter()
-                .find(speaks)
-                .map_or(self.policy.name_span, |rule| rule.common().span);
-            let message = format!(
-                "found a policy that needs {}, which this kernel side cannot enforce",
-                need.word()
-            );
-            self.say(
-                Severity::Error,
-                span,
-                message,
-                "remove the rules, or run the agent where it can be enforced",
-            );
-        }
-    }
 }
 
 /// Whether a file can be meant by both patterns.
@@ -302,30 +280,5 @@ fn meet(left: &Pattern, right: &Pattern) -> bool {
             extension.covers(name) || matches!(extension, Pattern::Under(_))
         }
         _ => true,
-    }
-}
-
-/// Whether a rule is one of those for which a policy needs something.
-fn needs(rule: &Authored<'_>, need: Need) -> bool {
-    let common = rule.common();
-    let to = |test: fn(&Destination) -> bool| match rule.rule {
-        AnyRule::Egress(rule) => rule.to.iter().any(|(to, _)| test(to)),
-        _ => false,
-    };
-    match need {
-        Need::Alternatives | Need::Timers | Need::Revoke | Need::Audit => false,
-        Need::Kill => common.effect == Effect::Kill,
-        Need::Limits => !common.limits.is_empty(),
-        Need::Hours => common.hours.is_some(),
-        Need::Approvals => common.approval.is_some(),
-        Need::Listen => {
-            matches!(rule.rule, AnyRule::Egress(rule) if rule.direction == crate::policy::Direction::Listen)
-        }
-        Need::UnixSockets => to(|to| matches!(to, Destination::Unix(_))),
-        Need::HostNames => to(|to| matches!(to, Destination::Host(_))),
-        Need::Handoffs => to(|to| matches!(to, Destination::Agent(_))),
-        Need::Exec => matches!(rule.rule, AnyRule::Exec(_)),
-        Need::Files => matches!(rule.rule, AnyRule::File(_)),
-        Need::Tools => matches!(rule.place, Place::Tool(_) | Place::ToolStart(_)),
     }
 }

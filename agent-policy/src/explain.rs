@@ -219,6 +219,7 @@ fn changes(
             vec!["run a copy of the program that the session cannot write".to_owned()]
         }
         Reason::Revoked => vec!["start a new session: this one's permission has ended".to_owned()],
+        Reason::Busy => vec!["try again: nothing about the action itself is wrong".to_owned()],
         Reason::SessionUnknown | Reason::Family | Reason::Unreadable => Vec::new(),
     }
 }

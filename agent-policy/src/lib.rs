@@ -7,12 +7,14 @@
 mod cases;
 mod check;
 mod compile;
+mod demand;
 mod describe;
 mod diff;
 mod explain;
 mod graph;
 mod notation;
 mod policy;
+mod regions;
 mod schema;
 mod simulate;
 mod starter;
@@ -21,8 +23,8 @@ mod trial;
 mod zone;
 
 pub use cases::{
-    CASES_KIND, Case, CaseResult, Cases, CasesResult, approval_facts, is_cases, parse_cases,
-    run_cases,
+    CASES_KIND, Case, CaseResult, Cases, CasesResult, Event, approval_facts, is_cases, parse_cases,
+    run_cases, told_facts,
 };
 pub use check::check;
 pub use compile::{
@@ -30,6 +32,7 @@ pub use compile::{
     MAX_NETWORKS, MAX_PATHS, MAX_PORTS, MAX_RULES, MAX_TOOLS, NO_LIST, Need, NetworkEntry, Objects,
     PathEntry, PathKind, Place, PortEntry, RuleSource, ToolTables,
 };
+pub use demand::not_enforced;
 pub use describe::{Description, Paragraph, describe};
 pub use diff::{Change, Difference, diff};
 pub use explain::{Explanation, Speaker, explain};
@@ -40,9 +43,10 @@ pub use policy::{
     EgressRule, End, ExecRule, Fact, FileRule, Host, Hours, Identity, KIND, Limit, LimitKind,
     MinEnforcement, Mode, Network, OnDeviation, Owner, PROFILE_KIND, Pattern, Policy, PortRange,
     Profiles, Protocol, Recognised, RevokeOn, Stage, Step, Tool, Word, parse, parse_with,
+    program_digest,
 };
 pub use schema::schema;
-pub use simulate::{Recorded, SimulateError, Simulation, Time, simulate};
+pub use simulate::{Recorded, SimulateError, Simulation, Time};
 pub use starter::{Answers, starter};
 pub use text::{Diagnostic, Diagnostics, MAX_BYTES, MAX_DEPTH, MAX_NODES, Severity, Span};
 pub use trial::{Action, Instant, Outcome, Trial};

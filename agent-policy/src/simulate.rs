@@ -1,10 +1,14 @@
 //! Recorded events held against a policy: what would have been denied.
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use agent_common::decide::Verdict;
+use serde::Deserialize;
 
 use crate::compile::Compiled;
 use crate::explain::{Explanation, explain};
-use crate::policy::Policy;
+use crate::policy::{Policy, program_digest};
 use crate::trial::{Action, Instant, Trial};
 
 /// One line of a recording, in the form that `interlock` writes events in and people can write too.
@@ -27,6 +31,9 @@ pub struct Recorded {
     /// Whether the session could write the program.
     #[serde(default)]
     pub writable: bool,
+    /// The program's digest, as policies write it.
+    #[serde(default)]
+    pub digest: Option<String>,
 }
 
 /// A time in either form.
@@ -62,49 +69,71 @@ pub enum SimulateError {
         "found time \"{0}\", expected seconds since 1970 or a time such as 2026-03-02T10:00:00Z"
     )]
     Time(String),
+    /// The digest is none.
+    #[error("found digest \"{0}\", expected sha256: and 64 hexadecimal digits in lower case")]
+    Digest(String),
+    /// More sessions at once than one host can have.
+    #[error(
+        "found more than {MAX_SESSIONS} sessions that have not ended, expected at most as many"
+    )]
+    Sessions,
     /// The policy has no such tool.
     #[error("found tool \"{0}\", expected a tool of the policy")]
     Tool(String),
 }
 
-/// What became of the events.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Simulation {
-    /// Events that would have been allowed.
-    pub allowed: usize,
-    /// Those that would not, with the number of the event, counted from 1.
-    pub refused: Vec<(usize, Explanation)>,
-    /// Events that could not be tried, and why.
-    pub skipped: Vec<(usize, String)>,
+/// Sessions that are kept at once.
+const MAX_SESSIONS: usize = agent_common::abi::MAX_SESSIONS as usize;
+
+/// Holds events against a policy, session by session, in their order. What it keeps grows with the
+/// sessions that have not ended, not with the events.
+#[derive(Debug)]
+pub struct Simulation<'p> {
+    policy: &'p Policy,
+    compiled: &'p Compiled,
+    sessions: BTreeMap<Option<String>, (Trial<'p>, u64)>,
 }
 
-/// Holds events against a policy, session by session, in their order.
-pub fn simulate(policy: &Policy, compiled: &Compiled, events: &[Recorded]) -> Simulation {
-    let mut sessions: std::collections::BTreeMap<Option<&str>, (Trial<'_>, u64)> =
-        Default::default();
-    let mut simulation = Simulation::default();
-    for (i, event) in events.iter().enumerate() {
-        match prepare(policy, event) {
-            Err(error) => simulation.skipped.push((i + 1, error.to_string())),
-            Ok((action, tool, wall_s)) => {
-                let session = event.session.as_deref();
-                let (trial, began) = sessions.entry(session).or_insert_with(|| {
-                    let began = wall_s.unwrap_or(0);
-                    (Trial::start(compiled, instant(began, began)), began)
-                });
-                let at = instant(*began, wall_s.unwrap_or(*began));
-                let explanation = explain(compiled, trial, &action, tool, at);
-                let outcome = trial.attempt(&action, tool, at, event.bytes);
-                if outcome.decision.verdict == agent_common::decide::Verdict::Allow {
-                    simulation.allowed += 1;
-                } else {
-                    simulation.refused.push((i + 1, explanation));
-                }
-            }
+impl<'p> Simulation<'p> {
+    /// Before any event.
+    pub fn new(policy: &'p Policy, compiled: &'p Compiled) -> Self {
+        Self {
+            policy,
+            compiled,
+            sessions: BTreeMap::new(),
         }
     }
-    simulation
+
+    /// Tries an event, and explains it where it would not have been allowed.
+    pub fn hold(&mut self, event: &Recorded) -> Result<Option<Explanation>, SimulateError> {
+        let (action, tool, wall_s) = prepare(self.policy, event)?;
+        let full = self.sessions.len() >= MAX_SESSIONS;
+        let (trial, began) = match self.sessions.entry(event.session.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(_) if full => return Err(SimulateError::Sessions),
+            Entry::Vacant(free) => {
+                let began = wall_s.unwrap_or(0);
+                let trial = Trial::start(self.compiled, instant(began, began));
+                free.insert((trial, began))
+            }
+        };
+        let at = instant(*began, wall_s.unwrap_or(*began));
+        let before = trial.clone();
+        if trial
+            .attempt(&action, tool, at, event.bytes)
+            .decision
+            .verdict
+            == Verdict::Allow
+        {
+            return Ok(None);
+        }
+        Ok(Some(explain(self.compiled, &before, &action, tool, at)))
+    }
+
+    /// Forgets a session that has ended.
+    pub fn end(&mut self, session: Option<&str>) {
+        self.sessions.remove(&session.map(str::to_owned));
+    }
 }
 
 /// Boot time is counted from the session's first event.
@@ -123,8 +152,15 @@ fn prepare(
     event: &Recorded,
 ) -> Result<(Action, Option<usize>, Option<u64>), SimulateError> {
     let mut action: Action = event.action.parse()?;
-    if let Action::Exec { writable, .. } = &mut action {
+    if let Action::Exec {
+        writable, digest, ..
+    } = &mut action
+    {
         *writable = event.writable;
+        if let Some(text) = &event.digest {
+            let read = program_digest(text);
+            *digest = Some(read.ok_or_else(|| SimulateError::Digest(text.clone()))?);
+        }
     }
     let tool = match &event.tool {
         None => None,
@@ -137,22 +173,4 @@ fn prepare(
         ),
     };
     Ok((action, tool, event.wall_s()?))
-}
-
-impl std::fmt::Display for Simulation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (number, explanation) in &self.refused {
-            writeln!(f, "event {number}: {explanation}")?;
-        }
-        for (number, why) in &self.skipped {
-            writeln!(f, "event {number} not tried: {why}")?;
-        }
-        write!(
-            f,
-            "{} allowed, {} not allowed, {} not tried",
-            self.allowed,
-            self.refused.len(),
-            self.skipped.len()
-        )
-    }
 }

@@ -1,14 +1,15 @@
 //! A session without a kernel: actions are judged by the compiled tables and the same functions that
 //! the kernel programs call, and their effects are kept.
 
-use agent_common::decide::{Decision, TRAIT_WRITABLE, Verdict, View, decide_all};
+use agent_common::decide::{
+    Circumstances, Reason, Standing, TRAIT_WRITABLE, Verdict, Weighing, ask, ask_list,
+};
 use agent_common::egress::Endpoint;
 use agent_common::path::Access;
 use agent_common::session::Session;
-use agent_common::terms::{Progress, Terms};
+use agent_common::terms::Progress;
 
-use crate::compile::{Compiled, HostEntry, NetworkEntry, Objects};
-use crate::policy::Host;
+use crate::compile::{Compiled, NetworkEntry, Objects, host_set};
 
 /// One operation of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +58,23 @@ pub struct Instant {
     pub wall_s: u64,
 }
 
+/// What was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What becomes of the action.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Reason,
+    /// The session's facts afterwards; what has expired is clear.
+    pub facts: u64,
+    /// The rule's number, where a rule spoke.
+    pub number: u32,
+    /// The tool that begins, counted from 1; 0 for none.
+    pub tool: u8,
+    /// Whether the session's permission ends with this.
+    pub revoke: bool,
+}
+
 /// What became of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
@@ -72,8 +90,7 @@ pub struct Outcome {
 #[derive(Clone, Debug)]
 pub struct Trial<'c> {
     compiled: &'c Compiled,
-    terms: Terms,
-    session: Session,
+    flags: u32,
     progress: Progress,
 }
 
@@ -82,12 +99,7 @@ impl<'c> Trial<'c> {
     pub fn start(compiled: &'c Compiled, at: Instant) -> Self {
         let mut trial = Self {
             compiled,
-            terms: compiled.terms_at(at.wall_s),
-            session: Session {
-                id: 1,
-                facts: 0,
-                ..Session::FREE
-            },
+            flags: 0,
             progress: Progress::START,
         };
         trial.set_facts(compiled.initial_facts, at);
@@ -96,45 +108,30 @@ impl<'c> Trial<'c> {
 
     /// The facts that hold.
     pub fn facts(&self, at: Instant) -> u64 {
-        self.compiled
-            .terms
-            .live_facts(self.session.facts, &self.progress, at.now_ns)
+        self.compiled.terms.live_facts(&self.progress, at.now_ns)
     }
 
     /// Sets facts, as the daemon does when an approval is given. Their timers start.
     pub fn set_facts(&mut self, facts: u64, at: Instant) {
-        self.session.facts |= facts;
-        for (timer, deadline) in self
-            .compiled
-            .terms
-            .timers
-            .iter()
-            .zip(&mut self.progress.deadlines)
-        {
-            if timer.fact & facts != 0 {
-                *deadline = at.now_ns.saturating_add(timer.lifetime_ns);
-            }
-        }
+        self.progress
+            .set_facts(facts, &self.compiled.terms, at.now_ns);
     }
 
     /// The lists that speak of an action for the agent, or inside a tool.
     pub(crate) fn lists(&self, action: &Action, tool: Option<usize>) -> (Vec<u32>, u32) {
-        let compiled = self.compiled;
-        match tool.and_then(|tool| compiled.tools.get(tool)) {
-            Some(tool) => lookup(compiled, &tool.networks, &tool.objects, action),
-            None => lookup(compiled, &compiled.networks, &compiled.objects, action),
-        }
+        self.looked_up(action, tool)
     }
 
     /// Ends the session's permission.
     pub fn revoke(&mut self) {
-        self.session.flags |= Session::REVOKED;
+        self.flags |= Session::REVOKED;
     }
 
     /// Judges an action without its effects. Inside a tool, counted from 0, both the agent's tables
     /// and the tool's must allow.
     pub fn judge(&self, action: &Action, tool: Option<usize>, at: Instant, bytes: u64) -> Outcome {
-        self.attempt_on_copy(action, tool, at, bytes).1
+        let weighing = self.weigh(action, tool, at, bytes);
+        outcome(&weighing)
     }
 
     /// Judges an action and keeps its effects.
@@ -145,76 +142,81 @@ impl<'c> Trial<'c> {
         at: Instant,
         bytes: u64,
     ) -> Outcome {
-        let (after, outcome) = self.attempt_on_copy(action, tool, at, bytes);
-        *self = after;
+        let weighing = self.weigh(action, tool, at, bytes);
+        if weighing.changes(&self.progress) {
+            weighing.apply(&mut self.progress, &self.compiled.terms);
+        }
+        let outcome = outcome(&weighing);
+        if outcome.decision.revoke {
+            self.revoke();
+        }
         outcome
     }
 
-    fn attempt_on_copy(
-        &self,
-        action: &Action,
-        tool: Option<usize>,
-        at: Instant,
-        bytes: u64,
-    ) -> (Self, Outcome) {
+    fn weigh(&self, action: &Action, tool: Option<usize>, at: Instant, bytes: u64) -> Weighing {
         let compiled = self.compiled;
-        let mut after = self.clone();
-        after.terms = compiled.terms_at(at.wall_s);
-        let decision = after.apply(action, &compiled.networks, &compiled.objects, at, bytes);
-        let mut outcome = Outcome {
-            decision,
-            by_tool: false,
-            tool_rule: None,
+        let terms = compiled.terms_at(at.wall_s);
+        let standing = Standing {
+            terms: &terms,
+            progress: &self.progress,
         };
-        let tool = tool.and_then(|tool| compiled.tools.get(tool));
-        if let Some(tool) = tool
-            && decision.verdict == Verdict::Allow
-        {
-            let inner = after.apply(action, &tool.networks, &tool.objects, at, bytes);
-            if inner.verdict == Verdict::Allow {
-                outcome.decision.facts = inner.facts;
-                outcome.tool_rule = Some(inner.number);
-            } else {
-                after = self.clone();
-                outcome = Outcome {
-                    decision: inner,
-                    by_tool: true,
-                    tool_rule: None,
+        let mut weighing = Weighing::EMPTY;
+        for scope in std::iter::once(None).chain(tool.map(Some)) {
+            let (lists, traits) = self.looked_up(action, scope);
+            if scope.is_none() {
+                let circumstances = Circumstances {
+                    now_ns: at.now_ns,
+                    wall_s: at.wall_s,
+                    traits,
+                    bytes,
                 };
-                outcome.decision.facts = self.facts(at);
+                weighing.begin(self.flags, standing, circumstances);
+            } else {
+                weighing.next_scope();
+            }
+            ask(lists.into_iter(), |list| {
+                ask_list(list, |index| match compiled.rules.get(index as usize) {
+                    Some(rule) => weighing.consider(standing, rule),
+                    None => weighing.unreadable(),
+                })
+            });
+            if !weighing.allows() {
+                break;
             }
         }
-        if outcome.decision.revoke {
-            after.revoke();
-        }
-        (after, outcome)
+        weighing.finish(&terms);
+        weighing
     }
 
-    fn apply(
-        &mut self,
-        action: &Action,
-        networks: &[NetworkEntry],
-        objects: &Objects,
-        at: Instant,
-        bytes: u64,
-    ) -> Decision {
+    /// The lists that speak of an action for the agent, or inside a tool, and the action's traits.
+    fn looked_up(&self, action: &Action, tool: Option<usize>) -> (Vec<u32>, u32) {
         let compiled = self.compiled;
-        let (lists, traits) = lookup(compiled, networks, objects, action);
-        let view = View {
-            session: &self.session,
-            progress: &self.progress,
-            terms: &self.terms,
-            now_ns: at.now_ns,
-            wall_s: at.wall_s,
-            traits,
-            bytes,
-        };
-        let decision = decide_all(view, u32::try_from(lists.len()).unwrap_or(0), |list, i| {
-            compiled.rule_at(*lists.get(list as usize)?, i)
-        });
-        self.session.facts = decision.facts;
-        decision.apply(&mut self.progress, &compiled.terms, at.now_ns);
-        decision
+        match tool.and_then(|tool| compiled.tools.get(tool)) {
+            Some(tool) => lookup(compiled, &tool.networks, &tool.objects, action),
+            None => lookup(compiled, &compiled.networks, &compiled.objects, action),
+        }
+    }
+}
+
+/// What a weighing says to people.
+fn outcome(weighing: &Weighing) -> Outcome {
+    let in_tool = weighing.scope > 0;
+    let allowed = weighing.allows();
+    Outcome {
+        decision: Decision {
+            verdict: Verdict::from_wire(weighing.verdict).unwrap_or(Verdict::Deny),
+            reason: Reason::from_wire(weighing.reason).unwrap_or(Reason::Unreadable),
+            facts: weighing.facts,
+            number: if allowed {
+                weighing.numbers[0]
+            } else {
+                weighing.number()
+            },
+            tool: weighing.tool,
+            revoke: weighing.flags & Weighing::REVOKE != 0,
+        },
+        by_tool: in_tool && !allowed,
+        tool_rule: (in_tool && allowed).then(|| weighing.number()),
     }
 }
 
@@ -236,7 +238,11 @@ fn lookup(
             name,
             port,
             protocol,
-        } => (hosts(&objects.hosts, name, *port, *protocol), 0),
+        } => {
+            let set = host_set(&objects.hosts, name);
+            let list = set.and_then(|set| compiled.list_for_port(set, *protocol, *port));
+            (one(list), 0)
+        }
         Action::Agent(name) => {
             let entry = objects.agents.iter().find(|entry| entry.name == *name);
             (one(entry.map(|entry| entry.list)), 0)
@@ -267,28 +273,4 @@ fn lookup(
             (lists, traits)
         }
     }
-}
-
-/// The name itself, then the domains above it, the nearest first; of each the narrowest ports first.
-fn hosts(entries: &[HostEntry], name: &str, port: u16, protocol: u8) -> Vec<u32> {
-    let Ok(Host { name, below: false }) = Host::read(name) else {
-        return Vec::new();
-    };
-    let mut lists = Vec::new();
-    let mut add = |wanted: &str| {
-        let mut found: Vec<&HostEntry> = entries
-            .iter()
-            .filter(|entry| entry.name == wanted && entry.ports.contains(port))
-            .filter(|entry| entry.protocol.is_none_or(|own| own.number() == protocol))
-            .collect();
-        found.sort_by_key(|entry| entry.ports.last - entry.ports.first);
-        lists.extend(found.iter().map(|entry| entry.list));
-    };
-    add(&name);
-    let mut rest = name.as_str();
-    while let Some((_, parent)) = rest.split_once('.') {
-        add(&format!("*.{parent}"));
-        rest = parent;
-    }
-    lists
 }

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use agent_policy::{MAX_BYTES, check, describe, diff, graph, parse, parse_cases};
+use agent_policy::{
+    MAX_BYTES, Profiles, check, describe, diff, graph, parse, parse_cases, parse_with,
+};
 
 const CODER: &str = include_str!("golden/coder.yaml");
 const HEAD: &str = "apiVersion: interlock.dev/v1alpha1\nkind: AgentPolicy\nmetadata: {name: demo}\nspec:\n  owner: {name: Ada, contact: ada@example.com}\n";
@@ -10,6 +12,9 @@ const HEAD: &str = "apiVersion: interlock.dev/v1alpha1\nkind: AgentPolicy\nmetad
 /// Each input here takes well under a second on an idle machine. The limit is for machines that are
 /// not idle; what grows with the square of a file's size is beyond it all the same.
 const SOON: Duration = Duration::from_secs(60);
+
+/// Between two words of progress.
+const TOLD: Duration = Duration::from_secs(30);
 
 /// Everything that reads a file, on bytes of any kind.
 fn try_all(bytes: &[u8]) {
@@ -129,6 +134,53 @@ fn policies_made_to_grow_are_bounded() {
     }
 }
 
+/// Each of these profiles extends the next a hundred times: ten to the sixteenth, were each followed.
+#[test]
+fn profiles_that_multiply_are_followed_once() {
+    let profile = |name: &str, extends: &str| {
+        format!(
+            "---\napiVersion: interlock.dev/v1alpha1\nkind: AgentProfile\nmetadata: {{name: {name}}}\nspec:\n  extends: [{extends}]\n"
+        )
+    };
+    let policy = format!("{HEAD}  extends: [p0]\n");
+    let read = |profiles: &str| {
+        let mut known = Profiles::none();
+        known
+            .add("p.yaml", profiles.as_bytes())
+            .unwrap_or_else(|found| panic!("{found}"));
+        parse_with("a.yaml", policy.as_bytes(), &known)
+    };
+    let hundred = |name: &str| vec![name; 100].join(", ");
+    let mut same: String = (0..7)
+        .map(|i| profile(&format!("p{i}"), &hundred(&format!("p{}", i + 1))))
+        .collect();
+    same += &profile("p7", "").replace("  extends: []", "  purpose: x");
+    within(SOON, "profiles that extend one profile often", || {
+        assert!(read(&same).is_ok());
+    });
+    // With other variables on each way, each way is another profile.
+    let mut other = String::new();
+    for level in 0..6 {
+        let next: Vec<String> = (0..4).map(|i| format!("q{}-{i}", level + 1)).collect();
+        for i in 0..4 {
+            let own = format!("q{level}-{i}");
+            other += &profile(&own, &next.join(", "));
+            other += &format!("  variables: {{v{level}: \"{i}\"}}\n");
+        }
+    }
+    let mut last = String::new();
+    for i in 0..4 {
+        last += &profile(&format!("q6-{i}"), "").replace("  extends: []", "  purpose: x");
+    }
+    let first = profile("p0", "q0-0, q0-1, q0-2, q0-3");
+    within(SOON, "profiles with other variables on each way", || {
+        let found = read(&format!("{first}{other}{last}"))
+            .expect_err("too many")
+            .to_string();
+        assert!(found.contains("found more than 64 profiles"), "{found}");
+    });
+}
+
 #[test]
 fn damaged_policies_do_no_harm() {
     let seconds: u64 = std::env::var("INTERLOCK_FUZZ_SECONDS")
@@ -153,7 +205,9 @@ fn damaged_policies_do_no_harm() {
         "[", "]", "{", "}", ":", "- ", "\n", "\"", "'", "&a", "*a", "|", "!!", "#", "\u{feff}",
         "~", "0", "-1", "${", "/**", "*.", "::", "/0", "\0", "\t", "é",
     ];
-    let end = Instant::now() + Duration::from_secs(seconds);
+    let begin = Instant::now();
+    let end = begin + Duration::from_secs(seconds);
+    let mut told = begin;
     let mut tried = 0u64;
     let mut parsed = 0u64;
     while Instant::now() < end {
@@ -177,6 +231,13 @@ fn damaged_policies_do_no_harm() {
         });
         parsed += u64::from(parse("damaged.yaml", &bytes).is_ok());
         tried += 1;
+        if told.elapsed() > TOLD {
+            told = Instant::now();
+            eprintln!(
+                "{tried} damaged policies in {} of {seconds} s",
+                begin.elapsed().as_secs()
+            );
+        }
     }
     println!("{tried} damaged policies, {parsed} of them still policies");
     assert!(parsed > 0 && parsed < tried);

@@ -82,6 +82,10 @@ pub struct Run {
     /// The policy file
     #[arg(long, value_name = "FILE")]
     pub policy: PathBuf,
+    /// Where profiles lie that the policy extends; may be repeated [default: the policy's own
+    /// folder and `profiles` in it]
+    #[arg(long, value_name = "FILE|DIR")]
+    pub profiles: Vec<PathBuf>,
     /// The agent, as the policy names it
     #[arg(long, value_name = "NAME")]
     pub agent: String,
@@ -253,6 +257,9 @@ pub struct Explain {
     /// For exec: the session can write the program
     #[arg(long, requires = "action")]
     pub writable: bool,
+    /// For exec: the program's digest, as policies write it
+    #[arg(long, value_name = "sha256:HEX", requires = "action")]
+    pub digest: Option<String>,
     /// What else there is.
     #[command(flatten)]
     pub reading: Reading,
@@ -281,8 +288,8 @@ pub struct Simulate {
     /// The policy
     pub file: PathBuf,
     /// The events, one JSON object a line: those that the daemon prints, or {"action": "...",
-    /// "time": ..., "session": ..., "tool": ..., "bytes": ..., "writable": ...}; `-` for standard
-    /// input
+    /// "time": ..., "session": ..., "tool": ..., "bytes": ..., "writable": ..., "digest": ...}; `-`
+    /// for standard input. A line has at most 65536 bytes
     #[arg(long, value_name = "FILE")]
     pub events: PathBuf,
     /// The agent, where the file has several

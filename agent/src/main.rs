@@ -53,6 +53,7 @@ fn start(options: interlock_agent::cli::Run) -> ExitCode {
     let settings = run::Settings {
         socket: options.socket,
         policy: options.policy,
+        profiles: options.profiles,
         agent: options.agent,
         user: options.user,
         command: options.command,
@@ -80,7 +81,7 @@ where
     }
 }
 
-/// Prints an error with all that caused it, once, in one line.
+/// Prints an error with all that caused it, once.
 fn fail<E>(error: E, code: u8) -> ExitCode
 where
     E: std::error::Error + Send + Sync + 'static,

@@ -1,15 +1,16 @@
 //! From a policy file to what the kernel programs can enforce, the same way for `run`, where a
 //! person reads the errors, and for the daemon, which trusts nobody's word for it.
 
-use agent_common::terms::Terms;
-use agent_policy::{Compiled, Diagnostics, Need, Policy, Recognised, RevokeOn};
+use crate::control::protocol::Start;
+use agent_policy::{Compiled, Diagnostics, Need, Profiles, parse_with};
 use std::fmt;
 
-/// Why a file is no policy that can be put in force.
+/// Why a file is no policy that can be put in force. `Display` shows the lines.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
-    /// It is not a policy.
-    #[error("{}", one_line(.0))]
+    /// It is not a policy, or a profile that it extends is none, or it demands what no kernel
+    /// program enforces yet.
+    #[error("{0}")]
     Wrong(Box<Diagnostics>),
     /// The agent is not in it.
     #[error("{file}: found no policy for agent `{agent}`, expected {found}")]
@@ -19,20 +20,6 @@ pub enum PolicyError {
         /// The agent asked for.
         agent: String,
         /// The agents there are.
-        found: Listed,
-    },
-    /// It demands what no kernel program enforces yet. A rule that looks enforced and is not is
-    /// worse than none.
-    #[error(
-        "{file}: found {found} in the policy of `{agent}`, expected what this version enforces: \
-         egress to networks, addresses and ports"
-    )]
-    NotEnforced {
-        /// The file.
-        file: String,
-        /// The agent.
-        agent: String,
-        /// What is demanded.
         found: Listed,
     },
 }
@@ -47,14 +34,23 @@ impl fmt::Display for Listed {
     }
 }
 
-/// Compiles the policy of one agent out of a file's content.
-pub fn compile(file: &str, content: &[u8], agent: &str) -> Result<Compiled, PolicyError> {
-    let wrong = |diagnostics| PolicyError::Wrong(Box::new(diagnostics));
-    let policies = agent_policy::parse(file, content).map_err(wrong)?;
-    let Some(policy) = policies.iter().find(|policy| policy.name == agent) else {
+impl From<Diagnostics> for PolicyError {
+    fn from(diagnostics: Diagnostics) -> Self {
+        Self::Wrong(Box::new(diagnostics))
+    }
+}
+
+/// Compiles the policy of one agent out of the texts that a session is started with.
+pub fn compile(start: &Start) -> Result<Compiled, PolicyError> {
+    let mut profiles = Profiles::none();
+    for profile in &start.profiles {
+        profiles.add(&profile.file, profile.text.as_bytes())?;
+    }
+    let policies = parse_with(&start.file, start.policy.as_bytes(), &profiles)?;
+    let Some(policy) = policies.iter().find(|policy| policy.name == start.agent) else {
         return Err(PolicyError::NoAgent {
-            file: file.to_owned(),
-            agent: agent.to_owned(),
+            file: start.file.clone(),
+            agent: start.agent.clone(),
             found: Listed(
                 policies
                     .iter()
@@ -63,86 +59,31 @@ pub fn compile(file: &str, content: &[u8], agent: &str) -> Result<Compiled, Poli
             ),
         });
     };
-    let compiled = policy.compile().map_err(wrong)?;
-    let found = not_enforced(policy, &compiled);
+    let compiled = policy.compile()?;
+    let found = agent_policy::not_enforced(policy, &compiled, ENFORCED);
     if found.is_empty() {
         return Ok(compiled);
     }
-    Err(PolicyError::NotEnforced {
-        file: file.to_owned(),
-        agent: agent.to_owned(),
-        found: Listed(found),
-    })
+    Err(found.into())
 }
 
-/// What a policy demands beyond egress by address and port.
-pub(crate) fn not_enforced(policy: &Policy, compiled: &Compiled) -> Vec<String> {
-    let uses_facts = compiled.initial_facts != 0
-        || compiled
-            .rules
-            .iter()
-            .any(|rule| rule.require | rule.forbid | rule.set | rule.clear != 0);
-    let needs = compiled
-        .needs()
-        .into_iter()
-        .filter(|need| *need != Need::Revoke)
-        .map(|need| (need.word(), true))
-        .chain(ends_not_enforced(compiled));
-    needs
-        .chain([
-            ("facts or steps", uses_facts),
-            (
-                "recognition other than by `interlock run`",
-                policy.recognised.iter().any(|way| *way != Recognised::Run),
-            ),
-        ])
-        .filter(|(_, found)| *found)
-        .map(|(word, _)| word.to_owned())
-        .collect()
-}
-
-/// Ways for a permission to end that nothing watches for yet. A ttl, the end of the first process
-/// and its exit code are watched.
-fn ends_not_enforced(compiled: &Compiled) -> [(&'static str, bool); 5] {
-    let has = |what: fn(&RevokeOn) -> bool| compiled.end.revoke_on.iter().any(what);
-    let has_chain = compiled.completion != 0;
-    [
-        (
-            "revokeOn: completion of a chain",
-            has_chain && has(|on| *on == RevokeOn::Completion),
-        ),
-        (
-            "revokeOn: failure of a chain",
-            has_chain && has(|on| *on == RevokeOn::Failure),
-        ),
-        ("revokeOn: timeout", has(|on| *on == RevokeOn::Timeout)),
-        (
-            "revokeOn: deviation",
-            has(|on| *on == RevokeOn::Deviation)
-                || compiled.terms.on_deviation & Terms::DEVIATION_REVOKE != 0,
-        ),
-        (
-            "revokeOn: controllerLost",
-            has(|on| matches!(on, RevokeOn::ControllerLost(_))),
-        ),
-    ]
-}
-
-/// The first thing that is wrong, and how much more there is.
-pub(crate) fn one_line(diagnostics: &Diagnostics) -> String {
-    let first = diagnostics
-        .first()
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    match diagnostics.len() {
-        0 | 1 => first,
-        more => format!("{first} (and {} more)", more - 1),
-    }
-}
+/// What the kernel programs enforce besides egress by address and port, facts and steps.
+pub(crate) const ENFORCED: &[Need] = &[
+    Need::Alternatives,
+    Need::Timers,
+    Need::Limits,
+    Need::Hours,
+    Need::Kill,
+    Need::Revoke,
+    Need::Audit,
+    Need::Completion,
+    Need::Ttl,
+];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::protocol::ProfileText;
 
     fn policy(spec: &str) -> String {
         format!(
@@ -151,46 +92,76 @@ mod tests {
         )
     }
 
-    fn error(spec: &str, agent: &str) -> String {
-        compile("p.yaml", policy(spec).as_bytes(), agent)
-            .unwrap_err()
-            .to_string()
+    fn start(spec: &str, agent: &str) -> Start {
+        Start {
+            agent: agent.into(),
+            file: "p.yaml".into(),
+            policy: policy(spec),
+            profiles: Vec::new(),
+        }
+    }
+
+    fn error(spec: &str) -> String {
+        compile(&start(spec, "a")).unwrap_err().to_string()
     }
 
     #[test]
     fn egress_by_address_and_port_is_compiled() {
         let spec = "  egress:\n    allow:\n      - to: [192.0.2.0/24]\n        ports: [443]\n";
-        assert!(compile("p.yaml", policy(spec).as_bytes(), "a").is_ok());
+        assert!(compile(&start(spec, "a")).is_ok());
     }
 
     #[test]
     fn another_agent_is_not_taken_for_the_one_asked_for() {
         let expected = "p.yaml: found no policy for agent `b`, expected `a`";
-        assert_eq!(error("", "b"), expected);
+        let found = compile(&start("", "b")).unwrap_err().to_string();
+        assert_eq!(found, expected);
     }
 
     #[test]
-    fn what_the_kernel_programs_do_not_enforce_is_refused_by_name() {
-        let limited = "  egress:\n    allow:\n      - to: [192.0.2.7]\n        limit:\n          rate: 10/min\n";
+    fn what_the_kernel_programs_do_not_enforce_is_refused_with_its_line() {
+        let files = "  files:\n    allow:\n      - {access: [read], paths: [/etc/hosts]}\n";
+        let host = "  egress: {allow: [{to: [api.example.com]}]}\n";
+        for (spec, place, what) in [
+            (files, "p.yaml:11:9", "rules for files"),
+            (host, "p.yaml:9:26", "host names"),
+            (
+                "  end: {revokeOn: [completion, timeout]}\n",
+                "p.yaml:9:32",
+                "revokeOn: timeout",
+            ),
+            (
+                "  session: [run, {cgroup: /a}]\n",
+                "p.yaml:9:18",
+                "recognition",
+            ),
+        ] {
+            let found = error(spec);
+            let first = format!("{place}: error: found {what}");
+            assert!(found.starts_with(&first), "{found}");
+            assert!(found.contains("^"), "{found}");
+        }
+        for spec in ["  session: [run]\n", "  mode: audit\n"] {
+            assert!(compile(&start(spec, "a")).is_ok());
+        }
+    }
+
+    #[test]
+    fn profiles_come_with_the_policy() {
+        let mut start = start("  extends: [net]\n", "a");
         assert!(
-            error(limited, "a").contains("rates and budgets"),
-            "{}",
-            error(limited, "a")
+            compile(&start)
+                .unwrap_err()
+                .to_string()
+                .contains("unknown profile \"net\"")
         );
-        assert!(compile("p.yaml", policy("  session: [run]\n").as_bytes(), "a").is_ok());
-        let audit = "  mode: audit\n";
-        assert!(
-            error(audit, "a").contains("mode: audit"),
-            "{}",
-            error(audit, "a")
-        );
-        let ends = "  end:\n    ttl: 1h\n    revokeOn: [completion, failure]\n";
-        assert!(compile("p.yaml", policy(ends).as_bytes(), "a").is_ok());
-        let ends = "  end:\n    revokeOn: [timeout]\n";
-        assert!(
-            error(ends, "a").contains("revokeOn: timeout"),
-            "{}",
-            error(ends, "a")
-        );
+        start.profiles.push(ProfileText {
+            file: "net.yaml".into(),
+            text: "apiVersion: interlock.dev/v1alpha1\nkind: AgentProfile\nmetadata: {name: net}\n\
+                   spec:\n  egress: {allow: [{to: [192.0.2.7], ports: [443]}]}\n"
+                .into(),
+        });
+        let compiled = compile(&start).expect("a policy");
+        assert_eq!(&*compiled.sources[0].file, "net.yaml");
     }
 }

@@ -46,18 +46,26 @@ pub fn sessions(socket: &Path, json: bool) -> Result<(), ReportError> {
     if sessions.is_empty() {
         println!("no sessions");
     } else {
-        println!("{:<16}  {:<24}  {:>6}  POLICY", "SESSION", "AGENT", "TASKS");
+        println!(
+            "{:<16}  {:<24}  {:>6}  {:<24}  POLICY",
+            "SESSION", "AGENT", "TASKS", "FACTS"
+        );
     }
     for SessionInfo {
         session,
         agent,
         file,
         policy,
+        facts,
         tasks,
     } in &sessions
     {
         let digest = policy.get(..12).unwrap_or(policy);
-        println!("{session}  {agent:<24}  {tasks:>6}  {digest}  {file}");
+        let facts = match facts.join(" ") {
+            none if none.is_empty() => "-".to_owned(),
+            facts => facts,
+        };
+        println!("{session}  {agent:<24}  {tasks:>6}  {facts:<24}  {digest}  {file}");
     }
     Ok(())
 }

@@ -126,22 +126,71 @@ fn check_answers_1_where_there_are_only_warnings() {
 
 #[test]
 fn check_says_what_is_not_enforced_and_can_take_it_for_an_error() {
-    let files = "  files:\n    allow:\n      - {access: [read], paths: [\"/work/**\"]}\n";
-    let folder = Folder::new("gap").with("demo.yaml", &format!("{HEAD}{files}"));
-    let expected = "demo.yaml: not enforced by this version, so `interlock run` refuses agent `demo`: rules for files\n1 file, 1 policy: 0 errors, 0 warnings\n";
-    folder.run(&["check", "demo.yaml"]).is(0, expected);
-    folder
-        .run(&["check", "--enforceable", "demo.yaml"])
-        .is(2, expected);
-    let json = folder.run(&["check", "--json", "demo.yaml"]).json(0);
-    assert_eq!(json["notEnforced"][0]["demands"][0], "rules for files");
     let hosts = "  egress:\n    allow:\n      - {to: [api.example.com], ports: [443]}\n";
-    let folder = Folder::new("hosts").with("demo.yaml", &format!("{HEAD}{hosts}"));
+    let folder = Folder::new("gap").with("demo.yaml", &format!("{HEAD}{hosts}"));
+    let gap = "demo.yaml: not enforced by this version, so `interlock run` refuses agent `demo`: host names\n";
     let said = folder.run(&["check", "demo.yaml"]);
+    assert!(said.out.contains(gap), "{}", said.out);
+    assert_eq!(said.code, 1, "{}", said.out);
+    let said = folder.run(&["check", "--enforceable", "demo.yaml"]);
+    assert!(said.out.contains(gap), "{}", said.out);
+    assert!(said.out.contains(NO_HOSTS), "{}", said.out);
+    assert_eq!(said.code, 2, "{}", said.out);
+    let json = folder.run(&["check", "--json", "demo.yaml"]).json(1);
+    assert_eq!(json["notEnforced"][0]["demands"][0], "host names");
+}
+
+const NO_HOSTS: &str = "demo.yaml:8:15: error: found host names, which no kernel program enforces yet, expected a policy that can be held whole\n   |\n 8 |       - {to: [api.example.com], ports: [443]}\n   |               ^^^^^^^^^^^^^^^\n  = help: ";
+
+/// `run` reads and refuses as the other verbs do, before it asks the daemon.
+#[test]
+fn run_shows_what_is_wrong_with_its_line_and_reads_profiles() {
+    let run = |folder: &Folder, more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_interlock"));
+        command.args(["run", "--policy", "demo.yaml", "--agent", "demo"]);
+        command
+            .args(["--socket", "no.sock"])
+            .args(more)
+            .args(["--", "true"]);
+        let output = command.current_dir(&folder.0).output().expect("interlock");
+        let said = String::from_utf8(output.stderr).expect("UTF-8");
+        (output.status.code(), said)
+    };
+    let hosts = "  egress:\n    allow:\n      - {to: [api.example.com], ports: [443]}\n";
+    let folder = Folder::new("run-hosts").with("demo.yaml", &format!("{HEAD}{hosts}"));
+    let (code, said) = run(&folder, &[]);
+    assert_eq!(code, Some(2), "{said}");
     assert!(
-        said.out.contains("refuses agent `demo`: host names\n"),
-        "{}",
-        said.out
+        said.starts_with(&format!("interlock: {NO_HOSTS}")),
+        "{said}"
+    );
+
+    let extends = format!("{HEAD}  extends: [web]\n");
+    let profile = format!(
+        "apiVersion: interlock.dev/v1alpha1\nkind: AgentProfile\nmetadata: {{name: web}}\nspec:\n{CONNECTS}"
+    );
+    let folder = Folder::new("run-profiles").with("demo.yaml", &extends);
+    let (code, said) = run(&folder, &[]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("found unknown profile \"web\""), "{said}");
+    let folder = folder.with("elsewhere/web.yaml", &profile);
+    let (_, said) = run(&folder, &["--profiles", "elsewhere"]);
+    assert!(
+        said.starts_with("interlock: no daemon at no.sock"),
+        "{said}"
+    );
+    let folder = folder.with("profiles/web.yaml", &profile);
+    let (_, said) = run(&folder, &[]);
+    assert!(
+        said.starts_with("interlock: no daemon at no.sock"),
+        "{said}"
+    );
+    let folder = folder.with("profiles/web.yaml", &profile.replace("ports", "prots"));
+    let (code, said) = run(&folder, &[]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(
+        said.starts_with("interlock: ./profiles/web.yaml:"),
+        "{said}"
     );
 }
 
@@ -170,7 +219,7 @@ fn check_walks_folders_and_names_what_it_passes_over() {
 }
 
 #[test]
-fn profiles_beside_a_policy_are_read_and_said_not_to_be_run() {
+fn profiles_beside_a_policy_are_read() {
     let profile = format!(
         "apiVersion: interlock.dev/v1alpha1\nkind: AgentProfile\nmetadata: {{name: web}}\nspec:\n{CONNECTS}"
     );
@@ -182,7 +231,7 @@ fn profiles_beside_a_policy_are_read_and_said_not_to_be_run() {
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(said.out.contains("profiles/web.yaml:7: "), "{}", said.out);
     let json = folder.run(&["check", "--json", "."]).json(0);
-    assert_eq!(json["notEnforced"][0]["demands"][0], "profiles");
+    assert_eq!(json["notEnforced"], serde_json::json!([]));
     fs::remove_dir_all(folder.0.join("profiles")).unwrap();
     assert_eq!(folder.run(&action).code, 2);
 }
@@ -217,6 +266,37 @@ fn explain_names_the_rule_and_what_would_change_it() {
             .starts_with("interlock: --action: found \"fly /moon\", expected an action: ")
     );
     assert_eq!((said.code, said.err.lines().count()), (2, 1));
+}
+
+#[test]
+fn explain_knows_programs_by_their_digest() {
+    let digest = format!("sha256:{}", "0a".repeat(32));
+    let exec = format!("  exec:\n    allow:\n      - {{digests: [\"{digest}\"]}}\n");
+    let folder = Folder::new("digest").with("demo.yaml", &format!("{HEAD}{exec}"));
+    let action = ["explain", "demo.yaml", "--action", "exec /opt/tool"];
+    assert_eq!(folder.run(&action).code, 1);
+    let known = [&action[..], &["--digest", &digest]].concat();
+    assert_eq!(folder.run(&known).code, 0);
+    folder
+        .run(&[&action[..], &["--digest", "0a0a"]].concat())
+        .refuses(
+            "--digest: found `0a0a`, expected sha256: and 64 hexadecimal digits in lower case",
+        );
+    let read = [
+        "explain",
+        "demo.yaml",
+        "--action",
+        "read /a",
+        "--digest",
+        &digest,
+    ];
+    folder
+        .run(&read)
+        .refuses("--digest: found read /a, expected exec");
+    let event = format!("{{\"action\": \"exec /opt/tool\", \"digest\": \"{digest}\"}}\n");
+    folder
+        .run_with(&["simulate", "demo.yaml", "--events", "-"], &event)
+        .is(0, "1 allowed, 0 not allowed, 0 not tried\n");
 }
 
 #[test]
@@ -285,13 +365,13 @@ fn compile_prints_the_digest_and_the_tables() {
     let folder = demo("compile");
     let json = folder.run(&["compile", "--json", "demo.yaml"]).json(0);
     let digest = json[0]["digest"].as_str().unwrap();
-    assert_eq!(digest.len(), 64);
+    assert_eq!(digest.strip_prefix("sha256:").map(str::len), Some(64));
     folder.run(&["compile", "demo.yaml"]).is(
         0,
         &format!("demo  {digest}\n  rules 2, networks 2, port prefixes 2\n"),
     );
-    assert_eq!(json[0]["networks"][0]["prefixLen"], 120);
-    assert_eq!(json[0]["rules"][0]["require"], "0x0000000000000000");
+    assert_eq!(json[0]["networks"][0]["network"], "192.0.2.0/24");
+    assert_eq!(json[0]["rules"][0]["require"], serde_json::json!([]));
 }
 
 #[test]
@@ -362,6 +442,18 @@ fn simulate_counts_people_s_events_and_the_daemon_s() {
     folder
         .run_with(&stdin, "{\"action\": \"connect 192.0.2.7:443\"}\n")
         .is(0, "1 allowed, 0 not allowed, 0 not tried\n");
+    let long = format!("{{\"action\": \"{}\"}}\n", "x".repeat(70_000));
+    folder
+        .run_with(&stdin, &long)
+        .refuses("-:1: found a line of more than 65536 bytes, expected one event a line");
+    let many = "{\"action\": \"connect 203.0.113.9:443\"}\n".repeat(1_200);
+    let said = folder.run_with(&stdin, &many);
+    assert!(
+        said.out
+            .ends_with("and 200 more not allowed\n0 allowed, 1200 not allowed, 0 not tried\n"),
+        "{}",
+        said.out
+    );
     let said = folder.run_with(&stdin, "\nnonsense\n");
     assert!(
         said.err.starts_with("interlock: -:2: found no event ("),

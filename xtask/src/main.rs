@@ -8,6 +8,7 @@ mod cpio;
 mod demo;
 mod disk;
 mod fixtures;
+mod fuzz;
 mod guest;
 mod initramfs;
 mod kernels;
@@ -69,6 +70,10 @@ enum Verb {
     ///
     /// The machine's clock counts instructions, so that figures repeat on any host.
     Bench(bench::Options),
+    /// Fuzzes the policy language: its readers, the compiler, the decision function
+    ///
+    /// What is found, and what was learned, stays in .cache/fuzz/ for the next time.
+    Fuzz(fuzz::Options),
     /// Runs a command, or a shell, in a virtual machine with one kernel of the matrix
     ///
     /// The machine has the built programs (interlock, interlock-tests: the newer of debug and
@@ -113,6 +118,7 @@ fn main() -> ExitCode {
         Verb::Build { release } => (build::run(release).map(|()| 0), 1),
         Verb::Lint { advisories } => (lint::run(advisories).map(|()| 0), 1),
         Verb::Bench(options) => (bench::run(&options).map(|()| 0), 1),
+        Verb::Fuzz(options) => (fuzz::run(&options).map(|clean| u8::from(!clean)), 1),
         Verb::Setup(options) => (setup::run(&options).map(|()| 0), 1),
         Verb::Vm(options) => (vm::run(&options), MACHINE_FAILED),
         Verb::Kernels { verb, kernels } => (run_kernels(verb, &kernels).map(|()| 0), 1),

@@ -5,16 +5,20 @@
     reason = "the only module that reads kernel memory and calls raw helpers"
 )]
 
+mod btf_map;
 pub mod counts;
 pub mod memory;
 pub mod offsets;
+pub mod progress;
 pub mod record;
+mod share;
 pub mod socket;
 pub mod state;
 pub mod storage;
 pub mod task;
 pub mod verdict;
 pub mod walk;
+pub mod weigh;
 
 /// The entry of [`lifecycle::enrol`](crate::lifecycle::enrol). aya's macro for this program type
 /// would return zero whatever happened.

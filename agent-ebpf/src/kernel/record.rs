@@ -1,6 +1,9 @@
 //! Records in the ring.
 
+use super::{counts, share};
 use crate::maps::DECISIONS;
+use agent_common::counter::Counter;
+use agent_common::session::Label;
 use aya_ebpf::helpers::bpf_probe_read_kernel_str_bytes;
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use aya_ebpf::maps::ring_buf::RingBufEntry;
@@ -16,10 +19,29 @@ pub fn now() -> u64 {
 pub struct Record<T: 'static>(RingBufEntry<T>);
 
 impl<T> Record<T> {
-    /// Takes room, if there is any.
+    /// Takes room, if there is any, and counts what is lost where there is none.
     #[inline(always)]
     pub fn reserve() -> Option<Self> {
-        DECISIONS.reserve::<T>(0).map(Self)
+        let record = DECISIONS.reserve::<T>(0).map(Self);
+        if record.is_none() {
+            counts::add(Counter::EventsLost);
+        }
+        record
+    }
+
+    /// The same for what a session did: no session gets more than its share of the ring.
+    #[inline(always)]
+    pub fn reserve_for(label: Label) -> Option<Self> {
+        let record = if share::has_room(label) {
+            DECISIONS.reserve::<T>(0).map(Self)
+        } else {
+            None
+        };
+        share::count(label, record.is_some());
+        if record.is_none() {
+            counts::add(Counter::EventsLost);
+        }
+        record
     }
 
     /// The room itself. Every field must be written before it is submitted.

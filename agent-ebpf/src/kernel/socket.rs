@@ -17,11 +17,11 @@ const V6_LENGTH: i32 = 24;
 /// What an address passed to `connect` turned out to be.
 pub enum Target {
     /// Somewhere on a network.
-    Network(Endpoint),
+    Network,
     /// Nowhere: the address that takes a socket's peer away.
     Disconnect,
     /// A family that no policy can speak of.
-    Other(Endpoint),
+    Other,
     /// Too short to tell.
     Unreadable,
 }
@@ -32,9 +32,14 @@ fn protocol(number: u32) -> u8 {
     if number > 255 { 0 } else { number as u8 }
 }
 
-/// Reads the address that `socket_connect` was given.
+/// Reads the address that `socket_connect` was given. Written in place, because the stack is short.
 #[inline(always)]
-pub fn target(socket: *const c_void, address: *const c_void, length: i32) -> Target {
+pub fn target(
+    socket: *const c_void,
+    address: *const c_void,
+    length: i32,
+    endpoint: &mut Endpoint,
+) -> Target {
     let Some(sk) = Typed::given(socket).follow(&SOCKET_SK) else {
         return Target::Unreadable;
     };
@@ -51,10 +56,12 @@ pub fn target(socket: *const c_void, address: *const c_void, length: i32) -> Tar
     };
     let (family, port) = (given.family, u16::from_be(given.port));
     if family == u16::from(AF_INET) && length >= V4_LENGTH {
-        return Target::Network(Endpoint::v4(given.v4, port, protocol));
+        *endpoint = Endpoint::v4(given.v4, port, protocol);
+        return Target::Network;
     }
     if family == u16::from(AF_INET6) && length >= V6_LENGTH {
-        return Target::Network(Endpoint::v6(given.v6, port, protocol));
+        *endpoint = Endpoint::v6(given.v6, port, protocol);
+        return Target::Network;
     }
     if family == u16::from(AF_UNSPEC) {
         let own: u16 = sk.load(&SOCK_FAMILY);
@@ -63,7 +70,8 @@ pub fn target(socket: *const c_void, address: *const c_void, length: i32) -> Tar
         }
     }
     let family = if family > 255 { u8::MAX } else { family as u8 };
-    Target::Other(Endpoint::of_family(family, protocol))
+    *endpoint = Endpoint::of_family(family, protocol);
+    Target::Other
 }
 
 /// The kernel's name for the socket of an LSM hook: the address of its `sock`.

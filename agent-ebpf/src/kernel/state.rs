@@ -1,8 +1,9 @@
 //! The shared state of a session.
 
 use super::record;
-use crate::maps::SESSIONS;
+use crate::maps::{SESSIONS, TERMS};
 use agent_common::session::{Cause, Label, Session};
+use agent_common::terms::Terms;
 use core::arch::asm;
 
 /// A copy of the state of a label's session; nothing when the slot belongs to another. A session
@@ -30,7 +31,19 @@ pub fn recorded(label: Label) -> Option<Session> {
 /// Whether the session's permission lasts. A session that is not the label's has none.
 #[inline(always)]
 pub fn is_permitted(label: Label) -> bool {
-    of(label).is_some_and(|session| session.flags & Session::REVOKED == 0)
+    of(label).is_some_and(|session| session.flags & Session::ENDED == 0)
+}
+
+/// What the policy of a label's session demands besides facts.
+#[inline(always)]
+pub fn terms(label: Label) -> Option<&'static Terms> {
+    TERMS.get(of(label)?.policy)
+}
+
+/// Whether the policy of a label's session is watched and not held.
+#[inline(always)]
+pub fn is_watched(label: Label) -> bool {
+    terms(label).is_some_and(|terms| terms.flags & Terms::AUDIT != 0)
 }
 
 /// Counts one more task of the session.
@@ -59,14 +72,25 @@ pub fn task_removed(label: Label) -> bool {
 /// Ends the session's permission. The first cause stays.
 #[inline(always)]
 pub fn revoke(label: Label, cause: Cause) {
+    end(label, Session::revoked_by(cause));
+}
+
+/// Ends the session's permission because its chain is complete.
+#[inline(always)]
+pub fn complete(label: Label) {
+    end(label, Session::completed());
+}
+
+#[inline(always)]
+fn end(label: Label, flags: u32) {
     if let Some(session) = SESSIONS.get_ptr_mut(label.slot) {
-        // SAFETY: the pointer is to a slot of an array, which is never freed. `REVOKED` is the
-        // only flag and is never cleared while the slot is taken, so a store is enough: of two
-        // at once either may name the cause.
+        // SAFETY: the pointer is to a slot of an array, which is never freed. Each flag ends the
+        // permission by itself and none is cleared while the slot is taken, so that nothing is
+        // lost but a second cause when two are stored at once.
         unsafe {
-            let flags = &raw mut (*session).flags;
-            if core::ptr::read_volatile(flags) & Session::REVOKED == 0 {
-                core::ptr::write_volatile(flags, Session::revoked_by(cause));
+            let at = &raw mut (*session).flags;
+            if core::ptr::read_volatile(at) & Session::ENDED == 0 {
+                core::ptr::write_volatile(at, flags);
             }
         }
     }
@@ -78,7 +102,7 @@ pub fn revoke(label: Label, cause: Cause) {
 /// # Safety
 /// `number` must point into a map.
 #[inline(always)]
-unsafe fn add(number: *mut u64, by: i64) {
+pub(super) unsafe fn add(number: *mut u64, by: i64) {
     // SAFETY: the verifier checks the address; the instruction changes nothing else.
     unsafe { asm!("lock *(u64 *)({number} + 0) += {by}", number = in(reg) number, by = in(reg) by) }
 }

@@ -6,7 +6,8 @@ use super::offsets::{
     TASK_PID, TASK_REAL_PARENT, TASK_SIGNAL, TASK_START_BOOTTIME, TASK_TGID,
 };
 use super::storage;
-use crate::maps::MEMBERS;
+use crate::maps::{FRESH, MEMBERS};
+use agent_common::decide::{LISTS, SCOPES, Weighing};
 use agent_common::event::Process;
 use agent_common::session::{Label, Member as State, Pass};
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf};
@@ -60,32 +61,49 @@ impl Task {
 
     /// Labels a task that a hook was given. Fails when the label or its mark cannot be stored.
     #[inline(always)]
-    pub fn inherit(given: *mut c_void, label: Label, flags: u32) -> bool {
-        Self::given(given).join(label, flags, || given)
+    pub fn inherit(given: *mut c_void, parent: Member, flags: u32) -> bool {
+        // SAFETY: as in `Member::label`.
+        let template = unsafe { &*parent.0 };
+        Self::given(given).join(template, flags, || given)
     }
 
     /// Labels the running task as the first of its session. Fails as [`Task::inherit`] does.
     #[inline(always)]
     pub fn enrol_current(label: Label) -> bool {
-        Self::current().join(label, State::ROOT, || {
-            // SAFETY: takes no arguments, always answers.
-            unsafe { bpf_get_current_task_btf() }.cast()
-        })
-    }
-
-    /// Stores label and mark, or neither. `typed` gives the task as the verifier wants it for the
-    /// mark; it is not asked where there are no marks, because 5.10 has no helper for it.
-    #[inline(always)]
-    fn join(self, label: Label, flags: u32, typed: impl FnOnce() -> *mut c_void) -> bool {
-        let state = State {
-            label,
-            pass: Pass::NONE,
-            flags,
-            reserved: 0,
+        let Some(template) = FRESH.get(0) else {
+            return false;
         };
-        if MEMBERS.insert(self.0.0, state, 0).is_err() {
+        // SAFETY: takes no arguments, always answers.
+        let typed = || unsafe { bpf_get_current_task_btf() }.cast();
+        let task = Self::current();
+        if !task.join(template, State::ROOT, typed) {
             return false;
         }
+        match task.member() {
+            Some(member) => {
+                // SAFETY: as in `Member::leave_pass`.
+                unsafe { (*member.0).label = label };
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Stores an entry like another and the mark, or neither. An entry is too long to be made on
+    /// the stack. `typed` gives the task as the verifier wants it for the mark; it is not asked
+    /// where there are no marks, because 5.10 has no helper for it.
+    #[inline(always)]
+    fn join(self, template: &State, flags: u32, typed: impl FnOnce() -> *mut c_void) -> bool {
+        if MEMBERS.insert(self.0.0, template, 0).is_err() {
+            return false;
+        }
+        let Some(member) = self.member() else {
+            return false;
+        };
+        // A pass is for the system call in which it was given.
+        member.take_pass();
+        // SAFETY: as in `Member::leave_pass`; the task does not run yet, or runs this.
+        unsafe { (*member.0).flags = flags };
         if has_marks() && !storage::mark(typed()) {
             self.forget();
             return false;
@@ -160,6 +178,32 @@ impl Member {
     pub fn is_root(self) -> bool {
         // SAFETY: as in `label`.
         unsafe { (*self.0).flags & State::ROOT != 0 }
+    }
+
+    /// The tool that is the task's scope of a number, counted from 1; 0 for the agent itself, and
+    /// nothing where the task has no such scope.
+    #[inline(always)]
+    pub fn tool(self, scope: usize) -> Option<u8> {
+        if scope == 0 {
+            return Some(0);
+        }
+        // SAFETY: as in `label`.
+        let tool = unsafe { (*self.0).tools[(scope - 1) & (SCOPES - 1)] };
+        (tool != 0).then_some(tool)
+    }
+
+    /// The lists of rules that speak of what the task attempts, for one of its scopes.
+    #[inline(always)]
+    pub fn lists(self, scope: usize) -> &'static mut [u32; LISTS] {
+        // SAFETY: as in `leave_pass`.
+        unsafe { &mut (*self.0).lists[scope & (SCOPES - 1)] }
+    }
+
+    /// The decision about what the task attempts.
+    #[inline(always)]
+    pub fn weighing(self) -> &'static mut Weighing {
+        // SAFETY: as in `leave_pass`.
+        unsafe { &mut (*self.0).weighing }
     }
 
     /// Leaves a pass for the hook that comes next in the same system call.

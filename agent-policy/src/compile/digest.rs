@@ -3,12 +3,15 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::policy::{Policy, Protocol};
+use crate::policy::{
+    Argument, End, MinEnforcement, Mode, OnDeviation, Owner, Pattern, Policy, Recognised, RevokeOn,
+};
 
-use super::{Compiled, NetworkEntry, Objects};
+use super::plan::{ApprovalInfo, FactKind};
+use super::{Compiled, NetworkEntry, Objects, PathKind};
 
 /// Grows whenever the encoding changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 struct Encoder(Sha256);
 
@@ -25,6 +28,43 @@ impl Encoder {
     fn text(&mut self, text: &str) {
         self.bytes(text.as_bytes());
     }
+
+    fn list<T>(&mut self, items: &[T], mut each: impl FnMut(&mut Self, &T)) {
+        self.number(items.len() as u64);
+        for item in items {
+            each(self, item);
+        }
+    }
+
+    fn texts(&mut self, texts: &[String]) {
+        self.list(texts, |encoder, text| encoder.text(text));
+    }
+
+    fn pairs(&mut self, pairs: &[(String, String)]) {
+        // Labels mean the same in any order.
+        let mut pairs = pairs.to_vec();
+        pairs.sort();
+        self.list(&pairs, |encoder, (key, value)| {
+            encoder.text(key);
+            encoder.text(value);
+        });
+    }
+
+    /// Nothing and an empty text are different.
+    fn maybe<T>(&mut self, value: Option<T>, each: impl FnOnce(&mut Self, T)) {
+        self.number(value.is_some().into());
+        if let Some(value) = value {
+            each(self, value);
+        }
+    }
+
+    fn maybe_text(&mut self, text: Option<&str>) {
+        self.maybe(text, Self::text);
+    }
+
+    fn maybe_number(&mut self, number: Option<u64>) {
+        self.maybe(number, Self::number);
+    }
 }
 
 pub(super) fn of(policy: &Policy, compiled: &Compiled) -> [u8; 32] {
@@ -32,93 +72,155 @@ pub(super) fn of(policy: &Policy, compiled: &Compiled) -> [u8; 32] {
     encoder.text("interlock policy");
     encoder.number(VERSION.into());
     people(&mut encoder, policy);
+    encoder.list(&policy.recognised, recognised);
+    ends(&mut encoder, policy);
     networks(&mut encoder, &compiled.networks);
-    encoder.number(compiled.ports.len() as u64);
-    for port in &compiled.ports {
+    encoder.list(&compiled.ports, |encoder, port| {
         encoder.number(port.set.into());
         encoder.number(port.protocol.into());
         encoder.number(port.port.into());
         encoder.number(port.prefix_len.into());
         encoder.number(port.rule.into());
-    }
+    });
     objects(&mut encoder, &compiled.objects);
-    encoder.number(compiled.tools.len() as u64);
-    for tool in &compiled.tools {
+    encoder.list(&compiled.tools, |encoder, tool| {
         encoder.text(&tool.name);
-        networks(&mut encoder, &tool.networks);
-        objects(&mut encoder, &tool.objects);
-    }
+        networks(encoder, &tool.networks);
+        objects(encoder, &tool.objects);
+    });
     rules(&mut encoder, compiled);
     terms(&mut encoder, compiled);
     encoder.0.finalize().into()
 }
 
-/// What the tables do not hold: names, owners, and how sessions begin and end.
+/// What the tables do not hold: names, owners, meanings.
 fn people(encoder: &mut Encoder, policy: &Policy) {
+    let owner = |encoder: &mut Encoder, owner: &Owner| {
+        encoder.text(&owner.name);
+        encoder.text(&owner.contact);
+    };
     encoder.text(&policy.name);
-    let mut labels = policy.labels.clone();
-    labels.sort();
-    encoder.text(&format!("{labels:?}"));
-    encoder.text(&format!("{:?}", policy.owner));
-    encoder.text(policy.purpose.as_deref().unwrap_or(""));
-    encoder.text(&format!("{:?}", policy.identity));
-    encoder.text(&format!("{:?}", policy.recognised));
-    encoder.text(&format!("{:?}", policy.end));
-    encoder.text(&format!("{:?} {:?}", policy.mode, policy.min_enforcement));
-    let failed: Vec<&str> = policy
-        .chain
-        .failed_by
-        .iter()
-        .map(|word| word.text.as_str())
-        .collect();
-    encoder.text(&format!("{failed:?}"));
-    for tool in &policy.tools {
-        encoder.text(&format!("{:?}", tool.owner));
+    encoder.pairs(&policy.labels);
+    owner(encoder, &policy.owner);
+    encoder.maybe_text(policy.purpose.as_deref());
+    encoder.maybe_text(policy.identity.spiffe.as_deref());
+    encoder.maybe_text(policy.identity.version.as_deref());
+    encoder.texts(&policy.identity.models);
+    encoder.list(&policy.facts, |encoder, fact| {
+        encoder.text(&fact.name);
+        encoder.maybe_text(fact.meaning.as_deref());
+    });
+    encoder.list(&policy.tools, |encoder, tool| owner(encoder, &tool.owner));
+}
+
+fn recognised(encoder: &mut Encoder, way: &Recognised) {
+    match way {
+        Recognised::Run => encoder.number(1),
+        Recognised::Executable(pattern) => {
+            encoder.number(2);
+            encoder.text(match pattern {
+                Pattern::Exact(path)
+                | Pattern::Under(path)
+                | Pattern::Name(path)
+                | Pattern::Extension(path) => path,
+            });
+        }
+        Recognised::SystemdUnit(unit) => {
+            encoder.number(3);
+            encoder.text(unit);
+        }
+        Recognised::Cgroup(path) => {
+            encoder.number(4);
+            encoder.text(path);
+        }
+        Recognised::Kubernetes {
+            namespace,
+            pod_labels,
+            service_account,
+        } => {
+            encoder.number(5);
+            encoder.text(namespace);
+            encoder.pairs(pod_labels);
+            encoder.maybe_text(service_account.as_deref());
+        }
     }
 }
 
+/// How sessions end, and how firmly the policy is held.
+fn ends(encoder: &mut Encoder, policy: &Policy) {
+    let End {
+        ttl_s,
+        revoke_on,
+        on_deviation,
+    } = &policy.end;
+    encoder.maybe_number(*ttl_s);
+    encoder.list(revoke_on, |encoder, event| match event {
+        RevokeOn::Completion => encoder.number(1),
+        RevokeOn::Failure => encoder.number(2),
+        RevokeOn::Timeout => encoder.number(3),
+        RevokeOn::Deviation => encoder.number(4),
+        RevokeOn::ControllerLost(seconds) => {
+            encoder.number(5);
+            encoder.number(*seconds);
+        }
+    });
+    encoder.number(match on_deviation {
+        OnDeviation::Deny => 1,
+        OnDeviation::Kill => 2,
+        OnDeviation::Revoke => 3,
+    });
+    encoder.number(match policy.mode {
+        Mode::Enforce => 1,
+        Mode::Audit => 2,
+    });
+    encoder.number(match policy.min_enforcement {
+        MinEnforcement::Observe => 1,
+        MinEnforcement::Kill => 2,
+        MinEnforcement::Block => 3,
+    });
+    encoder.list(&policy.chain.failed_by, |encoder, word| {
+        encoder.text(&word.text);
+    });
+}
+
 fn networks(encoder: &mut Encoder, networks: &[NetworkEntry]) {
-    encoder.number(networks.len() as u64);
-    for network in networks {
+    encoder.list(networks, |encoder, network| {
         encoder.number(network.prefix_len.into());
         encoder.bytes(&network.address);
         encoder.number(network.set.into());
-    }
+    });
 }
 
 fn objects(encoder: &mut Encoder, objects: &Objects) {
     networks(encoder, &objects.listen);
-    encoder.number(objects.paths.len() as u64);
-    for path in &objects.paths {
-        encoder.number(path.kind as u64);
+    encoder.list(&objects.paths, |encoder, path| {
+        encoder.number(match path.kind {
+            PathKind::Exact => 1,
+            PathKind::Under => 2,
+            PathKind::Name => 3,
+            PathKind::Extension => 4,
+        });
         encoder.text(&path.text);
         for list in path.lists.iter().chain(&path.fallback) {
             encoder.number(u64::from(*list));
         }
-    }
-    encoder.number(objects.digests.len() as u64);
-    for entry in &objects.digests {
+    });
+    encoder.list(&objects.digests, |encoder, entry| {
         encoder.bytes(&entry.digest);
         encoder.number(entry.list.into());
-    }
-    encoder.number(objects.hosts.len() as u64);
-    for entry in &objects.hosts {
+    });
+    encoder.list(&objects.hosts, |encoder, entry| {
         encoder.text(&entry.name);
-        encoder.number(entry.ports.first.into());
-        encoder.number(entry.ports.last.into());
-        encoder.number(entry.protocol.map_or(0, Protocol::number).into());
-        encoder.number(entry.list.into());
-    }
-    encoder.number(objects.agents.len() as u64);
-    for entry in &objects.agents {
+        encoder.number(entry.set.into());
+    });
+    encoder.list(&objects.agents, |encoder, entry| {
         encoder.text(&entry.name);
         encoder.number(entry.list.into());
-    }
+    });
 }
 
 fn rules(encoder: &mut Encoder, compiled: &Compiled) {
-    encoder.number(compiled.rules.len() as u64);
-    for rule in &compiled.rules {
+    encoder.list(&compiled.rules, |encoder, rule| {
         for mask in [rule.require, rule.forbid, rule.set, rule.clear] {
             encoder.number(mask);
         }
@@ -134,34 +236,81 @@ fn rules(encoder: &mut Encoder, compiled: &Compiled) {
             rule.step,
         ]);
         encoder.bytes(&rule.limits);
-    }
-    encoder.number(compiled.sources.len() as u64);
-    for source in &compiled.sources {
+    });
+    encoder.list(&compiled.sources, |encoder, source| {
         encoder.text(&source.text);
-        encoder.text(source.id.as_deref().unwrap_or(""));
-    }
+        encoder.maybe_text(source.id.as_deref());
+    });
 }
 
 fn terms(encoder: &mut Encoder, compiled: &Compiled) {
-    for timer in &compiled.terms.timers {
+    encoder.list(&compiled.terms.timers, |encoder, timer| {
         encoder.number(timer.lifetime_ns);
         encoder.number(timer.fact);
-    }
-    for limit in &compiled.terms.limits {
+    });
+    encoder.list(&compiled.terms.limits, |encoder, limit| {
         encoder.number(limit.kind.into());
         encoder.number(limit.amount);
         encoder.number(limit.burst_ns);
-    }
-    for window in &compiled.terms.windows {
+    });
+    encoder.list(&compiled.terms.windows, |encoder, window| {
+        // Its offset follows from the zone and the season.
         encoder.number(window.opens.into());
         encoder.number(window.closes.into());
         encoder.number(window.days.into());
-    }
-    encoder.number(compiled.terms.on_deviation.into());
-    encoder.text(&format!("{:?}", compiled.zones));
-    encoder.text(&format!("{:?}", compiled.facts));
+    });
+    // The flags follow from the end and the mode.
+    encoder.texts(&compiled.zones);
+    encoder.list(&compiled.facts, fact);
     encoder.number(compiled.initial_facts);
-    encoder.number(compiled.completion);
-    encoder.text(&format!("{:?}", compiled.approvals));
-    encoder.text(&format!("{:?}", compiled.arguments));
+    encoder.number(compiled.terms.completion);
+    encoder.list(&compiled.approvals, |encoder, approval| {
+        let ApprovalInfo {
+            fact,
+            by,
+            expires_s,
+            once,
+            show,
+        } = approval;
+        encoder.number((*fact).into());
+        encoder.texts(by);
+        encoder.maybe_number(*expires_s);
+        encoder.number((*once).into());
+        encoder.texts(show);
+    });
+    encoder.list(&compiled.arguments, |encoder, argument| {
+        let Argument { at, text, prefix } = argument;
+        encoder.maybe_number(at.map(u64::from));
+        encoder.text(text);
+        encoder.number((*prefix).into());
+    });
+}
+
+fn fact(encoder: &mut Encoder, kind: &FactKind) {
+    match kind {
+        FactKind::Own(name) => {
+            encoder.number(1);
+            encoder.text(name);
+        }
+        FactKind::Step(name) => {
+            encoder.number(2);
+            encoder.text(name);
+        }
+        FactKind::Group(number) => {
+            encoder.number(3);
+            encoder.number(*number as u64);
+        }
+        FactKind::InTime(name) => {
+            encoder.number(4);
+            encoder.text(name);
+        }
+        FactKind::Approved(rule) => {
+            encoder.number(5);
+            encoder.number((*rule).into());
+        }
+        FactKind::StepApproved(name) => {
+            encoder.number(6);
+            encoder.text(name);
+        }
+    }
 }

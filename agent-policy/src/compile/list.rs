@@ -2,16 +2,13 @@
 
 use std::collections::HashMap;
 
-use agent_common::decide::{MAX_ALTERNATIVES, Rule, TRAIT_WRITABLE, Verdict};
+use agent_common::decide::{MAX_ALTERNATIVES, NO_LIST, Rule, TRAIT_WRITABLE, Verdict};
 
 use crate::policy::{Effect, Policy};
 use crate::text::{Diagnostics, Severity};
 
 use super::authored::{AnyRule, Authored, Place};
 use super::plan::Plan;
-
-/// No list.
-pub const NO_LIST: u32 = u32::MAX;
 
 /// The compiled forms of every author's rule, and the lists made of them.
 pub(super) struct Lists<'p> {

@@ -3,28 +3,34 @@
 mod authored;
 mod digest;
 mod egress;
+mod host;
 mod json;
 mod list;
 mod narrow;
+mod need;
 mod path;
 mod plan;
 mod ports;
+mod set;
 mod tables;
 
 use std::sync::Arc;
 
-use agent_common::decide::{Rule, Verdict};
+use agent_common::decide::Rule;
 use agent_common::egress::Endpoint;
 use agent_common::terms::Terms;
 
-use crate::policy::{Argument, End, MinEnforcement, Mode, Policy};
+use crate::policy::{Argument, End, MinEnforcement, Mode, Policy, Recognised};
 use crate::text::{Diagnostics, Severity, Span};
 
+pub use agent_common::decide::NO_LIST;
 pub use authored::{AnyRule, Authored, Place};
-pub use list::NO_LIST;
+pub use host::HostEntry;
+pub(crate) use host::set_of as host_set;
+pub use need::Need;
 pub use path::{MAX_PATHS, PathEntry, PathKind};
 pub use plan::{ApprovalInfo, FactKind};
-pub use tables::{AgentEntry, DigestEntry, HostEntry, Objects, ToolTables};
+pub use tables::{AgentEntry, DigestEntry, Objects, ToolTables};
 
 /// Compiled rules of one policy.
 pub const MAX_RULES: usize = 16_384;
@@ -76,65 +82,6 @@ pub struct RuleSource {
     pub id: Option<String>,
 }
 
-/// What a policy asks of the kernel side besides egress by address and facts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Need {
-    /// Several rules for one object.
-    Alternatives,
-    /// Facts that expire.
-    Timers,
-    /// Rates and budgets.
-    Limits,
-    /// Hours.
-    Hours,
-    /// Approvals.
-    Approvals,
-    /// Bind and listen.
-    Listen,
-    /// Unix sockets.
-    UnixSockets,
-    /// Host names, which nothing enforces yet.
-    HostNames,
-    /// Other agents.
-    Handoffs,
-    /// Programs.
-    Exec,
-    /// Files.
-    Files,
-    /// Tools.
-    Tools,
-    /// Killing a session's processes.
-    Kill,
-    /// Ending a session's permission.
-    Revoke,
-    /// Recording what would be denied, and letting it happen.
-    Audit,
-}
-
-impl Need {
-    /// What is needed, in words.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Alternatives => "several rules for one object",
-            Self::Timers => "facts that expire",
-            Self::Limits => "rates and budgets",
-            Self::Hours => "hours",
-            Self::Approvals => "approvals",
-            Self::Listen => "rules for bind and listen",
-            Self::UnixSockets => "rules for Unix sockets",
-            Self::HostNames => "host names",
-            Self::Handoffs => "handoffs to other agents",
-            Self::Exec => "rules for programs",
-            Self::Files => "rules for files",
-            Self::Tools => "tools",
-            Self::Kill => "killing a session's processes",
-            Self::Revoke => "ttl, revokeOn and onDeviation: revoke",
-            Self::Audit => "mode: audit",
-        }
-    }
-}
-
 /// A policy as the kernel looks it up. Set and rule numbers count from 0 within the policy. A list
 /// is a run of rules, of which all but the last have [`Rule::MORE`]; `number` is the index of the
 /// author's rule in `sources`.
@@ -166,14 +113,14 @@ pub struct Compiled {
     pub facts: Vec<FactKind>,
     /// Facts that are set when a session starts; their timers start then.
     pub initial_facts: u64,
-    /// Facts of which any completes the chain.
-    pub completion: u64,
     /// Whether a first process that does not end with exit code 0 has failed the chain.
     pub failed_by_exit: bool,
     /// Approvals that can be asked for.
     pub approvals: Vec<ApprovalInfo>,
     /// Arguments, by the bit of their trait.
     pub arguments: Vec<Argument>,
+    /// How its sessions are recognised.
+    pub recognised: Vec<Recognised>,
     /// How sessions end.
     pub end: End,
     /// Whether the policy is held or watched.
@@ -207,65 +154,6 @@ impl Compiled {
         terms
     }
 
-    /// What the policy asks of the kernel side. A loader that cannot give all of it refuses the
-    /// policy: a rule that looks enforced and is not is worse than none.
-    pub fn needs(&self) -> Vec<Need> {
-        let any = |test: fn(&Rule) -> bool| self.rules.iter().any(test);
-        let scopes =
-            || std::iter::once(&self.objects).chain(self.tools.iter().map(|tool| &tool.objects));
-        let path = |accesses: std::ops::Range<usize>| {
-            scopes().flat_map(|scope| &scope.paths).any(|entry| {
-                let lists = [&entry.lists, &entry.fallback];
-                lists
-                    .iter()
-                    .any(|lists| lists[accesses.clone()].iter().any(|list| *list != NO_LIST))
-            })
-        };
-        let needs = [
-            (Need::Alternatives, any(|rule| rule.flags & Rule::MORE != 0)),
-            (
-                Need::Timers,
-                self.terms.timers.iter().any(|timer| timer.fact != 0),
-            ),
-            (Need::Limits, any(|rule| rule.limits != [0; 2])),
-            (Need::Hours, any(|rule| rule.window != 0)),
-            (Need::Approvals, !self.approvals.is_empty()),
-            (Need::Listen, scopes().any(|scope| !scope.listen.is_empty())),
-            (Need::UnixSockets, path(8..9)),
-            (
-                Need::HostNames,
-                scopes().any(|scope| !scope.hosts.is_empty()),
-            ),
-            (
-                Need::Handoffs,
-                scopes().any(|scope| !scope.agents.is_empty()),
-            ),
-            (
-                Need::Exec,
-                path(7..8) || scopes().any(|scope| !scope.digests.is_empty()),
-            ),
-            (Need::Files, path(0..7)),
-            (Need::Tools, !self.tools.is_empty()),
-            (
-                Need::Kill,
-                any(|rule| rule.verdict == Verdict::Kill.wire())
-                    || self.terms.on_deviation & Terms::DEVIATION_KILL != 0,
-            ),
-            (
-                Need::Revoke,
-                self.end.ttl_s.is_some()
-                    || !self.end.revoke_on.is_empty()
-                    || self.terms.on_deviation & Terms::DEVIATION_REVOKE != 0,
-            ),
-            (Need::Audit, self.mode == Mode::Audit),
-        ];
-        needs
-            .into_iter()
-            .filter(|(_, needed)| *needed)
-            .map(|(need, _)| need)
-            .collect()
-    }
-
     /// The i-th rule of a list.
     pub fn rule_at(&self, list: u32, i: u32) -> Option<Rule> {
         self.rules.get(list.checked_add(i)? as usize).copied()
@@ -283,20 +171,23 @@ impl Compiled {
             });
             networks.get(found.ok()?)
         })?;
+        self.list_for_port(network.set, endpoint.protocol, endpoint.port)
+    }
+
+    /// The list that speaks of a port of a set.
+    pub(crate) fn list_for_port(&self, set: u32, protocol: u8, port: u16) -> Option<u32> {
         let in_set = |entry: &&PortEntry| {
             let mask = u16::MAX
                 .checked_shl(16 - u32::from(entry.prefix_len))
                 .unwrap_or(0);
-            entry.set == network.set
-                && entry.protocol == endpoint.protocol
-                && (entry.port ^ endpoint.port) & mask == 0
+            entry.protocol == protocol && (entry.port ^ port) & mask == 0
         };
-        let first = self.ports.partition_point(|entry| entry.set < network.set);
+        let first = self.ports.partition_point(|entry| entry.set < set);
         let of_set = self
             .ports
             .get(first..)?
             .iter()
-            .take_while(|entry| entry.set == network.set);
+            .take_while(|entry| entry.set == set);
         of_set
             .filter(in_set)
             .max_by_key(|entry| entry.prefix_len)
@@ -313,40 +204,37 @@ impl Policy {
         narrow::check(self, &authored)?;
         let plan = plan::Plan::new(self, &authored)?;
         let mut lists = list::Lists::new(self, &authored, &plan);
-        let mut sets = egress::Sets::default();
-        let mut ports = Vec::new();
+        let mut sets = set::Sets::default();
         let numbered = || (0u32..).zip(authored.iter().copied());
         let agent: Vec<(u32, Authored<'_>)> = numbered()
             .filter(|(_, rule)| !matches!(rule.place, Place::Tool(_)))
             .collect();
-        let (networks, objects) = tables::compile(self, &agent, &mut lists, &mut sets, &mut ports)?;
+        let (networks, objects) = tables::compile(self, &agent, &mut lists, &mut sets)?;
         let mut tools = Vec::new();
         for (i, tool) in self.tools.iter().enumerate() {
             let own: Vec<(u32, Authored<'_>)> = numbered()
                 .filter(|(_, rule)| rule.place == Place::Tool(i))
                 .collect();
-            let (networks, objects) =
-                tables::compile(self, &own, &mut lists, &mut sets, &mut ports)?;
+            let (networks, objects) = tables::compile(self, &own, &mut lists, &mut sets)?;
             tools.push(ToolTables {
                 name: tool.name.clone(),
                 networks,
                 objects,
             });
         }
-        ports.sort();
         let sources = authored.iter().map(|rule| RuleSource {
             file: rule.common().source.name().clone(),
             span: rule.common().span,
             text: rule.to_string(),
             id: rule.common().id.clone(),
         });
-        let completion = plan.completion();
         let mut compiled = Compiled {
             name: self.name.clone(),
             file: self.source.name().clone(),
             digest: [0; 32],
             networks,
-            ports,
+            sets: sets.count(),
+            ports: sets.into_entries(),
             rules: lists.table,
             sources: sources.collect(),
             objects,
@@ -355,14 +243,13 @@ impl Policy {
             zones: plan.zones,
             facts: plan.facts,
             initial_facts: plan.initial_facts,
-            completion,
             failed_by_exit: self.chain.failed_by.iter().any(|word| word.text == "exit"),
             approvals: plan.approvals,
             arguments: plan.arguments,
+            recognised: self.recognised.clone(),
             end: self.end.clone(),
             mode: self.mode,
             min_enforcement: self.min_enforcement,
-            sets: sets.count(),
         };
         compiled.digest = digest::of(self, &compiled);
         Ok(compiled)

@@ -60,9 +60,7 @@ fn egress(rule: &EgressRule, agent: &[AnyRule<'_>]) -> Vec<(String, Span)> {
             let to = other.to.iter().any(|(own, _)| match (own, destination) {
                 (Destination::Network(own), Destination::Network(network)) => own.reaches(network),
                 (Destination::Unix(own), Destination::Unix(path)) => own.covers(path),
-                (Destination::Host(own), Destination::Host(host)) => {
-                    own == host || (!host.below && own.matches(&host.name))
-                }
+                (Destination::Host(own), Destination::Host(host)) => own.covers(host),
                 (own, other) => own == other,
             });
             let ports = rule.ports.iter().all(|range| {

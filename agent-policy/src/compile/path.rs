@@ -11,8 +11,9 @@ use agent_common::path::{ACCESSES, Access};
 use crate::policy::{Destination, Effect, Pattern, Policy};
 use crate::text::Diagnostics;
 
+use super::NO_LIST;
 use super::authored::{AnyRule, Authored};
-use super::list::{Lists, NO_LIST};
+use super::list::Lists;
 
 /// Paths of one policy.
 pub const MAX_PATHS: usize = 16_384;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use agent_common::decide::ARGUMENT_TRAITS;
 use agent_common::terms::{LIMITS, Limit, TIMERS, Terms, Timer, WINDOWS, Window};
 
-use crate::policy::{Argument, LimitKind, OnDeviation, Policy, RevokeOn, Step};
+use crate::policy::{Argument, LimitKind, Mode, OnDeviation, Policy, RevokeOn, Step};
 use crate::text::{Diagnostics, Severity, Span};
 
 use super::authored::{Authored, Place};
@@ -13,8 +13,7 @@ use super::authored::{Authored, Place};
 const NS: u64 = 1_000_000_000;
 
 /// What a fact stands for.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "camelCase", tag = "kind", content = "name")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FactKind {
     /// A fact of the author's own.
     Own(String),
@@ -44,8 +43,7 @@ impl std::fmt::Display for FactKind {
 }
 
 /// An approval that the daemon can be asked for.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApprovalInfo {
     /// The bit of its fact.
     pub fact: u8,
@@ -112,17 +110,24 @@ impl<'p> Plan<'p> {
             timers: 0,
             initial_facts: 0,
         };
-        plan.terms.on_deviation = match policy.end.on_deviation {
+        plan.terms.flags = match policy.end.on_deviation {
             OnDeviation::Deny => 0,
             OnDeviation::Kill => Terms::DEVIATION_KILL,
             OnDeviation::Revoke => Terms::DEVIATION_REVOKE,
         };
         if policy.end.revoke_on.contains(&RevokeOn::Deviation) {
-            plan.terms.on_deviation |= Terms::DEVIATION_REVOKE;
+            plan.terms.flags |= Terms::DEVIATION_REVOKE;
+        }
+        if policy.end.revoke_on.contains(&RevokeOn::Completion) {
+            plan.terms.flags |= Terms::COMPLETION_REVOKE;
+        }
+        if policy.mode == Mode::Audit {
+            plan.terms.flags |= Terms::AUDIT;
         }
         plan.own_facts()?;
         plan.step_facts()?;
         plan.rule_extras(authored)?;
+        plan.terms.completion = plan.completion();
         Ok(plan)
     }
 
@@ -395,7 +400,7 @@ impl<'p> Plan<'p> {
     }
 
     /// The fact that completes the chain; none for a policy without one.
-    pub(super) fn completion(&self) -> u64 {
+    fn completion(&self) -> u64 {
         let stages = &self.policy.chain.stages;
         match &self.policy.chain.completed_by {
             Some(word) => self.step(&word.text).map_or(0, |i| self.step_bits[i]),

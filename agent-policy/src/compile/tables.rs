@@ -2,14 +2,16 @@
 
 use agent_common::path::Access;
 
-use crate::policy::{Destination, Direction, Policy, PortRange, Protocol};
+use crate::policy::{Destination, Direction, Policy};
 use crate::text::Diagnostics;
 
+use super::NO_LIST;
 use super::authored::{AnyRule, Authored};
-use super::egress::{self, Sets};
-use super::list::{Lists, NO_LIST};
+use super::host::{self, HostEntry};
+use super::list::Lists;
 use super::path::{self, PathEntry, PathKind, directories};
-use super::{NetworkEntry, PortEntry};
+use super::set::Sets;
+use super::{NetworkEntry, egress};
 
 /// A program known by its contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,19 +19,6 @@ pub struct DigestEntry {
     /// SHA-256 of the file.
     pub digest: [u8; 32],
     /// Its list, asked before those of the path.
-    pub list: u32,
-}
-
-/// A host that is known by name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HostEntry {
-    /// `*.example.com` or `api.example.com`.
-    pub name: String,
-    /// The ports.
-    pub ports: PortRange,
-    /// The protocol; any where there is none.
-    pub protocol: Option<Protocol>,
-    /// Its list.
     pub list: u32,
 }
 
@@ -69,23 +58,20 @@ pub struct ToolTables {
     pub objects: Objects,
 }
 
-type HostKey = (String, PortRange, Option<Protocol>);
-
 pub(super) fn compile(
     policy: &Policy,
     rules: &[(u32, Authored<'_>)],
     lists: &mut Lists<'_>,
     sets: &mut Sets,
-    ports: &mut Vec<PortEntry>,
 ) -> Result<(Vec<NetworkEntry>, Objects), Diagnostics> {
-    let networks = egress::compile(policy, rules, Direction::Egress, lists, sets, ports)?;
+    let networks = egress::compile(policy, rules, Direction::Egress, lists, sets)?;
     let mut objects = Objects {
-        listen: egress::compile(policy, rules, Direction::Listen, lists, sets, ports)?,
+        listen: egress::compile(policy, rules, Direction::Listen, lists, sets)?,
         paths: path::compile(policy, rules, lists)?,
+        hosts: host::compile(policy, rules, lists, sets)?,
         ..Objects::default()
     };
     let mut digests: Vec<([u8; 32], Vec<u32>)> = Vec::new();
-    let mut hosts: Vec<(HostKey, Vec<u32>)> = Vec::new();
     let mut agents: Vec<(String, Vec<u32>)> = Vec::new();
     for (number, authored) in rules {
         match authored.rule {
@@ -97,15 +83,10 @@ pub(super) fn compile(
                 );
             }
             AnyRule::Egress(rule) => {
-                for (destination, _) in &rule.to {
-                    match destination {
-                        Destination::Host(host) => hosts.extend(rule.ports.iter().map(|ports| {
-                            ((host.to_string(), *ports, rule.protocol), vec![*number])
-                        })),
-                        Destination::Agent(name) => agents.push((name.clone(), vec![*number])),
-                        Destination::Network(_) | Destination::Unix(_) => {}
-                    }
-                }
+                agents.extend(rule.to.iter().filter_map(|(to, _)| match to {
+                    Destination::Agent(name) => Some((name.clone(), vec![*number])),
+                    _ => None,
+                }));
             }
             AnyRule::File(_) => {}
         }
@@ -113,15 +94,6 @@ pub(super) fn compile(
     for (digest, numbers) in merged(digests) {
         let list = lists.intern(&[numbers])?;
         objects.digests.push(DigestEntry { digest, list });
-    }
-    for ((name, ports, protocol), numbers) in merged(hosts) {
-        let list = lists.intern(&[numbers])?;
-        objects.hosts.push(HostEntry {
-            name,
-            ports,
-            protocol,
-            list,
-        });
     }
     for (name, numbers) in merged(agents) {
         let list = lists.intern(&[numbers])?;

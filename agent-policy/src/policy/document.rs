@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::text::{Fields, Node, Reader, Source, Span, Value, quoted};
 
 use super::block::{self, BLOCK, Block};
-use super::profile::{self, Profiles};
-use super::{API_VERSION, Fact, KIND, Policy, Tool, chain, condition, end, file, identity};
+use super::profile::{self, Made, Profiles};
+use super::{API_VERSION, Fact, KIND, Policy, Spans, Tool, chain, condition, end, file, identity};
 
 /// Bytes of an agent's name: one DNS label, so that it fits a SPIFFE path and an object name.
 const MAX_NAME: usize = 63;
@@ -79,11 +79,13 @@ pub(super) fn read(
         .require(reader, "owner", expected)
         .and_then(|node| identity::owner(reader, node));
     let mut rules = block::read(reader, source, &spec);
+    let mut made = Made::default();
     if let Some(list) = spec.get("extends") {
         for word in condition::words(reader, list, "a list of profiles") {
-            rules.append(profiles.rules(reader, &word, &variables));
+            profiles.extend(&mut made, reader, &word, &variables);
         }
     }
+    rules.append(made.rules);
     let facts = spec
         .get("facts")
         .map(|node| facts(reader, node))
@@ -92,6 +94,19 @@ pub(super) fn read(
         .get("tools")
         .map(|node| tools(reader, source, node))
         .unwrap_or_default();
+    let mut spans = Spans {
+        mode: spec.get("mode").map(|node| node.span),
+        recognised: spec
+            .get("session")
+            .map(|node| identity::recognised(reader, node))
+            .unwrap_or_default(),
+        ..Spans::default()
+    };
+    let end = spec
+        .get("end")
+        .map(|node| end::read(reader, node, &mut spans))
+        .unwrap_or_default();
+    let recognised = spans.recognised.iter().map(|(way, _)| way.clone());
     let policy = Policy {
         labels: outer.labels,
         purpose: spec
@@ -101,10 +116,7 @@ pub(super) fn read(
             .get("identity")
             .map(|node| identity::read(reader, node))
             .unwrap_or_default(),
-        recognised: spec
-            .get("session")
-            .map(|node| identity::recognised(reader, node))
-            .unwrap_or_default(),
+        recognised: recognised.collect(),
         facts,
         rules,
         chain: spec
@@ -112,10 +124,7 @@ pub(super) fn read(
             .map(|node| chain::read(reader, source, node))
             .unwrap_or_default(),
         tools,
-        end: spec
-            .get("end")
-            .map(|node| end::read(reader, node))
-            .unwrap_or_default(),
+        end,
         mode: spec
             .get("mode")
             .and_then(|node| end::mode(reader, node))
@@ -124,6 +133,8 @@ pub(super) fn read(
             .get("minEnforcement")
             .and_then(|node| end::min_enforcement(reader, node))
             .unwrap_or_default(),
+        profiles: made.files.into_iter().collect(),
+        spans,
         source: source.clone(),
         name_span: outer.name.as_ref()?.1,
         name: outer.name?.0,

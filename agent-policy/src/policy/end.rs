@@ -2,7 +2,7 @@
 
 use crate::text::{Fields, Node, Reader, Value, quoted};
 
-use super::condition;
+use super::{Spans, condition};
 
 /// What ends a session's permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,7 +64,7 @@ pub struct End {
     pub on_deviation: OnDeviation,
 }
 
-pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> End {
+pub(super) fn read(reader: &mut Reader<'_>, node: &Node, spans: &mut Spans) -> End {
     let Some(fields) = Fields::of(reader, node, "end", &["ttl", "revokeOn", "onDeviation"]) else {
         return End::default();
     };
@@ -82,12 +82,13 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> End {
                 let lost = Fields::of(reader, item, "revokeOn", &["controllerLost"])
                     .and_then(|fields| fields.get("controllerLost"))
                     .and_then(|node| condition::duration(reader, node));
-                revoke_on.extend(lost.map(RevokeOn::ControllerLost));
+                revoke_on
+                    .extend(lost.map(|seconds| (RevokeOn::ControllerLost(seconds), item.span)));
             } else if matches!(&item.value, Value::Scalar { text, .. } if text == "controllerLost")
             {
                 reader.found(item.span, &quoted("controllerLost"), "{controllerLost: 5m}");
             } else if let Some(word) = reader.word(item, &words) {
-                revoke_on.push(word);
+                revoke_on.push((word, item.span));
             }
         }
     }
@@ -96,11 +97,14 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> End {
         ("kill", OnDeviation::Kill),
         ("revoke", OnDeviation::Revoke),
     ];
+    spans.ttl = fields.get("ttl").map(|node| node.span);
+    spans.on_deviation = fields.get("onDeviation").map(|node| node.span);
+    spans.revoke_on.clone_from(&revoke_on);
     End {
         ttl_s: fields
             .get("ttl")
             .and_then(|node| condition::duration(reader, node)),
-        revoke_on,
+        revoke_on: revoke_on.into_iter().map(|(on, _)| on).collect(),
         on_deviation: fields
             .get("onDeviation")
             .and_then(|node| reader.word(node, &words))

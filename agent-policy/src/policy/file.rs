@@ -205,14 +205,15 @@ const DIGEST: &str = "sha256: and 64 hexadecimal digits in lower case";
 /// Reads a digest.
 pub(crate) fn digest_node(reader: &mut Reader<'_>, node: &Node) -> Option<[u8; 32]> {
     let text = reader.text(node, DIGEST)?;
-    let found = digest(text);
+    let found = program_digest(text);
     if found.is_none() {
         reader.found(node.span, &quoted(text), DIGEST);
     }
     found
 }
 
-fn digest(text: &str) -> Option<[u8; 32]> {
+/// A program's digest as policies write it: `sha256:` and 64 hexadecimal digits in lower case.
+pub fn program_digest(text: &str) -> Option<[u8; 32]> {
     let digits = text.strip_prefix("sha256:")?.as_bytes();
     if digits.len() != 64 {
         return None;

@@ -60,6 +60,18 @@ impl Host {
         Ok(Self { name: ascii, below })
     }
 
+    /// The domains of names in which it lies, the nearest first.
+    pub(crate) fn above(&self) -> impl Iterator<Item = Self> {
+        let parent = |name: &str| Some(name.split_once('.')?.1.to_owned());
+        let domains = std::iter::successors(parent(&self.name), move |name| parent(name));
+        domains.map(|name| Self { name, below: true })
+    }
+
+    /// Whether all that is meant by another is meant by this one.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        self == other || ((self.below || !other.below) && self.matches(&other.name))
+    }
+
     /// Whether a canonical name is meant.
     pub fn matches(&self, name: &str) -> bool {
         if self.below {

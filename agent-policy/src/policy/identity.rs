@@ -1,6 +1,6 @@
 //! Who an agent is besides its name, and how its sessions are recognised.
 
-use crate::text::{Fields, Node, Reader, Value, quoted};
+use crate::text::{Fields, Node, Reader, Span, Value, quoted};
 
 use super::condition;
 use super::document::{bounded, texts};
@@ -112,11 +112,12 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Identity {
 
 const RECOGNISED: &str = "one of run, executable, systemdUnit, cgroup and kubernetes";
 
-pub(super) fn recognised(reader: &mut Reader<'_>, node: &Node) -> Vec<Recognised> {
+pub(super) fn recognised(reader: &mut Reader<'_>, node: &Node) -> Vec<(Recognised, Span)> {
     let mut found = Vec::new();
     for item in reader.items(node, "a list of ways to recognise a session") {
         if matches!(item.value, Value::Scalar { .. }) {
-            found.extend(reader.word(item, &[("run", ())]).map(|()| Recognised::Run));
+            let run = reader.word(item, &[("run", ())]);
+            found.extend(run.map(|()| (Recognised::Run, item.span)));
             continue;
         }
         let known = ["executable", "systemdUnit", "cgroup", "kubernetes"];
@@ -128,22 +129,25 @@ pub(super) fn recognised(reader: &mut Reader<'_>, node: &Node) -> Vec<Recognised
             && let Some(text) = reader.text(node, "an absolute path")
         {
             match Pattern::read(text) {
-                Ok(pattern @ Pattern::Exact(_)) => found.push(Recognised::Executable(pattern)),
+                Ok(pattern @ Pattern::Exact(_)) => {
+                    found.push((Recognised::Executable(pattern), item.span))
+                }
                 _ => reader.found(node.span, &quoted(text), "an absolute path"),
             }
         }
         let unit = fields
             .get("systemdUnit")
             .and_then(|node| bounded(reader, node, "a unit's name"));
-        found.extend(unit.map(Recognised::SystemdUnit));
+        found.extend(unit.map(|unit| (Recognised::SystemdUnit(unit), item.span)));
         let cgroup = fields
             .get("cgroup")
             .and_then(|node| bounded(reader, node, "a cgroup's path"));
-        found.extend(cgroup.map(Recognised::Cgroup));
+        found.extend(cgroup.map(|path| (Recognised::Cgroup(path), item.span)));
         found.extend(
             fields
                 .get("kubernetes")
-                .and_then(|node| kubernetes(reader, node)),
+                .and_then(|node| kubernetes(reader, node))
+                .map(|way| (way, item.span)),
         );
         if found.len() > before + 1 {
             reader.found(item.span, "several ways in one entry", RECOGNISED);

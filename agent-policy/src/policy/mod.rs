@@ -26,7 +26,7 @@ pub(crate) use condition::{duration as duration_of, flag as flag_of};
 pub use egress::{Destination, Direction, EgressRule, Protocol};
 pub use end::{End, MinEnforcement, Mode, OnDeviation, RevokeOn};
 pub(crate) use file::digest_node as digest_of;
-pub use file::{Argument, ExecRule, FileRule};
+pub use file::{Argument, ExecRule, FileRule, program_digest};
 pub use host::Host;
 pub use identity::{Identity, Owner, Recognised};
 pub use network::Network;
@@ -108,7 +108,20 @@ pub struct Policy {
     pub mode: Mode,
     /// The weakest enforcement it accepts.
     pub min_enforcement: MinEnforcement,
+    /// The files of the profiles that it is made with.
+    pub profiles: Vec<Arc<str>>,
+    pub(crate) spans: Spans,
     pub(crate) source: Arc<Source>,
+}
+
+/// Where a policy says what no rule says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Spans {
+    pub(crate) mode: Option<Span>,
+    pub(crate) ttl: Option<Span>,
+    pub(crate) on_deviation: Option<Span>,
+    pub(crate) revoke_on: Vec<(RevokeOn, Span)>,
+    pub(crate) recognised: Vec<(Recognised, Span)>,
 }
 
 impl Policy {

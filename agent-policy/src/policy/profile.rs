@@ -1,6 +1,6 @@
 //! Profiles that policies extend, and the variables both may use.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::text::{self, Diagnostic, Diagnostics, Field, Fields, Node, Reader, Source, Value};
@@ -15,6 +15,10 @@ pub(super) type Variables = BTreeMap<String, String>;
 
 /// How many profiles one may extend through.
 const MAX_CHAIN: usize = 8;
+
+/// How many profiles a policy may be made with, those counted twice that are reached twice with
+/// other variables: each level could otherwise multiply the one before.
+const MAX_PROFILES: usize = 64;
 
 /// Profiles by name: what agents of one kind need to live.
 #[derive(Clone, Debug, Default)]
@@ -71,17 +75,16 @@ impl Profiles {
         self.by_name.keys().map(String::as_str)
     }
 
-    /// The rules of a profile and of those it extends, with the policy's variables.
-    pub(super) fn rules(
+    /// Adds the rules of a profile and of those it extends, with the policy's variables.
+    pub(super) fn extend(
         &self,
+        made: &mut Made,
         reader: &mut Reader<'_>,
         word: &Word,
         variables: &Variables,
-    ) -> Block {
-        let mut block = Block::default();
-        let mut seen = Vec::new();
+    ) {
         let mut found = Vec::new();
-        self.collect(&word.text, variables, &mut seen, &mut block, &mut found);
+        self.collect(&word.text, variables, &mut Vec::new(), made, &mut found);
         for problem in found {
             match problem {
                 Problem::Unknown(name) => {
@@ -96,10 +99,14 @@ impl Profiles {
                     let found = format!("profiles that extend each other: {way}");
                     reader.found(word.span, &found, "no cycle");
                 }
+                Problem::TooMany => {
+                    let found = format!("more than {MAX_PROFILES} profiles");
+                    let expected = format!("at most {MAX_PROFILES} that one policy is made with");
+                    reader.found(word.span, &found, &expected);
+                }
                 Problem::Message(diagnostic) => reader.push(*diagnostic),
             }
         }
-        block
     }
 
     fn collect(
@@ -107,7 +114,7 @@ impl Profiles {
         name: &str,
         variables: &Variables,
         seen: &mut Vec<String>,
-        block: &mut Block,
+        made: &mut Made,
         found: &mut Vec<Problem>,
     ) {
         if seen.iter().any(|other| other == name) || seen.len() >= MAX_CHAIN {
@@ -118,6 +125,19 @@ impl Profiles {
             found.push(Problem::Unknown(name.to_owned()));
             return;
         };
+        // The same rules again would change nothing.
+        let instance = (name.to_owned(), variables.clone());
+        if made.with.contains(&instance) {
+            return;
+        }
+        if made.with.len() >= MAX_PROFILES {
+            if !found.iter().any(|other| matches!(other, Problem::TooMany)) {
+                found.push(Problem::TooMany);
+            }
+            return;
+        }
+        made.with.insert(instance);
+        made.files.insert(profile.source.name().clone());
         seen.push(name.to_owned());
         let mut reader = Reader::new(&profile.source);
         let mut own = self::variables(&mut reader, &profile.spec);
@@ -128,10 +148,11 @@ impl Profiles {
             .chain(BLOCK)
             .collect();
         if let Some(fields) = Fields::of(&mut reader, &node, "a profile's spec", &known) {
-            block.append(block::read(&mut reader, &profile.source, &fields));
+            made.rules
+                .append(block::read(&mut reader, &profile.source, &fields));
             if let Some(list) = fields.get("extends") {
                 for word in condition::words(&mut reader, list, "a list of profiles") {
-                    self.collect(&word.text, &own, seen, block, found);
+                    self.collect(&word.text, &own, seen, made, found);
                 }
             }
         }
@@ -145,9 +166,21 @@ impl Profiles {
     }
 }
 
+/// What profiles have made of a policy.
+#[derive(Default)]
+pub(super) struct Made {
+    /// Their rules.
+    pub(super) rules: Block,
+    /// The files they stand in.
+    pub(super) files: BTreeSet<Arc<str>>,
+    /// Each with the variables that it was given.
+    with: BTreeSet<(String, Variables)>,
+}
+
 enum Problem {
     Unknown(String),
     Cycle(String),
+    TooMany,
     Message(Box<Diagnostic>),
 }
 

@@ -26,6 +26,7 @@ const NETWORKS: [&str; 12] = [
 const PORTS: [&str; 7] = [
     "443", "1-1024", "400-500", "440-450", "8080", "53", "1-65535",
 ];
+const PORT_NUMBERS: [u16; 7] = [53, 80, 440, 443, 450, 8080, 9000];
 const PATHS: [&str; 12] = [
     "/w/**",
     "/w/src/**",
@@ -52,6 +53,30 @@ const FILES: [&str; 9] = [
     "/wide/a",
 ];
 const PROGRAMS: [&str; 6] = ["/bin/git", "/bin/**", "git", "/w/**", "/bin/sh", "/**"];
+/// Names as authors write them: in several forms, each of which has one meaning.
+const HOSTS: [&str; 9] = [
+    "api.example.com",
+    "API.Example.com.",
+    "\"*.example.com\"",
+    "\"*.api.example.com\"",
+    "\"*.EXAMPLE.com\"",
+    "example.com",
+    "bücher.example",
+    "\"*.bücher.example\"",
+    "v1.api.example.com",
+];
+/// Names as actions give them.
+const NAMES: [&str; 9] = [
+    "api.example.com",
+    "Api.EXAMPLE.com.",
+    "v1.api.example.com",
+    "www.example.com",
+    "example.com",
+    "badexample.com",
+    "xn--bcher-kva.example",
+    "Shop.Bücher.Example",
+    "other.test",
+];
 const ACCESSES: [&str; 4] = ["read", "write", "create", "delete"];
 const ARGS: [&str; 3] = [
     "{at: 1, is: push}",
@@ -120,7 +145,7 @@ impl Draw {
                 text += &format!("    - {{fact: f{i}{expires}}}\n");
             }
         }
-        let has_tool = self.one_in(4);
+        let has_tool = self.one_in(3);
         for key in ["egress", "listen", "exec", "files"] {
             if self.one_in(4) && key != "egress" {
                 continue;
@@ -131,21 +156,48 @@ impl Draw {
                     "kill" => usize::from(self.one_in(4)),
                     _ => self.below(4),
                 };
-                let rules: Vec<String> = (0..count)
+                let mut rules: Vec<String> = (0..count)
                     .map(|_| format!("{{{}}}", self.rule(key, effect, facts, steps)))
                     .collect();
+                if has_tool && key == "egress" && effect == "allow" {
+                    // What the tool allows must be the agent's.
+                    rules.push("{to: [10.0.0.0/8, \"*.example.com\"]}".to_owned());
+                }
                 text += &format!("    {effect}: [{}]\n", rules.join(",\n      "));
             }
         }
         if has_tool {
-            // Only denials: what a tool allows must be the agent's, and these always are.
-            text += "  tools:\n    - tool: t0\n      owner: {name: a, contact: b}\n      start: {programs: [/bin/t0]}\n";
-            text += "      egress:\n        deny: [{to: [10.1.0.0/16]}]\n";
+            self.tool(&mut text, facts, steps);
         }
         if steps > 0 {
             self.chain(&mut text, facts, steps);
         }
         text
+    }
+
+    /// A tool that allows part of what its agent does, and denies some of it.
+    fn tool(&mut self, text: &mut String, facts: usize, steps: usize) {
+        *text += "  tools:\n    - tool: t0\n      owner: {name: a, contact: b}\n      start: {programs: [/bin/t0]}\n      egress:\n";
+        for effect in ["allow", "deny"] {
+            let rules: Vec<String> = (0..1 + self.below(3))
+                .map(|_| {
+                    let to = [
+                        "10.1.0.0/16",
+                        "10.1.2.0/24",
+                        "10.1.2.3",
+                        "api.example.com",
+                        "\"*.api.example.com\"",
+                    ];
+                    let mut fields = format!("to: [{}]", self.some(&to, 2));
+                    if self.one_in(3) {
+                        fields += &format!(", ports: [{}]", self.some(&PORTS, 2));
+                    }
+                    self.conditions(&mut fields, effect, facts, steps);
+                    format!("{{{fields}}}")
+                })
+                .collect();
+            *text += &format!("        {effect}: [{}]\n", rules.join(", "));
+        }
     }
 
     fn chain(&mut self, text: &mut String, facts: usize, steps: usize) {
@@ -196,7 +248,11 @@ impl Draw {
             }
             "egress" | "listen" => {
                 let what = if key == "egress" { "to" } else { "on" };
-                let mut fields = format!("{what}: [{}]", self.some(&NETWORKS, 2));
+                let mut to = self.some(&NETWORKS, 2);
+                if key == "egress" && self.one_in(3) {
+                    to = self.some(&HOSTS, 3);
+                }
+                let mut fields = format!("{what}: [{to}]");
                 if self.one_in(2) {
                     fields += &format!(", ports: [{}]", self.some(&PORTS, 2));
                 }
@@ -289,7 +345,7 @@ impl Draw {
                 1 | 2 if rules > 0 => Step::Approve(u32::try_from(self.below(rules)).expect("few")),
                 _ => Step::Attempt {
                     action: self.action(),
-                    tool: (!policy.tools.is_empty() && self.one_in(3)).then_some(0),
+                    tool: (!policy.tools.is_empty() && self.one_in(2)).then_some(0),
                     bytes: self.pick(&[0, 100, 250]),
                 },
             })
@@ -297,7 +353,12 @@ impl Draw {
     }
 
     fn action(&mut self) -> Action {
-        match self.below(12) {
+        match self.below(14) {
+            12..=13 => Action::Host {
+                name: self.pick(&NAMES).to_owned(),
+                port: self.pick(&PORT_NUMBERS),
+                protocol: self.pick(&[TCP, TCP, UDP]),
+            },
             0..=4 => Action::Connect(self.endpoint()),
             5 => Action::Listen(self.endpoint()),
             6 => Action::Agent(format!("a{}", self.below(2))),
@@ -330,7 +391,7 @@ impl Draw {
     }
 
     fn endpoint(&mut self) -> Endpoint {
-        let port = self.pick(&[53, 80, 440, 443, 450, 8080, 9000]);
+        let port = self.pick(&PORT_NUMBERS);
         let protocol = self.pick(&[TCP, TCP, UDP]);
         let v6 = |text: &str| {
             text.parse::<std::net::Ipv6Addr>()

@@ -6,8 +6,8 @@ use agent_common::decide::{Reason, Verdict};
 use agent_common::egress::Endpoint;
 use agent_common::path::Access;
 use agent_policy::{
-    Action, AnyRule, Approval, Authored, Destination, Direction, Effect, FactKind, Hours, Instant,
-    LimitKind, Network, OnDeviation, Pattern, Place, Policy, RevokeOn,
+    Action, AnyRule, Approval, Authored, Destination, Direction, Effect, FactKind, Host, Hours,
+    Instant, LimitKind, Network, OnDeviation, Pattern, Place, Policy, RevokeOn,
 };
 
 /// One event of a trace.
@@ -547,6 +547,30 @@ fn speaks(rule: &Authored<'_>, action: &Action) -> Vec<Level> {
                 _ => None,
             })
             .collect(),
+        (
+            AnyRule::Egress(rule),
+            Action::Host {
+                name,
+                port,
+                protocol,
+            },
+        ) => {
+            if rule.protocol.is_some_and(|own| own.number() != *protocol) {
+                return Vec::new();
+            }
+            let mut levels = Vec::new();
+            for (to, _) in &rule.to {
+                for range in &rule.ports {
+                    if let Destination::Host(host) = to
+                        && range.contains(*port)
+                        && let Some(far) = distance(host, &one_form(name))
+                    {
+                        levels.push((far, u32::from(range.last - range.first), 0, 0));
+                    }
+                }
+            }
+            levels
+        }
         (AnyRule::Egress(rule), Action::Agent(name)) => {
             let named = rule
                 .to
@@ -593,6 +617,21 @@ fn speaks(rule: &Authored<'_>, action: &Action) -> Vec<Level> {
         }
         _ => Vec::new(),
     }
+}
+
+/// A name in the form in which names are compared, for the names that are drawn.
+fn one_form(name: &str) -> String {
+    let lower = name.to_lowercase().replace("bücher", "xn--bcher-kva");
+    lower.strip_suffix('.').unwrap_or(&lower).to_owned()
+}
+
+/// How far a rule's name lies from a name: 0 is the name itself.
+fn distance(host: &Host, name: &str) -> Option<u32> {
+    if !host.below {
+        return (host.name == name).then_some(0);
+    }
+    let head = name.strip_suffix(&format!(".{}", host.name))?;
+    Some(u32::try_from(head.split('.').count()).expect("few"))
 }
 
 fn path_level(pattern: &Pattern, path: &str, allow: bool) -> Option<Level> {

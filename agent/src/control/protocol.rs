@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// The longest line either side accepts. A policy of the largest size fits, escaped.
+/// The longest line either side accepts. A policy of the largest size and the profiles that it is made
+/// with fit, escaped.
 pub const MAX_LINE: usize = 8 * 1024 * 1024;
 
 /// What a client asks.
@@ -42,6 +43,19 @@ pub struct Start {
     pub file: String,
     /// The policy.
     pub policy: String,
+    /// The profiles that it is made with.
+    #[serde(default)]
+    pub profiles: Vec<ProfileText>,
+}
+
+/// A file of profiles.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProfileText {
+    /// Its name, for events that point into it.
+    pub file: String,
+    /// What it says.
+    pub text: String,
 }
 
 /// What the daemon answers.
@@ -138,6 +152,8 @@ pub struct SessionInfo {
     pub file: String,
     /// The policy's digest.
     pub policy: String,
+    /// The facts that hold; steps performed are `step:NAME`.
+    pub facts: Vec<String>,
     /// Tasks that carry its label.
     pub tasks: u64,
 }

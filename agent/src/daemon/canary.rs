@@ -72,6 +72,7 @@ pub async fn prove(sessions: &mut Sessions, ring: &mut Ring) -> Result<Vec<Event
         agent: "interlock-canary".into(),
         file: "the canary's policy".into(),
         policy: POLICY.into(),
+        profiles: Vec::new(),
     })?;
     let program = loader::enrol_program().map_err(CanaryError::Enrol)?;
     let outcome = attempts(Some(Enrol { program, started })).await;

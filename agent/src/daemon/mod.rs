@@ -100,6 +100,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let (mode, adopted) = (enforcement.mode, enforcement.adopted);
     debug!(?mode, adopted, "in force, not yet proven");
     let mut sessions = Sessions::adopt(enforcement.maps, Records::new(&settings.records))?;
+    sessions.set_clocks()?;
     let mut ring = Ring::open(&Pins::in_force())?;
     let earlier = match canary::prove(&mut sessions, &mut ring).await {
         Ok(earlier) => earlier,
@@ -124,6 +125,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         lines,
     );
     let mut teller = Teller::new(Rc::clone(&sessions), Rc::clone(&killer));
+    let house_sessions = Rc::clone(&sessions);
     let failed = |task| move |source| DaemonError::Task { task, source };
 
     let ending = Rc::clone(&killer);
@@ -142,8 +144,14 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
                 events = ring.next() => teller.tell(events.map_err(failed("events"))?).await,
                 Some(line) = told.recv() => teller.print(&[line]).await,
                 _ = house.tick() => {
+                    let written = house_sessions.borrow().written().map_err(io::Error::other)
+                        .map_err(failed("events"))?;
                     let rest = ring.take();
                     let drained = rest.is_empty();
+                    if drained {
+                        house_sessions.borrow_mut().all_read(&written).map_err(io::Error::other)
+                            .map_err(failed("events"))?;
+                    }
                     teller.tell(rest).await.map_err(failed("events"))?;
                     teller.keep_house(drained).await
                 }

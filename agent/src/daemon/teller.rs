@@ -20,7 +20,10 @@ pub struct Teller {
     killer: Rc<Killer>,
     programs: Programs,
     output: Stdout,
-    lost: u64,
+    /// Lost events that lines of sessions spoke of.
+    lost_by_sessions: u64,
+    /// Lost events that were no session's, or whose session is gone.
+    lost_otherwise: u64,
 }
 
 impl Teller {
@@ -31,7 +34,8 @@ impl Teller {
             killer,
             programs: Programs::default(),
             output: tokio::io::stdout(),
-            lost: 0,
+            lost_by_sessions: 0,
+            lost_otherwise: 0,
         }
     }
 
@@ -41,6 +45,9 @@ impl Teller {
         let mut revoked = false;
         self.programs.refresh();
         for event in events {
+            if let Ok(event) = &event {
+                self.note_read(event)?;
+            }
             match event {
                 Ok(Event::Denial(denial)) => {
                     revoked |= denial.reason == Reason::Revoked.wire();
@@ -62,6 +69,7 @@ impl Teller {
                 }
                 Ok(Event::Empty(empty)) => {
                     lines.extend(self.seen(&empty.header));
+                    lines.extend(self.losses()?);
                     let ended = self
                         .sessions
                         .borrow_mut()
@@ -85,22 +93,29 @@ impl Teller {
     /// Looks for what no event told: sessions whose end was lost, and the losses themselves.
     /// `ring_drained` says whether all that the ring held has been told.
     pub async fn keep_house(&mut self, ring_drained: bool) -> io::Result<()> {
-        let mut lines = self.reap(ring_drained)?;
         self.killer.begin_all();
+        self.sessions
+            .borrow_mut()
+            .set_clocks()
+            .map_err(io::Error::other)?;
+        let mut lines = self.losses()?;
+        lines.extend(self.reap(ring_drained)?);
         let total = self
             .sessions
             .borrow()
             .maps()
             .count(Counter::EventsLost)
             .map_err(io::Error::other)?;
-        if total > self.lost {
-            let events = total - self.lost;
+        let otherwise = total.saturating_sub(self.lost_by_sessions);
+        if otherwise > self.lost_otherwise {
             lines.push(Line::Loss(Loss {
                 time: explain::now(),
-                events,
-                total,
+                session: None,
+                agent: None,
+                events: otherwise - self.lost_otherwise,
+                total: otherwise,
             }));
-            self.lost = total;
+            self.lost_otherwise = otherwise;
         }
         self.print(&lines).await
     }
@@ -112,6 +127,30 @@ impl Teller {
             .borrow_mut()
             .seen(header.session, header.time_ns);
         first.map(Line::Started)
+    }
+
+    /// A record that was read gives its session room for another.
+    fn note_read(&self, event: &Event) -> io::Result<()> {
+        match event {
+            // Told whatever else is in the ring, so it takes none of the session's share.
+            Event::Empty(_) | Event::RootExit(_) => Ok(()),
+            other => self
+                .sessions
+                .borrow_mut()
+                .note_read(other.session())
+                .map_err(io::Error::other),
+        }
+    }
+
+    /// What was lost of sessions since it was told last.
+    fn losses(&mut self) -> io::Result<Vec<Line>> {
+        let losses = self
+            .sessions
+            .borrow_mut()
+            .losses()
+            .map_err(io::Error::other)?;
+        self.lost_by_sessions += losses.iter().map(|loss| loss.events).sum::<u64>();
+        Ok(losses.into_iter().map(Line::Loss).collect())
     }
 
     fn reap(&self, ring_drained: bool) -> io::Result<Vec<Line>> {

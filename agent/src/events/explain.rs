@@ -5,7 +5,7 @@ use super::process::{Programs, readable};
 use crate::control::protocol::SessionId;
 use crate::sessions::Sessions;
 use agent_common::action::Action;
-use agent_common::decide::{Reason, Verdict};
+use agent_common::decide::{NO_RULE, Reason, Verdict};
 use agent_common::egress::{AF_INET, AF_INET6, Endpoint, TCP, UDP, is_v4};
 use agent_common::event::{Denial, Process};
 use nix::time::{ClockId, clock_gettime};
@@ -15,10 +15,6 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 pub fn denial(denial: &Denial, sessions: &Sessions, programs: &mut Programs) -> Line {
     let session = sessions.get(denial.header.session);
     let reason = Reason::from_wire(denial.reason);
-    let decided_by_rule = matches!(
-        reason,
-        Some(Reason::Rule | Reason::FactMissing | Reason::FactForbidden)
-    );
     Line::Denial(line::Denial {
         time: wall_clock(denial.header.time_ns),
         session: SessionId(denial.header.session),
@@ -39,8 +35,9 @@ pub fn denial(denial: &Denial, sessions: &Sessions, programs: &mut Programs) -> 
             .collect(),
         action: Action::from_wire(denial.action).map_or("unknown", Action::word),
         object: object(&denial.endpoint),
+        facts: session.map_or_else(Vec::new, |session| session.facts(denial.facts)),
         rule: session
-            .filter(|_| decided_by_rule)
+            .filter(|_| denial.rule != NO_RULE)
             .and_then(|session| session.rule(denial.rule)),
         reason: reason.map_or("unknown", Reason::word),
         verdict: Verdict::from_wire(denial.verdict).map_or("unknown", Verdict::word),
@@ -88,11 +85,6 @@ pub fn wall_clock(boot_ns: u64) -> String {
     jiff::Timestamp::from_nanosecond(then)
         .unwrap_or_default()
         .to_string()
-}
-
-/// Nanoseconds since boot, suspended time included.
-pub fn boot_ns() -> u64 {
-    u64::try_from(nanoseconds(ClockId::CLOCK_BOOTTIME)).unwrap_or(0)
 }
 
 /// The wall clock's time now.

@@ -44,6 +44,8 @@ pub struct Denial {
     pub action: &'static str,
     /// On what.
     pub object: Object,
+    /// The facts that held, and hold on: what is not allowed changes none.
+    pub facts: Vec<String>,
     /// The rule that decided, if one did.
     pub rule: Option<Rule>,
     /// Why.
@@ -166,9 +168,13 @@ impl Exit {
 pub struct Loss {
     /// When it was noticed, by the wall clock.
     pub time: String,
+    /// The session whose events they were; nothing for what is no session's.
+    pub session: Option<SessionId>,
+    /// Its agent.
+    pub agent: Option<String>,
     /// How many were lost since the last such line.
     pub events: u64,
-    /// How many were lost since the programs were loaded.
+    /// How many were lost since the session began.
     pub total: u64,
 }
 

@@ -5,7 +5,8 @@ use super::plain::Plain;
 use agent_common::counter::Counter;
 use agent_common::decide::Rule;
 use agent_common::egress::{NetworkKey, PortKey};
-use agent_common::session::{Label, Member, Session};
+use agent_common::session::{Label, Member, Session, Share};
+use agent_common::terms::{Progress, Terms};
 use aya::Pod;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf};
@@ -14,9 +15,14 @@ use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, Ri
 pub struct Maps {
     members: HashMap<MapData, u64, Plain<Member>>,
     sessions: Array<MapData, Plain<Session>>,
+    progress: Array<MapData, Plain<Progress>>,
+    terms: Array<MapData, Plain<Terms>>,
+    booted: Array<MapData, u64>,
     networks: LpmTrie<MapData, Plain<NetworkKey>, u32>,
     ports: LpmTrie<MapData, Plain<PortKey>, u32>,
     rules: Array<MapData, Plain<Rule>>,
+    shares: Array<MapData, Plain<Share>>,
+    read: Array<MapData, u64>,
     counts: PerCpuArray<MapData, u64>,
 }
 
@@ -54,9 +60,14 @@ impl Maps {
         Ok(Self {
             members: typed("MEMBERS", Map::HashMap(open(pins, "MEMBERS")?))?,
             sessions: typed("SESSIONS", Map::Array(open(pins, "SESSIONS")?))?,
+            progress: typed("PROGRESS", Map::Array(open(pins, "PROGRESS")?))?,
+            terms: typed("TERMS", Map::Array(open(pins, "TERMS")?))?,
+            booted: typed("BOOTED", Map::Array(open(pins, "BOOTED")?))?,
             networks: typed("NETWORKS", Map::LpmTrie(open(pins, "NETWORKS")?))?,
             ports: typed("PORTS", Map::LpmTrie(open(pins, "PORTS")?))?,
             rules: typed("RULES", Map::Array(open(pins, "RULES")?))?,
+            shares: typed("SHARES", Map::Array(open(pins, "SHARES")?))?,
+            read: typed("READ", Map::Array(open(pins, "READ")?))?,
             counts: typed("COUNTS", Map::PerCpuArray(open(pins, "COUNTS")?))?,
         })
     }
@@ -79,6 +90,42 @@ impl Maps {
     /// Writes a slot.
     pub fn set_session(&mut self, slot: u32, session: Session) -> Result<(), MapsError> {
         Ok(self.sessions.set(slot, Plain(session), 0)?)
+    }
+
+    /// How far the session in a slot has got.
+    pub fn progress(&self, slot: u32) -> Result<Progress, MapsError> {
+        Ok(self.progress.get(&slot, 0)?.0)
+    }
+
+    /// Writes how far the session in a slot has got. Before it begins: nobody else may write then.
+    pub fn set_progress(&mut self, slot: u32, progress: Progress) -> Result<(), MapsError> {
+        Ok(self.progress.set(slot, Plain(progress), 0)?)
+    }
+
+    /// Writes what a policy demands besides facts.
+    pub fn set_terms(&mut self, policy: u32, terms: Terms) -> Result<(), MapsError> {
+        Ok(self.terms.set(policy, Plain(terms), 0)?)
+    }
+
+    /// What a slot has written into the ring, and what not.
+    pub fn share(&self, slot: u32) -> Result<Share, MapsError> {
+        Ok(self.shares.get(&slot, 0)?.0)
+    }
+
+    /// Tells how much of what a slot has written was read.
+    pub fn set_read(&mut self, slot: u32, read: u64) -> Result<(), MapsError> {
+        Ok(self.read.set(slot, read, 0)?)
+    }
+
+    /// Lets a slot begin with nothing written.
+    pub fn clear_share(&mut self, slot: u32) -> Result<(), MapsError> {
+        self.shares.set(slot, Plain(Share::NONE), 0)?;
+        self.set_read(slot, 0)
+    }
+
+    /// Tells the kernel programs when the machine was booted, in seconds since 1970.
+    pub fn set_booted(&mut self, seconds: u64) -> Result<(), MapsError> {
+        Ok(self.booted.set(0, seconds, 0)?)
     }
 
     /// Every labelled task, with its label. The order and the moment are the kernel's.

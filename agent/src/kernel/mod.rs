@@ -1,11 +1,11 @@
 //! The kernel programs, seen from user space.
 
 pub mod btf;
+pub mod clock;
 pub mod loader;
 pub mod maps;
 pub mod object;
 pub mod offsets;
 pub mod pins;
 pub mod plain;
-
 pub mod trial;

@@ -4,7 +4,8 @@
 
 use agent_common::decide::Rule;
 use agent_common::egress::{NetworkKey, PortKey};
-use agent_common::session::{Member, Session};
+use agent_common::session::{Member, Session, Share};
+use agent_common::terms::{Progress, Terms};
 
 /// A type that may cross the border as bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,4 +22,6 @@ macro_rules! plain {
     };
 }
 
-plain!(Member, NetworkKey, PortKey, Rule, Session);
+plain!(
+    Member, NetworkKey, PortKey, Progress, Rule, Session, Share, Terms
+);

@@ -5,8 +5,8 @@ use super::fault::Fault;
 use super::read::{self, PolicyFile};
 use super::walk::{self, Content, Found, Holds};
 use crate::cli::Check;
-use crate::policy::not_enforced;
-use agent_policy::{Diagnostic, Diagnostics, Profiles, Severity, parse_cases};
+use crate::policy::ENFORCED;
+use agent_policy::{Diagnostic, Diagnostics, Need, Profiles, Severity, not_enforced, parse_cases};
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -28,7 +28,7 @@ struct Checked {
 struct Gap {
     file: String,
     agent: String,
-    demands: Vec<String>,
+    demands: Vec<&'static str>,
 }
 
 pub(super) fn run(options: &Check) -> Result<Answer, Fault> {
@@ -41,8 +41,7 @@ pub(super) fn run(options: &Check) -> Result<Answer, Fault> {
         ));
     }
     let checked = check(found, options)?;
-    let gaps = options.enforceable && !checked.not_enforced.is_empty();
-    let outcome = if checked.errors > 0 || gaps {
+    let outcome = if checked.errors > 0 {
         Outcome::Bad
     } else {
         Outcome::findings(checked.warnings > 0)
@@ -94,23 +93,27 @@ impl Checked {
         let file = read::profiles_among(&content.path, named, others)
             .and_then(|profiles| read::parse_file(content, &profiles));
         match file {
-            Ok(file) => self.lint(&file),
+            Ok(file) => self.lint(&file, options.enforceable),
             Err(Fault::Wrong(diagnostics)) => self.add(&diagnostics),
             Err(other) => return Err(other),
         }
         Ok(())
     }
 
-    fn lint(&mut self, file: &PolicyFile) {
+    fn lint(&mut self, file: &PolicyFile, enforceable: bool) {
         for policy in &file.policies {
             self.policies += 1;
             self.add(&agent_policy::check(policy, None));
             let Ok(compiled) = policy.compile() else {
                 continue;
             };
-            let mut demands = not_enforced(policy, &compiled);
-            if !file.stands_alone {
-                demands.push("profiles".to_owned());
+            let needs = compiled.needs().into_iter();
+            let demands: Vec<&str> = needs
+                .filter(|need| !ENFORCED.contains(need))
+                .map(Need::word)
+                .collect();
+            if enforceable {
+                self.add(&not_enforced(policy, &compiled, ENFORCED));
             }
             if !demands.is_empty() {
                 self.not_enforced.push(Gap {

@@ -2,7 +2,7 @@
 
 use super::answer::{Answer, Outcome};
 use super::fault::Fault;
-use super::{read, tables};
+use super::read;
 use crate::cli::Compile;
 use agent_policy::Compiled;
 
@@ -10,10 +10,7 @@ pub(super) fn run(options: &Compile) -> Result<Answer, Fault> {
     let file = read::policies(&options.file, &options.reading.profiles)?;
     let chosen = file.chosen(options.agent.as_deref())?;
     if options.reading.json {
-        let all: Vec<_> = chosen
-            .iter()
-            .map(|(_, compiled)| tables::of(compiled))
-            .collect();
+        let all: Vec<_> = chosen.iter().map(|(_, compiled)| compiled.json()).collect();
         return Answer::json(&all, Outcome::Fine);
     }
     let lines: Vec<String> = chosen
@@ -42,5 +39,5 @@ fn summary(compiled: &Compiled) -> String {
         false => counts.join(", "),
     };
     let digest = compiled.digest_hex();
-    format!("{}  {digest}\n  {counts}", compiled.name)
+    format!("{}  sha256:{digest}\n  {counts}", compiled.name)
 }

@@ -7,7 +7,7 @@ use crate::cli::Explain;
 use agent_common::decide::Verdict;
 use agent_policy::{
     Action, Compiled, Description, Explanation, Instant, Policy, Trial, approval_facts, describe,
-    explain,
+    explain, program_digest,
 };
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -62,15 +62,7 @@ fn why(
             .map_err(|source| Fault::Action { option, source })
     };
     let mut attempted = action("action", text)?;
-    if let Action::Exec { writable, .. } = &mut attempted {
-        *writable = options.writable;
-    } else if options.writable {
-        return Err(Fault::unexpected(
-            "--writable",
-            attempted.to_string(),
-            "exec",
-        ));
-    }
+    of_a_program(options, &mut attempted)?;
     let tool = match &options.tool {
         Some(name) => Some(tool(policy, name)?),
         None => None,
@@ -127,6 +119,33 @@ fn why(
     }
     let _ = write!(text, "{}", explained.explanation);
     Ok(Answer::text(text, outcome))
+}
+
+/// What is said of the program, which only an exec has.
+fn of_a_program(options: &Explain, attempted: &mut Action) -> Result<(), Fault> {
+    if let Action::Exec {
+        writable, digest, ..
+    } = attempted
+    {
+        *writable = options.writable;
+        *digest = match &options.digest {
+            Some(text) => Some(program_digest(text).ok_or_else(|| {
+                let expected = "sha256: and 64 hexadecimal digits in lower case";
+                Fault::unexpected("--digest", format!("`{text}`"), expected)
+            })?),
+            None => None,
+        };
+        return Ok(());
+    }
+    for (option, given) in [
+        ("--writable", options.writable),
+        ("--digest", options.digest.is_some()),
+    ] {
+        if given {
+            return Err(Fault::unexpected(option, attempted.to_string(), "exec"));
+        }
+    }
+    Ok(())
 }
 
 fn tool(policy: &Policy, name: &str) -> Result<usize, Fault> {

@@ -1,6 +1,5 @@
 //! What can be wrong with what a verb was given.
 
-use crate::policy::one_line;
 use agent_policy::{ActionError, Diagnostics};
 use std::io;
 use std::path::PathBuf;
@@ -31,7 +30,7 @@ pub enum Fault {
     #[error("cannot write JSON")]
     Json(#[from] serde_json::Error),
     /// A file is no policy, no profile or no cases.
-    #[error("{}", one_line(.0))]
+    #[error("{0}")]
     Wrong(Box<Diagnostics>),
     /// Something that was named is not there.
     #[error("{place}: found no {what} `{name}`, expected {}", listed(.known))]

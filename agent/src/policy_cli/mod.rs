@@ -2,7 +2,7 @@
 //!
 //! All reading and writing of files is here, none of it in the library. A verb answers with a text
 //! and an exit code, which are printed in one place; a mistake in what it was given is a [`Fault`],
-//! which the edge prints in one line and answers with exit code 2.
+//! which the edge prints and answers with exit code 2.
 
 mod answer;
 mod check;
@@ -15,11 +15,11 @@ mod new;
 mod read;
 mod schema;
 mod simulate;
-mod tables;
 mod test;
 mod walk;
 
 pub use fault::Fault;
+pub(crate) use read::start;
 
 use crate::cli::Policy;
 use std::path::PathBuf;

@@ -2,7 +2,8 @@
 
 use super::fault::Fault;
 use super::walk::{self, Content, Holds};
-use agent_policy::{Compiled, Policy, Profiles, parse, parse_with};
+use crate::control::protocol::{ProfileText, Start};
+use agent_policy::{Compiled, MAX_BYTES, Policy, Profiles, parse_with};
 use std::path::{Path, PathBuf};
 
 /// The policies of one file.
@@ -12,8 +13,41 @@ pub(super) struct PolicyFile {
     pub(super) name: String,
     /// The policies.
     pub(super) policies: Vec<Policy>,
-    /// Whether they are the same without profiles, which `interlock run` does not read.
-    pub(super) stands_alone: bool,
+}
+
+/// What a session of an agent is started with: the text of its policy, and those of the profiles that
+/// the policy is made with.
+pub(crate) fn start(file: &Path, named: &[PathBuf], agent: &str) -> Result<Start, Fault> {
+    let content = walk::read(file)?;
+    let files = profile_files(file, named)?;
+    let policies = parse_file(&content, &profiles_in(&files)?)?.policies;
+    let policy = policies.iter().find(|policy| policy.name == agent);
+    let made_with = policy.map_or(&[][..], |policy| &policy.profiles);
+    let used: Vec<&Content> = files
+        .iter()
+        .filter(|content| made_with.iter().any(|name| **name == *content.name))
+        .collect();
+    let bytes: usize = used.iter().map(|content| content.bytes.len()).sum();
+    if bytes > MAX_BYTES {
+        return Err(Fault::unexpected(
+            &content.name,
+            format!("profiles of {bytes} bytes together"),
+            format!("at most {MAX_BYTES}, which is as long as a policy may be"),
+        ));
+    }
+    let text = |content: &Content| {
+        String::from_utf8(content.bytes.clone()).expect("the parser takes nothing but UTF-8")
+    };
+    let profiles = used.iter().map(|content| ProfileText {
+        file: content.name.clone(),
+        text: text(content),
+    });
+    Ok(Start {
+        agent: agent.to_owned(),
+        file: content.name.clone(),
+        policy: text(&content),
+        profiles: profiles.collect(),
+    })
 }
 
 /// Reads a file of policies.
@@ -29,14 +63,9 @@ pub(super) fn policies(file: &Path, profiles: &[PathBuf]) -> Result<PolicyFile, 
 
 /// The policies of a file that has been read.
 pub(super) fn parse_file(content: &Content, profiles: &Profiles) -> Result<PolicyFile, Fault> {
-    let policies = parse_with(&content.name, &content.bytes, profiles)?;
-    // What extends a profile is wrong without any.
-    let stands_alone =
-        profiles.names().next().is_none() || parse(&content.name, &content.bytes).is_ok();
     Ok(PolicyFile {
         name: content.name.clone(),
-        policies,
-        stands_alone,
+        policies: parse_with(&content.name, &content.bytes, profiles)?,
     })
 }
 
@@ -47,35 +76,37 @@ pub(super) fn profiles_among(
     named: &[PathBuf],
     others: &[Content],
 ) -> Result<Profiles, Fault> {
-    let found = || others.iter().filter(|file| file.holds == Holds::Profiles);
-    if !named.is_empty() || found().next().is_none() {
+    let is_profile = |file: &&Content| file.holds == Holds::Profiles;
+    if !named.is_empty() || !others.iter().any(|file| is_profile(&file)) {
         return profiles_for(file, named);
     }
+    profiles_in(others)
+}
+
+/// The profiles that were named, or else those beside a policy.
+pub(super) fn profiles_for(file: &Path, named: &[PathBuf]) -> Result<Profiles, Fault> {
+    profiles_in(&profile_files(file, named)?)
+}
+
+fn profiles_in(files: &[Content]) -> Result<Profiles, Fault> {
     let mut profiles = Profiles::none();
-    for content in found() {
+    for content in files.iter().filter(|file| file.holds == Holds::Profiles) {
         profiles.add(&content.name, &content.bytes)?;
     }
     Ok(profiles)
 }
 
-/// The profiles that were named, or else those beside a policy.
-pub(super) fn profiles_for(file: &Path, named: &[PathBuf]) -> Result<Profiles, Fault> {
-    let mut profiles = Profiles::none();
-    let mut files = Vec::new();
-    if named.is_empty() {
-        let folder = match file.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        files.extend(walk::beside(folder)?.files);
-        files.extend(walk::beside(&folder.join("profiles"))?.files);
-    } else {
-        files.extend(walk::walk(named)?.files);
+fn profile_files(file: &Path, named: &[PathBuf]) -> Result<Vec<Content>, Fault> {
+    if !named.is_empty() {
+        return Ok(walk::walk(named)?.files);
     }
-    for content in files.iter().filter(|file| file.holds == Holds::Profiles) {
-        profiles.add(&content.name, &content.bytes)?;
-    }
-    Ok(profiles)
+    let folder = match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut files = walk::beside(folder)?.files;
+    files.extend(walk::beside(&folder.join("profiles"))?.files);
+    Ok(files)
 }
 
 impl PolicyFile {

@@ -4,28 +4,39 @@ use super::answer::{Answer, Outcome};
 use super::fault::Fault;
 use super::read;
 use crate::cli::Simulate;
-use agent_policy::{Explanation, Recorded, simulate};
+use agent_policy::{Explanation, Recorded, Simulation};
 use serde::Serialize;
 use serde_json::Value;
 use std::fmt::Write as _;
-use std::fs;
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+
+/// Bytes of a line. An exec with many arguments fits.
+const MAX_LINE: u64 = 65_536;
+
+/// Refusals that are told one by one, and as many lines that could not be tried; of more, how many
+/// there are.
+const MAX_TOLD: usize = 1_000;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Simulated {
     agent: String,
-    allowed: usize,
+    allowed: u64,
+    /// How many would not have been allowed, and the first of them.
+    not_allowed: u64,
     refused: Vec<Refused>,
+    /// How many lines could not be tried, and the first of them.
+    not_tried: u64,
     skipped: Vec<Skipped>,
     /// Lines of the daemon that are no actions: beginnings and ends of sessions.
-    no_actions: usize,
+    no_actions: u64,
 }
 
 /// What would not have been allowed.
 #[derive(Serialize)]
 struct Refused {
-    line: usize,
+    line: u64,
     #[serde(flatten)]
     explanation: Explanation,
 }
@@ -33,15 +44,32 @@ struct Refused {
 /// What could not be tried.
 #[derive(Serialize)]
 struct Skipped {
-    line: usize,
+    line: u64,
     why: String,
 }
 
 /// A line of a recording.
 enum Line {
     Action(Recorded),
+    Ended(Option<String>),
     NoAction,
     Skipped(String),
+}
+
+impl Simulated {
+    fn refuse(&mut self, line: u64, explanation: Explanation) {
+        self.not_allowed += 1;
+        if self.refused.len() < MAX_TOLD {
+            self.refused.push(Refused { line, explanation });
+        }
+    }
+
+    fn skip(&mut self, line: u64, why: String) {
+        self.not_tried += 1;
+        if self.skipped.len() < MAX_TOLD {
+            self.skipped.push(Skipped { line, why });
+        }
+    }
 }
 
 pub(super) fn run(options: &Simulate) -> Result<Answer, Fault> {
@@ -50,44 +78,36 @@ pub(super) fn run(options: &Simulate) -> Result<Answer, Fault> {
     let mut simulated = Simulated {
         agent: policy.name.clone(),
         allowed: 0,
+        not_allowed: 0,
         refused: Vec::new(),
+        not_tried: 0,
         skipped: Vec::new(),
         no_actions: 0,
     };
-    let mut events = Vec::new();
-    let mut lines = Vec::new();
-    for (number, text) in (1..).zip(text(options)?.lines()) {
-        if text.trim().is_empty() {
+    let mut simulation = Simulation::new(policy, &compiled);
+    let mut events = open(options)?;
+    let mut text = Vec::new();
+    let mut number = 0;
+    while next_line(options, &mut events, &mut text, number + 1)? {
+        number += 1;
+        if text.trim_ascii().is_empty() {
             continue;
         }
-        match line(options, number, text)? {
-            Line::Action(event) => {
-                events.push(event);
-                lines.push(number);
+        match line(options, number, &text)? {
+            Line::Action(event) => match simulation.hold(&event) {
+                Ok(None) => simulated.allowed += 1,
+                Ok(Some(explanation)) => simulated.refuse(number, explanation),
+                Err(error) => simulated.skip(number, error.to_string()),
+            },
+            Line::Ended(session) => {
+                simulated.no_actions += 1;
+                simulation.end(session.as_deref());
             }
             Line::NoAction => simulated.no_actions += 1,
-            Line::Skipped(why) => simulated.skipped.push(Skipped { line: number, why }),
+            Line::Skipped(why) => simulated.skip(number, why),
         }
     }
-    let found = simulate(policy, &compiled, &events);
-    // Events count from 1.
-    let line_of = |event: usize| lines.get(event.wrapping_sub(1)).copied().unwrap_or(0);
-    simulated.allowed = found.allowed;
-    let refused = found
-        .refused
-        .into_iter()
-        .map(|(event, explanation)| Refused {
-            line: line_of(event),
-            explanation,
-        });
-    simulated.refused.extend(refused);
-    let skipped = found.skipped.into_iter().map(|(event, why)| Skipped {
-        line: line_of(event),
-        why,
-    });
-    simulated.skipped.extend(skipped);
-    simulated.skipped.sort_by_key(|skipped| skipped.line);
-    let findings = !simulated.refused.is_empty() || !simulated.skipped.is_empty();
+    let findings = simulated.not_allowed + simulated.not_tried > 0;
     let outcome = Outcome::findings(findings);
     if options.reading.json {
         return Answer::json(&simulated, outcome);
@@ -95,28 +115,56 @@ pub(super) fn run(options: &Simulate) -> Result<Answer, Fault> {
     Ok(Answer::text(in_words(&simulated), outcome))
 }
 
-fn text(options: &Simulate) -> Result<String, Fault> {
-    let mut text = String::new();
-    let outcome = if options.events.as_os_str() == "-" {
-        std::io::stdin().read_to_string(&mut text).map(|_| text)
-    } else {
-        fs::read_to_string(&options.events)
-    };
-    outcome.map_err(|source| Fault::Read {
-        path: options.events.clone(),
-        source,
-    })
+fn open(options: &Simulate) -> Result<Box<dyn BufRead>, Fault> {
+    if options.events.as_os_str() == "-" {
+        return Ok(Box::new(io::stdin().lock()));
+    }
+    match File::open(&options.events) {
+        Ok(file) => Ok(Box::new(BufReader::new(file))),
+        Err(source) => Err(unreadable(options, source)),
+    }
 }
 
-fn line(options: &Simulate, number: usize, text: &str) -> Result<Line, Fault> {
+fn unreadable(options: &Simulate, source: io::Error) -> Fault {
+    Fault::Read {
+        path: options.events.clone(),
+        source,
+    }
+}
+
+/// Reads the next line; false where there is none.
+fn next_line(
+    options: &Simulate,
+    events: &mut dyn BufRead,
+    text: &mut Vec<u8>,
+    number: u64,
+) -> Result<bool, Fault> {
+    text.clear();
+    let read = events.take(MAX_LINE + 1).read_until(b'\n', text);
+    let length = read.map_err(|source| unreadable(options, source))? as u64;
+    if length > MAX_LINE {
+        return Err(Fault::unexpected(
+            place(options, number),
+            format!("a line of more than {MAX_LINE} bytes"),
+            "one event a line",
+        ));
+    }
+    Ok(length > 0)
+}
+
+fn place(options: &Simulate, number: u64) -> String {
+    format!("{}:{number}", options.events.display())
+}
+
+fn line(options: &Simulate, number: u64, text: &[u8]) -> Result<Line, Fault> {
     let wrong = |error: serde_json::Error| {
         Fault::unexpected(
-            format!("{}:{number}", options.events.display()),
+            place(options, number),
             format!("no event ({error})"),
             "one JSON object a line with at least \"action\"",
         )
     };
-    let value: Value = serde_json::from_str(text).map_err(wrong)?;
+    let value: Value = serde_json::from_slice(text).map_err(wrong)?;
     match value.get("kind").and_then(Value::as_str) {
         None => serde_json::from_value(value)
             .map(Line::Action)
@@ -127,7 +175,13 @@ fn line(options: &Simulate, number: usize, text: &str) -> Result<Line, Fault> {
                 .map_err(wrong),
             Err(why) => Ok(Line::Skipped(why)),
         },
-        Some("started" | "ended") => Ok(Line::NoAction),
+        Some("started") => Ok(Line::NoAction),
+        Some("ended") => Ok(Line::Ended(
+            value
+                .get("session")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
+        )),
         Some(other) => Ok(Line::Skipped(format!("a line of kind \"{other}\""))),
     }
 }
@@ -160,12 +214,23 @@ fn in_words(simulated: &Simulated) -> String {
     for Skipped { line, why } in &simulated.skipped {
         let _ = writeln!(text, "line {line} not tried: {why}");
     }
+    for (what, all, told) in [
+        (
+            "not allowed",
+            simulated.not_allowed,
+            simulated.refused.len(),
+        ),
+        ("not tried", simulated.not_tried, simulated.skipped.len()),
+    ] {
+        let more = all - told as u64;
+        if more > 0 {
+            let _ = writeln!(text, "and {more} more {what}");
+        }
+    }
     let _ = write!(
         text,
         "{} allowed, {} not allowed, {} not tried",
-        simulated.allowed,
-        simulated.refused.len(),
-        simulated.skipped.len()
+        simulated.allowed, simulated.not_allowed, simulated.not_tried
     );
     text
 }

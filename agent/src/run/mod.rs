@@ -8,12 +8,13 @@ use crate::control::client::{self, AskError};
 use crate::control::protocol::{Request, Response, SessionId, Start};
 use crate::kernel::loader;
 use crate::policy::{self, PolicyError};
+use crate::policy_cli;
 use agent_common::session::Enrolment;
 use enrol::Enrol;
 use nix::errno::Errno;
 use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// What to run, and as what.
@@ -23,6 +24,8 @@ pub struct Settings {
     pub socket: PathBuf,
     /// The policy file.
     pub policy: PathBuf,
+    /// Where profiles lie that it extends; beside it if none is named.
+    pub profiles: Vec<PathBuf>,
     /// The agent.
     pub agent: String,
     /// The user to run as; ours if none is named.
@@ -43,14 +46,9 @@ pub enum Ended {
 /// Why the command did not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The policy file cannot be read.
-    #[error("{}: expected a policy file", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What was found instead.
-        source: io::Error,
-    },
+    /// The policy file or a profile cannot be used.
+    #[error(transparent)]
+    Files(#[from] policy_cli::Fault),
     /// The policy cannot be put in force.
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -97,7 +95,7 @@ impl RunError {
     /// The exit code of this failure, as shells and `env` have it.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Read { .. } | Self::Policy(_) | Self::NoUser(_) => 2,
+            Self::Files(_) | Self::Policy(_) | Self::NoUser(_) => 2,
             Self::Spawn { source, .. } => match source.raw_os_error().map(Errno::from_raw) {
                 Some(Errno::ENOENT) => 127,
                 Some(Errno::EACCES | Errno::ENOEXEC | Errno::ENOTDIR) => 126,
@@ -150,28 +148,7 @@ fn command(words: &[OsString]) -> Command {
 /// Reads the policy and checks it here, where the person who wrote it can see what is wrong. The
 /// daemon compiles it again.
 fn read_policy(settings: &Settings) -> Result<Start, RunError> {
-    let path = &settings.policy;
-    let bytes = read_limited(path).map_err(|source| RunError::Read {
-        path: path.clone(),
-        source,
-    })?;
-    let file = path.display().to_string();
-    policy::compile(&file, &bytes, &settings.agent)?;
-    let policy = String::from_utf8(bytes).expect("the parser takes nothing but UTF-8");
-    Ok(Start {
-        agent: settings.agent.clone(),
-        file,
-        policy,
-    })
-}
-
-/// Reads a file, but never more than the parser would take; it says so itself.
-fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    let limit = agent_policy::MAX_BYTES as u64 + 1;
-    std::fs::File::open(path)?
-        .take(limit)
-        .read_to_end(&mut bytes)?;
-    Ok(bytes)
+    let start = policy_cli::start(&settings.policy, &settings.profiles, &settings.agent)?;
+    policy::compile(&start)?;
+    Ok(start)
 }

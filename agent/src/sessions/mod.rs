@@ -8,12 +8,14 @@ pub mod tables;
 use crate::control::protocol::{SessionId, SessionInfo, Start, Started};
 use crate::events::line::Exit;
 use crate::events::{explain, line};
+use crate::kernel::clock;
 use crate::kernel::loader;
 use crate::kernel::maps::{Maps, MapsError};
 use crate::policy::{self, PolicyError};
 use agent_common::event::RootExit;
 use agent_common::session::{Cause, Revocation, Session as State};
-use agent_policy::Compiled;
+use agent_common::terms::Progress;
+use agent_policy::{Compiled, Mode};
 use aya::programs::{RawTracePointRunOptions, TestRun};
 use records::{Record, Records};
 use std::collections::HashMap;
@@ -46,6 +48,10 @@ pub struct Session {
     place: Place,
     record: Record,
     since: Instant,
+    /// Records of it that were read from the ring.
+    read: u64,
+    /// Records of it that were lost, and told to be.
+    lost: u64,
     had_tasks: bool,
     /// It was found without a task, and what it did may still be in the ring.
     over: bool,
@@ -107,6 +113,11 @@ impl Session {
         self.reason.as_deref()
     }
 
+    /// The names of facts, as cases have them: steps as `step:NAME`.
+    pub fn facts(&self, facts: u64) -> Vec<String> {
+        agent_policy::told_facts(&self.compiled, facts)
+    }
+
     /// The rule of a number, for people.
     pub fn rule(&self, number: u32) -> Option<line::Rule> {
         let source = self.compiled.sources.get(number as usize)?;
@@ -139,7 +150,7 @@ impl Sessions {
             return Ok(());
         }
         // The same text compiles to the same tables, so this is what the kernel enforces.
-        match compile(&record.start) {
+        match policy::compile(&record.start) {
             Ok(compiled) => {
                 self.tables.adopt(record.place, &compiled);
                 self.by_id
@@ -155,7 +166,7 @@ impl Sessions {
 
     /// Makes room for a session, whose first process must then come by itself.
     pub fn start(&mut self, start: &Start) -> Result<Started, StartError> {
-        let compiled = compile(start)?;
+        let compiled = policy::compile(start)?;
         let slot = self.free_slot()?;
         let id = self.draw_id()?;
         let digest = compiled.digest_hex();
@@ -170,16 +181,9 @@ impl Sessions {
             place,
             reason: None,
         };
-        let state = State {
-            id,
-            policy: place.policy,
-            expires_ns: compiled.end.ttl_s.map_or(0, expiry),
-            ..State::FREE
-        };
         let done = self.records.write(id, &record).map_err(StartError::from);
-        if let Err(error) =
-            done.and_then(|()| self.maps.set_session(slot, state).map_err(StartError::from))
-        {
+        let open = |maps: &mut Maps| open(maps, id, slot, place, &compiled);
+        if let Err(error) = done.and_then(|()| open(&mut self.maps).map_err(StartError::from)) {
             self.release(&digest, &compiled, place);
             return Err(error);
         }
@@ -241,10 +245,11 @@ impl Sessions {
             return Ok(None);
         };
         let state = self.maps.session(session.slot)?;
+        let facts = self.maps.progress(session.slot)?.facts;
         self.maps.set_session(session.slot, State::FREE)?;
         self.records.remove(id);
         self.release(&session.digest, &session.compiled, session.place);
-        Ok(Some(session.ended(id, &state)))
+        Ok(Some(session.ended(id, &state, facts)))
     }
 
     /// Ends a session's permission. False when it had ended before.
@@ -292,7 +297,7 @@ impl Sessions {
     /// The sessions whose permission has ended and of which something may still run, with the
     /// cause. Those whose time has passed are revoked here: the kernel denies them already.
     pub fn revoked(&mut self) -> Result<Vec<(u64, Cause)>, RevokeError> {
-        let now_ns = explain::boot_ns();
+        let now_ns = clock::boot_ns();
         let mut found = Vec::new();
         let mut expired = Vec::new();
         for (id, session) in &self.by_id {
@@ -328,6 +333,48 @@ impl Sessions {
             .transpose()
     }
 
+    /// Notes that a record of a session was read, which gives it room in the ring again.
+    pub fn note_read(&mut self, id: u64) -> Result<(), MapsError> {
+        match self.by_id.get_mut(&id) {
+            Some(session) => {
+                session.read += 1;
+                self.maps.set_read(session.slot, session.read)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// How much each session has written into the ring by now.
+    pub fn written(&self) -> Result<Vec<(u64, u64)>, MapsError> {
+        let written =
+            |(id, session): (&u64, &Session)| Ok((*id, self.maps.share(session.slot)?.written));
+        self.by_id.iter().map(written).collect()
+    }
+
+    /// Notes that all of this was read: the ring has been empty since. What an earlier daemon took
+    /// from the ring and did not note is made good here.
+    pub fn all_read(&mut self, written: &[(u64, u64)]) -> Result<(), MapsError> {
+        for (id, written) in written {
+            if let Some(session) = self.by_id.get_mut(id)
+                && session.read < *written
+            {
+                session.read = *written;
+                self.maps.set_read(session.slot, session.read)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was lost of each session since it was asked last.
+    pub fn losses(&mut self) -> Result<Vec<line::Loss>, MapsError> {
+        let mut losses = Vec::new();
+        for (id, session) in &mut self.by_id {
+            let total = self.maps.share(session.slot)?.lost;
+            losses.extend(session.loss(*id, total));
+        }
+        Ok(losses)
+    }
+
     /// The session of a number.
     pub fn get(&self, id: u64) -> Option<&Session> {
         self.by_id.get(&id)
@@ -346,17 +393,30 @@ impl Sessions {
     /// Every session, for people.
     pub fn list(&self) -> Result<Vec<SessionInfo>, MapsError> {
         let mut list = Vec::with_capacity(self.by_id.len());
+        let now_ns = clock::boot_ns();
         for (id, session) in &self.by_id {
+            let progress = self.maps.progress(session.slot)?;
+            let facts = session.compiled.terms.live_facts(&progress, now_ns);
             list.push(SessionInfo {
                 session: SessionId(*id),
                 agent: session.agent.clone(),
                 file: session.file.clone(),
                 policy: session.digest.clone(),
+                facts: session.facts(facts),
                 tasks: self.maps.session(session.slot)?.tasks,
             });
         }
         list.sort_by(|a, b| (&a.agent, a.session).cmp(&(&b.agent, b.session)));
         Ok(list)
+    }
+
+    /// Tells the kernel programs what time it is, for policies with hours.
+    pub fn set_clocks(&mut self) -> Result<(), MapsError> {
+        self.maps.set_booted(clock::booted_s())?;
+        for session in self.by_id.values() {
+            tables::refresh_hours(&mut self.maps, &session.compiled, session.place)?;
+        }
+        Ok(())
     }
 
     /// Takes a policy out of the tables when no session is left under it.
@@ -396,6 +456,8 @@ impl Session {
             compiled: Rc::new(compiled),
             place: record.place,
             since: Instant::now(),
+            read: 0,
+            lost: 0,
             had_tasks: false,
             over: false,
             told: false,
@@ -406,19 +468,20 @@ impl Session {
         }
     }
 
-    fn ended(&self, id: u64, state: &State) -> line::Ended {
+    fn ended(&self, id: u64, state: &State, facts: u64) -> line::Ended {
         line::Ended {
             session: self.line(id, explain::now()),
-            outcome: self.outcome(state),
+            outcome: self.outcome(state, facts),
             cause: state.cause().map(Cause::word),
             exit: self.exit,
         }
     }
 
     /// What the policy calls such an end.
-    fn outcome(&self, state: &State) -> &'static str {
-        let has_chain = self.compiled.completion != 0;
-        let is_complete = !has_chain || state.facts & self.compiled.completion != 0;
+    fn outcome(&self, state: &State, facts: u64) -> &'static str {
+        let completion = self.compiled.terms.completion;
+        let has_chain = completion != 0;
+        let is_complete = !has_chain || facts & completion != 0;
         match (state.cause(), self.exit) {
             (Some(Cause::Completion), _) => "completed",
             (Some(Cause::RootExit), Some(Exit::Code(0))) if is_complete => "completed",
@@ -432,6 +495,18 @@ impl Session {
         }
     }
 
+    fn loss(&mut self, id: u64, total: u64) -> Option<line::Loss> {
+        let events = total.checked_sub(self.lost).filter(|events| *events > 0)?;
+        self.lost = total;
+        Some(line::Loss {
+            time: explain::now(),
+            session: Some(SessionId(id)),
+            agent: Some(self.agent.clone()),
+            events,
+            total,
+        })
+    }
+
     fn line(&self, id: u64, time: String) -> line::Session {
         line::Session {
             time,
@@ -442,12 +517,35 @@ impl Session {
     }
 }
 
-/// When a grant that begins now ends, in nanoseconds since boot.
-fn expiry(ttl_s: u64) -> u64 {
-    explain::boot_ns().saturating_add(ttl_s.saturating_mul(1_000_000_000))
+/// When the permission of a session that begins now ends by itself; 0 where it does not.
+fn expiry(compiled: &Compiled, now_ns: u64) -> u64 {
+    match compiled.end.ttl_s {
+        // A policy that is only watched ends nothing.
+        Some(ttl_s) if compiled.mode == Mode::Enforce => {
+            now_ns.saturating_add(ttl_s.saturating_mul(1_000_000_000))
+        }
+        _ => 0,
+    }
 }
 
-/// Compiles the policy of a session.
-fn compile(start: &Start) -> Result<Compiled, PolicyError> {
-    policy::compile(&start.file, start.policy.as_bytes(), &start.agent)
+/// Makes a slot a session's. Its progress comes first: once the slot is taken, processes may come.
+fn open(
+    maps: &mut Maps,
+    id: u64,
+    slot: u32,
+    place: Place,
+    compiled: &Compiled,
+) -> Result<(), MapsError> {
+    let now_ns = clock::boot_ns();
+    let mut progress = Progress::START;
+    progress.set_facts(compiled.initial_facts, &compiled.terms, now_ns);
+    maps.set_progress(slot, progress)?;
+    maps.clear_share(slot)?;
+    let state = State {
+        id,
+        policy: place.policy,
+        expires_ns: expiry(compiled, now_ns),
+        ..State::FREE
+    };
+    maps.set_session(slot, state)
 }

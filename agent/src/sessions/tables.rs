@@ -3,12 +3,14 @@
 //! A compiled policy numbers its rules and port sets from zero; here they get their places in the
 //! tables that all policies share. Sessions under the same policy share one copy.
 
+use crate::kernel::clock::wall_s;
 use crate::kernel::maps::{Maps, MapsError};
-use agent_common::abi::MAX_RULES;
+use agent_common::abi::{MAX_POLICIES, MAX_RULES};
 use agent_common::egress::{NetworkKey, PortKey};
-use agent_policy::{Compiled, PortEntry};
+use agent_common::session::Session as State;
+use agent_policy::{Compiled, NetworkEntry, PortEntry};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a compiled policy lies in the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +27,7 @@ pub struct Place {
 /// Which parts of the tables are taken.
 #[derive(Debug, Default)]
 pub struct Tables {
-    next_policy: u32,
+    policies: BTreeSet<u32>,
     next_set: u32,
     /// First rule to number of rules.
     rules: BTreeMap<u32, u32>,
@@ -34,6 +36,9 @@ pub struct Tables {
 /// Why a policy is not in the tables.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
+    /// No room for another policy.
+    #[error("no room for another policy: {MAX_POLICIES} are in force")]
+    Policies,
     /// No room for the rules.
     #[error("no room for {needed} rules: the policies in force take up {taken} of {MAX_RULES}")]
     Rules {
@@ -50,24 +55,27 @@ pub enum InstallError {
 impl Tables {
     /// Counts in what an earlier daemon put there.
     pub fn adopt(&mut self, place: Place, compiled: &Compiled) {
-        self.next_policy = self.next_policy.max(place.policy + 1);
+        self.policies.insert(place.policy);
         self.next_set = self.next_set.max(place.sets + compiled.sets());
         self.rules.insert(place.rules, length(&compiled.rules));
     }
 
     /// Writes a policy. Its networks come last, so that until all is there nothing is allowed.
     pub fn install(&mut self, maps: &mut Maps, compiled: &Compiled) -> Result<Place, InstallError> {
+        let policy = (0..MAX_POLICIES)
+            .find(|policy| !self.policies.contains(policy))
+            .ok_or(InstallError::Policies)?;
         let count = length(&compiled.rules);
         let rules = self.free_range(count).ok_or_else(|| InstallError::Rules {
             needed: count,
             taken: self.rules.values().sum(),
         })?;
         let place = Place {
-            policy: self.next_policy,
+            policy,
             sets: self.next_set,
             rules,
         };
-        self.next_policy += 1;
+        self.policies.insert(policy);
         self.next_set += compiled.sets();
         self.rules.insert(rules, count);
         match write(maps, compiled, place) {
@@ -82,13 +90,8 @@ impl Tables {
     /// Takes a policy away. Its networks go first.
     pub fn remove(&mut self, maps: &mut Maps, compiled: &Compiled, place: Place) {
         // What was never written cannot be removed; nothing else can fail here.
-        for network in &compiled.networks {
-            let key = NetworkKey {
-                policy: place.policy,
-                address: network.address,
-            };
-            let _ =
-                maps.remove_network(NetworkKey::FIXED_BITS + u32::from(network.prefix_len), key);
+        for (scope, network) in networks(compiled, place) {
+            let _ = maps.remove_network(network_bits(network), network_key(scope, network));
         }
         for port in &compiled.ports {
             let _ = maps.remove_port(
@@ -97,6 +100,7 @@ impl Tables {
             );
         }
         self.rules.remove(&place.rules);
+        self.policies.remove(&place.policy);
     }
 
     fn free_range(&self, count: u32) -> Option<u32> {
@@ -111,7 +115,16 @@ impl Tables {
     }
 }
 
+/// Writes what hours mean now: a time zone changes its offset in summer and winter.
+pub fn refresh_hours(maps: &mut Maps, compiled: &Compiled, place: Place) -> Result<(), MapsError> {
+    if compiled.zones.is_empty() {
+        return Ok(());
+    }
+    maps.set_terms(place.policy, compiled.terms_at(wall_s()))
+}
+
 fn write(maps: &mut Maps, compiled: &Compiled, place: Place) -> Result<(), MapsError> {
+    maps.set_terms(place.policy, compiled.terms_at(wall_s()))?;
     for (index, rule) in (place.rules..).zip(&compiled.rules) {
         maps.set_rule(index, *rule)?;
     }
@@ -119,18 +132,39 @@ fn write(maps: &mut Maps, compiled: &Compiled, place: Place) -> Result<(), MapsE
         let bits = PortKey::FIXED_BITS + u32::from(port.prefix_len);
         maps.add_port(bits, port_key(port, place), place.rules + port.rule)?;
     }
-    for network in &compiled.networks {
-        let key = NetworkKey {
-            policy: place.policy,
-            address: network.address,
-        };
-        maps.add_network(
-            NetworkKey::FIXED_BITS + u32::from(network.prefix_len),
-            key,
-            place.sets + network.set,
-        )?;
+    for (scope, network) in networks(compiled, place) {
+        let set = place.sets + network.set;
+        maps.add_network(network_bits(network), network_key(scope, network), set)?;
     }
     Ok(())
+}
+
+/// The networks of every scope, with the scope's number.
+fn networks(compiled: &Compiled, place: Place) -> impl Iterator<Item = (u32, &NetworkEntry)> {
+    let policy = State {
+        policy: place.policy,
+        ..State::FREE
+    };
+    let own = compiled
+        .networks
+        .iter()
+        .map(move |network| (policy.scope(0), network));
+    let tools = (1..).zip(&compiled.tools).flat_map(move |(number, tool)| {
+        let scope = policy.scope(number);
+        tool.networks.iter().map(move |network| (scope, network))
+    });
+    own.chain(tools)
+}
+
+fn network_bits(network: &NetworkEntry) -> u32 {
+    NetworkKey::FIXED_BITS + u32::from(network.prefix_len)
+}
+
+fn network_key(scope: u32, network: &NetworkEntry) -> NetworkKey {
+    NetworkKey {
+        scope,
+        address: network.address,
+    }
 }
 
 fn port_key(port: &PortEntry, place: Place) -> PortKey {

@@ -7,6 +7,7 @@
 mod bomb;
 mod obey;
 mod outlive;
+mod race;
 pub(crate) mod spread;
 pub(crate) mod way;
 
@@ -61,6 +62,11 @@ fn play(words: &[String]) -> Result<u8> {
         ["bomb", limit] => bomb::explode(limit.parse()?)?,
         ["outlive", how, file] => return outlive::leave_behind(how, file),
         ["main-thread-ends", to] => outlive::main_thread_ends(address(to)?)?,
+        ["race", permission, use_up, threads, rounds] => {
+            let (permission, use_up) = (address(permission)?, address(use_up)?);
+            let rounds = race::race(permission, use_up, threads.parse()?, rounds.parse()?)?;
+            println!("{}", rounds.line());
+        }
         ["obey"] => obey::obey()?,
         ["identity"] => identity()?,
         ["exit", number] => return Ok(number.parse()?),

@@ -158,7 +158,7 @@ fn ttl() -> Result<()> {
     Daemon::shared()?;
     let policy = Policy::named("ttl")
         .allow(ALLOWED4, &PORT.to_string(), "udp")
-        .spec("  end: {ttl: 3s}\n");
+        .with("  end: {ttl: 3s}\n");
     let events = Events::from_now()?;
     let began = Instant::now();
     let mut actor = Place::Inside(&policy).obey()?;
@@ -188,7 +188,7 @@ fn ttl_no_daemon() -> Result<()> {
     let daemon = Daemon::shared()?;
     let policy = Policy::named("ttl-no-daemon")
         .allow(ALLOWED4, &PORT.to_string(), "udp")
-        .spec("  end: {ttl: 3s}\n");
+        .with("  end: {ttl: 3s}\n");
     let probe = format!("probe {}", at(ALLOWED4, PORT)?);
     let mut actor = Place::Inside(&policy).obey()?;
     daemon.end(libc::SIGKILL)?;

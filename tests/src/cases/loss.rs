@@ -19,6 +19,12 @@ pub(super) fn tests() -> Vec<Test> {
             ring_full,
         )
         .patience(180),
+        Test::new(
+            "loss.neighbour",
+            "a session that causes denials as fast as it can costs another none of its own",
+            neighbour,
+        )
+        .patience(240),
     ]
 }
 
@@ -59,5 +65,53 @@ fn ring_full() -> Result<()> {
             told + lost
         );
         std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// Red team E1: the flood of one session, and the single denials of another beside it.
+fn neighbour() -> Result<()> {
+    const FLOOD: u32 = 100_000;
+    const SINGLE: usize = 200;
+    Daemon::shared()?;
+    let to = at(DENIED4, PORT)?.to_string();
+    let before = product::status()?;
+    let events = Events::from_now()?;
+    let (loud, quiet) = (Policy::named("loud"), Policy::named("quiet"));
+    let mut flooding = Place::Inside(&loud).obey()?;
+    let mut single = Place::Inside(&quiet).obey()?;
+    let flood = std::thread::spawn({
+        let order = format!("flood {to} {FLOOD}");
+        move || {
+            let answer = flooding.order(&order);
+            flooding.end().map(|_| ()).and(answer)
+        }
+    });
+    for _ in 0..SINGLE {
+        let answer = single.order(&format!("way udp {to}"))?;
+        ensure!(answer == "EPERM", "{answer}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    single.end()?;
+    let answer = flood
+        .join()
+        .map_err(|_| anyhow::anyhow!("the flood panicked"))??;
+    let flooded = tally(&answer)?;
+    ensure!(flooded.denied == FLOOD, "the flood: {flooded:?}");
+    events.wait("quiet", SINGLE)?;
+    let expected = u64::from(FLOOD) + SINGLE as u64;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let told = events.denials("loud")?.len() + events.denials("quiet")?.len();
+        let lost = events.lost()?;
+        let denied = product::status()?.denied - before.denied;
+        if denied == expected && told as u64 + lost == expected {
+            println!("{told} told, {lost} counted as lost, {denied} denied");
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "{denied} denied (expected {expected}), {told} told, {lost} counted as lost"
+        );
+        std::thread::sleep(Duration::from_millis(200));
     }
 }

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod canary;
+mod chain;
 mod command;
 mod egress;
 mod full;
@@ -12,6 +13,7 @@ mod life_revoke;
 mod loss;
 mod rules;
 mod takeover;
+mod workout;
 
 use crate::harness::Test;
 
@@ -20,6 +22,7 @@ pub(crate) fn all() -> Vec<Test> {
     let mut tests = Vec::new();
     tests.extend(egress::tests());
     tests.extend(rules::tests());
+    tests.extend(chain::tests());
     tests.extend(inherit::tests());
     tests.extend(label::tests());
     tests.extend(command::tests());
@@ -30,5 +33,6 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(loss::tests());
     tests.extend(takeover::tests());
     tests.extend(canary::tests());
+    tests.extend(workout::tests());
     tests
 }

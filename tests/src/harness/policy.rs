@@ -10,7 +10,7 @@ use std::path::PathBuf;
 pub(crate) struct Policy {
     name: String,
     rules: String,
-    more: String,
+    rest: String,
 }
 
 impl Policy {
@@ -19,8 +19,14 @@ impl Policy {
         Self {
             name: name.to_owned(),
             rules: String::new(),
-            more: String::new(),
+            rest: String::new(),
         }
+    }
+
+    /// The same with more under `spec`, as it stands in a file.
+    pub(crate) fn with(mut self, spec: &str) -> Self {
+        self.rest.push_str(spec);
+        self
     }
 
     /// Allows some ports of a network, by one protocol.
@@ -33,12 +39,6 @@ impl Policy {
         self
     }
 
-    /// Adds what else stands under `spec`, indented as there.
-    pub(crate) fn spec(mut self, text: &str) -> Self {
-        self.more.push_str(text);
-        self
-    }
-
     /// The agent that the policy is for.
     pub(crate) fn agent(&self) -> &str {
         &self.name
@@ -46,7 +46,9 @@ impl Policy {
 
     /// The policy's text.
     pub(crate) fn text(&self) -> String {
-        let egress = if self.rules.is_empty() {
+        let egress = if self.rest.contains("\n  egress:") || self.rest.starts_with("  egress:") {
+            String::new()
+        } else if self.rules.is_empty() {
             "  egress: {}\n".to_owned()
         } else {
             format!("  egress:\n    allow:\n{}", self.rules)
@@ -54,7 +56,7 @@ impl Policy {
         format!(
             "apiVersion: interlock.dev/v1alpha1\nkind: AgentPolicy\nmetadata:\n  name: {}\nspec:\n  \
              owner:\n    name: Test Bench\n    contact: bench@example.org\n{egress}{}",
-            self.name, self.more
+            self.name, self.rest
         )
     }
 

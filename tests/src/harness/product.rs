@@ -19,7 +19,7 @@ const PID: &str = "/run/interlock-tests.pid";
 /// The pins.
 pub(crate) const PINS: &str = "/sys/fs/bpf/interlock";
 /// How long a daemon may take to become ready, on an emulated machine.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What `interlock status --json` says, as far as tests care.
 #[derive(Clone, Debug, Deserialize)]
@@ -195,6 +195,26 @@ pub(crate) fn revoke(session: &str, reason: &str) -> Result<Revoked> {
     );
     serde_json::from_slice(&output.stdout)
         .with_context(|| format!("interlock revoke --json: {}", said(&output)))
+}
+
+/// The facts of an agent's only session.
+pub(crate) fn facts(agent: &str) -> Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Session {
+        agent: String,
+        facts: Vec<String>,
+    }
+    let output = call(&["sessions", "--json"])?;
+    let sessions: Vec<Session> = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("interlock sessions --json: {}", said(&output)))?;
+    let mut own = sessions
+        .into_iter()
+        .filter(|session| session.agent == agent);
+    match (own.next(), own.next()) {
+        (Some(session), None) => Ok(session.facts),
+        (None, _) => bail!("no session of {agent}"),
+        _ => bail!("more than one session of {agent}"),
+    }
 }
 
 /// Runs the product with some words and waits for its end.

@@ -21,12 +21,14 @@ pub(crate) enum Part {
     Vm,
     /// What `lint` runs beside the compiler's own tools
     Lint,
+    /// What `fuzz` builds its targets with
+    Fuzz,
 }
 
 /// What `cargo xtask setup` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Only these parts; build and vm when nothing is said, for `lint` fetches its own
+    /// Only these parts; build and vm when nothing is said, for `lint` and `fuzz` fetch their own
     #[arg(value_enum)]
     parts: Vec<Part>,
 }
@@ -70,6 +72,14 @@ fn provide(part: Part) -> Result<()> {
         .iter()
         .flat_map(|need| need.packages.iter().copied())
         .collect::<Vec<_>>();
+    if let Some(need) = missing.iter().find(|need| need.is_for_a_person()) {
+        bail!(
+            "{} is missing ({}). Please run {}",
+            need.name,
+            need.reason,
+            need.elsewhere
+        );
+    }
     packages.dedup();
     packages.retain(|package| !is_installed(package));
     if os::debian_suite().is_none() {

@@ -27,6 +27,11 @@ impl Need {
     pub(super) fn is_met(&self) -> bool {
         (self.found)()
     }
+
+    /// Whether nothing here can install it.
+    pub(super) fn is_for_a_person(&self) -> bool {
+        self.packages.is_empty() && self.build.is_none()
+    }
 }
 
 /// A program that cargo builds from crates.io.
@@ -170,12 +175,43 @@ const LINT: &[Need] = &[
     },
 ];
 
+const FUZZ: &[Need] = &[
+    Need {
+        name: "the nightly compiler",
+        reason: "instruments the fuzz targets, which stable cannot",
+        packages: &[],
+        build: None,
+        elsewhere: "`rustup toolchain install nightly --profile minimal`",
+        found: || process::run(Command::new("cargo").args(["+nightly", "--version"])).is_ok(),
+    },
+    Need {
+        name: "c++",
+        reason: "compiles libFuzzer",
+        packages: &["g++"],
+        build: None,
+        elsewhere: "the system's C++ compiler",
+        found: || process::find("c++").is_some(),
+    },
+    Need {
+        name: "cargo-fuzz",
+        reason: "builds the fuzz targets",
+        packages: &[],
+        build: Some(Build {
+            arguments: &["cargo-fuzz@0.13.2", "--quiet", "--locked"],
+            environment: &[("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")],
+        }),
+        elsewhere: "`cargo install cargo-fuzz@0.13.2 --locked`",
+        found: || installed("cargo-fuzz"),
+    },
+];
+
 /// What a part needs.
 pub(super) fn of(part: Part) -> &'static [Need] {
     match part {
         Part::Build => BUILD,
         Part::Vm => VM,
         Part::Lint => LINT,
+        Part::Fuzz => FUZZ,
     }
 }
 

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: the unit tests here, and the end-to-end tests in a machine per kernel.
 
+mod long;
 mod report;
 mod unit;
 mod vm;
@@ -11,11 +12,11 @@ use report::Tally;
 
 /// What `cargo xtask test` takes.
 #[derive(Debug, clap::Args)]
-#[command(override_usage = "cargo xtask test [unit|vm|all] [--kernel K]... [FILTER]")]
+#[command(override_usage = "cargo xtask test [unit|vm|long|all] [--kernel K]... [FILTER]")]
 pub(crate) struct Options {
-    /// `unit`: here, without root; `vm`: in machines; `all`, which is what runs when nothing is
-    /// said
-    #[arg(value_name = "unit|vm|all")]
+    /// `unit`: here, without root; `vm`: in machines; `all`: both, which is what runs when nothing
+    /// is said; `long`: a million policies against their meaning, and minutes of damaged ones
+    #[arg(value_name = "unit|vm|long|all")]
     tier: Option<String>,
     /// Only tests whose name contains this
     filter: Option<String>,
@@ -31,6 +32,7 @@ pub(crate) struct Options {
 enum Tier {
     Unit,
     Vm,
+    Long,
     All,
 }
 
@@ -39,10 +41,13 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let (tier, filter) = tier_and_filter(options)?;
     let kernels = kernels(&options.kernels)?;
     let mut tallies = Vec::new();
-    if tier != Tier::Vm {
+    if tier == Tier::Long {
+        tallies.push(long::run(filter)?);
+    }
+    if matches!(tier, Tier::Unit | Tier::All) {
         tallies.push(unit::run(filter)?);
     }
-    if tier != Tier::Unit {
+    if matches!(tier, Tier::Vm | Tier::All) {
         tallies.extend(vm::run(&kernels, filter, options.jobs)?);
     }
     if let Some(filter) = filter
@@ -60,9 +65,12 @@ fn tier_and_filter(options: &Options) -> Result<(Tier, Option<&str>)> {
         None | Some("all") => Tier::All,
         Some("unit") => Tier::Unit,
         Some("vm") => Tier::Vm,
+        Some("long") => Tier::Long,
         Some(word) => {
             if let Some(second) = &options.filter {
-                bail!("`{word}` is no kind of test; expected unit, vm or all before `{second}`");
+                bail!(
+                    "`{word}` is no kind of test; expected unit, vm, long or all before `{second}`"
+                );
             }
             return Ok((Tier::All, Some(word)));
         }
@@ -119,6 +127,7 @@ mod tests {
             read(Some("vm"), Some("fork")),
             Some((Tier::Vm, Some("fork".to_owned())))
         );
+        assert_eq!(read(Some("long"), None), Some((Tier::Long, None)));
         assert_eq!(read(Some("vms"), Some("fork")), None);
     }
 

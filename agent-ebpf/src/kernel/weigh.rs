@@ -1,0 +1,147 @@
+//! The decision about what the running task attempts, in functions that the verifier checks once.
+//!
+//! They are global functions: the verifier looks at each of them alone, with arguments it knows
+//! nothing of, instead of following every caller through them. So they take numbers only, and find
+//! the task's place in the maps by themselves. What they work on lies in the task's own entry, and
+//! only the task's own programs touch it.
+
+use super::progress::Shared;
+use super::state;
+use super::task::{Member, Task};
+use crate::kernel::record::now;
+use crate::maps::{BOOTED, RULES, TERMS};
+use agent_common::decide::{Circumstances, SCOPES, Standing, Weighing, ask, ask_list};
+use agent_common::terms::Terms;
+
+const NS: u64 = 1_000_000_000;
+
+/// [`weigh_once`] has decided.
+const DECIDED: u32 = 0;
+/// Somebody changed the session's progress meanwhile.
+const AGAIN: u32 = 1;
+/// Something that must be there is not.
+const LOST: u32 = 2;
+
+/// How often a decision is made anew because others came first.
+const ATTEMPTS: u32 = 64;
+
+/// How a weighing ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The task's entry holds the decision.
+    Decided,
+    /// Others changed the session's progress again and again.
+    Busy,
+    /// Something that must be there is not.
+    Lost,
+}
+
+/// Decides what becomes of the running task's attempt, of which its entry holds the lists of
+/// rules, and keeps what follows from it.
+#[inline(always)]
+pub fn weigh(traits: u32, bytes: u64) -> Outcome {
+    let mut attempt = 0;
+    while attempt < ATTEMPTS {
+        match weigh_once(traits, bytes) {
+            DECIDED => return Outcome::Decided,
+            AGAIN => attempt += 1,
+            _ => return Outcome::Lost,
+        }
+    }
+    Outcome::Busy
+}
+
+/// Where everything lies that a decision of the running task needs.
+#[derive(Clone, Copy)]
+struct Bench {
+    member: Member,
+    flags: u32,
+    terms: &'static Terms,
+    shared: Shared,
+}
+
+impl Bench {
+    #[inline(always)]
+    fn of_current() -> Option<Self> {
+        let member = Task::current().member()?;
+        let label = member.label();
+        let session = state::of(label)?;
+        Some(Self {
+            member,
+            flags: session.flags,
+            terms: TERMS.get(session.policy)?,
+            shared: Shared::of(label.slot)?,
+        })
+    }
+
+    #[inline(always)]
+    fn standing(&self) -> Standing<'static> {
+        Standing {
+            terms: self.terms,
+            progress: self.shared.look(),
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weigh_once(traits: u32, bytes: u64) -> u32 {
+    let Some(bench) = Bench::of_current() else {
+        return LOST;
+    };
+    let version = bench.shared.version();
+    let now_ns = now();
+    let booted = BOOTED.get(0).map_or(0, |seconds| *seconds);
+    let weighing = bench.member.weighing();
+    weighing.begin(
+        bench.flags,
+        bench.standing(),
+        Circumstances {
+            now_ns,
+            wall_s: booted.wrapping_add(now_ns / NS),
+            traits,
+            bytes,
+        },
+    );
+    let mut scope = 0;
+    loop {
+        let lists = bench.member.lists(scope);
+        ask(lists.iter().copied(), |list| weigh_list(list) as u8);
+        scope += 1;
+        if scope >= SCOPES || !weighing.allows() || bench.member.tool(scope).is_none() {
+            break;
+        }
+        weighing.next_scope();
+    }
+    weighing.finish(bench.terms);
+    let done = if weighing.changes(bench.shared.look()) {
+        bench.shared.commit(version, weighing, bench.terms)
+    } else {
+        bench.shared.version() == version
+    };
+    let completed = bench.terms.completion & weighing.facts & !weighing.before != 0;
+    if done && completed && bench.terms.flags & Terms::COMPLETION_REVOKE != 0 {
+        state::complete(bench.member.label());
+    }
+    if done { DECIDED } else { AGAIN }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weigh_list(list: u32) -> u32 {
+    u32::from(ask_list(list, |index| weigh_rule(index) as u8))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weigh_rule(index: u32) -> u32 {
+    let Some(bench) = Bench::of_current() else {
+        return u32::from(Weighing::SETTLED);
+    };
+    let weighing = bench.member.weighing();
+    let answer = match RULES.get(index) {
+        Some(rule) => weighing.consider(bench.standing(), rule),
+        None => weighing.unreadable(),
+    };
+    u32::from(answer)
+}

@@ -1,0 +1,167 @@
+//! What a policy asks of the kernel side.
+
+use agent_common::decide::{NO_LIST, Rule, Verdict};
+use agent_common::terms::{Limit, Terms};
+
+use crate::policy::{Mode, Recognised, RevokeOn};
+
+use super::Compiled;
+
+/// What a policy asks of the kernel side besides egress by address and facts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Need {
+    /// Several rules for one object.
+    Alternatives,
+    /// Facts that expire.
+    Timers,
+    /// Rates, and budgets of how many.
+    Limits,
+    /// Budgets of how many bytes.
+    Bytes,
+    /// Hours.
+    Hours,
+    /// Approvals.
+    Approvals,
+    /// Bind and listen.
+    Listen,
+    /// Unix sockets.
+    UnixSockets,
+    /// Host names, which nothing enforces yet.
+    HostNames,
+    /// Other agents.
+    Handoffs,
+    /// Programs.
+    Exec,
+    /// Files.
+    Files,
+    /// Tools.
+    Tools,
+    /// Killing a session's processes.
+    Kill,
+    /// Ending a session's permission over a deviation.
+    Revoke,
+    /// Recording what would be denied, and letting it happen.
+    Audit,
+    /// A permission that ends after a time.
+    Ttl,
+    /// One that ends when the chain is complete.
+    Completion,
+    /// One that ends when the chain has failed.
+    Failure,
+    /// One that ends when a step comes too late.
+    Timeout,
+    /// One that ends when the controller is out of reach.
+    ControllerLost,
+    /// Sessions that are recognised otherwise than by `interlock run`.
+    Recognition,
+}
+
+impl Need {
+    /// What is needed, in words.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Alternatives => "several rules for one object",
+            Self::Timers => "facts that expire",
+            Self::Limits => "rates and budgets",
+            Self::Bytes => "budgets of bytes",
+            Self::Hours => "hours",
+            Self::Approvals => "approvals",
+            Self::Listen => "rules for bind and listen",
+            Self::UnixSockets => "rules for Unix sockets",
+            Self::HostNames => "host names",
+            Self::Handoffs => "handoffs to other agents",
+            Self::Exec => "rules for programs",
+            Self::Files => "rules for files",
+            Self::Tools => "tools",
+            Self::Kill => "killing a session's processes",
+            Self::Revoke => "revocation on deviation",
+            Self::Audit => "mode: audit",
+            Self::Ttl => "ttl",
+            Self::Completion => "revokeOn: completion",
+            Self::Failure => "revokeOn: failure",
+            Self::Timeout => "revokeOn: timeout",
+            Self::ControllerLost => "revokeOn: controllerLost",
+            Self::Recognition => "recognition other than by `interlock run`",
+        }
+    }
+}
+
+impl Compiled {
+    /// What the policy asks of the kernel side. A loader that cannot give all of it refuses the
+    /// policy: a rule that looks enforced and is not is worse than none.
+    pub fn needs(&self) -> Vec<Need> {
+        let any = |test: fn(&Rule) -> bool| self.rules.iter().any(test);
+        let scopes =
+            || std::iter::once(&self.objects).chain(self.tools.iter().map(|tool| &tool.objects));
+        let path = |accesses: std::ops::Range<usize>| {
+            scopes().flat_map(|scope| &scope.paths).any(|entry| {
+                let lists = [&entry.lists, &entry.fallback];
+                lists
+                    .iter()
+                    .any(|lists| lists[accesses.clone()].iter().any(|list| *list != NO_LIST))
+            })
+        };
+        let ends = |test: fn(&RevokeOn) -> bool| self.end.revoke_on.iter().any(test);
+        let needs = [
+            (Need::Alternatives, any(|rule| rule.flags & Rule::MORE != 0)),
+            (
+                Need::Timers,
+                self.terms.timers.iter().any(|timer| timer.fact != 0),
+            ),
+            (Need::Limits, any(|rule| rule.limits != [0; 2])),
+            (
+                Need::Bytes,
+                self.terms
+                    .limits
+                    .iter()
+                    .any(|limit| limit.kind == Limit::BYTES),
+            ),
+            (Need::Hours, any(|rule| rule.window != 0)),
+            (Need::Approvals, !self.approvals.is_empty()),
+            (Need::Listen, scopes().any(|scope| !scope.listen.is_empty())),
+            (Need::UnixSockets, path(8..9)),
+            (
+                Need::HostNames,
+                scopes().any(|scope| !scope.hosts.is_empty()),
+            ),
+            (
+                Need::Handoffs,
+                scopes().any(|scope| !scope.agents.is_empty()),
+            ),
+            (
+                Need::Exec,
+                path(7..8) || scopes().any(|scope| !scope.digests.is_empty()),
+            ),
+            (Need::Files, path(0..7)),
+            (Need::Tools, !self.tools.is_empty()),
+            (
+                Need::Kill,
+                any(|rule| rule.verdict == Verdict::Kill.wire())
+                    || self.terms.flags & Terms::DEVIATION_KILL != 0,
+            ),
+            (
+                Need::Revoke,
+                self.terms.flags & Terms::DEVIATION_REVOKE != 0,
+            ),
+            (Need::Audit, self.mode == Mode::Audit),
+            (Need::Ttl, self.end.ttl_s.is_some()),
+            (Need::Completion, ends(|on| *on == RevokeOn::Completion)),
+            (Need::Failure, ends(|on| *on == RevokeOn::Failure)),
+            (Need::Timeout, ends(|on| *on == RevokeOn::Timeout)),
+            (
+                Need::ControllerLost,
+                ends(|on| matches!(on, RevokeOn::ControllerLost(_))),
+            ),
+            (
+                Need::Recognition,
+                self.recognised.iter().any(|way| *way != Recognised::Run),
+            ),
+        ];
+        needs
+            .into_iter()
+            .filter(|(_, needed)| *needed)
+            .map(|(need, _)| need)
+            .collect()
+    }
+}

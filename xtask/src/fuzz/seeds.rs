@@ -1,0 +1,101 @@
+//! Inputs to begin with: every policy, profile and case of the repository, the inputs of the golden
+//! messages, and the examples of the language page.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use crate::workspace;
+
+/// What the tests put before a part of a policy.
+const HEAD: &str = "apiVersion: interlock.dev/v1alpha1\nkind: AgentPolicy\nmetadata: {name: demo}\n\
+                    spec:\n  owner: {name: Ada, contact: ada@example.com}\n";
+
+/// Writes each as a file of its own.
+pub(super) fn write(to: &Path) -> Result<()> {
+    let mut seeds = Vec::new();
+    for folder in ["policies", "policies/profiles", "agent-policy/tests/golden"] {
+        whole_files(&workspace::root().join(folder), &mut seeds)?;
+    }
+    seeds.extend(golden(&read("agent-policy/tests/golden/messages.txt")?));
+    seeds.extend(examples(&read("docs/policy.md")?));
+    // For the target that reads profiles of the input's own before this line.
+    let own = "policies/profiles/python.yaml";
+    let python = read(own)?.replace("name: python", "name: own");
+    seeds.push(format!("{python}\n--- policies\n{HEAD}  extends: [own]\n"));
+    for (number, seed) in seeds.iter().enumerate() {
+        let path = to.join(format!("{number:03}.yaml"));
+        fs::write(&path, seed).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn read(file: &str) -> Result<String> {
+    let path = workspace::root().join(file);
+    fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn whole_files(folder: &Path, seeds: &mut Vec<String>) -> Result<()> {
+    let cannot = || format!("cannot read {}", folder.display());
+    for entry in fs::read_dir(folder).with_context(cannot)? {
+        let path = entry.with_context(cannot)?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "yaml")
+        {
+            seeds.push(fs::read_to_string(&path).with_context(cannot)?);
+        }
+    }
+    Ok(())
+}
+
+/// The inputs of `=== TITLE`, input, `---`, output.
+fn golden(text: &str) -> Vec<String> {
+    text.split("=== ")
+        .skip(1)
+        .filter_map(|section| section.split_once('\n')?.1.split_once("---\n"))
+        .map(|(input, _)| format!("{HEAD}{input}"))
+        .collect()
+}
+
+/// The YAML blocks of a page; a block that shows a part stands under `spec`.
+fn examples(page: &str) -> Vec<String> {
+    let mut seeds = Vec::new();
+    let mut rest = page;
+    while let Some((_, block)) = rest.split_once("\n```yaml") {
+        let Some((block, behind)) = block.split_once("\n```") else {
+            break;
+        };
+        rest = behind;
+        let Some((info, text)) = block.split_once('\n') else {
+            continue;
+        };
+        if info.contains("fragment") {
+            let indented = text.lines().map(|line| format!("  {line}\n"));
+            seeds.push(format!("{HEAD}{}", indented.collect::<String>()));
+        } else {
+            seeds.push(format!("{text}\n"));
+        }
+    }
+    seeds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_become_policies() {
+        let seeds = golden("=== a title\n  facts: []\n---\nsaid\n\n=== b\n  x: 1\n---\n");
+        assert_eq!(
+            seeds,
+            [format!("{HEAD}  facts: []\n"), format!("{HEAD}  x: 1\n")]
+        );
+        let page = "text\n```yaml\nkind: A\n```\n\n```yaml fragment warns\nfacts:\n  - x\n```\n```sh\nno\n```\n";
+        assert_eq!(
+            examples(page),
+            ["kind: A\n".to_owned(), format!("{HEAD}  facts:\n    - x\n")]
+        );
+    }
+}

@@ -1,0 +1,84 @@
+//! The long mode: the tests whose strength grows with the time they are given, optimised, and with a
+//! seed of their own each time.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result};
+
+use super::report::Tally;
+use crate::build::cargo;
+
+/// A test of `agent-policy`, and what makes it long.
+struct Long {
+    file: &'static str,
+    name: &'static str,
+    setting: (&'static str, &'static str),
+}
+
+const ALL: &[Long] = &[
+    Long {
+        file: "reference",
+        name: "compiled_tables_agree_with_the_model",
+        setting: ("INTERLOCK_PAIRS", "1000000"),
+    },
+    Long {
+        file: "hostile",
+        name: "damaged_policies_do_no_harm",
+        setting: ("INTERLOCK_FUZZ_SECONDS", "300"),
+    },
+];
+
+const SEED: &str = "INTERLOCK_SEED";
+
+/// Runs those whose name contains the filter.
+pub(super) fn run(filter: Option<&str>) -> Result<Tally> {
+    let seed = match std::env::var(SEED) {
+        Ok(seed) => seed,
+        Err(_) => SystemTime::now()
+            .duration_since(UNIX_EPOCH)?
+            .as_secs()
+            .to_string(),
+    };
+    let mut tally = Tally::new("long");
+    let chosen = |test: &&Long| filter.is_none_or(|filter| test.name.contains(filter));
+    for test in ALL.iter().filter(chosen) {
+        let (variable, value) = test.setting;
+        println!(
+            "{}: {variable}={value} {SEED}={seed}, which repeats it",
+            test.name
+        );
+        let began = Instant::now();
+        if passes(test, &seed)? {
+            tally.passed += 1;
+        } else {
+            tally.failed.push(test.name.to_owned());
+        }
+        println!("  {:.0} s", began.elapsed().as_secs_f32());
+    }
+    Ok(tally)
+}
+
+/// Shows all that the test says while it runs.
+fn passes(test: &Long, seed: &str) -> Result<bool> {
+    let (variable, value) = test.setting;
+    let mut child = cargo("test")
+        .args(["--release", "--quiet", "--package", "agent-policy"])
+        .args(["--test", test.file])
+        .args(["--", "--exact", test.name, "--nocapture"])
+        .env(variable, value)
+        .env(SEED, seed)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start cargo")?;
+    let output = child.stdout.take().context("cargo has an output")?;
+    let mut ran = false;
+    for line in BufReader::new(output).lines() {
+        let line = line.context("cargo test prints text")?;
+        ran |= line.contains("ok. 1 passed");
+        println!("  {line}");
+    }
+    // A test of another name would be none at all.
+    Ok(child.wait()?.success() && ran)
+}
