@@ -9,5 +9,7 @@ wire_enum! {
         Connect = 1 => "connect",
         /// A datagram is sent to an address.
         Send = 2 => "send",
+        /// An act that needs a [`Privilege`](crate::privilege::Privilege).
+        Privilege = 16 => "privilege",
     }
 }

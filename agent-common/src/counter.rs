@@ -15,6 +15,9 @@ wire_enum! {
         LabelsRefused = 3 => "labels_refused",
         /// Actions denied because something needed for the decision could not be read.
         Doubts = 4 => "doubts",
+        /// Times the kernel looked whether a session has a capability, only to choose a way, and
+        /// was told that it has not. Nobody asked for anything, so nothing was denied.
+        Probes = 5 => "probes",
     }
 }
 

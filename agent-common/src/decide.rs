@@ -56,6 +56,8 @@ wire_enum! {
         Writable = 11 => "program is writable",
         /// Other actions of the session changed its facts again and again meanwhile.
         Busy = 12 => "session is busy",
+        /// The policy does not give the session this privilege.
+        Privilege = 16 => "privilege missing",
     }
 }
 
@@ -458,18 +460,10 @@ impl Weighing {
         }
         self.facts = self.before;
         self.tool = 0;
-        let deviates = self.verdict == Verdict::Deny.wire()
-            && (self.reason == Reason::Rule.wire()
-                || self.reason == Reason::NoRule.wire()
-                || self.reason == Reason::FactMissing.wire()
-                || self.reason == Reason::FactForbidden.wire());
-        if deviates {
-            if terms.flags & Terms::DEVIATION_KILL != 0 {
-                self.verdict = Verdict::Kill.wire();
-            }
-            if terms.flags & Terms::DEVIATION_REVOKE != 0 {
-                self.flags |= Self::REVOKE;
-            }
+        let (verdict, revoke) = terms.follow(self.verdict, self.reason);
+        self.verdict = verdict;
+        if revoke {
+            self.flags |= Self::REVOKE;
         }
     }
 

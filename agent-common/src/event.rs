@@ -77,17 +77,25 @@ wire_struct! {
         verdict: u8,
         /// A [`Reason`](crate::decide::Reason).
         reason: u8,
-        /// Where it wanted to go.
+        /// Where it wanted to go; nowhere unless the action is one of the network's.
         endpoint: Endpoint,
         /// How many of `ancestors` are filled, nearest first.
-        ancestor_count: u32,
+        ancestor_count: u8,
+        /// The [`Privilege`](crate::privilege::Privilege) it lacks, if the action is that.
+        privilege: u8,
+        /// Padding, zero.
+        reserved: u16,
         /// The parents, as they are and not as they were born, up to process 1.
         ancestors: [Process; MAX_ANCESTORS],
         /// The session's facts, which the action did not change.
         facts: u64,
+        /// The process that it wanted to reach, if it was one; else 0.
+        target: u32,
+        /// Padding, zero.
+        reserved_too: u32,
     }
 }
-assert_layout!(Denial, size 360, facts at 352, process at 24, tid at 56, action at 68, endpoint at 72, ancestor_count at 92, ancestors at 96);
+assert_layout!(Denial, size 368, process at 24, tid at 56, action at 68, endpoint at 72, ancestor_count at 92, privilege at 93, ancestors at 96, facts at 352, target at 360);
 
 wire_struct! {
     /// A process of a session has a new program.
@@ -240,7 +248,7 @@ fn read<T: Wire>(bytes: &[u8]) -> Result<T, DecodeError> {
 impl Denial {
     /// The ancestors that are filled, nearest first.
     pub fn ancestors(&self) -> &[Process] {
-        let count = (self.ancestor_count as usize).min(MAX_ANCESTORS);
+        let count = usize::from(self.ancestor_count).min(MAX_ANCESTORS);
         self.ancestors.get(..count).unwrap_or(&[])
     }
 }
@@ -311,7 +319,7 @@ mod tests {
     #[test]
     fn counts_beyond_the_arrays_are_harmless() {
         let mut bytes = record(Kind::Denial.wire(), Denial::SIZE);
-        bytes[92..96].copy_from_slice(&u32::MAX.to_le_bytes());
+        bytes[92] = u8::MAX;
         let Ok(Event::Denial(denial)) = Event::decode(&bytes[..Denial::SIZE]) else {
             panic!("not a denial");
         };

@@ -14,6 +14,8 @@ pub mod decide;
 pub mod egress;
 pub mod event;
 pub mod path;
+pub mod policy;
+pub mod privilege;
 pub mod session;
 pub mod terms;
 pub mod wire;

@@ -1,6 +1,7 @@
 //! What a policy demands besides facts: lifetimes of facts, limits, hours; and how far a session
 //! has got with them.
 
+use crate::decide::{Reason, Verdict};
 use crate::wire::assert_layout;
 
 /// Facts of one policy that expire.
@@ -162,6 +163,24 @@ impl Terms {
         flags: 0,
         reserved: 0,
     };
+
+    /// What a denial becomes, and whether the session's permission ends with it: a deviation from
+    /// the policy may bring more than the denial.
+    #[inline(always)]
+    pub fn follow(&self, verdict: u8, reason: u8) -> (u8, bool) {
+        let deviates = verdict == Verdict::Deny.wire()
+            && (reason == Reason::Rule.wire()
+                || reason == Reason::NoRule.wire()
+                || reason == Reason::FactMissing.wire()
+                || reason == Reason::FactForbidden.wire()
+                || reason == Reason::Privilege.wire());
+        if !deviates {
+            return (verdict, false);
+        }
+        let kills = self.flags & Self::DEVIATION_KILL != 0;
+        let verdict = if kills { Verdict::Kill.wire() } else { verdict };
+        (verdict, self.flags & Self::DEVIATION_REVOKE != 0)
+    }
 
     /// The facts that hold: without those that have expired.
     #[inline(always)]

@@ -10,12 +10,17 @@ use crate::kernel::memory::Address;
 use crate::kernel::offsets::BINPRM_FILENAME;
 use crate::kernel::task::{self, Member, Task};
 use crate::kernel::{counts, state, verdict};
+use crate::privilege::{self, Act};
 use crate::tell;
 use agent_common::counter::Counter;
+use agent_common::privilege::Privilege;
 use agent_common::session::{Cause, Enrolment, Label, Member as State, Revocation, Session};
 use aya_ebpf::macros::{btf_tracepoint, lsm};
 use aya_ebpf::programs::{BtfTracePointContext, LsmContext, RawTracePointContext};
 use core::ffi::c_void;
+
+/// A child that begins in another cgroup: no file of the cgroup's is opened for that.
+const CLONE_INTO_CGROUP: u64 = 1 << 33;
 
 /// Puts the running task into the session whose number and slot are its arguments. Never
 /// attached: user space runs it, by `BPF_PROG_TEST_RUN`, from within the process that is to
@@ -83,7 +88,14 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
         task::kill_current();
         return verdict::lsm(false);
     }
-    verdict::fork(inherit(ctx.arg(0), parent, ctx.arg(1)))
+    let flags: u64 = ctx.arg(1);
+    if flags & CLONE_INTO_CGROUP != 0 {
+        let answer = privilege::judge(parent.label(), Act::of(Privilege::Cgroup));
+        if answer != 0 {
+            return answer;
+        }
+    }
+    verdict::fork(inherit(ctx.arg(0), parent, flags))
 }
 
 /// `security_task_free(struct task_struct *)`: nothing can refer to the task any more.

@@ -3,6 +3,8 @@
 //! The way of an action: a hook in [`connect`] learns who acts ([`kernel::task`]) and where to
 //! ([`kernel::socket`]), and passes both to [`judge`], which finds the rule, asks
 //! `agent_common::decide::decide`, counts, and tells user space ([`tell`]) what was not allowed.
+//! The hooks in [`privilege`], [`capable`], [`reach`] and [`special`] hold what no rule speaks of:
+//! acts that reach other processes or the kernel itself.
 //! The programs in [`lifecycle`] keep the label on every task of a session.
 //!
 //! A task outside every session leaves each program after one look at its label.
@@ -23,12 +25,16 @@
 )]
 #![feature(asm_experimental_arch)]
 
+mod capable;
 mod census;
 mod connect;
 mod judge;
 mod kernel;
 mod lifecycle;
 mod maps;
+mod privilege;
+mod reach;
+mod special;
 mod tell;
 
 #[panic_handler]

@@ -4,6 +4,7 @@ use agent_common::abi;
 use agent_common::counter::COUNTERS;
 use agent_common::decide::Rule;
 use agent_common::egress::{NetworkKey, PortKey};
+use agent_common::policy::PolicyHead;
 use agent_common::session::{Member, Session, Share};
 use agent_common::terms::Terms;
 use aya_ebpf::macros::map;
@@ -61,3 +62,7 @@ pub static READ: Array<u64> = Array::pinned(abi::MAX_SESSIONS, 0);
 /// What happened, whether or not it was told.
 #[map]
 pub static COUNTS: PerCpuArray<u64> = PerCpuArray::pinned(COUNTERS, 0);
+
+/// What holds for a policy as a whole, by the policy's number.
+#[map]
+pub static POLICIES: Array<PolicyHead> = Array::pinned(abi::MAX_POLICIES, 0);

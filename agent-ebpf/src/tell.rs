@@ -37,6 +37,34 @@ pub struct Judged {
 /// program and all it calls is 512 bytes.
 #[inline(never)]
 pub fn denial(label: Label, judged: Judged, endpoint: &Endpoint) {
+    let about = About {
+        endpoint: *endpoint,
+        privilege: 0,
+        target: 0,
+    };
+    record(label, judged, about);
+}
+
+/// The same for an act that needs a privilege.
+#[inline(never)]
+pub fn privilege(label: Label, judged: Judged, privilege: u8, target: u32) {
+    let about = About {
+        endpoint: Endpoint::NOWHERE,
+        privilege,
+        target,
+    };
+    record(label, judged, about);
+}
+
+/// What an action was attempted on.
+struct About {
+    endpoint: Endpoint,
+    privilege: u8,
+    target: u32,
+}
+
+#[inline(always)]
+fn record(label: Label, judged: Judged, about: About) {
     let Some(mut record) = Record::<Denial>::reserve_for(label) else {
         return;
     };
@@ -50,8 +78,12 @@ pub fn denial(label: Label, judged: Judged, endpoint: &Endpoint) {
     out.action = judged.action.wire();
     out.verdict = judged.verdict;
     out.reason = judged.reason;
-    out.endpoint = *endpoint;
+    out.endpoint = about.endpoint;
     out.facts = progress::facts(label);
+    out.privilege = about.privilege;
+    out.target = about.target;
+    out.reserved = 0;
+    out.reserved_too = 0;
     let mut ancestor = actor;
     let mut count = 0;
     while count < MAX_ANCESTORS {
@@ -64,7 +96,7 @@ pub fn denial(label: Label, judged: Judged, endpoint: &Endpoint) {
         }
         count += 1;
     }
-    out.ancestor_count = count as u32;
+    out.ancestor_count = count as u8;
     record.submit();
 }
 

@@ -31,6 +31,7 @@ pub fn check(policy: &Policy, enforceable: Option<&[Need]>) -> Diagnostics {
     lints.writable_programs();
     lints.approvals();
     lints.facts();
+    lints.privileges();
     let mut found = lints.found;
     if let Some(enforced) = enforceable {
         found.extend(not_enforced(policy, &compiled, enforced).iter().cloned());
@@ -107,6 +108,20 @@ impl Lints<'_> {
                     "each of its actions is decided by another rule first",
                 );
             }
+        }
+    }
+
+    fn privileges(&mut self) {
+        let risky = self.policy.privileges.iter();
+        for (privilege, span) in risky.filter(|(privilege, _)| privilege.undoes_enforcement()) {
+            let message = format!(
+                "found privilege \"{privilege}\": a session that has it and runs as root can undo its own enforcement"
+            );
+            self.warn(
+                *span,
+                message,
+                "take it away, or run the agent as a user who lacks the rights to use it",
+            );
         }
     }
 

@@ -1,5 +1,6 @@
 //! A whole policy as plain sentences.
 
+use agent_common::privilege::Privilege;
 use serde::Serialize;
 
 use crate::compile::{Authored, Place};
@@ -7,6 +8,7 @@ use crate::policy::{
     Common, Effect, Hours, Limit, LimitKind, MinEnforcement, Mode, OnDeviation, Policy, RevokeOn,
     Step, Word,
 };
+use crate::text::Span;
 
 /// Sentences under a heading.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -33,7 +35,8 @@ pub fn describe(policy: &Policy) -> Description {
         heading: "Who".to_owned(),
         sentences: who(policy),
     }];
-    let at_any_time = sentences(&authored, |place| place == Place::Agent);
+    let mut at_any_time = sentences(&authored, |place| place == Place::Agent);
+    at_any_time.extend(privileges(&policy.privileges));
     let heading = if policy.chain.stages.is_empty() {
         "What it may do"
     } else {
@@ -62,6 +65,7 @@ pub fn describe(policy: &Policy) -> Description {
         all.extend(sentences(&authored, |place| place == Place::ToolStart(i)));
         all.push("Inside it, only what the agent may do and what follows:".to_owned());
         all.extend(sentences(&authored, |place| place == Place::Tool(i)));
+        all.extend(privileges(&tool.privileges));
         paragraphs.push(Paragraph {
             heading: format!("Tool \"{}\"", tool.name),
             sentences: all,
@@ -156,6 +160,16 @@ fn sentences(authored: &[Authored<'_>], at: impl Fn(Place) -> bool) -> Vec<Strin
     let mut own: Vec<&Authored<'_>> = authored.iter().filter(|rule| at(rule.place)).collect();
     own.sort_by_key(|rule| (rule.common().effect, rule.common().span));
     own.into_iter().map(sentence).collect()
+}
+
+fn privileges(given: &[(Privilege, Span)]) -> impl Iterator<Item = String> {
+    given.iter().map(|(privilege, span)| {
+        format!(
+            "It may {} (privilege {privilege}). (line {})",
+            privilege.meaning(),
+            span.line
+        )
+    })
 }
 
 fn sentence(rule: &Authored<'_>) -> String {

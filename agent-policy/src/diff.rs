@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use agent_common::decide::{Rule, Verdict};
+use agent_common::privilege::Privilege;
 use serde::Serialize;
 
 use crate::compile::{Authored, Compiled, Place};
@@ -47,7 +48,8 @@ pub fn diff(old: (&Policy, &Compiled), new: (&Policy, &Compiled)) -> Difference 
         .into_iter()
         .chain(new.0.authored())
         .collect();
-    let (actions, complete) = actions(&rules);
+    let (mut actions, complete) = actions(&rules);
+    actions.extend(Privilege::ALL.iter().copied().map(Action::Privilege));
     let mut difference = Difference {
         complete,
         ..Difference::default()
@@ -120,6 +122,14 @@ fn attitude(side: &Side<'_>, scope: Option<&str>, action: &Action) -> Attitude {
         return Attitude {
             possible: false,
             words: "no such tool".to_owned(),
+        };
+    }
+    if let Action::Privilege(_) = action {
+        let decision = trial.judge(action, tool, Instant::default(), 0).decision;
+        return Attitude {
+            possible: decision.verdict == Verdict::Allow,
+            // The action stands in the words so that each privilege is told.
+            words: format!("{} ({action})", decision.verdict),
         };
     }
     let agent = rules(compiled, trial, action, None);

@@ -220,6 +220,10 @@ fn changes(
         }
         Reason::Revoked => vec!["start a new session: this one's permission has ended".to_owned()],
         Reason::Busy => vec!["try again: nothing about the action itself is wrong".to_owned()],
+        Reason::Privilege => vec![
+            "name it under privileges: without that no session may do it, whoever it runs as"
+                .to_owned(),
+        ],
         Reason::SessionUnknown | Reason::Family | Reason::Unreadable => Vec::new(),
     }
 }

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use agent_common::egress::{AF_INET, AF_INET6, Endpoint, TCP, UDP};
 use agent_common::path::Access;
+use agent_common::privilege::Privilege;
 
 use crate::policy::Pattern;
 use crate::trial::Action;
@@ -21,7 +22,8 @@ pub struct ActionError {
     pub expected: &'static str,
 }
 
-const ACTION: &str = "an action: connect ADDRESS:PORT[/udp], connect NAME:PORT, connect unix:PATH, connect agent:NAME, listen ADDRESS:PORT[/udp], exec PATH [ARGUMENT...], or read, write, create, delete, rename, link or map PATH";
+const ACTION: &str = "an action: connect ADDRESS:PORT[/udp], connect NAME:PORT, connect unix:PATH, connect agent:NAME, listen ADDRESS:PORT[/udp], exec PATH [ARGUMENT...], read, write, create, delete, rename, link or map PATH, or privilege WORD";
+const PRIVILEGE: &str = "a privilege, such as ptrace or cap_net_raw";
 const PATH: &str = "an absolute path without empty parts, . and ..";
 const ENDPOINT: &str = "ADDRESS:PORT or ADDRESS:PORT/udp, with IPv6 addresses in brackets";
 
@@ -98,6 +100,13 @@ impl std::str::FromStr for Action {
                     writable: false,
                 })
             }
+            "privilege" => {
+                let named = |privilege: &&Privilege| privilege.word() == object;
+                let privilege = Privilege::ALL.iter().find(named);
+                privilege
+                    .map(|privilege| Self::Privilege(*privilege))
+                    .ok_or_else(|| wrong(PRIVILEGE))
+            }
             _ => {
                 let access = Access::ALL
                     .iter()
@@ -138,6 +147,7 @@ impl fmt::Display for Action {
                 write!(f, "connect {name}:{port}{udp}")
             }
             Self::Agent(name) => write!(f, "connect agent:{name}"),
+            Self::Privilege(privilege) => write!(f, "privilege {privilege}"),
             Self::File {
                 path,
                 access: Access::Connect,

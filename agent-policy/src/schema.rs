@@ -1,6 +1,7 @@
 //! The JSON Schema of policies, for editors. The parser is the authority: what the schema cannot
 //! say (addresses, durations, names that must exist) it leaves to `check`.
 
+use agent_common::privilege::Privilege;
 use serde_json::{Map, Value, json};
 
 use crate::policy::{API_VERSION, KIND, words};
@@ -89,7 +90,8 @@ fn spec_field(key: &str) -> Value {
             &["tool", "owner", "start"],
             json!({
                 "tool": name(), "owner": reference("owner"), "start": reference("exec"),
-                "egress": lists("egress"), "listen": lists("listen"), "exec": lists("exec"), "files": lists("files")
+                "egress": lists("egress"), "listen": lists("listen"), "exec": lists("exec"), "files": lists("files"),
+                "privileges": privileges()
             }),
         )),
         "end" => object(
@@ -103,6 +105,7 @@ fn spec_field(key: &str) -> Value {
                 "onDeviation": {"enum": ["deny", "kill", "revoke"]}
             }),
         ),
+        "privileges" => privileges(),
         "mode" => json!({"enum": ["enforce", "audit"]}),
         "minEnforcement" => json!({"enum": ["block", "kill", "observe"]}),
         _ => json!({}),
@@ -128,6 +131,13 @@ fn list(items: Value) -> Value {
 fn lists(kind: &str) -> Value {
     let rules = list(reference(kind));
     object(&[], json!({"allow": rules, "deny": rules, "kill": rules}))
+}
+
+fn privileges() -> Value {
+    let words = Privilege::ALL
+        .iter()
+        .map(|privilege| json!({"const": privilege.word(), "description": privilege.meaning()}));
+    list(json!({"oneOf": words.collect::<Vec<_>>()}))
 }
 
 fn reference(name: &str) -> Value {

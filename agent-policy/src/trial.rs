@@ -6,6 +6,8 @@ use agent_common::decide::{
 };
 use agent_common::egress::Endpoint;
 use agent_common::path::Access;
+use agent_common::policy::PolicyHead;
+use agent_common::privilege::Privilege;
 use agent_common::session::Session;
 use agent_common::terms::Progress;
 
@@ -47,6 +49,8 @@ pub enum Action {
         /// Whether the session can write the file.
         writable: bool,
     },
+    /// An act that needs a privilege.
+    Privilege(Privilege),
 }
 
 /// A point of time on both clocks.
@@ -161,6 +165,33 @@ impl<'c> Trial<'c> {
             progress: &self.progress,
         };
         let mut weighing = Weighing::EMPTY;
+        if let Action::Privilege(privilege) = action {
+            weighing.begin(
+                self.flags,
+                standing,
+                Circumstances {
+                    now_ns: at.now_ns,
+                    ..Circumstances::default()
+                },
+            );
+            let refusals = std::iter::once(&compiled.objects)
+                .chain(
+                    tool.and_then(|tool| compiled.tools.get(tool))
+                        .map(|tool| &tool.objects),
+                )
+                .enumerate()
+                .find_map(|(scope, objects)| {
+                    let head = PolicyHead::with(objects.privileges);
+                    Some((scope, head.refusal(self.flags, privilege.wire())?))
+                });
+            (weighing.verdict, weighing.reason) = (Verdict::Allow.wire(), Reason::Rule.wire());
+            if let Some((scope, reason)) = refusals {
+                (weighing.verdict, weighing.reason) = (Verdict::Deny.wire(), reason.wire());
+                weighing.scope = u8::try_from(scope).unwrap_or(0);
+            }
+            weighing.finish(&terms);
+            return weighing;
+        }
         for scope in std::iter::once(None).chain(tool.map(Some)) {
             let (lists, traits) = self.looked_up(action, scope);
             if scope.is_none() {
@@ -272,5 +303,7 @@ fn lookup(
             }
             (lists, traits)
         }
+        // No rule speaks of it.
+        Action::Privilege(_) => (Vec::new(), 0),
     }
 }

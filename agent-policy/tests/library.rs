@@ -321,7 +321,7 @@ fn what_the_kernel_side_cannot_enforce_is_an_error_where_it_stands() {
         (
             "  egress: {allow: [{to: [10.0.0.1, a.example.com]}]}\n",
             vec![Need::HostNames],
-            "6:38",
+            "6:36",
         ),
         (
             "  end: {ttl: 1h, onDeviation: kill}\n",

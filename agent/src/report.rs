@@ -127,6 +127,10 @@ fn print_status(status: &Status) {
     );
     println!("forks failed {}", status.labels_refused);
     println!("events lost  {}", status.events_lost);
+    println!("probes       {}", status.probes);
+    for hook in &status.hooks_missing {
+        println!("not here     {hook}: see `interlock doctor`");
+    }
 }
 
 fn print_json(value: &impl Serialize) -> Result<(), ReportError> {

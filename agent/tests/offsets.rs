@@ -152,6 +152,51 @@ const PLACES: &[(&str, &str, [Option<u32>; 5])] = &[
         "s_dev",
         [Some(16), Some(16), Some(16), Some(16), Some(16)],
     ),
+    (
+        "task_struct",
+        "real_cred",
+        [Some(2712), Some(2952), Some(2952), Some(3224), Some(3320)],
+    ),
+    (
+        "task_struct",
+        "pid_links",
+        [Some(2344), Some(2528), Some(2544), Some(2816), Some(2920)],
+    ),
+    (
+        "pid",
+        "tasks",
+        [Some(16), Some(16), Some(32), Some(64), Some(48)],
+    ),
+    (
+        "proc_inode",
+        "pid",
+        [Some(0), Some(0), Some(0), Some(0), Some(0)],
+    ),
+    (
+        "proc_inode",
+        "vfs_inode.i_mode",
+        [Some(72), Some(72), Some(72), Some(72), Some(72)],
+    ),
+    (
+        "pt_regs",
+        "orig_ax",
+        [Some(120), Some(120), Some(120), Some(120), Some(120)],
+    ),
+    (
+        "file",
+        "f_flags",
+        [Some(64), Some(64), Some(48), Some(40), Some(40)],
+    ),
+    (
+        "inode",
+        "i_sb",
+        [Some(40), Some(40), Some(40), Some(40), Some(40)],
+    ),
+    (
+        "super_block",
+        "s_magic",
+        [Some(96), Some(96), Some(96), Some(96), Some(96)],
+    ),
 ];
 
 #[test]

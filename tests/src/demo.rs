@@ -130,7 +130,7 @@ pub(crate) fn run() -> Result<()> {
 fn tried(place: Place<'_>, to: std::net::SocketAddr, expected: &str) -> Result<()> {
     let outcome = place.act(&["way", "tcp", &to.to_string()])?;
     let who = match place {
-        Place::Outside => "outside every session",
+        Place::Outside | Place::OutsideAs(_) => "outside every session",
         Place::Inside(_) | Place::As(..) => "inside the session",
     };
     let shown = match outcome.as_str() {

@@ -3,6 +3,7 @@
 use aya_ebpf::Global;
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel as copy_from_kernel;
+use core::arch::asm;
 
 /// An address in kernel memory that may be stale or wrong: every read is checked.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -19,6 +20,14 @@ impl Address {
 }
 
 impl Address {
+    /// The address of the structure that holds, at offset `outer`, a field that lies at offset
+    /// `inner` of the structure here.
+    #[inline(always)]
+    pub fn around(self, inner: &Global<u32>, outer: &Global<u32>) -> Self {
+        let field = self.0.wrapping_add(u64::from(inner.load()));
+        Self(field.wrapping_sub(u64::from(outer.load())))
+    }
+
     /// Copies a value at an offset to where it belongs. What cannot be read becomes zero, which
     /// the helper sees to: no branch, and so no second path for the verifier to follow.
     #[inline(always)]
@@ -33,6 +42,16 @@ impl Address {
             )
         };
     }
+}
+
+/// Whether a pointer that a hook was given is null. Verifiers take it for granted that it is not,
+/// and drop the branch; of its lower half they know nothing.
+#[inline(always)]
+pub fn is_null(pointer: u64) -> bool {
+    let low: u64;
+    // SAFETY: copies a register.
+    unsafe { asm!("w0 = w1", in("r1") pointer, lateout("r0") low, options(pure, nomem, nostack)) };
+    low == 0
 }
 
 /// A pointer whose type the verifier knows, and that is not null.

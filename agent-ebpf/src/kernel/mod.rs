@@ -7,6 +7,7 @@
 
 mod btf_map;
 pub mod counts;
+pub mod inode;
 pub mod memory;
 pub mod offsets;
 pub mod progress;

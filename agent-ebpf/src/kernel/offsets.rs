@@ -40,4 +40,30 @@ offsets! {
     SOCK_FAMILY,
     /// `sock.sk_protocol`.
     SOCK_PROTOCOL,
+    /// `task_struct.cred`: as whom the task acts.
+    TASK_CRED,
+    /// `task_struct.real_cred`: who the task is.
+    TASK_REAL_CRED,
+    /// `task_struct.pid_links`, of which the first is the task's own.
+    TASK_PID_LINKS,
+    /// `pid.tasks`, of which the first is the task with that id.
+    PID_TASKS,
+    /// `file.f_flags`.
+    FILE_FLAGS,
+    /// `file.f_inode`.
+    FILE_INODE,
+    /// `inode.i_sb`.
+    INODE_SB,
+    /// `inode.i_mode`.
+    INODE_MODE,
+    /// `super_block.s_magic`.
+    SB_MAGIC,
+    /// `proc_inode.pid`.
+    PROC_INODE_PID,
+    /// `proc_inode.vfs_inode.i_mode`.
+    PROC_INODE_MODE,
+    /// `pt_regs.orig_ax`: the number of the system call.
+    REGS_CALL,
+    /// One where the kernel has the helper `bpf_task_pt_regs`; no offset.
+    HAS_TASK_REGS,
 }

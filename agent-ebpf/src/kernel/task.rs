@@ -2,15 +2,18 @@
 
 use super::memory::{Address, Typed};
 use super::offsets::{
-    SIGNAL_LIVE, TASK_BPF_STORAGE, TASK_COMM, TASK_EXIT_CODE, TASK_EXIT_STATE, TASK_GROUP_LEADER,
-    TASK_PID, TASK_REAL_PARENT, TASK_SIGNAL, TASK_START_BOOTTIME, TASK_TGID,
+    HAS_TASK_REGS, PID_TASKS, REGS_CALL, SIGNAL_LIVE, TASK_BPF_STORAGE, TASK_COMM, TASK_CRED,
+    TASK_EXIT_CODE, TASK_EXIT_STATE, TASK_GROUP_LEADER, TASK_PID, TASK_PID_LINKS, TASK_REAL_CRED,
+    TASK_REAL_PARENT, TASK_SIGNAL, TASK_START_BOOTTIME, TASK_TGID,
 };
 use super::storage;
 use crate::maps::{FRESH, MEMBERS};
 use agent_common::decide::{LISTS, SCOPES, Weighing};
 use agent_common::event::Process;
 use agent_common::session::{Label, Member as State, Pass};
-use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf};
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs,
+};
 use aya_ebpf::helpers::{bpf_get_current_uid_gid, bpf_send_signal};
 use core::ffi::c_void;
 
@@ -151,6 +154,33 @@ impl Task {
         self.0.copy(&TASK_COMM, &mut out.comm);
     }
 
+    /// The id of the task's process.
+    #[inline(always)]
+    pub fn tgid(self) -> u32 {
+        self.0.read(&TASK_TGID).unwrap_or(0)
+    }
+
+    /// The task of a `struct pid`; it may be gone by now.
+    #[inline(always)]
+    pub fn of_pid(pid: Address) -> Option<Self> {
+        let link: u64 = pid.read(&PID_TASKS)?;
+        (link != 0).then_some(Self(Address(
+            link.wrapping_sub(u64::from(TASK_PID_LINKS.load())),
+        )))
+    }
+
+    /// Whether the task acts with these credentials and they are not its own, because the kernel
+    /// has put others in their place for a while, as overlayfs does with those of who mounted it.
+    #[inline(always)]
+    pub fn has_borrowed(self, cred: u64) -> bool {
+        let acting: Option<u64> = self.0.read(&TASK_CRED);
+        let own: Option<u64> = self.0.read(&TASK_REAL_CRED);
+        match (acting, own) {
+            (Some(acting), Some(own)) => acting == cred && own != cred,
+            _ => false,
+        }
+    }
+
     /// The process that made this one, or that took it over.
     #[inline(always)]
     pub fn parent(self) -> Self {
@@ -236,4 +266,15 @@ pub fn current_uid() -> u32 {
 pub fn kill_current() {
     // SAFETY: takes a signal number, acts on the running task alone.
     unsafe { bpf_send_signal(SIGKILL) };
+}
+
+/// The number of the running task's system call, where the kernel lets us know.
+#[inline(always)]
+pub fn current_call() -> Option<u64> {
+    if HAS_TASK_REGS.load() == 0 {
+        return None;
+    }
+    // SAFETY: the helpers take the running task alone; what they answer is read with care.
+    let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) };
+    Address(registers.cast_unsigned()).read(&REGS_CALL)
 }

@@ -217,6 +217,7 @@ fn objects(encoder: &mut Encoder, objects: &Objects) {
         encoder.text(&entry.name);
         encoder.number(entry.list.into());
     });
+    encoder.number(objects.privileges);
 }
 
 fn rules(encoder: &mut Encoder, compiled: &Compiled) {

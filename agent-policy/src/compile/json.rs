@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use agent_common::decide::{Rule, Verdict};
 use agent_common::egress::{TCP, UDP};
 use agent_common::path::Access;
+use agent_common::privilege::Privilege;
 use agent_common::terms::{Limit, Terms};
 
 use super::tables::Objects;
@@ -155,6 +156,7 @@ fn objects(objects: &Objects) -> Value {
         "agents": list(objects.agents.iter().map(|entry| json!({
             "name": entry.name, "list": entry.list,
         }))),
+        "privileges": list(Privilege::of_mask(objects.privileges).map(|privilege| privilege.word().into())),
     })
 }
 

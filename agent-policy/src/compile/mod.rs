@@ -20,7 +20,7 @@ use agent_common::decide::Rule;
 use agent_common::egress::Endpoint;
 use agent_common::terms::Terms;
 
-use crate::policy::{Argument, End, MinEnforcement, Mode, Policy, Recognised};
+use crate::policy::{Argument, End, MinEnforcement, Mode, Policy, Recognised, privilege_mask};
 use crate::text::{Diagnostics, Severity, Span};
 
 pub use agent_common::decide::NO_LIST;
@@ -209,13 +209,15 @@ impl Policy {
         let agent: Vec<(u32, Authored<'_>)> = numbered()
             .filter(|(_, rule)| !matches!(rule.place, Place::Tool(_)))
             .collect();
-        let (networks, objects) = tables::compile(self, &agent, &mut lists, &mut sets)?;
+        let (networks, mut objects) = tables::compile(self, &agent, &mut lists, &mut sets)?;
+        objects.privileges = privilege_mask(&self.privileges);
         let mut tools = Vec::new();
         for (i, tool) in self.tools.iter().enumerate() {
             let own: Vec<(u32, Authored<'_>)> = numbered()
                 .filter(|(_, rule)| rule.place == Place::Tool(i))
                 .collect();
-            let (networks, objects) = tables::compile(self, &own, &mut lists, &mut sets)?;
+            let (networks, mut objects) = tables::compile(self, &own, &mut lists, &mut sets)?;
+            objects.privileges = privilege_mask(&tool.privileges);
             tools.push(ToolTables {
                 name: tool.name.clone(),
                 networks,

@@ -1,6 +1,8 @@
 //! A tool can only narrow: whatever it allows, the agent allows too.
 
-use crate::policy::{Destination, Effect, EgressRule, ExecRule, FileRule, Pattern, Policy};
+use crate::policy::{
+    Destination, Effect, EgressRule, ExecRule, FileRule, Pattern, Policy, privilege_mask,
+};
 use crate::text::{Diagnostic, Diagnostics, Severity, Span};
 
 use super::authored::{AnyRule, Authored, Place};
@@ -34,6 +36,7 @@ pub(super) fn check(policy: &Policy, authored: &[Authored<'_>]) -> Result<(), Di
             found.push(widening(rule, name, &what, span));
         }
     }
+    found.extend(privileges(policy));
     if found.is_empty() {
         Ok(())
     } else {
@@ -49,6 +52,26 @@ fn widening(rule: &Authored<'_>, tool: &str, what: &str, span: Span) -> Diagnost
         .source
         .diagnostic(Severity::Error, span, message)
         .with_help("allow it for the agent as well, or take it from the tool")
+}
+
+fn privileges(policy: &Policy) -> Vec<Diagnostic> {
+    let given = privilege_mask(&policy.privileges);
+    let mut found = Vec::new();
+    for tool in &policy.tools {
+        for (privilege, span) in &tool.privileges {
+            if privilege.bit() & given == 0 {
+                let message = format!(
+                    "found tool \"{}\" with privilege \"{privilege}\", which the agent does not have, expected a tool to narrow what the agent may do",
+                    tool.name
+                );
+                let diagnostic = policy.source.diagnostic(Severity::Error, *span, message);
+                found.push(
+                    diagnostic.with_help("give it to the agent as well, or take it from the tool"),
+                );
+            }
+        }
+    }
+    found
 }
 
 fn egress(rule: &EgressRule, agent: &[AnyRule<'_>]) -> Vec<(String, Span)> {

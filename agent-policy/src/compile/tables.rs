@@ -45,6 +45,8 @@ pub struct Objects {
     pub hosts: Vec<HostEntry>,
     /// Other agents, to which a session may hand off.
     pub agents: Vec<AgentEntry>,
+    /// The bits of every privilege that is given.
+    pub privileges: u64,
 }
 
 /// The tables of a tool: an action inside it must be allowed by them and by the agent's.

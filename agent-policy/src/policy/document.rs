@@ -6,7 +6,9 @@ use crate::text::{Fields, Node, Reader, Source, Span, Value, quoted};
 
 use super::block::{self, BLOCK, Block};
 use super::profile::{self, Made, Profiles};
-use super::{API_VERSION, Fact, KIND, Policy, Spans, Tool, chain, condition, end, file, identity};
+use super::{
+    API_VERSION, Fact, KIND, Policy, Spans, Tool, chain, condition, end, file, identity, privilege,
+};
 
 /// Bytes of an agent's name: one DNS label, so that it fits a SPIFFE path and an object name.
 const MAX_NAME: usize = 63;
@@ -30,6 +32,7 @@ pub(crate) const SPEC: &[&str] = &[
     "files",
     "chain",
     "tools",
+    "privileges",
     "end",
     "mode",
     "minEnforcement",
@@ -135,6 +138,10 @@ pub(super) fn read(
             .unwrap_or_default(),
         profiles: made.files.into_iter().collect(),
         spans,
+        privileges: spec
+            .get("privileges")
+            .map(|node| privilege::read(reader, node))
+            .unwrap_or_default(),
         source: source.clone(),
         name_span: outer.name.as_ref()?.1,
         name: outer.name?.0,
@@ -235,7 +242,7 @@ fn facts(reader: &mut Reader<'_>, node: &Node) -> Vec<Fact> {
 fn tools(reader: &mut Reader<'_>, source: &Arc<Source>, node: &Node) -> Vec<Tool> {
     let mut tools: Vec<Tool> = Vec::new();
     for item in reader.list(node, "a list of tools") {
-        let known: Vec<&str> = ["tool", "owner", "start"]
+        let known: Vec<&str> = ["tool", "owner", "start", "privileges"]
             .into_iter()
             .chain(BLOCK)
             .collect();
@@ -256,6 +263,10 @@ fn tools(reader: &mut Reader<'_>, source: &Arc<Source>, node: &Node) -> Vec<Tool
             )
             .and_then(|node| file::exec_rule(reader, source, node, condition::Effect::Allow));
         let rules: Block = block::read(reader, source, &fields);
+        let privileges = fields
+            .get("privileges")
+            .map(|node| privilege::read(reader, node))
+            .unwrap_or_default();
         if let (Some((name, span)), Some(owner), Some(start)) = (name, owner, start) {
             if tools.iter().any(|tool| tool.name == name) {
                 reader.found(span, &format!("a second tool \"{name}\""), "another name");
@@ -266,6 +277,7 @@ fn tools(reader: &mut Reader<'_>, source: &Arc<Source>, node: &Node) -> Vec<Tool
                 owner,
                 start,
                 rules,
+                privileges,
             });
         }
     }

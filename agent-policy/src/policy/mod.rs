@@ -12,10 +12,13 @@ mod identity;
 mod network;
 mod path;
 mod port;
+mod privilege;
 mod profile;
 
 use std::fmt;
 use std::sync::Arc;
+
+use agent_common::privilege::Privilege;
 
 use crate::text::{self, Diagnostic, Diagnostics, Node, Reader, Source, Span};
 
@@ -33,6 +36,7 @@ pub use network::Network;
 pub(crate) use network::mask;
 pub use path::Pattern;
 pub use port::PortRange;
+pub(crate) use privilege::mask as privilege_mask;
 pub use profile::Profiles;
 
 /// The `apiVersion` of every policy.
@@ -75,6 +79,8 @@ pub struct Tool {
     pub start: ExecRule,
     /// What it may do, at most.
     pub rules: Block,
+    /// Which of the agent's privileges it has.
+    pub privileges: Vec<(Privilege, Span)>,
 }
 
 /// One policy document.
@@ -102,6 +108,8 @@ pub struct Policy {
     pub chain: Chain,
     /// Connectors.
     pub tools: Vec<Tool>,
+    /// What it may do although it reaches other processes or the kernel itself.
+    pub privileges: Vec<(Privilege, Span)>,
     /// How its sessions end.
     pub end: End,
     /// Whether it is held or watched.

@@ -2,6 +2,7 @@
 
 use agent_common::egress::{Endpoint, TCP, UDP};
 use agent_common::path::Access;
+use agent_common::privilege::Privilege;
 use agent_policy::{Action, Instant, Policy};
 
 use crate::model::Step;
@@ -168,6 +169,17 @@ impl Draw {
         }
         if has_tool {
             self.tool(&mut text, facts, steps);
+        }
+        let privileges: Vec<&str> = Privilege::ALL
+            .iter()
+            .map(|privilege| privilege.word())
+            .filter(|_| self.one_in(8))
+            .collect();
+        if has_tool && let [first, ..] = privileges.as_slice() {
+            text += &format!("      privileges: [{first}]\n");
+        }
+        if !privileges.is_empty() {
+            text += &format!("  privileges: [{}]\n", privileges.join(", "));
         }
         if steps > 0 {
             self.chain(&mut text, facts, steps);
@@ -353,12 +365,13 @@ impl Draw {
     }
 
     fn action(&mut self) -> Action {
-        match self.below(14) {
+        match self.below(15) {
             12..=13 => Action::Host {
                 name: self.pick(&NAMES).to_owned(),
                 port: self.pick(&PORT_NUMBERS),
                 protocol: self.pick(&[TCP, TCP, UDP]),
             },
+            14 => Action::Privilege(self.pick(Privilege::ALL)),
             0..=4 => Action::Connect(self.endpoint()),
             5 => Action::Listen(self.endpoint()),
             6 => Action::Agent(format!("a{}", self.below(2))),

@@ -111,6 +111,7 @@ fn compiled_tables_agree_with_the_model() {
         "deny: outside hours",
         "deny: program is writable",
         "deny: revoked",
+        "deny: privilege missing",
         "hold: approval missing",
         "kill: rule",
         "kill: no rule",

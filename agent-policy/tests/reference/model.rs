@@ -170,6 +170,7 @@ impl<'p> Model<'p> {
                 Reason::NoRule,
                 Reason::FactMissing,
                 Reason::FactForbidden,
+                Reason::Privilege,
             ]
             .contains(&reason);
         let end = &self.policy.end;
@@ -194,6 +195,16 @@ impl<'p> Model<'p> {
     ) -> (Verdict, Reason) {
         if self.revoked {
             return (Verdict::Deny, Reason::Revoked);
+        }
+        if let Action::Privilege(privilege) = action {
+            let given = match tool {
+                Some(tool) => &self.policy.tools[tool].privileges,
+                None => &self.policy.privileges,
+            };
+            return match given.iter().any(|(given, _)| given == privilege) {
+                true => (Verdict::Allow, Reason::Rule),
+                false => (Verdict::Deny, Reason::Privilege),
+            };
         }
         let mut levels: BTreeMap<Level, BTreeSet<u32>> = BTreeMap::new();
         for (number, rule) in self.rules.iter().enumerate() {

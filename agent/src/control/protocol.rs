@@ -138,6 +138,10 @@ pub struct Status {
     pub labels_refused: u64,
     /// Events that found the ring full.
     pub events_lost: u64,
+    /// Times the kernel looked whether a session has a capability, and it has not.
+    pub probes: u64,
+    /// Hooks that this kernel does not have, and since when kernels have them.
+    pub hooks_missing: Vec<String>,
 }
 
 /// One session.

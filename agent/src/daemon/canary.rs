@@ -7,7 +7,7 @@
 
 use crate::control::protocol::Start;
 use crate::events::ring::Ring;
-use crate::kernel::loader;
+use crate::kernel::loader::{self, Mode};
 use crate::run::enrol::{self, Enrol};
 use crate::sessions::{Sessions, StartError};
 use agent_common::action::Action;
@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 
 /// The hidden command of this binary that makes the attempts.
 pub const COMMAND: &str = "canary";
+
+/// One of the attempts, which shows that privileges are held.
+const SIGNAL: &str = "a signal to the daemon";
 
 /// How long the events may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -64,7 +67,11 @@ pub enum CanaryError {
 }
 
 /// Sends the canary in. Whatever else the ring holds meanwhile is handed back.
-pub async fn prove(sessions: &mut Sessions, ring: &mut Ring) -> Result<Vec<Event>, CanaryError> {
+pub async fn prove(
+    sessions: &mut Sessions,
+    ring: &mut Ring,
+    mode: &Mode,
+) -> Result<Vec<Event>, CanaryError> {
     if let Some(attempts) = those(&attempts(None).await?, true) {
         return Err(CanaryError::Control(attempts));
     }
@@ -76,10 +83,17 @@ pub async fn prove(sessions: &mut Sessions, ring: &mut Ring) -> Result<Vec<Event
     })?;
     let program = loader::enrol_program().map_err(CanaryError::Enrol)?;
     let outcome = attempts(Some(Enrol { program, started })).await;
-    let told = expect_events(started.session.0, ring).await;
+    let mut actions = vec![Action::Connect, Action::Send];
+    if *mode == Mode::Full {
+        actions.push(Action::Privilege);
+    }
+    let told = expect_events(started.session.0, ring, actions).await;
     // The session must not stay, whatever came of it.
     let ended = sessions.end(started.session.0);
-    if let Some(attempts) = those(&outcome?, false) {
+    let mut outcome = outcome?;
+    // The cgroup programs see no signals.
+    outcome.retain(|(_, attempt)| *mode == Mode::Full || attempt != SIGNAL);
+    if let Some(attempts) = those(&outcome, false) {
         return Err(CanaryError::NotDenied(attempts));
     }
     ended.map_err(StartError::from)?;
@@ -98,6 +112,7 @@ pub fn attempt() {
         "a datagram to 127.0.0.1",
         send(SocketAddr::from(([0; 4], 0)), loopback4),
     );
+    report(SIGNAL, signal_daemon());
     if let Ok(socket) = UdpSocket::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))) {
         report(
             "a datagram to ::1",
@@ -105,6 +120,11 @@ pub fn attempt() {
         );
         report("connect to ::1", TcpStream::connect(loopback6).map(drop));
     }
+}
+
+/// A signal that does nothing, to the process that started this one.
+fn signal_daemon() -> io::Result<()> {
+    nix::sys::signal::kill(nix::unistd::getppid(), None).map_err(io::Error::from)
 }
 
 fn send(from: SocketAddr, to: SocketAddr) -> io::Result<()> {
@@ -164,10 +184,13 @@ fn those(attempts: &[Attempt], denied: bool) -> Option<String> {
     (!words.is_empty()).then(|| words.join(", "))
 }
 
-/// Waits until both kinds of action have been told.
-async fn expect_events(session: u64, ring: &mut Ring) -> Result<Vec<Event>, CanaryError> {
+/// Waits until every one of these actions has been told.
+async fn expect_events(
+    session: u64,
+    ring: &mut Ring,
+    mut missing: Vec<Action>,
+) -> Result<Vec<Event>, CanaryError> {
     let deadline = Instant::now() + PATIENCE;
-    let mut missing = vec![Action::Connect, Action::Send];
     let mut others = Vec::new();
     while let Some(action) = missing.first() {
         let left = deadline.saturating_duration_since(Instant::now());

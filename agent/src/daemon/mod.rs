@@ -102,7 +102,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let mut sessions = Sessions::adopt(enforcement.maps, Records::new(&settings.records))?;
     sessions.set_clocks()?;
     let mut ring = Ring::open(&Pins::in_force())?;
-    let earlier = match canary::prove(&mut sessions, &mut ring).await {
+    let earlier = match canary::prove(&mut sessions, &mut ring, &mode).await {
         Ok(earlier) => earlier,
         Err(error) => {
             if !adopted {
@@ -253,5 +253,10 @@ fn status(sessions: &Sessions, mode: &Mode, adopted: bool) -> Result<Status, Map
         doubts: count(Counter::Doubts)?,
         labels_refused: count(Counter::LabelsRefused)?,
         events_lost: count(Counter::EventsLost)?,
+        probes: count(Counter::Probes)?,
+        hooks_missing: loader::hooks_missing(&Pins::in_force(), mode)
+            .iter()
+            .map(|program| program.hook_and_since())
+            .collect(),
     })
 }

@@ -31,6 +31,8 @@ pub enum Group {
     Map,
     /// A kernel program.
     Program,
+    /// What sessions may not do unless their policy names it.
+    Privilege,
 }
 
 /// How a thing was found.

@@ -43,7 +43,10 @@ fn examine() -> Report {
     checks.push(host::bpffs());
     if is_root {
         checks.extend(programs::maps());
-        checks.extend(programs::programs(btf.as_ref().ok(), &lsm_list));
+        let programs = programs::programs(btf.as_ref().ok(), &lsm_list);
+        let privileges = programs::privileges(&programs);
+        checks.extend(programs);
+        checks.extend(privileges);
     }
     Report::of(host::release(), checks)
 }

@@ -3,7 +3,7 @@
 use super::check::{Check, Group, Weight, chain};
 use super::host::LsmList;
 use crate::kernel::btf::{Btf, Kind as TypeKind};
-use crate::kernel::object::{Kind, PROGRAMS, Program, Use};
+use crate::kernel::object::{HOLDS, Kind, PROGRAMS, Program, Use};
 use crate::kernel::trial::{self, Map, Place};
 use aya_obj::generated::bpf_attach_type;
 use std::fs::File;
@@ -103,6 +103,8 @@ pub(super) fn programs(btf: Option<&Btf>, lsm_list: &LsmList) -> Vec<Check> {
                 Use::Always => Weight::Required,
                 Use::WithLsm => Weight::Degrading,
                 Use::WithoutLsm => Weight::InPlaceOfLsm,
+                Use::WithHookSince(_) if has_hook(btf, program) => Weight::Degrading,
+                Use::WithHookSince(_) => Weight::Informing,
             })
         })
         .collect()
@@ -147,6 +149,12 @@ fn lsm(
         Err(why) => Check::ok(Group::Program, &id, program.purpose, "").missing(why),
     };
     let is_built_in = find(btf, TypeKind::Function, CALLED).is_ok();
+    if let Use::WithHookSince(since) = program.used
+        && is_built_in
+        && !has_hook(btf, program)
+    {
+        return check.missing(format!("kernels have this hook since {since}"));
+    }
     check
         .without(NO_LSM)
         .remedy(if !is_built_in {
@@ -165,6 +173,69 @@ fn find(btf: Option<&Btf>, kind: TypeKind, name: &str) -> Result<u32, String> {
     btf.ok_or_else(|| "cannot be tried without the kernel's BTF".to_owned())?
         .find(kind, name)
         .ok_or_else(|| format!("the kernel has no {name}"))
+}
+
+fn has_hook(btf: Option<&Btf>, program: &Program) -> bool {
+    match program.kind {
+        Kind::Lsm(hook) => find(btf, TypeKind::Function, &format!("bpf_lsm_{hook}")).is_ok(),
+        _ => true,
+    }
+}
+
+/// Which privileges are held here, by the programs that each of them needs.
+pub(super) fn privileges(programs: &[Check]) -> Vec<Check> {
+    let state_of = |name: &&&str| {
+        let program = PROGRAMS.iter().find(|program| program.name == **name);
+        let Some(Kind::Lsm(hook)) = program.map(|program| program.kind) else {
+            return false;
+        };
+        let id = format!("lsm/{hook}");
+        programs
+            .iter()
+            .any(|check| check.id == id && check.state.is_ok())
+    };
+    let capabilities: &[&str] = &["capable"];
+    HOLDS
+        .iter()
+        .map(|(privilege, programs)| (privilege.word(), privilege.meaning(), *programs))
+        .chain([("capabilities", "use those that a policy can name", capabilities)])
+        .map(|(word, meaning, programs)| {
+            let lacking: Vec<&str> = programs
+                .iter()
+                .filter(|name| !state_of(name))
+                .copied()
+                .collect();
+            let check = Check::ok(Group::Privilege, word, meaning, "tried")
+                .weighing(Weight::Informing);
+            if lacking.is_empty() {
+                return check;
+            }
+            let found = if lacking.len() == programs.len() {
+                "not held on this kernel"
+            } else {
+                "held in part"
+            };
+            check.missing(format!("{found}: no {}", lacking.join(", ")))
+        })
+        .map(|check| {
+            let consequence = match check.id.as_str() {
+                "userns" => {
+                    "a session can make a user namespace, in which it is held as it is outside: the \
+                     capabilities there are refused as well"
+                }
+                "uring" => {
+                    "a session can let io_uring act from a thread of its own; what that does is \
+                     judged like the session's own acts"
+                }
+                "terminal" => {
+                    "a 32-bit program of a session can type into its terminal, where the kernel \
+                     lets programs do that"
+                }
+                _ => return check,
+            };
+            check.without(consequence).settled()
+        })
+        .collect()
 }
 
 fn attach_type(name: &str) -> Option<bpf_attach_type> {
@@ -188,6 +259,21 @@ fn tried(group: Group, id: &str, purpose: &str, result: Result<(), trial::Refusa
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_act_is_held_by_programs_that_there_are() {
+        use agent_common::privilege::Privilege;
+        for privilege in Privilege::ALL {
+            let held = HOLDS.iter().find(|(held, _)| held == privilege);
+            assert_eq!(held.is_some(), !privilege.is_capability(), "{privilege}");
+        }
+        for name in HOLDS.iter().flat_map(|(_, names)| *names) {
+            assert!(
+                PROGRAMS.iter().any(|program| program.name == *name),
+                "{name}"
+            );
+        }
+    }
 
     #[test]
     fn every_cgroup_program_has_an_attach_point() {

@@ -23,6 +23,10 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
             Group::Program,
             "Programs, by loading and attaching one that changes nothing",
         ),
+        (
+            Group::Privilege,
+            "Privileges: what a session may not do unless its policy names it",
+        ),
     ] {
         let mut checks = report
             .checks

@@ -9,7 +9,6 @@ const NOT_ENFORCED: &[&str] = &[
     "exec: which programs a session runs",
     "raw and packet sockets, and datagrams to UNIX sockets",
     "bind, listen and accept: what comes in",
-    "what root inside a session does to the host: ptrace, mount, kernel modules, BPF",
     "host names and what is said on an allowed connection",
 ];
 

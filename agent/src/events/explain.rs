@@ -8,6 +8,7 @@ use agent_common::action::Action;
 use agent_common::decide::{NO_RULE, Reason, Verdict};
 use agent_common::egress::{AF_INET, AF_INET6, Endpoint, TCP, UDP, is_v4};
 use agent_common::event::{Denial, Process};
+use agent_common::privilege::Privilege;
 use nix::time::{ClockId, clock_gettime};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -34,7 +35,7 @@ pub fn denial(denial: &Denial, sessions: &Sessions, programs: &mut Programs) -> 
             .map(|process| ancestor(process, programs))
             .collect(),
         action: Action::from_wire(denial.action).map_or("unknown", Action::word),
-        object: object(&denial.endpoint),
+        object: object(denial),
         facts: session.map_or_else(Vec::new, |session| session.facts(denial.facts)),
         rule: session
             .filter(|_| denial.rule != NO_RULE)
@@ -53,7 +54,17 @@ fn ancestor(process: &Process, programs: &mut Programs) -> line::Process {
     }
 }
 
-fn object(endpoint: &Endpoint) -> Object {
+fn object(denial: &Denial) -> Object {
+    if Action::from_wire(denial.action) == Some(Action::Privilege) {
+        return Object::Privilege {
+            privilege: Privilege::from_wire(denial.privilege).map_or("unknown", Privilege::word),
+            target: Some(denial.target).filter(|pid| *pid != 0),
+        };
+    }
+    endpoint(&denial.endpoint)
+}
+
+fn endpoint(endpoint: &Endpoint) -> Object {
     if endpoint.family != AF_INET && endpoint.family != AF_INET6 {
         return Object::Family {
             family: endpoint.family,
@@ -114,7 +125,7 @@ mod tests {
             port: 443,
             protocol: "tcp".to_owned(),
         };
-        assert_eq!(object(&endpoint), expected);
+        assert_eq!(super::endpoint(&endpoint), expected);
     }
 
     #[test]
@@ -125,6 +136,6 @@ mod tests {
             protocol: 0,
             family: 1,
         };
-        assert_eq!(object(&endpoint), Object::Family { family: 1 });
+        assert_eq!(super::endpoint(&endpoint), Object::Family { family: 1 });
     }
 }

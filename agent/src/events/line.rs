@@ -88,6 +88,15 @@ pub enum Object {
         /// The family's number.
         family: u8,
     },
+    /// What needs a privilege.
+    #[serde(rename_all = "camelCase")]
+    Privilege {
+        /// The privilege.
+        privilege: &'static str,
+        /// The process that was to be reached, if it was one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        target: Option<u32>,
+    },
 }
 
 /// A rule, as its author finds it again.

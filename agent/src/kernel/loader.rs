@@ -1,7 +1,7 @@
 //! Puts the kernel programs into the kernel, or finds them there.
 
 use super::maps::Maps;
-use super::object::{ENROL, Kind, OBJECT, PROGRAMS, Program, REVOKE};
+use super::object::{ENROL, Kind, OBJECT, PROGRAMS, Program, REVOKE, Use};
 use super::offsets::{self, OffsetError};
 use super::pins::{self, Pins};
 use aya::programs::links::{FdLink, LinkError};
@@ -9,6 +9,7 @@ use aya::programs::{
     BtfTracePoint, CgroupAttachMode, CgroupSockAddr, Iter, Lsm, ProgramError, RawTracePoint,
 };
 use aya::{Btf, Ebpf, EbpfLoader};
+use aya_obj::btf::BtfKind;
 use std::fs::File;
 use std::path::PathBuf;
 use tracing::debug;
@@ -182,6 +183,12 @@ fn load(pins: &Pins, lsm: bool) -> Result<(), LoadError> {
     let mut object = open(pins, &btf)?;
     let cgroup = File::open(CGROUP_ROOT).map_err(LoadError::Cgroup)?;
     for program in PROGRAMS.iter().filter(|program| program.is_used(lsm)) {
+        if let (Kind::Lsm(hook), Use::WithHookSince(since)) = (program.kind, program.used)
+            && !has_hook(&btf, hook)
+        {
+            debug!(hook, since, "this kernel does not have the hook");
+            continue;
+        }
         let link = attach(&mut object, program, &btf, &cgroup, pins)?;
         if let Some(link) = link {
             link.pin(pins.link(program.name))
@@ -192,6 +199,22 @@ fn load(pins: &Pins, lsm: bool) -> Result<(), LoadError> {
         }
     }
     Ok(())
+}
+
+/// Whether the kernel lets BPF programs attach to an LSM hook of this name.
+fn has_hook(btf: &Btf, hook: &str) -> bool {
+    let name = format!("bpf_lsm_{hook}");
+    btf.id_by_type_name_kind(&name, BtfKind::Func).is_ok()
+}
+
+/// The programs that would be in force if this kernel had their hooks.
+pub fn hooks_missing(pins: &Pins, mode: &Mode) -> Vec<&'static Program> {
+    let is_absent = |program: &&Program| !pins.is_linked(program.name);
+    let optional = |program: &&Program| matches!(program.used, Use::WithHookSince(_));
+    if *mode != Mode::Full {
+        return Vec::new();
+    }
+    PROGRAMS.iter().filter(optional).filter(is_absent).collect()
 }
 
 /// Parses the object, creates the maps and writes the offsets.

@@ -5,6 +5,7 @@ use super::plain::Plain;
 use agent_common::counter::Counter;
 use agent_common::decide::Rule;
 use agent_common::egress::{NetworkKey, PortKey};
+use agent_common::policy::PolicyHead;
 use agent_common::session::{Label, Member, Session, Share};
 use agent_common::terms::{Progress, Terms};
 use aya::Pod;
@@ -24,6 +25,7 @@ pub struct Maps {
     shares: Array<MapData, Plain<Share>>,
     read: Array<MapData, u64>,
     counts: PerCpuArray<MapData, u64>,
+    policies: Array<MapData, Plain<PolicyHead>>,
 }
 
 /// A map failed us.
@@ -69,6 +71,7 @@ impl Maps {
             shares: typed("SHARES", Map::Array(open(pins, "SHARES")?))?,
             read: typed("READ", Map::Array(open(pins, "READ")?))?,
             counts: typed("COUNTS", Map::PerCpuArray(open(pins, "COUNTS")?))?,
+            policies: typed("POLICIES", Map::Array(open(pins, "POLICIES")?))?,
         })
     }
 
@@ -156,6 +159,11 @@ impl Maps {
     /// Writes a rule.
     pub fn set_rule(&mut self, index: u32, rule: Rule) -> Result<(), MapsError> {
         Ok(self.rules.set(index, Plain(rule), 0)?)
+    }
+
+    /// Writes the head of a policy.
+    pub fn set_policy(&mut self, number: u32, head: PolicyHead) -> Result<(), MapsError> {
+        Ok(self.policies.set(number, Plain(head), 0)?)
     }
 
     /// A counter, over all CPUs.

@@ -1,5 +1,7 @@
 //! The object file with the kernel programs, and what each program is for.
 
+use agent_common::privilege::Privilege;
+
 /// The object file, part of this binary.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("INTERLOCK_EBPF"));
 
@@ -27,6 +29,8 @@ pub enum Use {
     WithLsm,
     /// In place of BPF LSM.
     WithoutLsm,
+    /// With BPF LSM, where the kernel has the hook: since this version.
+    WithHookSince(&'static str),
 }
 
 /// One program of the object file.
@@ -129,6 +133,198 @@ pub const PROGRAMS: &[Program] = &[
         used: Use::Always,
         purpose: "list the processes of sessions",
     },
+    held("sb_mount", "sb_mount", "judge mount"),
+    held("sb_umount", "sb_umount", "judge umount"),
+    held("sb_remount", "sb_remount", "judge remount"),
+    held("sb_pivotroot", "sb_pivotroot", "judge pivot_root"),
+    held("move_mount", "move_mount", "judge move_mount"),
+    held_since(
+        "userns_create",
+        "userns_create",
+        "judge user namespaces",
+        "6.1",
+    ),
+    held("bpf", "bpf", "judge bpf()"),
+    held(
+        "module_request",
+        "kernel_module_request",
+        "judge modules that the kernel asks for",
+    ),
+    held(
+        "perf_event_open",
+        "perf_event_open",
+        "judge perf_event_open",
+    ),
+    held_since(
+        "uring_sqpoll",
+        "uring_sqpoll",
+        "judge io_uring threads that poll",
+        "5.16",
+    ),
+    held_since(
+        "uring_override",
+        "uring_override_creds",
+        "judge io_uring under other credentials",
+        "5.16",
+    ),
+    held_since(
+        "uring_cmd",
+        "uring_cmd",
+        "judge io_uring commands to devices",
+        "6.0",
+    ),
+    held(
+        "capable",
+        "capable",
+        "judge capabilities that reach round the hooks",
+    ),
+    held(
+        "ptrace_access",
+        "ptrace_access_check",
+        "judge ptrace and /proc/PID of others",
+    ),
+    held(
+        "ptrace_traceme",
+        "ptrace_traceme",
+        "judge being traced by others",
+    ),
+    held("task_kill", "task_kill", "judge signals to others"),
+    held("task_setnice", "task_setnice", "judge priorities of others"),
+    held(
+        "task_setioprio",
+        "task_setioprio",
+        "judge I/O priorities of others",
+    ),
+    held(
+        "task_setscheduler",
+        "task_setscheduler",
+        "judge scheduling and CPUs of others",
+    ),
+    held("task_setrlimit", "task_setrlimit", "judge limits of others"),
+    held(
+        "task_movememory",
+        "task_movememory",
+        "judge where memory of others lies",
+    ),
+    held(
+        "file_fcntl",
+        "file_fcntl",
+        "judge signals from files to others",
+    ),
+    held("file_ioctl", "file_ioctl", "judge typing into terminals"),
+    held_since(
+        "file_ioctl_compat",
+        "file_ioctl_compat",
+        "judge typing into terminals, from 32-bit programs",
+        "6.8",
+    ),
+    held(
+        "special_open",
+        "file_open",
+        "judge writes to the kernel's own file systems, and disks",
+    ),
+    held("special_mkdir", "inode_mkdir", "judge new folders there"),
+    held(
+        "special_rmdir",
+        "inode_rmdir",
+        "judge removed folders there",
+    ),
+    held(
+        "special_unlink",
+        "inode_unlink",
+        "judge removed files there",
+    ),
+    held(
+        "special_rename",
+        "inode_rename",
+        "judge renamed files there",
+    ),
+    held("special_symlink", "inode_symlink", "judge links there"),
+];
+
+/// A program at an LSM hook that holds privileges.
+const fn held(name: &'static str, hook: &'static str, purpose: &'static str) -> Program {
+    Program {
+        name,
+        kind: Kind::Lsm(hook),
+        used: Use::WithLsm,
+        purpose,
+    }
+}
+
+/// The same at a hook that the kernel has since a version.
+const fn held_since(
+    name: &'static str,
+    hook: &'static str,
+    purpose: &'static str,
+    since: &'static str,
+) -> Program {
+    Program {
+        used: Use::WithHookSince(since),
+        ..held(name, hook, purpose)
+    }
+}
+
+/// What the programs hold, and which of them each privilege needs. Every capability is held by one.
+pub const HOLDS: &[(Privilege, &[&str])] = &[
+    (
+        Privilege::Ptrace,
+        &["ptrace_access", "ptrace_traceme", "special_open"],
+    ),
+    (
+        Privilege::Signal,
+        &[
+            "task_kill",
+            "task_setnice",
+            "task_setioprio",
+            "task_setscheduler",
+            "task_setrlimit",
+            "task_movememory",
+            "file_fcntl",
+            "file_ioctl",
+        ],
+    ),
+    (
+        Privilege::Mount,
+        &[
+            "sb_mount",
+            "sb_umount",
+            "sb_remount",
+            "sb_pivotroot",
+            "move_mount",
+        ],
+    ),
+    (Privilege::Userns, &["userns_create"]),
+    (
+        Privilege::Bpf,
+        &["bpf", "special_open", "special_unlink", "special_rename"],
+    ),
+    (Privilege::Module, &["module_request"]),
+    (
+        Privilege::Cgroup,
+        &[
+            "task_alloc",
+            "special_open",
+            "special_mkdir",
+            "special_rmdir",
+        ],
+    ),
+    (
+        Privilege::KernelKnobs,
+        &[
+            "special_open",
+            "special_mkdir",
+            "special_rmdir",
+            "special_unlink",
+        ],
+    ),
+    (Privilege::Perf, &["perf_event_open"]),
+    (
+        Privilege::Uring,
+        &["uring_sqpoll", "uring_override", "uring_cmd"],
+    ),
+    (Privilege::Disk, &["special_open"]),
+    (Privilege::Terminal, &["file_ioctl", "file_ioctl_compat"]),
 ];
 
 /// The program that ends a session's permission.
@@ -141,11 +337,19 @@ pub const MEMBERS: &str = "members";
 pub const ENROL: &str = "enrol";
 
 impl Program {
+    /// Its hook, and since when kernels have it if not all do.
+    pub fn hook_and_since(&self) -> String {
+        match (self.kind, self.used) {
+            (Kind::Lsm(hook), Use::WithHookSince(since)) => format!("{hook} (since {since})"),
+            _ => self.name.to_owned(),
+        }
+    }
+
     /// Whether the program is used when BPF LSM is there (or not).
     pub fn is_used(&self, lsm: bool) -> bool {
         match self.used {
             Use::Always => true,
-            Use::WithLsm => lsm,
+            Use::WithLsm | Use::WithHookSince(_) => lsm,
             Use::WithoutLsm => !lsm,
         }
     }

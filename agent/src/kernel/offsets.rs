@@ -3,7 +3,7 @@
 //! The compiler's BPF target writes no relocations for struct fields, so every offset is a global
 //! of the kernel programs that the loader overrides before load. No offset comes from a header.
 
-use super::btf::Btf;
+use super::btf::{Btf, Kind};
 
 pub use super::btf::OffsetError;
 
@@ -68,11 +68,35 @@ pub const NEEDED: &[Field] = &[
     required("SOCKET_SK", "socket", "sk", 8),
     required("SOCK_FAMILY", "sock", "__sk_common.skc_family", 2),
     required("SOCK_PROTOCOL", "sock", "sk_protocol", 2),
+    required("TASK_CRED", "task_struct", "cred", 8),
+    required("TASK_REAL_CRED", "task_struct", "real_cred", 8),
+    required("TASK_PID_LINKS", "task_struct", "pid_links", 64),
+    required("PID_TASKS", "pid", "tasks", 32),
+    required("FILE_FLAGS", "file", "f_flags", 4),
+    required("FILE_INODE", "file", "f_inode", 8),
+    required("INODE_SB", "inode", "i_sb", 8),
+    required("INODE_MODE", "inode", "i_mode", 2),
+    required("SB_MAGIC", "super_block", "s_magic", 8),
+    required("PROC_INODE_PID", "proc_inode", "pid", 8),
+    required("PROC_INODE_MODE", "proc_inode", "vfs_inode.i_mode", 2),
+    required("REGS_CALL", "pt_regs", "orig_ax", 8),
 ];
 
-/// Finds every needed field in the running kernel.
+/// Helpers that some kernels lack, each with the global that says so.
+const HELPERS: &[(&str, &str)] = &[
+    // From 5.15.
+    ("HAS_TASK_REGS", "bpf_task_pt_regs"),
+];
+
+/// Finds every needed field in the running kernel, and which helpers it has.
 pub fn of_running_kernel() -> Result<Vec<(&'static str, u32)>, OffsetError> {
-    resolve(&Btf::of_running_kernel()?)
+    let btf = Btf::of_running_kernel()?;
+    let mut globals = resolve(&btf)?;
+    globals.extend(HELPERS.iter().map(|(global, helper)| {
+        let found = btf.find(Kind::Function, helper).is_some();
+        (*global, u32::from(found))
+    }));
+    Ok(globals)
 }
 
 /// Finds every needed field. The result pairs each global with its value.

@@ -4,6 +4,7 @@
 
 use agent_common::decide::Rule;
 use agent_common::egress::{NetworkKey, PortKey};
+use agent_common::policy::PolicyHead;
 use agent_common::session::{Member, Session, Share};
 use agent_common::terms::{Progress, Terms};
 
@@ -23,5 +24,5 @@ macro_rules! plain {
 }
 
 plain!(
-    Member, NetworkKey, PortKey, Progress, Rule, Session, Share, Terms
+    Member, NetworkKey, PolicyHead, PortKey, Progress, Rule, Session, Share, Terms
 );

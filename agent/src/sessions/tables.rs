@@ -7,6 +7,7 @@ use crate::kernel::clock::wall_s;
 use crate::kernel::maps::{Maps, MapsError};
 use agent_common::abi::{MAX_POLICIES, MAX_RULES};
 use agent_common::egress::{NetworkKey, PortKey};
+use agent_common::policy::PolicyHead;
 use agent_common::session::Session as State;
 use agent_policy::{Compiled, NetworkEntry, PortEntry};
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,7 @@ pub struct Place {
 /// Which parts of the tables are taken.
 #[derive(Debug, Default)]
 pub struct Tables {
+    /// The numbers of the policies.
     policies: BTreeSet<u32>,
     next_set: u32,
     /// First rule to number of rules.
@@ -36,7 +38,7 @@ pub struct Tables {
 /// Why a policy is not in the tables.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
-    /// No room for another policy.
+    /// Every policy number is taken.
     #[error("no room for another policy: {MAX_POLICIES} are in force")]
     Policies,
     /// No room for the rules.
@@ -99,8 +101,12 @@ impl Tables {
                 port_key(port, place),
             );
         }
+        // A number that is given again must not come with what the last policy gave.
+        let cleared = maps.set_policy(place.policy, PolicyHead::default());
+        if cleared.is_ok() {
+            self.policies.remove(&place.policy);
+        }
         self.rules.remove(&place.rules);
-        self.policies.remove(&place.policy);
     }
 
     fn free_range(&self, count: u32) -> Option<u32> {
@@ -124,6 +130,8 @@ pub fn refresh_hours(maps: &mut Maps, compiled: &Compiled, place: Place) -> Resu
 }
 
 fn write(maps: &mut Maps, compiled: &Compiled, place: Place) -> Result<(), MapsError> {
+    let head = PolicyHead::with(compiled.objects.privileges);
+    maps.set_policy(place.policy, head)?;
     maps.set_terms(place.policy, compiled.terms_at(wall_s()))?;
     for (index, rule) in (place.rules..).zip(&compiled.rules) {
         maps.set_rule(index, *rule)?;

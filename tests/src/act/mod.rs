@@ -7,6 +7,7 @@
 mod bomb;
 mod obey;
 mod outlive;
+pub(crate) mod overreach;
 mod race;
 pub(crate) mod spread;
 pub(crate) mod way;
@@ -68,6 +69,8 @@ fn play(words: &[String]) -> Result<u8> {
             println!("{}", rounds.line());
         }
         ["obey"] => obey::obey()?,
+        ["overreach", act, on] => println!("{}", outcome(&overreach::attempt(act, on)?)),
+        ["at-home"] => overreach::at_home()?,
         ["identity"] => identity()?,
         ["exit", number] => return Ok(number.parse()?),
         ["signal", number] => {

@@ -152,7 +152,13 @@ fn one_way(way: Way, spelling: Spelling) -> Result<()> {
         way.word(),
         spelling.word().replace('_', "-")
     );
+    let polls: &[&str] = if way.word().ends_with("poller") {
+        &["uring"]
+    } else {
+        &[]
+    };
     let policy = Policy::named(&agent)
+        .privileges(polls)
         .allow(ALLOWED4, &PORT.to_string(), protocol)
         .allow(ALLOWED6, &PORT.to_string(), protocol);
     let attempt =

@@ -11,6 +11,7 @@ mod label;
 mod life_end;
 mod life_revoke;
 mod loss;
+mod privilege;
 mod rules;
 mod takeover;
 mod workout;
@@ -29,6 +30,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(life_revoke::tests());
     tests.extend(life_end::tests());
     tests.extend(bad_input::tests());
+    tests.extend(privilege::tests());
     tests.extend(full::tests());
     tests.extend(loss::tests());
     tests.extend(takeover::tests());

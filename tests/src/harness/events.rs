@@ -63,6 +63,10 @@ pub(crate) struct Object {
     pub(crate) address: String,
     pub(crate) port: u16,
     pub(crate) protocol: String,
+    /// The privilege, where the action is none of the network's.
+    pub(crate) privilege: String,
+    /// The process that was to be reached.
+    pub(crate) target: Option<i32>,
 }
 
 /// A session's end.
@@ -192,6 +196,29 @@ impl Events {
         }
     }
 
+    /// Waits for the denial of an act that needs a privilege.
+    pub(crate) fn expect_privilege(self, agent: &str, privilege: &str) -> Result<Denial> {
+        let mut told = 1;
+        loop {
+            let denials = self.wait(agent, told).with_context(|| {
+                let found = self.denials(agent).unwrap_or_default();
+                let found: Vec<_> = found.iter().map(|denial| &denial.object).collect();
+                format!("no denial of privilege {privilege} was told, only of {found:?}")
+            })?;
+            if let Some(denial) = denials.iter().find(|d| d.object.privilege == privilege) {
+                ensure!(
+                    denial.action == "privilege"
+                        && denial.verdict == "deny"
+                        && denial.reason == "privilege missing"
+                        && denial.rule.is_none(),
+                    "expected a denial for want of a privilege: {denial:?}"
+                );
+                return Ok(denial.clone());
+            }
+            told = denials.len() + 1;
+        }
+    }
+
     /// Waits for the denial of one endpoint and checks what every denial must say.
     pub(crate) fn expect(
         self,
@@ -204,6 +231,7 @@ impl Events {
             address: to.ip().to_string(),
             port: to.port(),
             protocol: protocol.to_owned(),
+            ..Object::default()
         };
         let mut told = 1;
         let denial = loop {

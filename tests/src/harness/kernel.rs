@@ -36,3 +36,12 @@ pub(crate) fn unless_without_bpf_lsm() -> Option<String> {
 pub(crate) fn unless_with_bpf_lsm() -> Option<String> {
     (!has_bpf_lsm()).then(|| "this boot has no bpf among its LSMs".into())
 }
+
+/// Whether the kernel is older than a version.
+pub(crate) fn before(major: u32, minor: u32) -> bool {
+    let release = release();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < (major, minor)
+}

@@ -11,6 +11,7 @@ pub(crate) struct Policy {
     name: String,
     rules: String,
     rest: String,
+    privileges: Vec<String>,
 }
 
 impl Policy {
@@ -20,6 +21,7 @@ impl Policy {
             name: name.to_owned(),
             rules: String::new(),
             rest: String::new(),
+            privileges: Vec::new(),
         }
     }
 
@@ -39,6 +41,13 @@ impl Policy {
         self
     }
 
+    /// Gives some privileges.
+    pub(crate) fn privileges(mut self, words: &[&str]) -> Self {
+        self.privileges
+            .extend(words.iter().map(|word| (*word).to_owned()));
+        self
+    }
+
     /// The agent that the policy is for.
     pub(crate) fn agent(&self) -> &str {
         &self.name
@@ -53,9 +62,14 @@ impl Policy {
         } else {
             format!("  egress:\n    allow:\n{}", self.rules)
         };
+        let privileges = if self.privileges.is_empty() {
+            String::new()
+        } else {
+            format!("  privileges: [{}]\n", self.privileges.join(", "))
+        };
         format!(
             "apiVersion: interlock.dev/v1alpha1\nkind: AgentPolicy\nmetadata:\n  name: {}\nspec:\n  \
-             owner:\n    name: Test Bench\n    contact: bench@example.org\n{egress}{}",
+             owner:\n    name: Test Bench\n    contact: bench@example.org\n{egress}{privileges}{}",
             self.name, self.rest
         )
     }

@@ -15,6 +15,8 @@ pub(crate) enum Place<'a> {
     Inside(&'a Policy),
     /// The same, as another user.
     As(&'a Policy, &'a str),
+    /// Outside every session, as the user of this number.
+    OutsideAs(u32),
 }
 
 impl Place<'_> {
@@ -25,6 +27,12 @@ impl Place<'_> {
                 let (program, arguments) = words.split_first().context("no words")?;
                 let mut command = Command::new(program);
                 command.args(arguments);
+                return Ok(command);
+            }
+            Self::OutsideAs(user) => {
+                let mut command = Command::new("setpriv");
+                command.args([&format!("--reuid={user}"), &format!("--regid={user}")]);
+                command.arg("--clear-groups").args(words);
                 return Ok(command);
             }
             Self::Inside(policy) => (policy, None),

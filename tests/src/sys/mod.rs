@@ -7,11 +7,14 @@
 )]
 
 pub(crate) mod call;
+pub(crate) mod entry;
 pub(crate) mod host;
 pub(crate) mod net;
 pub(crate) mod process;
+pub(crate) mod processes;
 pub(crate) mod shared;
 pub(crate) mod sockaddr;
+pub(crate) mod system;
 pub(crate) mod trace;
 pub(crate) mod uring;
 
@@ -43,6 +46,9 @@ pub(crate) fn errno_name(number: i32) -> String {
         libc::EAGAIN => "EAGAIN",
         libc::ENOMEM => "ENOMEM",
         libc::EINVAL => "EINVAL",
+        libc::EFAULT => "EFAULT",
+        libc::ENOEXEC => "ENOEXEC",
+        libc::EBUSY => "EBUSY",
         libc::ENOSYS => "ENOSYS",
         libc::EINPROGRESS => "EINPROGRESS",
         libc::ECONNREFUSED => "ECONNREFUSED",

@@ -1,0 +1,189 @@
+//! Acts that need a privilege whatever they are done to. What such an act needs is one bit in the
+//! mask of the session's policy; no rule, fact or hour has a say.
+
+use crate::judge;
+use crate::kernel::task::{Member, Task};
+use crate::kernel::{counts, state, verdict};
+use crate::maps::POLICIES;
+use crate::tell::{self, Judged};
+use agent_common::action::Action;
+use agent_common::counter::Counter;
+use agent_common::decide::{NO_RULE, Reason, Verdict};
+use agent_common::privilege::Privilege;
+use agent_common::session::Label;
+use aya_ebpf::macros::lsm;
+use aya_ebpf::programs::LsmContext;
+
+/// An act that needs a privilege.
+#[derive(Clone, Copy)]
+pub struct Act {
+    /// The privilege's number: the bit in the mask. 63 is no privilege's, and so never given.
+    pub privilege: u8,
+    /// The process that it would reach, or 0.
+    pub target: u32,
+    /// The kernel looks only to choose a way: a denial is counted as a probe and not told.
+    pub is_probe: bool,
+}
+
+impl Act {
+    /// An act that reaches no process.
+    #[inline(always)]
+    pub fn of(privilege: Privilege) -> Self {
+        Self {
+            privilege: privilege.wire(),
+            target: 0,
+            is_probe: false,
+        }
+    }
+}
+
+/// The running task as a member, unless somebody else has denied the call already: then the answer.
+#[inline(always)]
+pub fn member(earlier: i32) -> Result<Member, i32> {
+    if earlier != 0 {
+        return Err(earlier);
+    }
+    Task::current_if_marked()
+        .and_then(Task::member)
+        .ok_or(verdict::lsm(true))
+}
+
+/// Judges an act of a member, counts it, tells it if it is denied, and answers the kernel.
+#[inline(always)]
+pub fn judge(label: Label, act: Act) -> i32 {
+    let reason = match why_not(label, act.privilege) {
+        None => {
+            if !act.is_probe {
+                counts::add(Counter::Allowed);
+            }
+            return verdict::lsm(true);
+        }
+        Some(reason) => reason,
+    };
+    refuse(label, act, reason)
+}
+
+/// Denies an act of which something could not be read.
+#[inline(always)]
+pub fn doubt(label: Label, act: Act) -> i32 {
+    counts::add(Counter::Doubts);
+    refuse(label, act, Reason::Unreadable)
+}
+
+#[inline(always)]
+fn why_not(label: Label, privilege: u8) -> Option<Reason> {
+    let Some(session) = state::of(label) else {
+        counts::add(Counter::Doubts);
+        return Some(Reason::SessionUnknown);
+    };
+    let Some(policy) = POLICIES.get(session.policy) else {
+        counts::add(Counter::Doubts);
+        return Some(Reason::Unreadable);
+    };
+    policy.refusal(session.flags, privilege)
+}
+
+#[inline(always)]
+fn refuse(label: Label, act: Act, reason: Reason) -> i32 {
+    if act.is_probe {
+        counts::add(Counter::Probes);
+        return verdict::lsm(false);
+    }
+    let (verdict, revoke) = match state::terms(label) {
+        Some(terms) => terms.follow(Verdict::Deny.wire(), reason.wire()),
+        None => (Verdict::Deny.wire(), false),
+    };
+    let judged = Judged {
+        rule: NO_RULE,
+        action: Action::Privilege,
+        verdict,
+        reason: reason.wire(),
+        revoke: revoke.into(),
+    };
+    let judged = judge::follow_up(label, judged);
+    tell::privilege(label, judged, act.privilege, act.target);
+    verdict::lsm(judged.verdict == Verdict::Audit.wire())
+}
+
+/// A hook at which every call of a member is such an act.
+#[inline(always)]
+fn hold(earlier: i32, privilege: Privilege) -> i32 {
+    match member(earlier) {
+        Ok(member) => judge(member.label(), Act::of(privilege)),
+        Err(answer) => answer,
+    }
+}
+
+/// `security_sb_mount(const char *, const struct path *, const char *, unsigned long, void *)`.
+#[lsm(hook = "sb_mount")]
+pub fn sb_mount(ctx: LsmContext) -> i32 {
+    hold(ctx.arg(5), Privilege::Mount)
+}
+
+/// `security_sb_umount(struct vfsmount *, int)`.
+#[lsm(hook = "sb_umount")]
+pub fn sb_umount(ctx: LsmContext) -> i32 {
+    hold(ctx.arg(2), Privilege::Mount)
+}
+
+/// `security_sb_remount(struct super_block *, void *)`.
+#[lsm(hook = "sb_remount")]
+pub fn sb_remount(ctx: LsmContext) -> i32 {
+    hold(ctx.arg(2), Privilege::Mount)
+}
+
+/// `security_sb_pivotroot(const struct path *, const struct path *)`.
+#[lsm(hook = "sb_pivotroot")]
+pub fn sb_pivotroot(ctx: LsmContext) -> i32 {
+    hold(ctx.arg(2), Privilege::Mount)
+}
+
+/// `security_move_mount(const struct path *, const struct path *)`.
+#[lsm(hook = "move_mount")]
+pub fn move_mount(ctx: LsmContext) -> i32 {
+    hold(ctx.arg(2), Privilege::Mount)
+}
+
+/// `security_create_user_ns(const struct cred *)`, from 6.1.
+#[lsm(hook = "userns_create")]
+pub fn userns_create(ctx: LsmContext) -> i32 {
+    hold(ctx.arg(1), Privilege::Userns)
+}
+
+/// `security_bpf(int, union bpf_attr *, unsigned int)`; from 6.17 with one argument more, so that
+/// what others said has no one place. The kernel asks nobody after a denial in any case.
+#[lsm(hook = "bpf")]
+pub fn bpf(_ctx: LsmContext) -> i32 {
+    hold(0, Privilege::Bpf)
+}
+
+/// `security_kernel_module_request(char *)`: the kernel wants a module for what the task asks.
+#[lsm(hook = "kernel_module_request")]
+pub fn module_request(ctx: LsmContext) -> i32 {
+    hold(ctx.arg(1), Privilege::Module)
+}
+
+/// `security_perf_event_open(struct perf_event_attr *, int)`; from 6.16 with one argument less.
+#[lsm(hook = "perf_event_open")]
+pub fn perf_event_open(_ctx: LsmContext) -> i32 {
+    hold(0, Privilege::Perf)
+}
+
+/// `security_uring_sqpoll(void)`, from 5.16: a thread of the kernel's is to act for the task. Rings
+/// that share such a thread keep credentials apart, and those would pass for borrowed ones.
+#[lsm(hook = "uring_sqpoll")]
+pub fn uring_sqpoll(ctx: LsmContext) -> i32 {
+    hold(ctx.arg(0), Privilege::Uring)
+}
+
+/// `security_uring_override_creds(const struct cred *)`, from 5.16.
+#[lsm(hook = "uring_override_creds")]
+pub fn uring_override(ctx: LsmContext) -> i32 {
+    hold(ctx.arg(1), Privilege::Uring)
+}
+
+/// `security_uring_cmd(struct io_uring_cmd *)`, from 6.0: commands past the file's operations.
+#[lsm(hook = "uring_cmd")]
+pub fn uring_cmd(ctx: LsmContext) -> i32 {
+    hold(ctx.arg(1), Privilege::Uring)
+}
