@@ -295,7 +295,7 @@ impl Weighing {
         self.reserved = [0; 3];
         self.verdict = Verdict::Deny.wire();
         self.reason = Reason::NoRule.wire();
-        if flags & Session::ENDED != 0 {
+        if flags & Session::REVOKED != 0 {
             self.reason = Reason::Revoked.wire();
             self.flags = Self::SETTLED;
         }

@@ -28,7 +28,7 @@ impl PolicyHead {
     /// Why a session with some flags must not do what needs a privilege, given by its number; nothing when it may.
     #[inline(always)]
     pub const fn refusal(&self, flags: u32, privilege: u8) -> Option<Reason> {
-        if flags & Session::ENDED != 0 {
+        if flags & Session::REVOKED != 0 {
             return Some(Reason::Revoked);
         }
         if self.privileges >> (privilege & 63) & 1 == 0 {

@@ -82,7 +82,7 @@ pub struct Session {
     pub expires_ns: u64,
     /// The compiled policy whose rules apply.
     pub policy: u32,
-    /// [`Session::REVOKED`] or [`Session::COMPLETED`], and why: a [`Cause`], [`Session::CAUSE_SHIFT`] bits up.
+    /// [`Session::REVOKED`], and why: a [`Cause`], [`Session::CAUSE_SHIFT`] bits up.
     pub flags: u32,
 }
 
@@ -91,10 +91,6 @@ assert_layout!(Session, size 32, id at 0, tasks at 8, expires_ns at 16, policy a
 impl Session {
     /// The permission has ended: every action is denied. Never cleared while the slot is taken.
     pub const REVOKED: u32 = 1;
-    /// The chain is complete, and the permission ended with it.
-    pub const COMPLETED: u32 = 2;
-    /// Either.
-    pub const ENDED: u32 = Self::REVOKED | Self::COMPLETED;
 
     /// The number under which the tables hold what the agent itself may do, or what a tool may.
     #[inline(always)]
@@ -111,21 +107,22 @@ impl Session {
         Self::REVOKED | (cause.wire() << Self::CAUSE_SHIFT)
     }
 
-    /// The flags of a session whose chain is complete, if the permission ends with it.
-    #[inline(always)]
-    pub const fn completed() -> u32 {
-        Self::COMPLETED | (Cause::Completion.wire() << Self::CAUSE_SHIFT)
-    }
-
     /// Whether the time of the permission has passed.
     #[inline(always)]
     pub const fn has_expired(&self, now_ns: u64) -> bool {
         self.expires_ns != 0 && now_ns >= self.expires_ns
     }
 
+    /// Whether an action that was allowed a moment ago may go on: the last one of the chain is the
+    /// one that ended the permission.
+    #[inline(always)]
+    pub const fn lasts_for_what_completed_it(&self) -> bool {
+        self.flags & Self::REVOKED == 0 || self.flags == Self::revoked_by(Cause::Completion)
+    }
+
     /// Why the permission has ended, if it was ended.
     pub const fn cause(&self) -> Option<Cause> {
-        if self.flags & Self::ENDED == 0 {
+        if self.flags & Self::REVOKED == 0 {
             return None;
         }
         Cause::from_wire(self.flags >> Self::CAUSE_SHIFT)

@@ -71,7 +71,7 @@ pub fn listed(
 /// nothing is to be weighed.
 #[inline(always)]
 fn is_allowed_at_once(member: Member, session: &Session) -> bool {
-    if session.flags & Session::ENDED != 0 || member.tool(1).is_some() {
+    if session.flags & Session::REVOKED != 0 || member.tool(1).is_some() {
         return false;
     }
     let first = member.lists(0).iter().find(|list| **list != NO_LIST);
@@ -137,7 +137,7 @@ pub fn follow_up(label: Label, judged: Judged) -> Judged {
 pub fn has_passed(label: Label, pass: &Pass, socket: u64, endpoint: &Endpoint) -> bool {
     pass.socket == socket
         && pass.endpoint == *endpoint
-        && state::is_permitted(label)
+        && state::of(label).is_some_and(|session| session.lasts_for_what_completed_it())
         && Shared::of(label.slot).is_some_and(|progress| progress.version() == pass.version)
 }
 

@@ -64,7 +64,7 @@ pub fn revoke(ctx: &RawTracePointContext) -> Revocation {
     };
     match state::recorded(label) {
         None => Revocation::NoSuchSession,
-        Some(session) if session.flags & Session::ENDED != 0 => Revocation::Already,
+        Some(session) if session.flags & Session::REVOKED != 0 => Revocation::Already,
         Some(_) => {
             state::revoke(label, cause);
             Revocation::Done

@@ -78,6 +78,7 @@ pub(crate) const ENFORCED: &[Need] = &[
     Need::Audit,
     Need::Completion,
     Need::Ttl,
+    Need::Failure,
 ];
 
 #[cfg(test)]

@@ -28,16 +28,16 @@ pub fn recorded(label: Label) -> Option<Session> {
     (session.id == label.session).then_some(*session)
 }
 
-/// Whether the session's permission lasts. A session that is not the label's has none.
-#[inline(always)]
-pub fn is_permitted(label: Label) -> bool {
-    of(label).is_some_and(|session| session.flags & Session::ENDED == 0)
-}
-
 /// What the policy of a label's session demands besides facts.
 #[inline(always)]
 pub fn terms(label: Label) -> Option<&'static Terms> {
-    TERMS.get(of(label)?.policy)
+    TERMS.get(recorded(label)?.policy)
+}
+
+/// Whether the session's permission lasts. A session that is not the label's has none.
+#[inline(always)]
+pub fn is_permitted(label: Label) -> bool {
+    of(label).is_some_and(|session| session.flags & Session::REVOKED == 0)
 }
 
 /// Whether the policy of a label's session is watched and not held.
@@ -72,25 +72,14 @@ pub fn task_removed(label: Label) -> bool {
 /// Ends the session's permission. The first cause stays.
 #[inline(always)]
 pub fn revoke(label: Label, cause: Cause) {
-    end(label, Session::revoked_by(cause));
-}
-
-/// Ends the session's permission because its chain is complete.
-#[inline(always)]
-pub fn complete(label: Label) {
-    end(label, Session::completed());
-}
-
-#[inline(always)]
-fn end(label: Label, flags: u32) {
     if let Some(session) = SESSIONS.get_ptr_mut(label.slot) {
-        // SAFETY: the pointer is to a slot of an array, which is never freed. Each flag ends the
-        // permission by itself and none is cleared while the slot is taken, so that nothing is
-        // lost but a second cause when two are stored at once.
+        // SAFETY: the pointer is to a slot of an array, which is never freed. `REVOKED` is the
+        // only flag and is never cleared while the slot is taken, so a store is enough: of two
+        // at once either may name the cause.
         unsafe {
-            let at = &raw mut (*session).flags;
-            if core::ptr::read_volatile(at) & Session::ENDED == 0 {
-                core::ptr::write_volatile(at, flags);
+            let flags = &raw mut (*session).flags;
+            if core::ptr::read_volatile(flags) & Session::REVOKED == 0 {
+                core::ptr::write_volatile(flags, Session::revoked_by(cause));
             }
         }
     }

@@ -105,7 +105,7 @@ impl Task {
         };
         // A pass is for the system call in which it was given.
         member.take_pass();
-        // SAFETY: as in `Member::leave_pass`; the task does not run yet, or runs this.
+        // SAFETY: as in `Member::leave_pass`: the task does not run yet, or is the running one.
         unsafe { (*member.0).flags = flags };
         if has_marks() && !storage::mark(typed()) {
             self.forget();
@@ -203,13 +203,6 @@ impl Member {
         unsafe { (*self.0).label }
     }
 
-    /// Whether it is a thread of the session's first process.
-    #[inline(always)]
-    pub fn is_root(self) -> bool {
-        // SAFETY: as in `label`.
-        unsafe { (*self.0).flags & State::ROOT != 0 }
-    }
-
     /// The tool that is the task's scope of a number, counted from 1; 0 for the agent itself, and
     /// nothing where the task has no such scope.
     #[inline(always)]
@@ -234,6 +227,13 @@ impl Member {
     pub fn weighing(self) -> &'static mut Weighing {
         // SAFETY: as in `leave_pass`.
         unsafe { &mut (*self.0).weighing }
+    }
+
+    /// Whether it is a thread of the session's first process.
+    #[inline(always)]
+    pub fn is_root(self) -> bool {
+        // SAFETY: as in `label`.
+        unsafe { (*self.0).flags & State::ROOT != 0 }
     }
 
     /// Leaves a pass for the hook that comes next in the same system call.

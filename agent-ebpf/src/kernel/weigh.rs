@@ -11,6 +11,7 @@ use super::task::{Member, Task};
 use crate::kernel::record::now;
 use crate::maps::{BOOTED, RULES, TERMS};
 use agent_common::decide::{Circumstances, SCOPES, Standing, Weighing, ask, ask_list};
+use agent_common::session::Cause;
 use agent_common::terms::Terms;
 
 const NS: u64 = 1_000_000_000;
@@ -121,7 +122,7 @@ extern "C" fn weigh_once(traits: u32, bytes: u64) -> u32 {
     };
     let completed = bench.terms.completion & weighing.facts & !weighing.before != 0;
     if done && completed && bench.terms.flags & Terms::COMPLETION_REVOKE != 0 {
-        state::complete(bench.member.label());
+        state::revoke(bench.member.label(), Cause::Completion);
     }
     if done { DECIDED } else { AGAIN }
 }

@@ -135,6 +135,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let door = place.open(haste.clone())?;
     announce(&mode, adopted, sessions.count());
     let sessions = Rc::new(RefCell::new(sessions));
+    let house_sessions = Rc::clone(&sessions);
     let (lines, mut told) = tokio::sync::mpsc::unbounded_channel();
     let killer = Killer::new(
         Rc::clone(&sessions),
@@ -143,7 +144,6 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         lines,
     );
     let mut teller = Teller::new(Rc::clone(&sessions), Rc::clone(&killer), journal);
-    let house_sessions = Rc::clone(&sessions);
     let failed = |task| move |source| DaemonError::Task { task, source };
 
     let ending = Rc::clone(&killer);

@@ -97,13 +97,13 @@ impl Teller {
     /// Looks for what no event told: sessions whose end was lost, and the losses themselves.
     /// `ring_drained` says whether all that the ring held has been told.
     pub async fn keep_house(&mut self, ring_drained: bool) -> io::Result<()> {
-        self.killer.begin_all();
         self.sessions
             .borrow_mut()
             .set_clocks()
             .map_err(io::Error::other)?;
         let mut lines = self.losses()?;
         lines.extend(self.reap(ring_drained)?);
+        self.killer.begin_all();
         let total = self
             .sessions
             .borrow()

@@ -8,9 +8,8 @@ pub mod tables;
 use crate::control::protocol::{SessionId, SessionInfo, Start, Started};
 use crate::events::line::Exit;
 use crate::events::{explain, line};
-use crate::kernel::clock;
-use crate::kernel::loader;
 use crate::kernel::maps::{Maps, MapsError};
+use crate::kernel::{clock, loader};
 use crate::policy::{self, PolicyError};
 use agent_common::event::RootExit;
 use agent_common::session::{Cause, Revocation, Session as State};
@@ -108,14 +107,14 @@ pub enum StartError {
 }
 
 impl Session {
-    /// Why it was revoked, in the words of who ordered it.
-    pub fn reason(&self) -> Option<&str> {
-        self.reason.as_deref()
-    }
-
     /// The names of facts, as cases have them: steps as `step:NAME`.
     pub fn facts(&self, facts: u64) -> Vec<String> {
         agent_policy::told_facts(&self.compiled, facts)
+    }
+
+    /// Why it was revoked, in the words of who ordered it.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
     }
 
     /// The rule of a number, for people.
@@ -245,7 +244,11 @@ impl Sessions {
             return Ok(None);
         };
         let state = self.maps.session(session.slot)?;
-        let facts = self.maps.progress(session.slot)?.facts;
+        let progress = self.maps.progress(session.slot)?;
+        let facts = session
+            .compiled
+            .terms
+            .live_facts(&progress, clock::boot_ns());
         self.maps.set_session(session.slot, State::FREE)?;
         self.records.remove(id);
         self.release(&session.digest, &session.compiled, session.place);

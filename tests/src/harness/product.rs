@@ -160,6 +160,7 @@ pub(crate) struct Session {
     pub(crate) session: String,
     pub(crate) agent: String,
     pub(crate) tasks: u64,
+    pub(crate) facts: Vec<String>,
 }
 
 /// `interlock sessions --json`: the session of an agent, if there is one.
@@ -168,6 +169,12 @@ pub(crate) fn session_of(agent: &str) -> Result<Option<Session>> {
     let sessions: Vec<Session> = serde_json::from_slice(&output.stdout)
         .with_context(|| format!("interlock sessions --json: {}", said(&output)))?;
     Ok(sessions.into_iter().find(|session| session.agent == agent))
+}
+
+/// The facts of an agent's session.
+pub(crate) fn facts(agent: &str) -> Result<Vec<String>> {
+    let session = session_of(agent)?.with_context(|| format!("no session of {agent}"))?;
+    Ok(session.facts)
 }
 
 /// What `interlock revoke --json` says.
@@ -195,26 +202,6 @@ pub(crate) fn revoke(session: &str, reason: &str) -> Result<Revoked> {
     );
     serde_json::from_slice(&output.stdout)
         .with_context(|| format!("interlock revoke --json: {}", said(&output)))
-}
-
-/// The facts of an agent's only session.
-pub(crate) fn facts(agent: &str) -> Result<Vec<String>> {
-    #[derive(Deserialize)]
-    struct Session {
-        agent: String,
-        facts: Vec<String>,
-    }
-    let output = call(&["sessions", "--json"])?;
-    let sessions: Vec<Session> = serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("interlock sessions --json: {}", said(&output)))?;
-    let mut own = sessions
-        .into_iter()
-        .filter(|session| session.agent == agent);
-    match (own.next(), own.next()) {
-        (Some(session), None) => Ok(session.facts),
-        (None, _) => bail!("no session of {agent}"),
-        _ => bail!("more than one session of {agent}"),
-    }
 }
 
 /// Runs the product with some words and waits for its end.
