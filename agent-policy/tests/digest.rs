@@ -18,7 +18,16 @@ fn compile(text: &str) -> Compiled {
 /// values too.
 #[test]
 fn digests_stay_as_they_are() {
-    for (text, digest) in [(CODER, "275143270dc17377951571b5ed0828536afac38cbc443cb66fba3598de3e7d6e"), (WHOLE, "500d897b948343ddccbc2d80b236af40ac6a5b685432dbc95de0ec7f8fcbd4e1")] {
+    for (text, digest) in [
+        (
+            CODER,
+            "275143270dc17377951571b5ed0828536afac38cbc443cb66fba3598de3e7d6e",
+        ),
+        (
+            WHOLE,
+            "500d897b948343ddccbc2d80b236af40ac6a5b685432dbc95de0ec7f8fcbd4e1",
+        ),
+    ] {
         let first = compile(text);
         assert_eq!(first, compile(text));
         assert_eq!(first.digest_hex(), digest);

@@ -34,7 +34,8 @@ pub fn run(options: &Ps) -> Result<(), ReportError> {
             .session
             .is_none_or(|session| session == process.session)
     };
-    let shown = trees(processes.into_iter().filter(wanted).collect());
+    let wanted: Vec<_> = processes.into_iter().filter(wanted).collect();
+    let shown = trees(&wanted);
     if options.ask.json {
         println!("{}", serde_json::to_string_pretty(&shown)?);
         return Ok(());
@@ -67,7 +68,7 @@ pub fn run(options: &Ps) -> Result<(), ReportError> {
 }
 
 /// Puts every process behind its parent, sessions one after the other.
-fn trees(processes: Vec<ProcessInfo>) -> Vec<Shown> {
+fn trees(processes: &[ProcessInfo]) -> Vec<Shown> {
     let known: BTreeSet<_> = processes
         .iter()
         .map(|process| (process.session, process.pid))
@@ -139,7 +140,7 @@ mod tests {
             comm: String::new(),
             threads: 1,
         };
-        let shown = trees(vec![
+        let shown = trees(&[
             process(2, 900, 1),
             process(1, 803, 801),
             process(1, 802, 801),

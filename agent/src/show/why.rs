@@ -50,7 +50,7 @@ pub fn run(options: &Why) -> Result<bool, ReportError> {
     let Some(line) = newest(options, filter)? else {
         match options.what {
             What::Process(pid) => {
-                eprintln!("interlock: no denial of process {pid} is in the journal")
+                eprintln!("interlock: no denial of process {pid} is in the journal");
             }
             What::Event(number) => eprintln!("interlock: no event e{number} is in the journal"),
         }
