@@ -10,6 +10,7 @@ mod inherit;
 mod label;
 mod life_end;
 mod life_revoke;
+mod life_show;
 mod loss;
 mod privilege;
 mod profiles;
@@ -31,6 +32,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(command::tests());
     tests.extend(life_revoke::tests());
     tests.extend(life_end::tests());
+    tests.extend(life_show::tests());
     tests.extend(bad_input::tests());
     tests.extend(privilege::tests());
     tests.extend(full::tests());
