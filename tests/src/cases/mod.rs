@@ -13,9 +13,11 @@ mod inherit;
 mod label;
 mod life_end;
 mod life_revoke;
+mod life_show;
 mod loss;
 mod privilege;
 mod red_files;
+mod profiles;
 mod rules;
 mod takeover;
 mod tools;
@@ -31,6 +33,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(exec::tests());
     tests.extend(arguments::tests());
     tests.extend(tools::tests());
+    tests.extend(profiles::tests());
     tests.extend(chain::tests());
     tests.extend(files::tests());
     tests.extend(red_files::tests());
@@ -39,6 +42,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(command::tests());
     tests.extend(life_revoke::tests());
     tests.extend(life_end::tests());
+    tests.extend(life_show::tests());
     tests.extend(bad_input::tests());
     tests.extend(privilege::tests());
     tests.extend(full::tests());

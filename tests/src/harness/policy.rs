@@ -11,7 +11,6 @@ pub(crate) struct Policy {
     name: String,
     rules: String,
     rest: String,
-    privileges: Vec<String>,
     /// Rules for files, each with its effect.
     files: Vec<(&'static str, String)>,
     /// Rules for programs, each with its effect.
@@ -28,7 +27,6 @@ impl Policy {
             name: name.to_owned(),
             rules: String::new(),
             rest: String::new(),
-            privileges: Vec::new(),
             files: Vec::new(),
             exec: Vec::new(),
         }
@@ -83,10 +81,11 @@ impl Policy {
     }
 
     /// Gives some privileges.
-    pub(crate) fn privileges(mut self, words: &[&str]) -> Self {
-        self.privileges
-            .extend(words.iter().map(|word| (*word).to_owned()));
-        self
+    pub(crate) fn privileges(self, words: &[&str]) -> Self {
+        match words {
+            [] => self,
+            words => self.with(&format!("  privileges: [{}]\n", words.join(", "))),
+        }
     }
 
     /// The agent that the policy is for.
@@ -103,16 +102,11 @@ impl Policy {
         } else {
             format!("  egress:\n    allow:\n{}", self.rules)
         };
-        let privileges = if self.privileges.is_empty() {
-            String::new()
-        } else {
-            format!("  privileges: [{}]\n", self.privileges.join(", "))
-        };
         let files = self.block("files", &self.files);
         let exec = self.block("exec", &self.exec);
         format!(
             "apiVersion: interlock.dev/v1alpha1\nkind: AgentPolicy\nmetadata:\n  name: {}\nspec:\n  \
-             owner:\n    name: Test Bench\n    contact: bench@example.org\n{egress}{files}{exec}{privileges}{}",
+             owner:\n    name: Test Bench\n    contact: bench@example.org\n{egress}{files}{exec}{}",
             self.name, self.rest
         )
     }
