@@ -37,7 +37,7 @@ pub struct Member {
     pub weighing: Weighing,
 }
 
-assert_layout!(Member, size 352, label at 0, tools at 16, pass at 24, lists at 56, weighing at 152);
+assert_layout!(Member, size 352, label at 0, tools at 16, flags at 20, pass at 24, lists at 56, weighing at 152);
 
 impl Member {
     /// The task is a thread of the session's first process, whose end is the session's.
@@ -105,12 +105,6 @@ impl Session {
     #[inline(always)]
     pub const fn revoked_by(cause: Cause) -> u32 {
         Self::REVOKED | (cause.wire() << Self::CAUSE_SHIFT)
-    }
-
-    /// Whether the permission has ended, for whatever reason.
-    #[inline(always)]
-    pub const fn is_over(&self, now_ns: u64) -> bool {
-        self.flags & Self::REVOKED != 0 || self.has_expired(now_ns)
     }
 
     /// Whether the time of the permission has passed.

@@ -12,7 +12,6 @@ use crate::kernel::verdict;
 use agent_common::action::Action;
 use agent_common::decide::Reason;
 use agent_common::egress::Endpoint;
-use agent_common::session::Pass;
 use aya_ebpf::macros::{cgroup_sock_addr, lsm};
 use aya_ebpf::programs::{LsmContext, SockAddrContext};
 use core::ffi::c_void;
@@ -40,11 +39,7 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
     };
     let allowed = judge::settle(label, &endpoint, judgement);
     if allowed && let Some(progress) = Shared::of(label.slot) {
-        member.leave_pass(Pass {
-            socket: socket::name(socket),
-            version: progress.version(),
-            endpoint,
-        });
+        member.leave_pass(socket::name(socket), progress.version(), &endpoint);
     }
     verdict::lsm(allowed)
 }

@@ -13,7 +13,6 @@ use agent_common::decide::{
 };
 use agent_common::egress::{Endpoint, NetworkKey, PortKey};
 use agent_common::session::{Cause, Label, Pass, Session};
-use agent_common::terms::Terms;
 use aya_ebpf::maps::lpm_trie::Key;
 
 /// An action is allowed, or what to tell of one that is not.
@@ -117,7 +116,7 @@ pub fn settle(label: Label, endpoint: &Endpoint, judgement: Judgement) -> bool {
 /// session whose permission has ended.
 #[inline(always)]
 pub fn follow_up(label: Label, judged: Judged) -> Judged {
-    let watched = state::terms(label).is_some_and(|terms| terms.flags & Terms::AUDIT != 0);
+    let watched = state::is_watched(label);
     if watched && judged.reason != Reason::Revoked.wire() {
         counts::add(Counter::Allowed);
         return Judged {

@@ -167,7 +167,10 @@ fn end_with_root() {
     if member.is_root()
         && let Some(status) = Task::current().last_words()
     {
-        state::revoke(member.label(), Cause::RootExit);
+        // A policy that is only watched ends nothing.
+        if !state::is_watched(member.label()) {
+            state::revoke(member.label(), Cause::RootExit);
+        }
         tell::root_exit(member.label(), status);
     }
 }
@@ -177,10 +180,9 @@ const THREAD: u64 = 0x10000;
 
 #[inline(always)]
 fn inherit(child: *mut c_void, parent: Member, clone_flags: u64) -> bool {
-    let label = parent.label();
     let is_root = parent.is_root() && clone_flags & THREAD != 0;
     if Task::inherit(child, parent, if is_root { State::ROOT } else { 0 }) {
-        state::task_added(label);
+        state::task_added(parent.label());
         return true;
     }
     counts::add(Counter::LabelsRefused);

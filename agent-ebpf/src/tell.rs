@@ -38,57 +38,48 @@ pub struct Judged {
 /// program and all it calls is 512 bytes.
 #[inline(never)]
 pub fn denial(label: Label, judged: Judged, endpoint: &Endpoint) {
-    let about = About {
-        endpoint: *endpoint,
-        privilege: 0,
-        target: 0,
-    };
-    record(label, judged, about);
+    record(label, judged, |out| {
+        out.endpoint = *endpoint;
+        out.privilege = 0;
+        out.target = 0;
+    });
 }
 
 /// The same for an act that needs a privilege.
 #[inline(never)]
 pub fn privilege(label: Label, judged: Judged, privilege: u8, target: u32) {
-    let about = About {
-        endpoint: Endpoint::NOWHERE,
-        privilege,
-        target,
-    };
-    record(label, judged, about);
+    record(label, judged, |out| {
+        out.endpoint = Endpoint::NOWHERE;
+        out.privilege = privilege;
+        out.target = target;
+    });
 }
 
-/// What an action was attempted on.
-struct About {
-    endpoint: Endpoint,
-    privilege: u8,
-    target: u32,
-}
-
+/// `object` writes what it was attempted on, straight into the record: the stack has no room.
 #[inline(always)]
-fn record(label: Label, judged: Judged, about: About) {
+fn record(label: Label, judged: Judged, object: impl FnOnce(&mut Denial)) {
     let Some(mut record) = Record::<Denial>::reserve_for(label) else {
         return;
     };
     let out = record.as_mut();
     out.header = header::<Denial>(Kind::Denial, label);
-    describe(out, label, judged, &about);
+    describe(out, label, judged, object);
     record.submit();
 }
 
 /// A use of a file was not allowed.
 #[inline(always)]
 pub fn file_denial(label: Label, judged: Judged, dentry: Address) {
-    let about = About {
-        endpoint: Endpoint::NOWHERE,
-        privilege: 0,
-        target: 0,
-    };
     let Some(mut record) = Record::<FileDenial>::reserve_for(label) else {
         return;
     };
     let out = record.as_mut();
     out.denial.header = header::<FileDenial>(Kind::FileDenial, label);
-    describe(&mut out.denial, label, judged, &about);
+    describe(&mut out.denial, label, judged, |out| {
+        out.endpoint = Endpoint::NOWHERE;
+        out.privilege = 0;
+        out.target = 0;
+    });
     out.reserved = 0;
     names::copy(dentry, out);
     record.submit();
@@ -96,7 +87,7 @@ pub fn file_denial(label: Label, judged: Judged, dentry: Address) {
 
 /// What every denial says of its actor.
 #[inline(always)]
-fn describe(out: &mut Denial, label: Label, judged: Judged, about: &About) {
+fn describe(out: &mut Denial, label: Label, judged: Judged, object: impl FnOnce(&mut Denial)) {
     let actor = Task::current();
     actor.describe(&mut out.process);
     out.tid = actor.tid();
@@ -105,10 +96,8 @@ fn describe(out: &mut Denial, label: Label, judged: Judged, about: &About) {
     out.action = judged.action.wire();
     out.verdict = judged.verdict;
     out.reason = judged.reason;
-    out.endpoint = about.endpoint;
+    object(out);
     out.facts = progress::facts(label);
-    out.privilege = about.privilege;
-    out.target = about.target;
     out.reserved = 0;
     out.reserved_too = 0;
     let mut ancestor = actor;

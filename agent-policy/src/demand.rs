@@ -40,6 +40,10 @@ fn place(policy: &Policy, need: Need) -> (&Arc<Source>, Span) {
         let event = spans.revoke_on.iter().find(|(on, _)| test(on));
         event.map(|(_, span)| *span)
     };
+    let failed_by = |what: &str| {
+        let mut words = policy.chain.failed_by.iter();
+        Some(words.find(|word| word.text == what)?.span)
+    };
     let steps = || policy.chain.steps().map(|(_, step)| step);
     let elsewhere = || match need {
         Need::Timers => {
@@ -49,12 +53,14 @@ fn place(policy: &Policy, need: Need) -> (&Arc<Source>, Span) {
         }
         Need::Approvals => steps().find_map(|step| Some(step.approval.as_ref()?.span)),
         Need::Kill => spans.on_deviation,
-        Need::Revoke => revokes(|on| *on == RevokeOn::Deviation).or(spans.on_deviation),
+        Need::Revoke => revokes(|on| *on == RevokeOn::Deviation)
+            .or(spans.on_deviation)
+            .or(failed_by("deviation")),
         Need::Audit => spans.mode,
         Need::Ttl => spans.ttl,
         Need::Completion => revokes(|on| *on == RevokeOn::Completion),
         Need::Failure => revokes(|on| *on == RevokeOn::Failure),
-        Need::Timeout => revokes(|on| *on == RevokeOn::Timeout),
+        Need::Timeout => revokes(|on| *on == RevokeOn::Timeout).or(failed_by("timeout")),
         Need::ControllerLost => revokes(|on| matches!(on, RevokeOn::ControllerLost(_))),
         Need::Recognition => {
             let mut ways = spans.recognised.iter();

@@ -18,11 +18,20 @@ fn compile(text: &str) -> Compiled {
 /// values too.
 #[test]
 fn digests_stay_as_they_are() {
-    for (text, digest) in [(CODER, "275143270dc17377951571b5ed0828536afac38cbc443cb66fba3598de3e7d6e"), (WHOLE, "500d897b948343ddccbc2d80b236af40ac6a5b685432dbc95de0ec7f8fcbd4e1")] {
+    for (text, digest) in [
+        (
+            CODER,
+            "275143270dc17377951571b5ed0828536afac38cbc443cb66fba3598de3e7d6e",
+        ),
+        (
+            WHOLE,
+            "33daa28894314ff4ac37c1d3bd6881c2ac7cc066cc33515acd212144b23a3452",
+        ),
+    ] {
         let first = compile(text);
         assert_eq!(first, compile(text));
         assert_eq!(first.digest_hex(), digest);
-        assert_eq!(first.json()["digest"], format!("sha256:{digest}"));
+        assert_eq!(first.json()["digest"], digest);
     }
 }
 
@@ -102,6 +111,8 @@ fn every_part_of_a_policy_is_in_its_digest() {
         ("contact: grace@", "contact: other@"),
         ("programs: [/opt/git]", "programs: [/opt/hg]"),
         ("10.7.0.0/24", "10.8.0.0/24"),
+        ("      privileges: [signal]\n", ""),
+        ("[ptrace, signal]", "[signal]"),
         ("ttl: 8h", "ttl: 9h"),
         ("completion, failure", "completion, deviation"),
         ("controllerLost: 5m", "controllerLost: 6m"),

@@ -1,5 +1,7 @@
 //! Every YAML block of `docs/policy.md` is read, checked and, where it has cases, run.
 //!
+//! Profiles are those of the page and those of `policies/profiles`.
+//!
 //! A block marked `fragment` is wrapped into a whole policy, a block marked `warns` must bring a
 //! warning, and every other block must bring none.
 
@@ -60,6 +62,13 @@ fn every_example_is_read_checked_and_run() {
     let mut profiles = Profiles::none();
     for block in blocks.iter().filter(|block| is(block, PROFILE_KIND)) {
         let added = profiles.add(&block.name, block.text.as_bytes());
+        added.unwrap_or_else(|found| panic!("{found}"));
+    }
+    let ready_made = format!("{}/../policies/profiles", env!("CARGO_MANIFEST_DIR"));
+    for entry in std::fs::read_dir(ready_made).expect("the ready-made profiles") {
+        let path = entry.expect("an entry of the directory").path();
+        let bytes = std::fs::read(&path).expect("a profile");
+        let added = profiles.add(&path.display().to_string(), &bytes);
         added.unwrap_or_else(|found| panic!("{found}"));
     }
     let mut policies: Vec<Policy> = Vec::new();

@@ -331,9 +331,14 @@ fn what_the_kernel_side_cannot_enforce_is_an_error_where_it_stands() {
         (
             "  end: {revokeOn: [deviation, failure]}\n",
             vec![Need::Revoke, Need::Failure],
-            "6:22",
+            "6:20",
         ),
         ("  mode: audit\n", vec![Need::Audit], "6:9"),
+        (
+            "  chain: {steps: [{step: a, egress: [{to: [10.0.0.1]}]}], failedBy: [timeout, deviation]}\n  end: {revokeOn: [failure]}\n",
+            vec![Need::Revoke, Need::Failure, Need::Timeout],
+            "6:70",
+        ),
         (
             "  session: [run, {cgroup: /a}]\n",
             vec![Need::Recognition],

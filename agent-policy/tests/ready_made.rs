@@ -5,18 +5,19 @@ use std::path::{Path, PathBuf};
 use agent_policy::{Policy, Profiles, check, parse_cases, parse_with, run_cases};
 
 /// The agents that must be there; a renamed or lost file must not pass unseen.
-const AGENTS: [&str; 9] = [
+const AGENTS: [&str; 10] = [
     "browser-agent",
     "ci-repair-bot",
     "coding-agent",
     "data-analyst",
+    "egress-first",
     "executor",
     "invoice-agent",
     "mcp-tools",
     "planner",
     "retrieval-agent",
 ];
-const PROFILES: [&str; 5] = ["base", "java", "node", "python", "shell"];
+const PROFILES: [&str; 6] = ["base", "java", "node", "open-host", "python", "shell"];
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies")

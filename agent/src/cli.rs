@@ -38,6 +38,14 @@ pub enum Command {
     Status(Ask),
     /// List the sessions of this host
     Sessions(Ask),
+    /// Show the processes of sessions, as trees
+    Ps(Ps),
+    /// Show the newest events
+    Events(Events),
+    /// Explain a denial: an event, or the last of a process
+    ///
+    /// Exit code 0: explained; 1: there is none, or no daemon answers.
+    Why(Why),
     /// End a session: deny it everything, kill it, and prove that nothing of it is left
     ///
     /// Exit code 0: nothing of it runs any more; 1: something does, or there is no such session.
@@ -74,6 +82,50 @@ pub struct Daemon {
     /// Where to keep what the next daemon needs to know; must not outlive the boot
     #[arg(long, value_name = "DIR", default_value = FOLDER)]
     pub records: PathBuf,
+    /// Where to keep the newest events, at most 16 MiB
+    #[arg(long, value_name = "DIR", default_value = crate::events::journal::FOLDER)]
+    pub events: PathBuf,
+}
+
+/// Options of `events`.
+#[derive(Debug, Args)]
+pub struct Events {
+    /// Go on with what comes
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only what happened in this last time, such as 30s, 10m, 2h or 1d
+    #[arg(long, value_name = "TIME", value_parser = crate::show::events::parse_span)]
+    pub since: Option<std::time::Duration>,
+    /// Only this agent's
+    #[arg(long, value_name = "NAME")]
+    pub agent: Option<String>,
+    /// Only what had this verdict: deny, audit, kill or hold
+    #[arg(long, value_name = "VERDICT")]
+    pub verdict: Option<String>,
+    /// How to ask.
+    #[command(flatten)]
+    pub ask: Ask,
+}
+
+/// Options of `why`.
+#[derive(Debug, Args)]
+pub struct Why {
+    /// A process's id, or an event's number after an `e`, such as e57
+    #[arg(value_name = "PID|EVENT")]
+    pub what: crate::show::why::What,
+    /// How to ask.
+    #[command(flatten)]
+    pub ask: Ask,
+}
+
+/// Options of `ps`.
+#[derive(Debug, Args)]
+pub struct Ps {
+    /// Only this session's
+    pub session: Option<SessionId>,
+    /// How to ask.
+    #[command(flatten)]
+    pub ask: Ask,
 }
 
 /// Options of `run`.

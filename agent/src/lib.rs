@@ -9,6 +9,7 @@
 //! | `events` | from a record in the ring to a line that a person can read |
 //! | `control` | the daemon's local socket |
 //! | `daemon` | what runs all the time |
+//! | `show` | what people are shown of sessions: processes, events, why |
 //! | `doctor` | what can be enforced on this kernel, found by trying |
 //! | `run` | what starts a command as a session |
 
@@ -23,4 +24,5 @@ pub mod policy_cli;
 pub mod report;
 pub mod run;
 pub mod sessions;
+pub mod show;
 pub mod uninstall;

@@ -5,7 +5,7 @@ use interlock_agent::cli::{Cli, Command};
 use interlock_agent::control::protocol::Revoke;
 use interlock_agent::daemon::{self, canary};
 use interlock_agent::run::{self, Ended, signals};
-use interlock_agent::{doctor, policy_cli, report, uninstall};
+use interlock_agent::{doctor, policy_cli, report, show, uninstall};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
             let settings = daemon::Settings {
                 socket: options.socket,
                 records: options.records,
+                events: options.events,
             };
             done(daemon::run(&settings))
         }
@@ -25,6 +26,13 @@ fn main() -> ExitCode {
             Err(error) => fail(error, 1),
         },
         Command::Sessions(options) => done(report::sessions(&options.socket, options.json)),
+        Command::Ps(options) => done(show::ps::run(&options)),
+        Command::Events(options) => done(show::events::run(&options)),
+        Command::Why(options) => match show::why::run(&options) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => fail(error, 1),
+        },
         Command::Revoke(options) => {
             let order = Revoke {
                 session: options.session,

@@ -127,11 +127,10 @@ mod tests {
         for (spec, place, what) in [
             (files, "p.yaml:11:9", "rules for files"),
             (host, "p.yaml:9:26", "host names"),
-            ("  end:\n    ttl: 1h\n", "p.yaml:10:10", "ttl"),
             (
                 "  end: {revokeOn: [completion, timeout]}\n",
                 "p.yaml:9:32",
-                "revokeOn: timeout",
+                "timeout under revokeOn",
             ),
             (
                 "  session: [run, {cgroup: /a}]\n",

@@ -119,6 +119,9 @@ fn print_status(status: &Status) {
         Mode::Degraded(reason) => println!("enforcement  DEGRADED: {reason}"),
     }
     println!("version      {}", status.version);
+    if !status.missing.is_empty() {
+        println!("not attached {}", status.missing.join(", "));
+    }
     println!("sessions     {}", status.sessions);
     println!("allowed      {}", status.allowed);
     println!(

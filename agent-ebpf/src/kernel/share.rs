@@ -11,7 +11,7 @@ const UNREAD_BYTES: u64 = 0;
 /// Whether a session may write another record.
 #[inline(always)]
 pub fn has_room(label: Label) -> bool {
-    if DECISIONS.query(UNREAD_BYTES) < DECISION_RING_BYTES as u64 / 2 {
+    if DECISIONS.query(UNREAD_BYTES) < u64::from(DECISION_RING_BYTES) / 2 {
         return true;
     }
     let written = SHARES.get(label.slot).map_or(0, |share| share.written);

@@ -32,8 +32,9 @@ fn protocol(number: u32) -> u8 {
     if number > 255 { 0 } else { number as u8 }
 }
 
-/// Reads the address that `socket_connect` was given. Written in place, because the stack is short.
-#[inline(always)]
+/// Reads the address that `socket_connect` was given. A function of its own, so that what it needs
+/// of the stack is free again when the rules are weighed.
+#[inline(never)]
 pub fn target(
     socket: *const c_void,
     address: *const c_void,

@@ -40,6 +40,12 @@ pub fn is_permitted(label: Label) -> bool {
     of(label).is_some_and(|session| session.flags & Session::REVOKED == 0)
 }
 
+/// Whether the policy of a label's session is watched and not held.
+#[inline(always)]
+pub fn is_watched(label: Label) -> bool {
+    terms(label).is_some_and(|terms| terms.flags & Terms::AUDIT != 0)
+}
+
 /// Counts one more task of the session.
 #[inline(always)]
 pub fn task_added(label: Label) {

@@ -9,6 +9,7 @@ use super::offsets::{
 use super::storage;
 use crate::maps::{FRESH, MEMBERS};
 use agent_common::decide::{LISTS, SCOPES, Weighing};
+use agent_common::egress::Endpoint;
 use agent_common::event::Process;
 use agent_common::session::{Label, Member as State, Pass};
 use aya_ebpf::helpers::generated::{
@@ -270,11 +271,17 @@ impl Member {
         unsafe { (*self.0).flags & State::ROOT != 0 }
     }
 
-    /// Leaves a pass for the hook that comes next in the same system call.
+    /// Leaves a pass for the hook that comes next in the same system call. Written where it
+    /// belongs: the stack of `socket_connect` and all it calls has no room for another.
     #[inline(always)]
-    pub fn leave_pass(self, pass: Pass) {
+    pub fn leave_pass(self, socket: u64, version: u32, endpoint: &Endpoint) {
         // SAFETY: as in `label`; nobody but the running task writes here.
-        unsafe { (*self.0).pass = pass }
+        unsafe {
+            let pass = &raw mut (*self.0).pass;
+            (*pass).socket = socket;
+            (*pass).version = version;
+            (*pass).endpoint = *endpoint;
+        }
     }
 
     /// Takes the pass, whatever it is for.

@@ -29,6 +29,10 @@ static PROFILES: LazyLock<Profiles> = LazyLock::new(|| {
             include_str!("../../../policies/profiles/node.yaml"),
         ),
         (
+            "open-host.yaml",
+            include_str!("../../../policies/profiles/open-host.yaml"),
+        ),
+        (
             "python.yaml",
             include_str!("../../../policies/profiles/python.yaml"),
         ),
@@ -45,7 +49,7 @@ static PROFILES: LazyLock<Profiles> = LazyLock::new(|| {
 });
 
 /// A path past most kinds of object; what a policy speaks of, `diff` draws from it.
-const ACTIONS: [&str; 12] = [
+const ACTIONS: [&str; 13] = [
     "connect 10.0.0.1:443",
     "connect 192.0.2.7:53/udp",
     "connect [2001:db8::1]:8080",
@@ -58,6 +62,7 @@ const ACTIONS: [&str; 12] = [
     "read /work/src/a.rs",
     "write /work/.env",
     "map /usr/lib/libc.so",
+    "privilege signal",
 ];
 
 /// Before this the input holds profiles of its own.

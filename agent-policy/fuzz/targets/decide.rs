@@ -230,7 +230,7 @@ fn holds(flags: u32, standing: Standing<'_>, step: &Step, rules: &[Rule], weighi
     assert_eq!(weighing.before, live);
     let verdict = Verdict::from_wire(weighing.verdict).expect("a verdict");
     let reason = Reason::from_wire(weighing.reason).expect("a reason");
-    if flags & Session::ENDED != 0 {
+    if flags & Session::REVOKED != 0 {
         assert_eq!((verdict, reason), (Verdict::Deny, Reason::Revoked));
         assert_eq!(weighing.flags & Weighing::REVOKE, 0);
         return;

@@ -21,7 +21,7 @@ impl Compiled {
         json!({
             "agent": self.name,
             "file": *self.file,
-            "digest": format!("sha256:{}", self.digest_hex()),
+            "digest": self.digest_hex(),
             "needs": self.needs(),
             "facts": self.fact_names(u64::MAX),
             "initialFacts": self.fact_names(self.initial_facts),

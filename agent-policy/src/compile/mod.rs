@@ -115,6 +115,8 @@ pub struct Compiled {
     pub initial_facts: u64,
     /// Whether a first process that does not end with exit code 0 has failed the chain.
     pub failed_by_exit: bool,
+    /// Whether a step that comes too late has failed the chain.
+    pub failed_by_timeout: bool,
     /// Approvals that can be asked for.
     pub approvals: Vec<ApprovalInfo>,
     /// Arguments, by the bit of their trait.
@@ -245,7 +247,8 @@ impl Policy {
             zones: plan.zones,
             facts: plan.facts,
             initial_facts: plan.initial_facts,
-            failed_by_exit: self.chain.failed_by.iter().any(|word| word.text == "exit"),
+            failed_by_exit: self.chain.is_failed_by("exit"),
+            failed_by_timeout: self.chain.is_failed_by("timeout"),
             approvals: plan.approvals,
             arguments: plan.arguments,
             recognised: self.recognised.clone(),

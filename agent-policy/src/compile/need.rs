@@ -80,7 +80,7 @@ impl Need {
             Self::Ttl => "ttl",
             Self::Completion => "revokeOn: completion",
             Self::Failure => "revokeOn: failure",
-            Self::Timeout => "revokeOn: timeout",
+            Self::Timeout => "timeout under revokeOn or failedBy",
             Self::ControllerLost => "revokeOn: controllerLost",
             Self::Recognition => "recognition other than by `interlock run`",
         }
@@ -148,7 +148,11 @@ impl Compiled {
             (Need::Ttl, self.end.ttl_s.is_some()),
             (Need::Completion, ends(|on| *on == RevokeOn::Completion)),
             (Need::Failure, ends(|on| *on == RevokeOn::Failure)),
-            (Need::Timeout, ends(|on| *on == RevokeOn::Timeout)),
+            (
+                Need::Timeout,
+                ends(|on| *on == RevokeOn::Timeout)
+                    || self.failed_by_timeout && ends(|on| *on == RevokeOn::Failure),
+            ),
             (
                 Need::ControllerLost,
                 ends(|on| matches!(on, RevokeOn::ControllerLost(_))),

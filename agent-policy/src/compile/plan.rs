@@ -115,7 +115,10 @@ impl<'p> Plan<'p> {
             OnDeviation::Kill => Terms::DEVIATION_KILL,
             OnDeviation::Revoke => Terms::DEVIATION_REVOKE,
         };
-        if policy.end.revoke_on.contains(&RevokeOn::Deviation) {
+        // A deviation by which the chain has failed is a failure.
+        let fails = policy.end.revoke_on.contains(&RevokeOn::Failure)
+            && policy.chain.is_failed_by("deviation");
+        if fails || policy.end.revoke_on.contains(&RevokeOn::Deviation) {
             plan.terms.flags |= Terms::DEVIATION_REVOKE;
         }
         if policy.end.revoke_on.contains(&RevokeOn::Completion) {

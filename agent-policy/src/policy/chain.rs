@@ -54,6 +54,11 @@ pub struct Chain {
 }
 
 impl Chain {
+    /// Whether it has failed by an exit, a timeout or a deviation.
+    pub(crate) fn is_failed_by(&self, what: &str) -> bool {
+        self.failed_by.iter().any(|word| word.text == what)
+    }
+
     /// All steps with the number of their stage.
     pub fn steps(&self) -> impl Iterator<Item = (usize, &Step)> {
         self.stages

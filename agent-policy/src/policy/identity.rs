@@ -130,7 +130,7 @@ pub(super) fn recognised(reader: &mut Reader<'_>, node: &Node) -> Vec<(Recognise
         {
             match Pattern::read(text) {
                 Ok(pattern @ Pattern::Exact(_)) => {
-                    found.push((Recognised::Executable(pattern), item.span))
+                    found.push((Recognised::Executable(pattern), item.span));
                 }
                 _ => reader.found(node.span, &quoted(text), "an absolute path"),
             }

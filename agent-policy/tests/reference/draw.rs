@@ -138,6 +138,8 @@ impl Draw {
         );
         if self.one_in(10) {
             text = text.replace("onDeviation", "revokeOn: [deviation], onDeviation");
+        } else if self.one_in(10) {
+            text = text.replace("onDeviation", "revokeOn: [failure], onDeviation");
         }
         if facts > 0 {
             text += "  facts:\n";
@@ -213,7 +215,11 @@ impl Draw {
     }
 
     fn chain(&mut self, text: &mut String, facts: usize, steps: usize) {
-        *text += "  chain:\n    steps:\n";
+        *text += "  chain:\n";
+        if self.one_in(3) {
+            *text += "    failedBy: [exit, deviation]\n";
+        }
+        *text += "    steps:\n";
         let mut i = 0;
         while i < steps {
             let group = if self.one_in(4) {
@@ -340,6 +346,10 @@ impl Draw {
                 "rate: 3/s, burst: 2",
                 "perSession: 2",
                 "bytesPerSession: 500B",
+                // Two limits, of which now the one and now the other is used up first.
+                "rate: 1/min, perSession: 3",
+                "perSession: 1, bytesPerSession: 500B",
+                "rate: 10/s, bytesPerSession: 150B",
             ];
             if during || effect == "step" {
                 limits.extend(["perStep: 1", "bytesPerStep: 300B, perStep: 3"]);

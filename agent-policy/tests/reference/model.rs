@@ -174,9 +174,12 @@ impl<'p> Model<'p> {
             ]
             .contains(&reason);
         let end = &self.policy.end;
+        let failed_by = &self.policy.chain.failed_by;
+        let failed = failed_by.iter().any(|word| word.text == "deviation");
         if deviates
             && (end.on_deviation == OnDeviation::Revoke
-                || end.revoke_on.contains(&RevokeOn::Deviation))
+                || end.revoke_on.contains(&RevokeOn::Deviation)
+                || (end.revoke_on.contains(&RevokeOn::Failure) && failed))
         {
             self.revoked = true;
         }

@@ -1,5 +1,6 @@
 //! What is said on the socket.
 
+use crate::events::journal::{Filter, Selection};
 use crate::kernel::loader::Mode;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -21,6 +22,10 @@ pub enum Request {
     Start(Start),
     /// End a session's permission and kill it.
     Revoke(Revoke),
+    /// Which events were there?
+    Events(Filter),
+    /// Which processes do sessions have?
+    Processes,
 }
 
 /// A session to be ended.
@@ -70,6 +75,10 @@ pub enum Response {
     Started(Started),
     /// To [`Request::Revoke`].
     Revoked(Revoked),
+    /// To [`Request::Events`].
+    Events(Selection),
+    /// To [`Request::Processes`].
+    Processes(Vec<ProcessInfo>),
     /// To anything: no, and why.
     Error(String),
 }
@@ -104,6 +113,28 @@ pub struct Revoked {
     pub left: Vec<Left>,
 }
 
+/// A process of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProcessInfo {
+    /// The session.
+    pub session: SessionId,
+    /// Its agent; nothing if the daemon does not know the session.
+    pub agent: Option<String>,
+    /// The process.
+    pub pid: u32,
+    /// Its parent.
+    pub parent: u32,
+    /// When it started, by the wall clock.
+    pub started: String,
+    /// The same in nanoseconds since boot, which tells it from whoever gets its pid next.
+    pub start_ns: u64,
+    /// Its short name.
+    pub comm: String,
+    /// How many threads it has.
+    pub threads: u32,
+}
+
 /// A process that was killed and still is there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -126,6 +157,8 @@ pub struct Status {
     pub enforcement: Mode,
     /// Whether the programs were in force before this daemon came.
     pub adopted: bool,
+    /// Programs that are not attached: the kernel lacks their hooks, or somebody took them away.
+    pub missing: Vec<String>,
     /// Sessions in force.
     pub sessions: usize,
     /// Actions allowed to sessions since the programs were loaded.

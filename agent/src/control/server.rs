@@ -1,6 +1,6 @@
 //! Answering clients. Only the daemon's own user may ask, and nobody can make it wait.
 
-use super::protocol::{MAX_LINE, Request, Response};
+use super::protocol::{MAX_LINE, Request, Response, SessionId};
 use crate::daemon::urgent::{Haste, Urgent};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -124,11 +124,15 @@ fn attend(listener: &net::UnixListener, haste: &Haste, clients: &mpsc::Sender<io
 }
 
 /// Answers clients until the socket fails.
-pub async fn serve<F>(mut door: Door, answer: impl Fn(Request) -> F + 'static) -> io::Result<()>
+pub async fn serve<F>(
+    mut door: Door,
+    session_of: impl Fn(u32) -> io::Result<Option<SessionId>> + 'static,
+    answer: impl Fn(Request) -> F + 'static,
+) -> io::Result<()>
 where
     F: Future<Output = Response> + 'static,
 {
-    let answer = Rc::new(answer);
+    let answer = Rc::new((session_of, answer));
     let places = Arc::new(Semaphore::new(CLIENTS));
     let mut clients = JoinSet::new();
     loop {
@@ -146,7 +150,8 @@ where
         let answer = Rc::clone(&answer);
         clients.spawn_local(async move {
             let _kept = (place, urgent);
-            match tokio::time::timeout(PATIENCE, converse(stream, &*answer)).await {
+            let conversation = converse(stream, &answer.0, &answer.1);
+            match tokio::time::timeout(PATIENCE, conversation).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => debug!(%error, "a client went away"),
                 Err(_) => warn!("a client took too long"),
@@ -155,12 +160,39 @@ where
     }
 }
 
-async fn converse<F>(stream: UnixStream, answer: &impl Fn(Request) -> F) -> io::Result<()>
+/// Why a process may not ask, whatever its user. Sessions are kept from Unix sockets by the kernel
+/// already; this is for what got hold of a connection in another way, and for kernels without BPF
+/// LSM. It is asked before each answer: who connects may join a session afterwards.
+fn refusal(
+    pid: Option<u32>,
+    session_of: &impl Fn(u32) -> io::Result<Option<SessionId>>,
+) -> Option<String> {
+    let Some(pid) = pid else {
+        return Some("a process of another pid namespace may not ask this daemon".into());
+    };
+    match session_of(pid) {
+        Ok(None) => None,
+        Ok(Some(session)) => Some(format!(
+            "process {pid} may not ask this daemon: it belongs to session {session}"
+        )),
+        Err(error) => Some(format!(
+            "whether process {pid} may ask is not known: {error}"
+        )),
+    }
+}
+
+async fn converse<F>(
+    stream: UnixStream,
+    session_of: &impl Fn(u32) -> io::Result<Option<SessionId>>,
+    answer: &impl Fn(Request) -> F,
+) -> io::Result<()>
 where
     F: Future<Output = Response>,
 {
     let own = nix::unistd::geteuid().as_raw();
-    let peer = stream.peer_cred()?.uid();
+    let credentials = stream.peer_cred()?;
+    let peer = credentials.uid();
+    let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader.take(MAX_LINE as u64));
     let mut line = String::new();
@@ -169,6 +201,8 @@ where
             Response::Error(format!(
                 "user {peer} may not ask this daemon, which runs as {own}"
             ))
+        } else if let Some(refusal) = refusal(pid, session_of) {
+            Response::Error(refusal)
         } else {
             match serde_json::from_str(&line) {
                 Ok(request) => answer(request).await,

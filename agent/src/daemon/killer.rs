@@ -114,6 +114,12 @@ impl Killer {
     /// Begins to kill a session whose permission the kernel has ended. `ending` is a process that
     /// ends anyway.
     pub fn begin(self: &Rc<Self>, id: u64, cause: Cause, ending: Option<&Process>) {
+        match self.sessions.borrow().state(id) {
+            // A policy that is only watched ends nothing.
+            Ok(state) if state.is_none_or(|state| state.cause().is_none()) => return,
+            Ok(_) => {}
+            Err(error) => warn!(error = %chain(error), "cannot look at a session to end"),
+        }
         if !self.sessions.borrow_mut().set_dying(id, true) {
             return;
         }

@@ -15,8 +15,11 @@ pub mod killer;
 pub mod teller;
 pub mod urgent;
 
-use crate::control::protocol::{Request, Response, Status};
+use crate::control::protocol::{ProcessInfo, Request, Response, SessionId, Status};
 use crate::control::server::{self, ListenError, Place};
+use crate::events::explain;
+use crate::events::journal::{self, Journal};
+use crate::events::process::readable;
 use crate::events::ring::{Ring, RingError};
 use crate::kernel::loader::{self, LoadError, Mode};
 use crate::kernel::maps::MapsError;
@@ -48,6 +51,8 @@ pub struct Settings {
     pub socket: PathBuf,
     /// Where it keeps what the next daemon needs.
     pub records: PathBuf,
+    /// Where it keeps the newest events.
+    pub events: PathBuf,
 }
 
 /// Why the daemon ended.
@@ -62,6 +67,15 @@ pub enum DaemonError {
     /// The ring does not open.
     #[error(transparent)]
     Ring(#[from] RingError),
+    /// The journal cannot be opened.
+    #[error("cannot open the journal in {}", path.display())]
+    Journal {
+        /// Its folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The socket is not there.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -96,6 +110,10 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     killer::lift_descriptor_limit();
     // Two daemons must not both read the ring.
     let place = Place::take(&settings.socket)?;
+    let journal = Journal::open(&settings.events).map_err(|source| DaemonError::Journal {
+        path: settings.events.clone(),
+        source,
+    })?;
     let enforcement = loader::ensure()?;
     let (mode, adopted) = (enforcement.mode, enforcement.adopted);
     debug!(?mode, adopted, "in force, not yet proven");
@@ -129,10 +147,11 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         haste.clone(),
         lines,
     );
-    let mut teller = Teller::new(Rc::clone(&sessions), Rc::clone(&killer));
+    let mut teller = Teller::new(Rc::clone(&sessions), Rc::clone(&killer), journal);
     let failed = |task| move |source| DaemonError::Task { task, source };
 
     let ending = Rc::clone(&killer);
+    let events = settings.events.clone();
     let mut tasks = JoinSet::new();
     tasks.spawn_local(async move {
         teller
@@ -167,14 +186,20 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         let clerk = Rc::new(Clerk {
             sessions,
             killer,
+            census: Census::new(&Pins::in_force()),
+            events,
             mode,
             adopted,
         });
+        let guard = Rc::clone(&clerk);
+        let session_of = move |pid| guard.session_of(pid);
         let answer = move |request| {
             let clerk = Rc::clone(&clerk);
             async move { clerk.answer(request).await }
         };
-        server::serve(door, answer).await.map_err(failed("clients"))
+        server::serve(door, session_of, answer)
+            .await
+            .map_err(failed("clients"))
     });
     tasks.spawn_local(async move { end_signal().await.map_err(failed("signals")) });
     match tasks.join_next().await {
@@ -213,6 +238,8 @@ async fn end_signal() -> io::Result<()> {
 struct Clerk {
     sessions: Rc<RefCell<Sessions>>,
     killer: Rc<Killer>,
+    census: Census,
+    events: PathBuf,
     mode: Mode,
     adopted: bool,
 }
@@ -231,12 +258,50 @@ impl Clerk {
                 let started = self.sessions.borrow_mut().start(&start);
                 started.map(Response::Started).map_err(chain)
             }
+            Request::Events(filter) => journal::select(&self.events, &filter)
+                .map(Response::Events)
+                .map_err(chain),
+            Request::Processes => self.processes().map(Response::Processes).map_err(chain),
             Request::Revoke(order) => {
                 let revoked = self.killer.revoke(order).await;
                 revoked.map(Response::Revoked).map_err(chain)
             }
         };
         answered.unwrap_or_else(Response::Error)
+    }
+
+    /// The processes of all sessions.
+    fn processes(&self) -> io::Result<Vec<ProcessInfo>> {
+        let sessions = self.sessions.borrow();
+        let mut list: Vec<ProcessInfo> = Vec::new();
+        for living in self.census.take()? {
+            let (pid, session) = (living.process.pid, SessionId(living.session));
+            if let Some(known) = list.iter_mut().rev().find(|known| known.pid == pid) {
+                known.threads += 1;
+                continue;
+            }
+            let agent = sessions
+                .get(living.session)
+                .map(|found| found.agent.clone());
+            list.push(ProcessInfo {
+                session,
+                agent,
+                pid,
+                parent: living.parent.pid,
+                started: explain::wall_clock(living.process.start_ns),
+                start_ns: living.process.start_ns,
+                comm: readable(living.process.comm()),
+                threads: 1,
+            });
+        }
+        Ok(list)
+    }
+
+    /// The session of the process that asks, if it is in one.
+    fn session_of(&self, pid: u32) -> io::Result<Option<SessionId>> {
+        let census = self.census.take()?;
+        let found = census.iter().find(|living| living.process.pid == pid);
+        Ok(found.map(|living| SessionId(living.session)))
     }
 }
 
@@ -251,6 +316,7 @@ fn status(sessions: &Sessions, mode: &Mode, adopted: bool) -> Result<Status, Map
         version: env!("CARGO_PKG_VERSION").to_owned(),
         enforcement: mode.clone(),
         adopted,
+        missing: loader::missing(mode),
         sessions: sessions.count(),
         allowed: count(Counter::Allowed)?,
         denied: count(Counter::Denied)?,

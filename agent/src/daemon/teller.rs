@@ -2,6 +2,7 @@
 
 use super::killer::Killer;
 use crate::events::explain;
+use crate::events::journal::Journal;
 use crate::events::line::{Garbled, Line, Loss};
 use crate::events::process::Programs;
 use crate::sessions::Sessions;
@@ -13,12 +14,14 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use tokio::io::{AsyncWriteExt, Stdout};
+use tracing::warn;
 
 /// Turns records into lines on standard output.
 pub struct Teller {
     sessions: Rc<RefCell<Sessions>>,
     killer: Rc<Killer>,
     programs: Programs,
+    journal: Journal,
     output: Stdout,
     /// Lost events that lines of sessions spoke of.
     lost_by_sessions: u64,
@@ -28,11 +31,12 @@ pub struct Teller {
 
 impl Teller {
     /// A teller that has told nothing yet.
-    pub fn new(sessions: Rc<RefCell<Sessions>>, killer: Rc<Killer>) -> Self {
+    pub fn new(sessions: Rc<RefCell<Sessions>>, killer: Rc<Killer>, journal: Journal) -> Self {
         Self {
             sessions,
             killer,
             programs: Programs::default(),
+            journal,
             output: tokio::io::stdout(),
             lost_by_sessions: 0,
             lost_otherwise: 0,
@@ -145,7 +149,7 @@ impl Teller {
     fn note_read(&self, event: &Event) -> io::Result<()> {
         match event {
             // Told whatever else is in the ring, so it takes none of the session's share.
-            Event::Empty(_) => Ok(()),
+            Event::Empty(_) | Event::RootExit(_) => Ok(()),
             other => self
                 .sessions
                 .borrow_mut()
@@ -176,10 +180,13 @@ impl Teller {
 
     /// Tells lines that others have made.
     pub async fn print(&mut self, lines: &[Line]) -> io::Result<()> {
-        let mut text = String::new();
-        for line in lines {
-            text.push_str(&serde_json::to_string(line)?);
-            text.push('\n');
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let (text, written) = self.journal.append(lines);
+        if let Err(error) = written {
+            // A full disk stops no enforcement, and what was printed can still be kept.
+            warn!(%error, "events are printed, but not in the journal");
         }
         self.output.write_all(text.as_bytes()).await?;
         self.output.flush().await

@@ -13,7 +13,8 @@ use std::net::UdpSocket;
 const CALLED: &str = "bpf_lsm_socket_connect";
 
 const NO_LSM: &str = "connect is judged by the cgroup programs alone, which see IPv4 and IPv6 and \
-    no other family; a fork whose child cannot be labelled is not refused, but ends its session";
+    no other family; a fork whose child cannot be labelled is not refused, but ends its session; no \
+    privilege is held, so that a session may do what its user may";
 
 pub(super) fn maps() -> Vec<Check> {
     let required = [

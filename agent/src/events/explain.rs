@@ -139,11 +139,6 @@ pub fn wall_clock(boot_ns: u64) -> String {
         .to_string()
 }
 
-/// Nanoseconds since boot, suspended time included.
-pub fn boot_ns() -> u64 {
-    u64::try_from(nanoseconds(ClockId::CLOCK_BOOTTIME)).unwrap_or(0)
-}
-
 /// The wall clock's time now.
 pub fn now() -> String {
     jiff::Timestamp::now().to_string()

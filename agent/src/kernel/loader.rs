@@ -150,6 +150,18 @@ pub fn enrol_program() -> Result<RawTracePoint, ProgramError> {
     RawTracePoint::from_pin(Pins::in_force().program(ENROL))
 }
 
+/// Programs that should be attached in this mode and are not.
+pub fn missing(mode: &Mode) -> Vec<String> {
+    let pins = Pins::in_force();
+    let lsm = *mode == Mode::Full;
+    PROGRAMS
+        .iter()
+        .filter(|program| program.is_used(lsm) && program.kind != Kind::Run)
+        .filter(|program| !pins.is_linked(program.name))
+        .map(|program| program.name.to_owned())
+        .collect()
+}
+
 /// The program that ends a session's permission.
 pub fn revoke_program() -> Result<RawTracePoint, ProgramError> {
     RawTracePoint::from_pin(Pins::in_force().program(REVOKE))

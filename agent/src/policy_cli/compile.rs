@@ -39,5 +39,5 @@ fn summary(compiled: &Compiled) -> String {
         false => counts.join(", "),
     };
     let digest = compiled.digest_hex();
-    format!("{}  sha256:{digest}\n  {counts}", compiled.name)
+    format!("{}  {digest}\n  {counts}", compiled.name)
 }

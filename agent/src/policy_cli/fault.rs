@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// A file or folder cannot be read.
-    #[error("cannot read {}", .path.display())]
+    #[error("{}: expected a file or folder that can be read", .path.display())]
     Read {
         /// Which.
         path: PathBuf,

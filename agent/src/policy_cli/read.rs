@@ -3,7 +3,7 @@
 use super::fault::Fault;
 use super::walk::{self, Content, Holds};
 use crate::control::protocol::{ProfileText, Start};
-use agent_policy::{Compiled, MAX_BYTES, Policy, Profiles, parse_with};
+use agent_policy::{Compiled, MAX_BYTES, Policy, Profiles, parse, parse_with};
 use std::path::{Path, PathBuf};
 
 /// The policies of one file.
@@ -19,8 +19,14 @@ pub(super) struct PolicyFile {
 /// the policy is made with.
 pub(crate) fn start(file: &Path, named: &[PathBuf], agent: &str) -> Result<Start, Fault> {
     let content = walk::read(file)?;
-    let files = profile_files(file, named)?;
-    let policies = parse_file(&content, &profiles_in(&files)?)?.policies;
+    // Where none is extended, none need be read, and none that is wrong be in the way.
+    let (policies, files) = match parse(&content.name, &content.bytes) {
+        Ok(policies) => (policies, Vec::new()),
+        Err(_) => {
+            let files = profile_files(file, named)?;
+            (parse_file(&content, &profiles_in(&files)?)?.policies, files)
+        }
+    };
     let policy = policies.iter().find(|policy| policy.name == agent);
     let made_with = policy.map_or(&[][..], |policy| &policy.profiles);
     let used: Vec<&Content> = files

@@ -190,12 +190,17 @@ fn line(options: &Simulate, number: u64, text: &[u8]) -> Result<Line, Fault> {
 /// is connecting to its address.
 fn in_notation(mut value: Value) -> Result<Value, String> {
     let part = |name: &str| value.get("object").and_then(|object| object.get(name));
+    if let Some(privilege) = part("privilege").and_then(Value::as_str) {
+        let action = format!("privilege {privilege}");
+        value["action"] = Value::String(action);
+        return Ok(value);
+    }
     let (Some(address), Some(port), Some(protocol)) = (
         part("address").and_then(Value::as_str),
         part("port").and_then(Value::as_u64),
         part("protocol").and_then(Value::as_str),
     ) else {
-        return Err("its object is no address and port".to_owned());
+        return Err("its object is no address and port, and no privilege".to_owned());
     };
     let address = match address.contains(':') {
         true => format!("[{address}]"),

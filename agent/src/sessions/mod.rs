@@ -16,7 +16,7 @@ use crate::policy::{self, PolicyError};
 use agent_common::event::RootExit;
 use agent_common::session::{Cause, Revocation, Session as State};
 use agent_common::terms::Progress;
-use agent_policy::{Compiled, Need};
+use agent_policy::{Compiled, Mode, Need};
 use aya::programs::{RawTracePointRunOptions, TestRun};
 use mounts::Mounts;
 use paths::Paths;
@@ -332,7 +332,7 @@ impl Sessions {
     /// The sessions whose permission has ended and of which something may still run, with the
     /// cause. Those whose time has passed are revoked here: the kernel denies them already.
     pub fn revoked(&mut self) -> Result<Vec<(u64, Cause)>, RevokeError> {
-        let now_ns = explain::boot_ns();
+        let now_ns = clock::boot_ns();
         let mut found = Vec::new();
         let mut expired = Vec::new();
         for (id, session) in &self.by_id {
@@ -579,6 +579,17 @@ fn policies(sessions: &HashMap<u64, Session>) -> Vec<(&Compiled, Place)> {
     policies
 }
 
+/// When the permission of a session that begins now ends by itself; 0 where it does not.
+fn expiry(compiled: &Compiled, now_ns: u64) -> u64 {
+    match compiled.end.ttl_s {
+        // A policy that is only watched ends nothing.
+        Some(ttl_s) if compiled.mode == Mode::Enforce => {
+            now_ns.saturating_add(ttl_s.saturating_mul(1_000_000_000))
+        }
+        _ => 0,
+    }
+}
+
 /// Makes a slot a session's. Its progress comes first: once the slot is taken, processes may come.
 fn open(
     maps: &mut Maps,
@@ -587,20 +598,16 @@ fn open(
     place: Place,
     compiled: &Compiled,
 ) -> Result<(), MapsError> {
+    let now_ns = clock::boot_ns();
     let mut progress = Progress::START;
-    progress.set_facts(compiled.initial_facts, &compiled.terms, clock::boot_ns());
+    progress.set_facts(compiled.initial_facts, &compiled.terms, now_ns);
     maps.set_progress(slot, progress)?;
     maps.clear_share(slot)?;
     let state = State {
         id,
         policy: place.policy,
-        expires_ns: compiled.end.ttl_s.map_or(0, expiry),
+        expires_ns: expiry(compiled, now_ns),
         ..State::FREE
     };
     maps.set_session(slot, state)
-}
-
-/// When a grant that begins now ends, in nanoseconds since boot.
-fn expiry(ttl_s: u64) -> u64 {
-    clock::boot_ns().saturating_add(ttl_s.saturating_mul(1_000_000_000))
 }

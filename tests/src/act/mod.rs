@@ -6,6 +6,7 @@
 
 mod bomb;
 pub(crate) mod file;
+mod join_late;
 mod obey;
 mod outlive;
 pub(crate) mod overreach;
@@ -62,14 +63,15 @@ fn play(words: &[String]) -> Result<u8> {
                 spread::spread(kind, address(to)?, count.parse()?)?.line()
             );
         }
+        ["join-late", socket, policy] => join_late::join_late(socket, policy)?,
+        ["bomb", limit] => bomb::explode(limit.parse()?)?,
+        ["outlive", how, file] => return outlive::leave_behind(how, file),
+        ["main-thread-ends", to] => outlive::main_thread_ends(address(to)?)?,
         ["race", permission, use_up, threads, rounds] => {
             let (permission, use_up) = (address(permission)?, address(use_up)?);
             let rounds = race::race(permission, use_up, threads.parse()?, rounds.parse()?)?;
             println!("{}", rounds.line());
         }
-        ["bomb", limit] => bomb::explode(limit.parse()?)?,
-        ["outlive", how, file] => return outlive::leave_behind(how, file),
-        ["main-thread-ends", to] => outlive::main_thread_ends(address(to)?)?,
         ["obey"] => obey::obey()?,
         ["overreach", act, on] => println!("{}", outcome(&overreach::attempt(act, on)?)),
         ["at-home"] => overreach::at_home()?,

@@ -11,8 +11,10 @@ mod inherit;
 mod label;
 mod life_end;
 mod life_revoke;
+mod life_show;
 mod loss;
 mod privilege;
+mod profiles;
 mod red_files;
 mod rules;
 mod takeover;
@@ -25,6 +27,7 @@ pub(crate) fn all() -> Vec<Test> {
     let mut tests = Vec::new();
     tests.extend(egress::tests());
     tests.extend(rules::tests());
+    tests.extend(profiles::tests());
     tests.extend(chain::tests());
     tests.extend(files::tests());
     tests.extend(red_files::tests());
@@ -33,6 +36,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(command::tests());
     tests.extend(life_revoke::tests());
     tests.extend(life_end::tests());
+    tests.extend(life_show::tests());
     tests.extend(bad_input::tests());
     tests.extend(privilege::tests());
     tests.extend(full::tests());

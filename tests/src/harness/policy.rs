@@ -11,7 +11,6 @@ pub(crate) struct Policy {
     name: String,
     rules: String,
     rest: String,
-    privileges: Vec<String>,
     /// Rules for files, each with its effect.
     files: Vec<(&'static str, String)>,
 }
@@ -26,7 +25,6 @@ impl Policy {
             name: name.to_owned(),
             rules: String::new(),
             rest: String::new(),
-            privileges: Vec::new(),
             files: Vec::new(),
         }
         .files("allow", EVERY_USE, &["/**"])
@@ -65,10 +63,11 @@ impl Policy {
     }
 
     /// Gives some privileges.
-    pub(crate) fn privileges(mut self, words: &[&str]) -> Self {
-        self.privileges
-            .extend(words.iter().map(|word| (*word).to_owned()));
-        self
+    pub(crate) fn privileges(self, words: &[&str]) -> Self {
+        match words {
+            [] => self,
+            words => self.with(&format!("  privileges: [{}]\n", words.join(", "))),
+        }
     }
 
     /// The agent that the policy is for.
@@ -84,11 +83,6 @@ impl Policy {
             "  egress: {}\n".to_owned()
         } else {
             format!("  egress:\n    allow:\n{}", self.rules)
-        };
-        let privileges = if self.privileges.is_empty() {
-            String::new()
-        } else {
-            format!("  privileges: [{}]\n", self.privileges.join(", "))
         };
         let mut files = String::new();
         for effect in ["allow", "deny", "kill"] {
@@ -106,7 +100,7 @@ impl Policy {
         }
         format!(
             "apiVersion: interlock.dev/v1alpha1\nkind: AgentPolicy\nmetadata:\n  name: {}\nspec:\n  \
-             owner:\n    name: Test Bench\n    contact: bench@example.org\n{egress}{files}{privileges}{}",
+             owner:\n    name: Test Bench\n    contact: bench@example.org\n{egress}{files}{}",
             self.name, self.rest
         )
     }

@@ -48,7 +48,10 @@ const CHECKS: &[Check] = &[
 ];
 
 fn format() -> Result<()> {
-    process::show(cargo("fmt").args(["--all", "--check"]))
+    process::show(cargo("fmt").args(["--all", "--check"]))?;
+    // The fuzz targets are a workspace of their own.
+    let fuzz = ["--check", "--manifest-path", "agent-policy/fuzz/Cargo.toml"];
+    process::show(cargo("fmt").args(fuzz))
 }
 
 fn user_space() -> Result<()> {
