@@ -63,8 +63,7 @@ fn record(label: Label, judged: Judged, object: impl FnOnce(&mut Denial)) {
     };
     let out = record.as_mut();
     out.header = header::<Denial>(Kind::Denial, label);
-    describe(out, label, judged);
-    object(out);
+    describe(out, label, judged, object);
     record.submit();
 }
 
@@ -76,10 +75,11 @@ pub fn file_denial(label: Label, judged: Judged, dentry: Address, words: [u64; 2
     };
     let out = record.as_mut();
     out.denial.header = header::<FileDenial>(Kind::FileDenial, label);
-    describe(&mut out.denial, label, judged);
-    out.denial.endpoint = Endpoint::NOWHERE;
-    out.denial.privilege = 0;
-    out.denial.target = 0;
+    describe(&mut out.denial, label, judged, |out| {
+        out.endpoint = Endpoint::NOWHERE;
+        out.privilege = 0;
+        out.target = 0;
+    });
     names::copy(dentry, out);
     out.arguments_length = arguments::copy(words, &mut out.arguments);
     record.submit();
@@ -87,7 +87,7 @@ pub fn file_denial(label: Label, judged: Judged, dentry: Address, words: [u64; 2
 
 /// What every denial says of its actor.
 #[inline(always)]
-fn describe(out: &mut Denial, label: Label, judged: Judged) {
+fn describe(out: &mut Denial, label: Label, judged: Judged, object: impl FnOnce(&mut Denial)) {
     let actor = Task::current();
     actor.describe(&mut out.process);
     out.tid = actor.tid();
@@ -96,6 +96,7 @@ fn describe(out: &mut Denial, label: Label, judged: Judged) {
     out.action = judged.action.wire();
     out.verdict = judged.verdict;
     out.reason = judged.reason;
+    object(out);
     out.facts = progress::facts(label);
     out.reserved = 0;
     out.reserved_too = 0;
