@@ -221,6 +221,10 @@ impl FileDenial {
 
 /// A decoded record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "read, told and dropped, one at a time; there is no heap to box it on"
+)]
 pub enum Event {
     /// An action was not allowed.
     Denial(Denial),

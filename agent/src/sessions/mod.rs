@@ -96,12 +96,12 @@ pub enum StartError {
     /// The policy cannot be put in force.
     #[error(transparent)]
     Policy(#[from] PolicyError),
-    /// Files are not judged here.
+    /// Files and programs are not judged here.
     #[error(
-        "the policy of `{0}` has rules for files, and this kernel does not ask BPF LSM programs: \
-         `interlock doctor` says why"
+        "the policy of `{0}` has {1}, and this kernel does not ask BPF LSM programs: `interlock \
+         doctor` says why"
     )]
-    NoFiles(String),
+    NoLsm(String, &'static str),
     /// Every slot is taken.
     #[error("no room for another session: all {0} slots are taken")]
     Full(u32),
@@ -195,8 +195,12 @@ impl Sessions {
     /// Makes room for a session, whose first process must then come by itself.
     pub fn start(&mut self, start: &Start) -> Result<Started, StartError> {
         let compiled = policy::compile(start)?;
-        if !self.judges_files && compiled.needs().contains(&Need::Files) {
-            return Err(StartError::NoFiles(start.agent.clone()));
+        let by_lsm = [Need::Files, Need::Exec, Need::Tools];
+        let mut needs = compiled.needs().into_iter();
+        if !self.judges_files
+            && let Some(need) = needs.find(|need| by_lsm.contains(need))
+        {
+            return Err(StartError::NoLsm(start.agent.clone(), need.word()));
         }
         let slot = self.free_slot()?;
         let id = self.draw_id()?;
