@@ -2,7 +2,9 @@
 
 use crate::kernel::memory::Address;
 use crate::kernel::task::Task;
-use crate::kernel::{arguments, names, progress, record::Record, record::copy_string, record::now, task};
+use crate::kernel::{
+    arguments, names, progress, record::Record, record::copy_string, record::now, task,
+};
 use agent_common::action::Action;
 use agent_common::egress::Endpoint;
 use agent_common::event::{Denial, Empty, Exec, FileDenial, Header, Kind, MAX_ANCESTORS, RootExit};

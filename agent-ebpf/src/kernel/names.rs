@@ -2,8 +2,8 @@
 //! given, and nothing here changes it.
 
 use super::memory::Address;
-use super::task::Task;
 use super::offsets::{DENTRY_NAME, DENTRY_PARENT, DENTRY_SUPER, SUPER_DEVICE, SUPER_ROOT};
+use super::task::Task;
 use crate::tell::Judged;
 use agent_common::action::Action;
 use agent_common::event::{FileDenial, MAX_NAMES};

@@ -25,7 +25,7 @@ macro_rules! plain {
     };
 }
 
-plain!(Pattern, 
-    Index, Member, NetworkKey, PathKey, PathRules, PolicyHead, PortKey, Progress, Rule, Session, Share,
-    Terms
+plain!(
+    Pattern, Index, Member, NetworkKey, PathKey, PathRules, PolicyHead, PortKey, Progress, Rule,
+    Session, Share, Terms
 );

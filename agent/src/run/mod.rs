@@ -140,13 +140,13 @@ pub fn run(settings: &Settings) -> Result<Ended, RunError> {
                 session: started.session,
                 answer,
             },
-            None => denied::explained(&source, settings, &compiled).unwrap_or_else(|| {
-                RunError::Spawn {
+            None => {
+                denied::explained(&source, settings, &compiled).unwrap_or_else(|| RunError::Spawn {
                     command: settings.command.first().cloned().unwrap_or_default(),
                     session: started.session,
                     source,
-                }
-            }),
+                })
+            }
         })?;
     waiting.until_end(&child).map_err(RunError::Wait)
 }

@@ -156,10 +156,7 @@ fn write(maps: &mut Maps, compiled: &Compiled, place: Place) -> Result<(), MapsE
     let head = PolicyHead::with(compiled.objects.privileges);
     maps.set_policy(place.policy, head)?;
     maps.set_terms(place.policy, compiled.terms_at(wall_s()))?;
-    maps.set_rule(
-        place.denial(compiled),
-        Rule::always(Verdict::Deny, NO_RULE),
-    )?;
+    maps.set_rule(place.denial(compiled), Rule::always(Verdict::Deny, NO_RULE))?;
     for (index, rule) in (place.rules..).zip(&compiled.rules) {
         maps.set_rule(index, *rule)?;
     }

@@ -5,8 +5,8 @@
 //! test to say. Exit code 3 means that the actor could not do its part.
 
 mod bomb;
-pub(crate) mod file;
 pub(crate) mod execute;
+pub(crate) mod file;
 mod join_late;
 mod obey;
 mod outlive;

@@ -7,8 +7,8 @@
 )]
 
 pub(crate) mod call;
-pub(crate) mod exec;
 pub(crate) mod entry;
+pub(crate) mod exec;
 pub(crate) mod file;
 pub(crate) mod host;
 pub(crate) mod net;
