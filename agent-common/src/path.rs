@@ -184,12 +184,24 @@ pub struct PathRules {
     /// [`Lanes::check`]: with another one the entry is another path's.
     pub check: u64,
     /// For a name or an extension the rules that deny; otherwise all that speak.
-    pub lists: [u32; ACCESSES],
+    pub lists: [u32; ACCESS_SLOTS],
     /// For a name or an extension the rules that allow.
-    pub fallback: [u32; ACCESSES],
+    pub fallback: [u32; ACCESS_SLOTS],
 }
 
-assert_layout!(PathRules, size 80, check at 0, lists at 8, fallback at 44);
+assert_layout!(PathRules, size 136, check at 0, lists at 8, fallback at 72);
+
+/// Room for one list for each access: a power of two, so that a mask keeps within it.
+pub const ACCESS_SLOTS: usize = 16;
+
+impl PathRules {
+    /// No rules.
+    pub const NONE: Self = Self {
+        check: 0,
+        lists: [NO_LIST; ACCESS_SLOTS],
+        fallback: [NO_LIST; ACCESS_SLOTS],
+    };
+}
 
 /// The lists that speak of one use of one object, in the order in which they are asked;
 /// [`NO_LIST`] where there is none.

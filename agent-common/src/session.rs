@@ -158,7 +158,7 @@ impl Share {
     /// Unread records that every session may have in the ring, however full it is. Beyond them a
     /// session may write while the ring is less than half full: so one that does much cannot push
     /// out what another does.
-    pub const OWN: u64 = 64;
+    pub const OWN: u64 = 512;
 
     /// A session of which nothing was told.
     pub const NONE: Share = Share {

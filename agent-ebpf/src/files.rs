@@ -247,11 +247,13 @@ pub fn mmap_file(ctx: LsmContext) -> i32 {
     if actor().is_none() {
         return verdict::lsm(true);
     }
-    // Without a file it is memory of nobody else's.
-    if file::first_argument(ctx.as_ptr()) == 0 {
+    // Without a file it is memory of nobody else's. Newer verifiers want the look at the pointer
+    // itself, older ones drop it.
+    let file: *const c_void = ctx.arg(0);
+    if file::first_argument(ctx.as_ptr()) == 0 || file.is_null() {
         return verdict::lsm(true);
     }
-    verdict::lsm(map(File::given(ctx.arg(0))))
+    verdict::lsm(map(File::given(file)))
 }
 
 /// `security_file_mprotect(struct vm_area_struct *, unsigned long reqprot, unsigned long prot)`.

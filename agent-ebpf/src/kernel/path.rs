@@ -12,7 +12,7 @@ use super::task::Task;
 use crate::maps::{EMPTY_WALK, INDEX, PATHS, WALKS};
 use agent_common::decide::{NO_LIST, SCOPES};
 use agent_common::path::{
-    ACCESSES, Access, EntryKind, Index, Lanes, Lists, MAX_DIRECTORIES, MAX_EXTENSION, MAX_NAME,
+    ACCESS_SLOTS, Access, EntryKind, Index, Lanes, Lists, MAX_DIRECTORIES, MAX_EXTENSION, MAX_NAME,
     PathKey, PathRules, Scope, Secret, filter_bits,
 };
 use agent_common::session::Label;
@@ -49,6 +49,8 @@ pub struct Walk {
     /// The address of the name that was walked up from. A pointer that is read back from a map is
     /// but a number, which is all that a global function takes.
     subject: u64,
+    /// The address of the bytes of a name, to the same end.
+    bytes: u64,
 }
 
 /// Where a walk ended.
@@ -160,7 +162,7 @@ fn climb(walk: *mut Walk, index: &Index, dentry: Dentry) -> u64 {
         if count >= NAMES {
             return End::Lost as u64;
         }
-        let hash = name_of(index, at);
+        let hash = name_of(walk, index, at);
         if hash == 0 {
             return End::Lost as u64;
         }
@@ -179,7 +181,7 @@ fn climb(walk: *mut Walk, index: &Index, dentry: Dentry) -> u64 {
     // SAFETY: the pointer came from a successful lookup, and the entry outlives the task.
     unsafe {
         (*walk).name = (*walk).names[0];
-        (*walk).extension = extension_of(index, dentry);
+        (*walk).extension = extension_of(walk, index, dentry);
     }
     // SAFETY: as above.
     unsafe {
@@ -235,10 +237,6 @@ extern "C" fn path_lists(packed: u64, number: u64, access: u64) -> u64 {
         return 0;
     };
     let number = number as usize & (SCOPES - 1);
-    let access = place(access);
-    if access >= ACCESSES {
-        return 0;
-    }
     let Lists { starts } = path.lists(unpacked(packed), number, access);
     let [a, b, c, d, e] = starts;
     *member.lists(number) = [a, b, c, d, e, NO_LIST];
@@ -290,31 +288,34 @@ fn is_in_table(key: PathKey, lanes: Lanes) -> bool {
 
 /// The hash of a dentry's name; 0 when it cannot be read.
 #[inline(always)]
-fn name_of(index: &Index, dentry: Dentry) -> u64 {
-    let length: u32 = dentry.0.load(&DENTRY_NAME_LENGTH);
+fn name_of(walk: *mut Walk, index: &Index, dentry: Dentry) -> u64 {
     let secret = index.secret.name;
-    path_name(
-        dentry.0.load(&DENTRY_NAME),
-        u64::from(length),
-        secret.key,
-        secret.check,
-    )
+    let (bytes, length) = bytes_of(walk, dentry);
+    path_name(bytes, length, secret.key, secret.check)
 }
 
 /// The hash of its extension; 0 when there is none that a rule might name.
 #[inline(always)]
-fn extension_of(index: &Index, dentry: Dentry) -> u64 {
+fn extension_of(walk: *mut Walk, index: &Index, dentry: Dentry) -> u64 {
     if index.extensions == 0 {
         return 0;
     }
-    let length: u32 = dentry.0.load(&DENTRY_NAME_LENGTH);
     let secret = index.secret.name;
-    path_extension(
-        dentry.0.load(&DENTRY_NAME),
-        u64::from(length),
-        secret.key,
-        secret.check,
-    )
+    let (bytes, length) = bytes_of(walk, dentry);
+    path_extension(bytes, length, secret.key, secret.check)
+}
+
+/// Where the bytes of a name lie, and how many there are.
+#[inline(always)]
+fn bytes_of(walk: *mut Walk, dentry: Dentry) -> (u64, u64) {
+    let length: u32 = dentry.0.load(&DENTRY_NAME_LENGTH);
+    let bytes: u64 = dentry.0.load(&DENTRY_NAME);
+    // SAFETY: as in `climb`.
+    let bytes = unsafe {
+        core::ptr::write_volatile(&raw mut (*walk).bytes, bytes);
+        core::ptr::read_volatile(&raw const (*walk).bytes)
+    };
+    (bytes, u64::from(length))
 }
 
 /// Bytes of a name that are read at once.
@@ -452,11 +453,23 @@ fn find(index: &Index, key: PathKey, check: u64) -> Option<&'static PathRules> {
     (rules.check == check).then_some(rules)
 }
 
+/// One of the lists of an entry. The mask stands right before the use, as in [`place`].
+#[inline(always)]
+fn of(lists: *const [u32; ACCESS_SLOTS], access: u64) -> u32 {
+    const _: () = assert!(ACCESS_SLOTS == 16);
+    let mut at = access;
+    // SAFETY: the instruction changes nothing but its register, which then is below 16.
+    unsafe {
+        asm!("{at} &= 15", at = inout(reg) at, options(pure, nomem, nostack));
+        core::ptr::read_volatile(lists.cast::<u32>().add(at as usize))
+    }
+}
+
 impl Path {
     /// The lists that speak of a use of the file: what `Objects::lists_for_path` of agent-policy
     /// says.
     #[inline(always)]
-    fn lists(self, scope: Scope, number: usize, at: usize) -> Lists {
+    fn lists(self, scope: Scope, number: usize, at: u64) -> Lists {
         let mut lists = Lists::NONE;
         // SAFETY: as in `climb`.
         let (exact, under, name, extension) = unsafe {
@@ -469,12 +482,12 @@ impl Path {
             )
         };
         if let Some(rules) = self.find(scope, EntryKind::Exact, exact) {
-            lists.starts[0] = rules.lists[at];
+            lists.starts[0] = of(&raw const rules.lists, at);
             return lists;
         }
         if let Some(rules) = self.find(scope, EntryKind::Name, self.index.secret.anywhere(name)) {
-            lists.starts[0] = rules.lists[at];
-            lists.starts[3] = rules.fallback[at];
+            lists.starts[0] = of(&raw const rules.lists, at);
+            lists.starts[3] = of(&raw const rules.fallback, at);
         }
         if extension != 0
             && let Some(rules) = self.find(
@@ -483,11 +496,11 @@ impl Path {
                 self.index.secret.anywhere(extension),
             )
         {
-            lists.starts[1] = rules.lists[at];
-            lists.starts[4] = rules.fallback[at];
+            lists.starts[1] = of(&raw const rules.lists, at);
+            lists.starts[4] = of(&raw const rules.fallback, at);
         }
         if let Some(rules) = self.find(scope, EntryKind::Under, under) {
-            lists.starts[2] = rules.lists[at];
+            lists.starts[2] = of(&raw const rules.lists, at);
         }
         lists
     }

@@ -113,15 +113,16 @@ impl Teller {
             .borrow_mut()
             .set_clocks()
             .map_err(io::Error::other)?;
-        let mut lines = self.losses()?;
-        lines.extend(self.reap(ring_drained)?);
-        self.killer.begin_all();
+        // Counted first: what is lost meanwhile is a session's, and will be told as that.
         let total = self
             .sessions
             .borrow()
             .maps()
             .count(Counter::EventsLost)
             .map_err(io::Error::other)?;
+        let mut lines = self.losses()?;
+        lines.extend(self.reap(ring_drained)?);
+        self.killer.begin_all();
         let otherwise = total.saturating_sub(self.lost_by_sessions);
         if otherwise > self.lost_otherwise {
             lines.push(Line::Loss(Loss {

@@ -9,7 +9,7 @@ use super::tables::{InstallError, Place};
 use crate::kernel::maps::{Maps, MapsError};
 use agent_common::abi::MAX_PATHS;
 use agent_common::path::{
-    ACCESSES, EntryKind, FILTER_WORDS, Index, Lanes, MAX_EXTENSION, NO_LIST, PathKey, PathRules,
+    ACCESS_SLOTS, ACCESSES, EntryKind, FILTER_WORDS, Index, Lanes, MAX_EXTENSION, NO_LIST, PathKey, PathRules,
     Scope, Secret, filter_bits,
 };
 use agent_policy::{Compiled, Objects, PathEntry, PathKind};
@@ -335,8 +335,7 @@ impl Placing<'_> {
             if depth > 0 {
                 let mark = PathRules {
                     check: lanes.check,
-                    lists: [NO_LIST; ACCESSES],
-                    fallback: [NO_LIST; ACCESSES],
+                    ..PathRules::NONE
                 };
                 let key = PathKey::new(self.scope, EntryKind::Above, lanes);
                 entries.insert(key, Entry { rules: mark, depth });
@@ -365,14 +364,14 @@ impl Placing<'_> {
     }
 
     /// Lists by their place in the table of all rules.
-    fn absolute(&self, lists: &[u32; ACCESSES]) -> [u32; ACCESSES] {
-        lists.map(|list| {
-            if list == NO_LIST {
-                NO_LIST
-            } else {
-                self.first_rule + list
+    fn absolute(&self, lists: &[u32; ACCESSES]) -> [u32; ACCESS_SLOTS] {
+        let mut absolute = [NO_LIST; ACCESS_SLOTS];
+        for (to, list) in absolute.iter_mut().zip(lists) {
+            if *list != NO_LIST {
+                *to = self.first_rule + list;
             }
-        })
+        }
+        absolute
     }
 }
 

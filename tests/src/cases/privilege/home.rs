@@ -22,7 +22,7 @@ pub(super) fn tests() -> Vec<Test> {
             "a shell of a session that runs as root sees processes, and ends its own",
             shell,
         )
-        .unless(kernel::unless_with_bpf_lsm),
+        .unless(kernel::unless_with_bpf_lsm_or_open_on_7),
         Test::new(
             "privilege.overlay",
             "overlayfs shows a session what it shows everybody, and copies files up for it",
