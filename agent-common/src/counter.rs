@@ -18,6 +18,9 @@ wire_enum! {
         /// Times the kernel looked whether a session has a capability, only to choose a way, and
         /// was told that it has not. Nobody asked for anything, so nothing was denied.
         Probes = 5 => "probes",
+        /// Sessions that should have begun and could not, because none lay ready: whoever would
+        /// have been in it was not executed, or is denied everything.
+        NotReady = 6 => "not_ready",
     }
 }
 

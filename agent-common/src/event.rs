@@ -25,6 +25,8 @@ wire_enum! {
         RootExit = 4 => "root exit",
         /// A [`FileDenial`].
         FileDenial = 8 => "file denial",
+        /// A [`Begun`].
+        Begun = 12 => "begun",
     }
 }
 
@@ -144,6 +146,23 @@ wire_struct! {
 assert_layout!(RootExit, size 64, process at 24, status at 56);
 
 wire_struct! {
+    /// A session that lay ready has begun, or one that should have could not: then the session is
+    /// [`Label::HOMELESS`](crate::session::Label::HOMELESS)'s.
+    Begun {
+        /// The common beginning.
+        header: Header,
+        /// Its first process, or who was to be.
+        process: Process,
+        /// The way by which it was recognised.
+        way: u32,
+        /// Threads that the process had beside the one that was labelled, and that must be
+        /// labelled by who hears this.
+        threads: u32,
+    }
+}
+assert_layout!(Begun, size 64, process at 24, way at 56, threads at 60);
+
+wire_struct! {
     /// A task of a session that still runs: one of the list that the kernel gives when asked.
     Living {
         /// The session.
@@ -236,6 +255,8 @@ pub enum Event {
     RootExit(RootExit),
     /// A use of a file was not allowed.
     FileDenial(FileDenial),
+    /// A session that lay ready has begun.
+    Begun(Begun),
 }
 
 /// Why a record could not be decoded.
@@ -284,6 +305,7 @@ impl Event {
             Self::Empty(empty) => empty.header.session,
             Self::RootExit(exit) => exit.header.session,
             Self::FileDenial(file) => file.denial.header.session,
+            Self::Begun(begun) => begun.header.session,
         }
     }
 
@@ -302,6 +324,7 @@ impl Event {
             Some(Kind::Empty) => read(bytes).map(Self::Empty),
             Some(Kind::RootExit) => read(bytes).map(Self::RootExit),
             Some(Kind::FileDenial) => read(bytes).map(Self::FileDenial),
+            Some(Kind::Begun) => read(bytes).map(Self::Begun),
             None => Err(DecodeError::Kind(header.kind)),
         }
     }

@@ -17,6 +17,7 @@ pub mod event;
 pub mod path;
 pub mod policy;
 pub mod privilege;
+pub mod recognise;
 pub mod session;
 pub mod terms;
 pub mod wire;

@@ -18,6 +18,23 @@ pub struct Label {
 
 assert_layout!(Label, size 16, session at 0, slot at 8);
 
+impl Label {
+    /// No label.
+    pub const NOBODY: Label = Label {
+        session: 0,
+        slot: 0,
+        reserved: 0,
+    };
+
+    /// The label of a process that must be in a session when none can be had: it is denied
+    /// everything, as whoever belongs to an unknown session.
+    pub const HOMELESS: Label = Label {
+        session: u64::MAX,
+        slot: u32::MAX,
+        reserved: 0,
+    };
+}
+
 /// What the kernel programs keep for one task of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -88,9 +105,11 @@ pub struct Session {
     pub policy: u32,
     /// [`Session::REVOKED`], and why: a [`Cause`], [`Session::CAUSE_SHIFT`] bits up.
     pub flags: u32,
+    /// The cgroup by which it was recognised; zero where it was otherwise.
+    pub door: u64,
 }
 
-assert_layout!(Session, size 32, id at 0, tasks at 8, expires_ns at 16, policy at 24, flags at 28);
+assert_layout!(Session, size 40, id at 0, tasks at 8, expires_ns at 16, policy at 24, flags at 28, door at 32);
 
 impl Session {
     /// The permission has ended: every action is denied. Never cleared while the slot is taken.
@@ -139,6 +158,7 @@ impl Session {
         expires_ns: 0,
         policy: 0,
         flags: 0,
+        door: 0,
     };
 }
 

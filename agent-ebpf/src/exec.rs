@@ -12,7 +12,7 @@ use crate::kernel::pending::{self, LEVELS, Pending, Program};
 use crate::kernel::task::{self, Member, Task};
 use crate::kernel::weigh::{self, Survey};
 use crate::kernel::{arguments, counts, names, state, verdict};
-use crate::paths;
+use crate::{paths, recognise};
 use agent_common::action::Action;
 use agent_common::counter::Counter;
 use agent_common::decide::{Reason, TRAIT_WRITABLE, Verdict};
@@ -29,7 +29,7 @@ pub fn bprm_check_security(ctx: LsmContext) -> i32 {
         return earlier;
     }
     let Some(member) = Task::current_if_marked().and_then(Task::member) else {
-        return verdict::lsm(true);
+        return verdict::lsm(recognise::check(Binprm::given(ctx.arg(0))));
     };
     verdict::lsm(check(member, Binprm::given(ctx.arg(0))))
 }
@@ -39,6 +39,7 @@ pub fn bprm_check_security(ctx: LsmContext) -> i32 {
 #[lsm(hook = "bprm_committed_creds")]
 pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
     let Some(member) = Task::current_if_marked().and_then(Task::member) else {
+        recognise::commit();
         return verdict::lsm(true);
     };
     commit(member, Binprm::given(ctx.arg(0)));

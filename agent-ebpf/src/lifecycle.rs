@@ -10,7 +10,7 @@ use crate::kernel::memory::Address;
 use crate::kernel::offsets::BINPRM_FILENAME;
 use crate::kernel::pending::Pending;
 use crate::kernel::task::{self, Member, Task};
-use crate::kernel::{counts, path, state, verdict};
+use crate::kernel::{counts, path, ready, state, verdict};
 use crate::privilege::{self, Act};
 use crate::tell;
 use agent_common::counter::Counter;
@@ -42,7 +42,7 @@ pub fn enrol(ctx: &RawTracePointContext) -> Enrolment {
     if Task::current().member().is_some() {
         return Enrolment::AlreadyInOne;
     }
-    if !Task::enrol_current(label) {
+    if !Task::enrol_current(label, State::ROOT) {
         counts::add(Counter::LabelsRefused);
         return Enrolment::NoRoom;
     }
@@ -201,6 +201,7 @@ fn leave(task: Task) -> bool {
         return false;
     }
     if state::task_removed(label) {
+        ready::close(label);
         tell::empty(label);
     }
     true

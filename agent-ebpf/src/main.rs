@@ -6,7 +6,8 @@
 //! The hooks in [`privilege`], [`capable`], [`reach`] and [`special`] hold what no rule speaks of:
 //! acts that reach other processes or the kernel itself.
 //! The hooks in [`files`] hold files to their rules, which [`kernel::path`] finds and [`paths`] judges.
-//! The programs in [`lifecycle`] keep the label on every task of a session.
+//! The programs in [`lifecycle`] keep the label on every task of a session; those in [`recognise`]
+//! put it on whoever begins one without being started as one.
 //!
 //! A task outside every session leaves each program after one look at its label.
 
@@ -38,6 +39,7 @@ mod maps;
 mod paths;
 mod privilege;
 mod reach;
+mod recognise;
 mod special;
 mod tell;
 

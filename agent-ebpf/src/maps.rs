@@ -9,7 +9,10 @@ use agent_common::decide::Rule;
 use agent_common::egress::{NetworkKey, PortKey};
 use agent_common::path::{Index, PathKey, PathRules};
 use agent_common::policy::PolicyHead;
-use agent_common::session::{Member, Session, Share};
+use agent_common::recognise::{
+    Executable, Inside, MAX_CGROUPS, MAX_PLACES, MAX_WAYS, PlaceKey, Pool, Watch,
+};
+use agent_common::session::{Label, Member, Session, Share};
 use agent_common::terms::Terms;
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
@@ -99,3 +102,44 @@ pub static COUNTS: PerCpuArray<u64> = PerCpuArray::pinned(COUNTERS, 0);
 /// What holds for a policy as a whole, by the policy's number.
 #[map]
 pub static POLICIES: Array<PolicyHead> = Array::pinned(abi::MAX_POLICIES, 0);
+
+/// What is recognised at all: one value.
+#[map]
+pub static WATCH: Array<Watch> = Array::pinned(1, 0);
+
+/// The sessions that lie ready, by way.
+#[map]
+pub static POOLS: Array<Pool> = Array::pinned(MAX_WAYS, 0);
+
+/// Sessions that lay ready and were taken, until the daemon has put others in their place.
+#[map]
+pub static CLAIMS: HashMap<u64, u8> = HashMap::pinned(abi::MAX_SESSIONS, 0);
+
+/// Cgroups whose processes belong to a session.
+#[map]
+pub static CGROUPS: HashMap<u64, Inside> = HashMap::pinned(MAX_CGROUPS, 0);
+
+/// The session that is open for each topmost one of them.
+#[map]
+pub static DOORS: HashMap<u64, Label> = HashMap::pinned(MAX_CGROUPS, 0);
+
+/// Cgroups that are recognised when they are made, and the way of each.
+#[map]
+pub static PLACES: HashMap<PlaceKey, u32> = HashMap::pinned(MAX_PLACES, 0);
+
+/// Room for a key of [`PLACES`], which the stack has not.
+#[map]
+pub static KEY: Array<PlaceKey> = Array::pinned(1, 0);
+
+/// Executables by which sessions begin, and the way of each.
+#[map]
+pub static EXECUTABLES: HashMap<Executable, u32> = HashMap::pinned(MAX_PLACES, 0);
+
+/// Tasks that are about to execute one, and the session that they will begin. What an exec that
+/// failed leaves here serves the next one from the same address.
+#[map]
+pub static ARRIVING: HashMap<u64, Label> = HashMap::pinned(abi::MAX_SESSIONS, 0);
+
+/// What an entry of [`MEMBERS`] is made of for a task that runs already: one for each user.
+#[map]
+pub static TEMPLATES: Array<Member> = Array::pinned(2, 0);

@@ -7,7 +7,7 @@ use crate::kernel::{
 };
 use agent_common::action::Action;
 use agent_common::egress::Endpoint;
-use agent_common::event::{Denial, Empty, Exec, FileDenial, Header, Kind, MAX_ANCESTORS, RootExit};
+use agent_common::event::{Begun, Denial, Empty, Exec, FileDenial, Header, Kind, MAX_ANCESTORS, RootExit};
 use agent_common::session::Label;
 
 #[inline(always)]
@@ -144,6 +144,20 @@ pub fn root_exit(label: Label, status: u32) {
     Task::current().describe(&mut out.process);
     out.status = status;
     out.reserved = 0;
+    record.submit();
+}
+
+/// A session that lay ready has begun with a task, or one that should have could not.
+#[inline(always)]
+pub fn begun(label: Label, way: u32, task: Task, threads: u32) {
+    let Some(mut record) = Record::<Begun>::reserve() else {
+        return;
+    };
+    let out = record.as_mut();
+    out.header = header::<Begun>(Kind::Begun, label);
+    task.describe(&mut out.process);
+    out.way = way;
+    out.threads = threads;
     record.submit();
 }
 

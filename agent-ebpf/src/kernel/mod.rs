@@ -9,7 +9,9 @@ pub mod argument;
 pub mod arguments;
 pub mod binprm;
 mod btf_map;
+pub mod cgroup;
 pub mod counts;
+pub mod executable;
 pub mod file;
 pub mod inode;
 pub mod memory;
@@ -18,6 +20,7 @@ pub mod offsets;
 pub mod path;
 pub mod pending;
 pub mod progress;
+pub mod ready;
 pub mod record;
 mod share;
 pub mod socket;
@@ -26,7 +29,10 @@ pub mod storage;
 pub mod task;
 pub mod verdict;
 pub mod walk;
+pub mod watch;
 pub mod weigh;
+
+use task::Task;
 
 /// The entry of [`lifecycle::enrol`](crate::lifecycle::enrol). aya's macro for this program type
 /// would return zero whatever happened.
@@ -48,7 +54,17 @@ extern "C" fn revoke(ctx: *mut core::ffi::c_void) -> u32 {
 #[unsafe(no_mangle)]
 extern "C" fn members(ctx: *mut core::ffi::c_void) -> u32 {
     if let Some((task, page)) = walk::step(ctx) {
-        crate::census::members(task, page);
+        crate::census::members(Task::given(task), page);
+    }
+    0
+}
+
+/// The entry of [`recognise::adopt`](crate::recognise::adopt).
+#[unsafe(link_section = "iter/task")]
+#[unsafe(no_mangle)]
+extern "C" fn adopt(ctx: *mut core::ffi::c_void) -> u32 {
+    if let Some((task, page)) = walk::step(ctx) {
+        crate::recognise::adopt(task, page);
     }
     0
 }

@@ -108,6 +108,28 @@ offsets! {
     AREA_FLAGS,
     /// `iattr.ia_valid`.
     ATTRIBUTES_VALID,
+    /// `task_struct.cgroups`.
+    TASK_CGROUPS,
+    /// `css_set.dfl_cgrp`.
+    CGROUPS_UNIFIED,
+    /// `cgroup.kn`.
+    CGROUP_NODE,
+    /// `cgroup.root`.
+    CGROUP_ROOT,
+    /// `cgroup_root.hierarchy_id`: 0 is the unified hierarchy's.
+    ROOT_HIERARCHY,
+    /// `cgroup.self.parent`: the parent's `self`.
+    CGROUP_PARENT,
+    /// `cgroup_subsys_state.parent`: where that lies in what it points to.
+    STATE_PARENT,
+    /// `kernfs_node.id`.
+    NODE_ID,
+    /// `kernfs_node.name`.
+    NODE_NAME,
+    /// `signal_struct.nr_threads`.
+    SIGNAL_THREADS,
+    /// `inode.i_ino`.
+    INODE_NUMBER,
     /// Which argument of `inode_setattr` is the dentry: 5.12 and later put others before it.
     SETATTR_DENTRY,
     /// Which argument of `inode_setxattr` is the dentry.

@@ -8,7 +8,7 @@ use crate::maps::TURNS;
 use agent_common::abi::MAX_SESSIONS;
 use agent_common::decide::Weighing;
 use agent_common::session::Label;
-use agent_common::terms::{Progress, Terms};
+use agent_common::terms::{Progress, TIMERS, Terms};
 use aya_ebpf::bindings::{BPF_NOEXIST, bpf_map_type};
 use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_spin_lock, bpf_spin_unlock};
 use aya_ebpf::macros::btf_map;
@@ -50,6 +50,13 @@ impl Shared {
     pub fn version(self) -> u32 {
         // SAFETY: as in `look`; volatile, because others write.
         unsafe { ptr::read_volatile(&raw const (*self.at).version) }
+    }
+
+    /// Lets a timer of a session begin that nobody knows yet.
+    #[inline(always)]
+    pub fn set_deadline(self, timer: usize, deadline_ns: u64) {
+        // SAFETY: as in `look`.
+        unsafe { (*self.at).deadlines[timer & (TIMERS - 1)] = deadline_ns }
     }
 
     /// Writes what was decided, unless somebody has changed the progress since it had `version`.

@@ -7,11 +7,12 @@ use super::offsets::{
     TASK_PID_LINKS, TASK_REAL_CRED, TASK_REAL_PARENT, TASK_SIGNAL, TASK_START_BOOTTIME, TASK_TGID,
 };
 use super::storage;
-use crate::maps::{FRESH, MEMBERS};
+use crate::maps::{FRESH, MEMBERS, TEMPLATES};
 use agent_common::decide::{LISTS, SCOPES, Weighing};
 use agent_common::egress::Endpoint;
 use agent_common::event::Process;
 use agent_common::session::{Label, Member as State, Pass};
+use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::{
     bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs,
 };
@@ -19,6 +20,19 @@ use aya_ebpf::helpers::{bpf_get_current_uid_gid, bpf_send_signal};
 use core::ffi::c_void;
 
 const SIGKILL: u32 = 9;
+
+/// What became of a task that runs already and was to be labelled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// It has its label.
+    Done,
+    /// Its label, or its mark, cannot be stored.
+    Refused,
+    /// It is ending, or has been labelled meanwhile.
+    NotNeeded,
+    /// It had its label, and has ended.
+    Gone,
+}
 
 /// A task of the kernel, known by its address.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -105,26 +119,81 @@ impl Task {
         Self::given(given).join(template, flags, || given)
     }
 
-    /// Labels the running task as the first of its session. Fails as [`Task::inherit`] does.
+    /// Labels a task that runs already, perhaps on another CPU: its label must be whole at once.
     #[inline(always)]
-    pub fn enrol_current(label: Label) -> bool {
+    pub fn admit(given: *mut c_void, label: Label, room: u32) -> Admission {
+        let Some(template) = TEMPLATES.get_ptr_mut(room) else {
+            return Admission::Refused;
+        };
+        let task = Self::given(given);
+        if task.is_ending() {
+            return Admission::NotNeeded;
+        }
+        // SAFETY: the pointer is to an entry that has one user at a time, who is running this.
+        let template = unsafe {
+            (*template).label = label;
+            &*template
+        };
+        let only_new = u64::from(BPF_NOEXIST);
+        if MEMBERS.insert(task.0.0, template, only_new).is_err() {
+            return if task.member().is_some() {
+                Admission::NotNeeded
+            } else {
+                Admission::Refused
+            };
+        }
+        let marked = !has_marks() || storage::mark(given);
+        // Without BPF LSM the label is taken off at the exit. Who came too late for that is
+        // found here: it says that it is ending before it looks for its label.
+        if marked && !task.is_ending() {
+            return Admission::Done;
+        }
+        match (task.forget(), marked) {
+            (true, true) => Admission::NotNeeded,
+            (true, false) => Admission::Refused,
+            (false, _) => Admission::Gone,
+        }
+    }
+
+    /// Labels a child that nobody has seen yet.
+    #[inline(always)]
+    pub fn admit_unseen(given: *mut c_void, label: Label) -> bool {
+        let Some(template) = FRESH.get(0) else {
+            return false;
+        };
+        let task = Self::given(given);
+        if !task.join(template, 0, || given) {
+            return false;
+        }
+        task.member().is_some_and(|member| member.relabel(label))
+    }
+
+    /// Whether the task is on its way out.
+    #[inline(always)]
+    fn is_ending(self) -> bool {
+        const EXITING: u32 = 4;
+        self.0.read::<u32>(&TASK_FLAGS).unwrap_or(EXITING) & EXITING != 0
+    }
+
+    /// Where it lies.
+    #[inline(always)]
+    pub fn at(self) -> Address {
+        self.0
+    }
+
+    /// Labels the running task, with bits of [`State::ROOT`]. Fails as [`Task::inherit`] does.
+    #[inline(always)]
+    pub fn enrol_current(label: Label, flags: u32) -> bool {
         let Some(template) = FRESH.get(0) else {
             return false;
         };
         // SAFETY: takes no arguments, always answers.
         let typed = || unsafe { bpf_get_current_task_btf() }.cast();
         let task = Self::current();
-        if !task.join(template, State::ROOT, typed) {
+        if !task.join(template, flags, typed) {
             return false;
         }
-        match task.member() {
-            Some(member) => {
-                // SAFETY: as in `Member::leave_pass`.
-                unsafe { (*member.0).label = label };
-                true
-            }
-            None => false,
-        }
+        task.member().is_some_and(|member| member.relabel(label))
     }
 
     /// Stores an entry like another and the mark, or neither. An entry is too long to be made on
@@ -237,6 +306,14 @@ impl Member {
     pub fn label(self) -> Label {
         // SAFETY: the pointer came from a successful lookup, and the entry outlives the task.
         unsafe { (*self.0).label }
+    }
+
+    /// Writes the label of a task that runs this itself, or does not run yet.
+    #[inline(always)]
+    fn relabel(self, label: Label) -> bool {
+        // SAFETY: as in `leave_pass`.
+        unsafe { (*self.0).label = label };
+        true
     }
 
     /// The tool that is the task's scope of a number, counted from 1; 0 for the agent itself, and

@@ -1,6 +1,5 @@
 //! Walking over all tasks, one call of the program for each.
 
-use super::task::Task;
 use aya_ebpf::helpers::generated::bpf_seq_write;
 use core::ffi::c_void;
 
@@ -23,7 +22,7 @@ pub struct Page(*mut c_void);
 
 /// The task of this call and where to write; nothing at the walk's end.
 #[inline(always)]
-pub fn step(ctx: *mut c_void) -> Option<(Task, Page)> {
+pub fn step(ctx: *mut c_void) -> Option<(*mut c_void, Page)> {
     let step = ctx.cast::<Step>();
     // SAFETY: the verifier knows the context's layout, and that `meta` and its field are there.
     let (task, page) = unsafe {
@@ -33,7 +32,7 @@ pub fn step(ctx: *mut c_void) -> Option<(Task, Page)> {
             core::ptr::read_volatile(&raw const (*meta).page),
         )
     };
-    (!task.is_null()).then(|| (Task::given(task), Page(page)))
+    (!task.is_null()).then(|| (task.cast_mut(), Page(page)))
 }
 
 impl Page {

@@ -241,6 +241,36 @@ pub const PROGRAMS: &[Program] = &[
         used: Use::Always,
         purpose: "list the processes of sessions",
     },
+    Program {
+        name: ADOPT,
+        kind: Kind::Iter("task"),
+        used: Use::Always,
+        purpose: "label processes that already run in a session's cgroup",
+    },
+    Program {
+        name: "born",
+        kind: Kind::Tracepoint("task_newtask"),
+        used: Use::Always,
+        purpose: "recognise who is born in a session's cgroup",
+    },
+    Program {
+        name: "cgroup_made",
+        kind: Kind::Tracepoint("cgroup_mkdir"),
+        used: Use::Always,
+        purpose: "recognise the cgroups of sessions",
+    },
+    Program {
+        name: "cgroup_gone",
+        kind: Kind::Tracepoint("cgroup_release"),
+        used: Use::Always,
+        purpose: "forget cgroups that are gone",
+    },
+    Program {
+        name: "cgroup_moved",
+        kind: Kind::Tracepoint("cgroup_attach_task"),
+        used: Use::Always,
+        purpose: "recognise who is moved into a session's cgroup",
+    },
     held("sb_mount", "sb_mount", "judge mount"),
     held("sb_umount", "sb_umount", "judge umount"),
     held("sb_remount", "sb_remount", "judge remount"),
@@ -440,6 +470,9 @@ pub const REVOKE: &str = "revoke";
 
 /// The program that lists the tasks of sessions.
 pub const MEMBERS: &str = "members";
+
+/// The program that labels processes that already run.
+pub const ADOPT: &str = "adopt";
 
 /// The program that puts a process into a session.
 pub const ENROL: &str = "enrol";

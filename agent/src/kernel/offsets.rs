@@ -101,6 +101,17 @@ pub const NEEDED: &[Field] = &[
     required("AREA_FILE", "vm_area_struct", "vm_file", 8),
     required("AREA_FLAGS", "vm_area_struct", "vm_flags", 8),
     required("ATTRIBUTES_VALID", "iattr", "ia_valid", 4),
+    required("TASK_CGROUPS", "task_struct", "cgroups", 8),
+    required("CGROUPS_UNIFIED", "css_set", "dfl_cgrp", 8),
+    required("CGROUP_NODE", "cgroup", "kn", 8),
+    required("CGROUP_ROOT", "cgroup", "root", 8),
+    required("ROOT_HIERARCHY", "cgroup_root", "hierarchy_id", 4),
+    required("CGROUP_PARENT", "cgroup", "self.parent", 8),
+    required("STATE_PARENT", "cgroup_subsys_state", "parent", 8),
+    required("NODE_ID", "kernfs_node", "id", 8),
+    required("NODE_NAME", "kernfs_node", "name", 8),
+    required("SIGNAL_THREADS", "signal_struct", "nr_threads", 4),
+    required("INODE_NUMBER", "inode", "i_ino", 8),
 ];
 
 /// Helpers that some kernels lack, each with the global that says so.

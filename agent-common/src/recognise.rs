@@ -1,0 +1,120 @@
+//! How sessions begin that nobody starts: what the kernel programs are told to recognise.
+//!
+//! A *way* is one entry under `session` of one policy in force, known by its number. For each way
+//! some sessions lie ready, so that nobody need be asked when one is to begin.
+
+use crate::session::Label;
+use crate::wire::assert_layout;
+
+/// Ways of all policies together.
+pub const MAX_WAYS: u32 = 256;
+
+/// Sessions that lie ready for each way.
+pub const POOL: usize = 16;
+
+/// Cgroups that belong to sessions, those below others included.
+pub const MAX_CGROUPS: u32 = 16_384;
+
+/// Places and executables that are recognised.
+pub const MAX_PLACES: u32 = 2_048;
+
+/// Bytes of a place, of which the last is zero.
+pub const PLACE: usize = 256;
+
+/// Bytes of a file's name in an [`Executable`].
+pub const NAME: usize = 64;
+
+/// The sessions that lie ready for one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Pool {
+    /// How long the permission of each lasts; 0 for no end.
+    pub ttl_ns: u64,
+    /// The sessions; a number of zero is none.
+    pub labels: [Label; POOL],
+}
+
+assert_layout!(Pool, size 264, ttl_ns at 0, labels at 8);
+
+impl Pool {
+    /// Nothing lies ready.
+    pub const EMPTY: Pool = Pool {
+        ttl_ns: 0,
+        labels: [Label::NOBODY; POOL],
+    };
+}
+
+/// Which kinds of things are recognised at all: one load sends everybody else home.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Watch {
+    /// Not zero where cgroups are.
+    pub cgroups: u32,
+    /// Not zero where executables are.
+    pub executables: u32,
+    /// The way whose running executables are being adopted, counted from 1; or zero.
+    pub adopting: u32,
+    /// Padding, zero.
+    pub reserved: u32,
+}
+
+assert_layout!(Watch, size 16, cgroups at 0, executables at 4, adopting at 8);
+
+/// A cgroup whose processes belong to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Inside {
+    /// The topmost cgroup of the session: this one, or one above it.
+    pub door: u64,
+    /// The way.
+    pub way: u32,
+    /// Padding, zero.
+    pub reserved: u32,
+}
+
+assert_layout!(Inside, size 16, door at 0, way at 8);
+
+/// A cgroup that is recognised when it is made: by its path, which begins with a slash, or by the
+/// name of the systemd unit that it is. Filled up with zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C)]
+pub struct PlaceKey(pub [u8; PLACE]);
+
+assert_layout!(PlaceKey, size 256);
+
+impl PlaceKey {
+    /// The key of a path or name, unless it is too long.
+    pub fn new(text: &[u8]) -> Option<Self> {
+        let mut key = [0; PLACE];
+        let room = key.get_mut(..PLACE - 1)?.get_mut(..text.len())?;
+        room.copy_from_slice(text);
+        Some(Self(key))
+    }
+}
+
+/// An executable: a file, or a name in a directory, whatever file has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C)]
+pub struct Executable {
+    /// The file, or the directory, by the number of its inode.
+    pub inode: u64,
+    /// The device of its file system.
+    pub device: u32,
+    /// Padding, zero.
+    pub reserved: u32,
+    /// The name in the directory, filled up with zeros; all zeros for the file itself.
+    pub name: [u8; NAME],
+}
+
+assert_layout!(Executable, size 80, inode at 0, device at 8, name at 16);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_is_too_long_has_no_key() {
+        assert!(PlaceKey::new(&[b'a'; PLACE - 1]).is_some());
+        assert_eq!(PlaceKey::new(&[b'a'; PLACE]), None);
+    }
+}

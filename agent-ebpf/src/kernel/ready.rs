@@ -1,0 +1,133 @@
+//! Sessions that lie ready for whoever is recognised.
+
+use super::progress::Shared;
+use super::{counts, record, state};
+use crate::maps::{CLAIMS, DOORS, POOLS, SESSIONS};
+use crate::tell;
+use super::task::Task;
+use agent_common::counter::Counter;
+use agent_common::recognise::{Inside, POOL};
+use agent_common::session::Label;
+use agent_common::terms::TIMERS;
+use aya_ebpf::bindings::BPF_NOEXIST;
+
+const ONLY_NEW: u64 = BPF_NOEXIST as u64;
+
+/// Takes a session that lies ready for a way. `door` is the cgroup that it is for, or zero.
+#[inline(always)]
+pub fn take(way: u32, door: u64) -> Option<Label> {
+    let slot = (take_ready(u64::from(way), door) as u32).wrapping_sub(1);
+    // A slot that was not found is beyond the map.
+    let session = SESSIONS.get(slot)?;
+    Some(Label {
+        session: session.id,
+        slot,
+        reserved: 0,
+    })
+}
+
+/// Gives it back: somebody else was first.
+#[inline(always)]
+pub fn give_back(label: Label) {
+    let _ = CLAIMS.remove(label.session);
+}
+
+/// The slot of the session, counted from 1, or 0. A global function of numbers: the verifier looks
+/// at it once. Each session is claimed once: its number goes into a map, and who is second fails.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn take_ready(way: u64, door: u64) -> u64 {
+    let Some(pool) = POOLS.get_ptr(way as u32) else {
+        return 0;
+    };
+    let mut i = 0;
+    while i < POOL {
+        // SAFETY: the pointer came from a successful lookup in an array. Volatile, because the
+        // daemon writes; of a label that is half written no session is known.
+        let label = unsafe { core::ptr::read_volatile(&raw const (*pool).labels[i]) };
+        i += 1;
+        if label.session == 0 || state::recorded(label).is_none() {
+            continue;
+        }
+        if CLAIMS.insert(label.session, 1, ONLY_NEW).is_err() {
+            continue;
+        }
+        // SAFETY: as above.
+        let ttl_ns = unsafe { core::ptr::read_volatile(&raw const (*pool).ttl_ns) };
+        begin(label, ttl_ns, door);
+        return u64::from(label.slot) + 1;
+    }
+    0
+}
+
+/// Lets its times begin. Nobody else knows the session yet.
+#[inline(always)]
+fn begin(label: Label, ttl_ns: u64, door: u64) {
+    let now = record::now();
+    if let Some(session) = SESSIONS.get_ptr_mut(label.slot) {
+        // SAFETY: the pointer is to a slot of an array, which is never freed.
+        unsafe {
+            if ttl_ns != 0 {
+                core::ptr::write_volatile(
+                    &raw mut (*session).expires_ns,
+                    now.saturating_add(ttl_ns),
+                );
+            }
+            core::ptr::write_volatile(&raw mut (*session).door, door);
+        }
+    }
+    if let (Some(shared), Some(terms)) = (Shared::of(label.slot), state::terms(label)) {
+        let mut i = 0;
+        while i < TIMERS {
+            let timer = &terms.timers[i];
+            if timer.fact & shared.look().facts != 0 {
+                shared.set_deadline(i, now.saturating_add(timer.lifetime_ns));
+            }
+            i += 1;
+        }
+    }
+}
+
+/// The session of a cgroup: the one that its processes are in, or a new one.
+#[inline(always)]
+pub fn of_cgroup(inside: Inside, task: Task) -> Label {
+    if let Some(open) = door(inside.door) {
+        return open;
+    }
+    let Some(label) = take(inside.way, inside.door) else {
+        counts::add(Counter::NotReady);
+        tell::begun(Label::HOMELESS, inside.way, task, 0);
+        return Label::HOMELESS;
+    };
+    if DOORS.insert(inside.door, label, ONLY_NEW).is_ok() {
+        tell::begun(label, inside.way, task, 0);
+        return label;
+    }
+    give_back(label);
+    door(inside.door).unwrap_or(Label::HOMELESS)
+}
+
+/// The session that is open for a cgroup, if it is one that is known.
+#[inline(always)]
+pub fn door(cgroup: u64) -> Option<Label> {
+    let label = DOORS.get_ptr(cgroup)?;
+    // SAFETY: the pointer came from a successful lookup; entries are not changed, only removed.
+    let label = unsafe { *label };
+    if state::recorded(label).is_some() {
+        return Some(label);
+    }
+    let _ = DOORS.remove(cgroup);
+    None
+}
+
+/// Who comes into the cgroup of a session that has just become empty begins another.
+#[inline(always)]
+pub fn close(label: Label) {
+    let Some(session) = state::recorded(label) else {
+        return;
+    };
+    if session.door != 0 && door(session.door) == Some(label) {
+        let _ = DOORS.remove(session.door);
+    }
+}
+

@@ -1,0 +1,15 @@
+//! What is recognised at all.
+
+use crate::maps::WATCH;
+
+/// Whether cgroups are.
+#[inline(always)]
+pub fn cgroups() -> bool {
+    WATCH.get(0).is_some_and(|watch| watch.cgroups != 0)
+}
+
+/// Whether executables are.
+#[inline(always)]
+pub fn executables() -> bool {
+    WATCH.get(0).is_some_and(|watch| watch.executables != 0)
+}

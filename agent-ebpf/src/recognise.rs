@@ -1,0 +1,236 @@
+//! Sessions that nobody starts: a cgroup whose processes are one, an executable that begins one.
+//!
+//! A cgroup below one that is recognised is its session's, too: a new cgroup takes over what is
+//! known of its parent before anybody can see it. Who is born in such a cgroup, or moved into it,
+//! is labelled there. An executable's session begins where its exec can no longer fail.
+
+use crate::kernel::binprm::Binprm;
+use crate::kernel::cgroup::{self, Cgroup};
+use crate::kernel::ready;
+use crate::kernel::task::{self, Admission, Task};
+use crate::kernel::walk::Page;
+use crate::kernel::{counts, executable, state, watch};
+use crate::maps::{ARRIVING, CGROUPS};
+use crate::tell;
+use agent_common::counter::Counter;
+use agent_common::event::{Living, Process};
+use agent_common::recognise::Inside;
+use agent_common::session::{Label, Member as State};
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use core::ffi::c_void;
+
+/// Which entry of the map of templates is whose: each has one user at a time.
+const BY_WALK: u32 = 0;
+const BY_MOVE: u32 = 1;
+
+/// `cgroup_mkdir(struct cgroup *, const char *path)`: a cgroup is there that nobody can see yet.
+#[btf_tracepoint(function = "cgroup_mkdir")]
+pub fn cgroup_made(ctx: BtfTracePointContext) -> i32 {
+    if !watch::cgroups() {
+        return 0;
+    }
+    let made = Cgroup::given(ctx.arg(0));
+    if !made.is_unified() {
+        return 0;
+    }
+    let Some(id) = made.id() else {
+        return 0;
+    };
+    let above = made.parent().and_then(Cgroup::inside);
+    let inside = match above {
+        Some(inside) => inside,
+        None => match made.recognised(ctx.arg(1)) {
+            Some(way) => Inside {
+                door: id,
+                way,
+                reserved: 0,
+            },
+            None => return 0,
+        },
+    };
+    if CGROUPS.insert(id, inside, 0).is_err() {
+        counts::add(Counter::LabelsRefused);
+    }
+    0
+}
+
+/// `cgroup_release(struct cgroup *, const char *path)`: nothing is left of it.
+#[btf_tracepoint(function = "cgroup_release")]
+pub fn cgroup_gone(ctx: BtfTracePointContext) -> i32 {
+    if !watch::cgroups() {
+        return 0;
+    }
+    let gone = Cgroup::given(ctx.arg(0));
+    if gone.is_unified()
+        && let Some(id) = gone.id()
+    {
+        let _ = CGROUPS.remove(id);
+    }
+    0
+}
+
+/// `cgroup_attach_task(struct cgroup *, const char *path, struct task_struct *, bool threadgroup)`:
+/// a process has been moved. The kernel runs this under a lock of its own.
+#[btf_tracepoint(function = "cgroup_attach_task")]
+pub fn cgroup_moved(ctx: BtfTracePointContext) -> i32 {
+    if !watch::cgroups() {
+        return 0;
+    }
+    let into = Cgroup::given(ctx.arg(0));
+    if !into.is_unified() {
+        return 0;
+    }
+    let Some(inside) = into.inside() else {
+        return 0;
+    };
+    let moved: *mut c_void = ctx.arg(2);
+    let task = Task::given(moved);
+    if task.member().is_none() {
+        admit(moved, inside, BY_MOVE);
+    }
+    let whole: u64 = ctx.arg(3);
+    let threads = cgroup::other_threads(task);
+    if whole & 0xff != 0
+        && threads != 0
+        && let Some(member) = task.member()
+    {
+        // The kernel tells of the first one only, and lets nobody walk over the others here.
+        tell::begun(member.label(), inside.way, task, threads);
+    }
+    0
+}
+
+/// `task_newtask(struct task_struct *, unsigned long clone_flags)`: a child that does not run yet
+/// is in its cgroup. What its parent is in was labelled before.
+#[btf_tracepoint(function = "task_newtask")]
+pub fn born(ctx: BtfTracePointContext) -> i32 {
+    if !watch::cgroups() || Task::current().member().is_some() {
+        return 0;
+    }
+    let child: *mut c_void = ctx.arg(0);
+    let task = Task::given(child);
+    let Some(inside) = Cgroup::of(task).and_then(Cgroup::inside) else {
+        return 0;
+    };
+    if task.member().is_some() {
+        return 0;
+    }
+    let label = ready::of_cgroup(inside, task);
+    state::task_added(label);
+    // Nobody looks at the child yet, so its entry may be made in two steps.
+    if !Task::admit_unseen(child, label) {
+        counts::add(Counter::LabelsRefused);
+        leave(label);
+    }
+    0
+}
+
+/// Labels a task that runs, for whoever walks over all tasks, and writes down whom.
+#[inline(always)]
+pub fn adopt(given: *mut c_void, page: Page) {
+    let task = Task::given(given);
+    if task.member().is_some() || !task.is_alive() {
+        return;
+    }
+    let Some(inside) = Cgroup::of(task).and_then(Cgroup::inside) else {
+        return;
+    };
+    let Some(label) = admit(given, inside, BY_WALK) else {
+        return;
+    };
+    let mut living = Living {
+        session: label.session,
+        process: Process::UNKNOWN,
+        parent: Process::UNKNOWN,
+        tid: task.tid(),
+        reserved: 0,
+    };
+    task.describe(&mut living.process);
+    page.write(&living);
+}
+
+/// Puts a task that runs into the session of its cgroup.
+#[inline(always)]
+fn admit(given: *mut c_void, inside: Inside, room: u32) -> Option<Label> {
+    let task = Task::given(given);
+    let label = ready::of_cgroup(inside, task);
+    state::task_added(label);
+    match Task::admit(given, label, room) {
+        Admission::Done => return Some(label),
+        Admission::Refused => {
+            counts::add(Counter::LabelsRefused);
+            leave(label);
+        }
+        Admission::NotNeeded => leave(label),
+        Admission::Gone => {}
+    }
+    None
+}
+
+/// Takes back that a task was counted.
+#[inline(always)]
+fn leave(label: Label) {
+    if state::task_removed(label) {
+        ready::close(label);
+        tell::empty(label);
+    }
+}
+
+/// A process outside every session is about to execute a program. False where that is one by which
+/// a session begins, and none lies ready.
+#[inline(always)]
+pub fn check(binprm: Binprm) -> bool {
+    if !watch::executables() || !binprm.is_first() {
+        return true;
+    }
+    let task = Task::current();
+    let Some(dentry) = binprm.file().and_then(|file| file.dentry()) else {
+        return true;
+    };
+    // What an exec that failed has left must not begin with another program.
+    if let Some(label) = executable::arriving(task) {
+        ready::give_back(label);
+    }
+    let Some(way) = executable::way(dentry) else {
+        return true;
+    };
+    if let Some(label) = ready::take(way, 0)
+        && ARRIVING.insert(task.address(), label, 0).is_ok()
+    {
+        return true;
+    }
+    counts::add(Counter::NotReady);
+    tell::begun(Label::HOMELESS, way, task, 0);
+    false
+}
+
+/// The program that a process outside every session executes can no longer fail to. Who was missed
+/// when it came into its cgroup is found here at the latest.
+#[inline(always)]
+pub fn commit() {
+    let task = Task::current();
+    if watch::executables()
+        && let Some(label) = executable::arriving(task)
+    {
+        enter(label, State::ROOT);
+        tell::begun(label, 0, task, 0);
+        return;
+    }
+    if watch::cgroups()
+        && let Some(inside) = Cgroup::of(task).and_then(Cgroup::inside)
+    {
+        enter(ready::of_cgroup(inside, task), 0);
+    }
+}
+
+/// Puts the running task into a session, or ends it.
+#[inline(always)]
+fn enter(label: Label, flags: u32) {
+    state::task_added(label);
+    if !Task::enrol_current(label, flags) {
+        counts::add(Counter::LabelsRefused);
+        leave(label);
+        task::kill_current();
+    }
+}
