@@ -79,6 +79,10 @@ pub struct Daemon {
     /// The socket to listen on
     #[arg(long, default_value = SOCKET)]
     pub socket: PathBuf,
+    /// Policies to load, and to follow when they change; may be repeated. Of a folder, the files that
+    /// end in .yaml [default: /etc/interlock/policies]
+    #[arg(long, value_name = "FILE|DIR")]
+    pub policies: Vec<PathBuf>,
     /// Where to keep what the next daemon needs to know; must not outlive the boot
     #[arg(long, value_name = "DIR", default_value = FOLDER)]
     pub records: PathBuf,

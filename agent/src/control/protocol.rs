@@ -20,6 +20,8 @@ pub enum Request {
     Sessions,
     /// Make room for a session, under a policy.
     Start(Start),
+    /// Make room for a session of an agent, under the policy that the daemon has loaded for it.
+    StartLoaded(String),
     /// End a session's permission and kill it.
     Revoke(Revoke),
     /// Which events were there?

@@ -24,6 +24,7 @@ use crate::events::ring::{Ring, RingError};
 use crate::kernel::loader::{self, LoadError, Mode};
 use crate::kernel::maps::MapsError;
 use crate::kernel::pins::Pins;
+use crate::library::{Change, Library};
 use crate::sessions::Sessions;
 use crate::sessions::census::Census;
 use crate::sessions::records::Records;
@@ -49,6 +50,8 @@ const HOUSE: Duration = Duration::from_secs(1);
 pub struct Settings {
     /// Where it listens.
     pub socket: PathBuf,
+    /// The files and folders of the policies that it loads.
+    pub policies: Vec<PathBuf>,
     /// Where it keeps what the next daemon needs.
     pub records: PathBuf,
     /// Where it keeps the newest events.
@@ -135,9 +138,14 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         }
     };
     // Who can connect can rely on enforcement: the socket is not there before the proof.
+    let mut library = Library::of(settings.policies.clone());
+    for change in library.refresh(|compiled| sessions.accepts(compiled).map_err(chain)) {
+        announce_change(&change);
+    }
     let haste = Haste::of_this_thread();
     let door = place.open(haste.clone())?;
     announce(&mode, adopted, sessions.count());
+    let library = Rc::new(RefCell::new(library));
     let sessions = Rc::new(RefCell::new(sessions));
     let house_sessions = Rc::clone(&sessions);
     let (lines, mut told) = tokio::sync::mpsc::unbounded_channel();
@@ -185,6 +193,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     tasks.spawn_local(async move {
         let clerk = Rc::new(Clerk {
             sessions,
+            library,
             killer,
             census: Census::new(&Pins::in_force()),
             events,
@@ -223,6 +232,22 @@ fn announce(mode: &Mode, adopted: bool, sessions: usize) {
     }
 }
 
+fn announce_change(change: &Change) {
+    match change {
+        Change::Loaded(loaded) => {
+            let (agent, generation) = (&loaded.start.agent, loaded.generation);
+            info!(agent, generation, file = %loaded.path.display(), "policy loaded");
+        }
+        Change::Gone(loaded) => {
+            let (agent, file) = (&loaded.start.agent, loaded.path.display());
+            info!(agent, %file, "policy gone: no new sessions, running ones keep it");
+        }
+        Change::Rejected(path, error) => {
+            warn!(file = %path.display(), "rejected, what was loaded before stays:\n{error}");
+        }
+    }
+}
+
 async fn end_signal() -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -237,6 +262,7 @@ async fn end_signal() -> io::Result<()> {
 /// Who answers clients.
 struct Clerk {
     sessions: Rc<RefCell<Sessions>>,
+    library: Rc<RefCell<Library>>,
     killer: Rc<Killer>,
     census: Census,
     events: PathBuf,
@@ -258,6 +284,7 @@ impl Clerk {
                 let started = self.sessions.borrow_mut().start(&start);
                 started.map(Response::Started).map_err(chain)
             }
+            Request::StartLoaded(agent) => self.start_loaded(&agent),
             Request::Events(filter) => journal::select(&self.events, &filter)
                 .map(Response::Events)
                 .map_err(chain),
@@ -268,6 +295,16 @@ impl Clerk {
             }
         };
         answered.unwrap_or_else(Response::Error)
+    }
+
+    /// Makes room for a session under a policy that is loaded.
+    fn start_loaded(&self, agent: &str) -> Result<Response, String> {
+        let loaded = self.library.borrow().get(agent).cloned();
+        let Some(loaded) = loaded else {
+            return Err(self.library.borrow().why_not(agent));
+        };
+        let started = self.sessions.borrow_mut().start(&loaded.start);
+        started.map(Response::Started).map_err(chain)
     }
 
     /// The processes of all sessions.

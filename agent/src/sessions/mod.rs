@@ -192,16 +192,22 @@ impl Sessions {
         Ok(())
     }
 
+    /// Whether this kernel can hold sessions to a policy.
+    pub fn accepts(&self, compiled: &Compiled) -> Result<(), StartError> {
+        let by_lsm = [Need::Files, Need::Exec, Need::Tools];
+        let mut needs = compiled.needs().into_iter();
+        match needs.find(|need| by_lsm.contains(need)) {
+            Some(need) if !self.judges_files => {
+                Err(StartError::NoLsm(compiled.name.clone(), need.word()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Makes room for a session, whose first process must then come by itself.
     pub fn start(&mut self, start: &Start) -> Result<Started, StartError> {
         let compiled = policy::compile(start)?;
-        let by_lsm = [Need::Files, Need::Exec, Need::Tools];
-        let mut needs = compiled.needs().into_iter();
-        if !self.judges_files
-            && let Some(need) = needs.find(|need| by_lsm.contains(need))
-        {
-            return Err(StartError::NoLsm(start.agent.clone(), need.word()));
-        }
+        self.accepts(&compiled)?;
         let slot = self.free_slot()?;
         let id = self.draw_id()?;
         let digest = compiled.digest_hex();
