@@ -7,7 +7,9 @@ use crate::kernel::{
 };
 use agent_common::action::Action;
 use agent_common::egress::Endpoint;
-use agent_common::event::{Begun, Denial, Empty, Exec, FileDenial, Header, Kind, MAX_ANCESTORS, RootExit};
+use agent_common::event::{
+    Begun, Denial, Empty, Exec, FileDenial, Header, Kind, MAX_ANCESTORS, RootExit,
+};
 use agent_common::session::Label;
 
 #[inline(always)]

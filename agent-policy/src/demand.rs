@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::compile::{AnyRule, Authored, Compiled, Need, Place};
-use crate::policy::{Destination, Direction, Effect, LimitKind, Policy, Recognised, RevokeOn};
+use crate::policy::{Destination, Direction, Effect, LimitKind, Policy, RevokeOn};
 use crate::text::{Diagnostics, Severity, Source, Span};
 
 /// One error for each need that is not among those that are enforced.
@@ -62,9 +62,9 @@ fn place(policy: &Policy, need: Need) -> (&Arc<Source>, Span) {
         Need::Failure => revokes(|on| *on == RevokeOn::Failure),
         Need::Timeout => revokes(|on| *on == RevokeOn::Timeout).or(failed_by("timeout")),
         Need::ControllerLost => revokes(|on| matches!(on, RevokeOn::ControllerLost(_))),
-        Need::Recognition => {
+        Need::Cgroups | Need::Executables | Need::Pods => {
             let mut ways = spans.recognised.iter();
-            let way = ways.find(|(way, _)| *way != Recognised::Run);
+            let way = ways.find(|(way, _)| way.need() == Some(need));
             way.map(|(_, span)| *span)
         }
         _ => None,
@@ -100,7 +100,9 @@ fn rule_needs(rule: &Authored<'_>, need: Need) -> bool {
         | Need::Failure
         | Need::Timeout
         | Need::ControllerLost
-        | Need::Recognition => false,
+        | Need::Cgroups
+        | Need::Executables
+        | Need::Pods => false,
         Need::Kill => common.effect == Effect::Kill,
         Need::Limits => !common.limits.is_empty(),
         Need::Bytes => common

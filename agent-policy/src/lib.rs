@@ -42,8 +42,8 @@ pub use policy::{
     API_VERSION, Approval, Argument, Block, Chain, Common, Destination, Direction, Effect,
     EgressRule, End, ExecRule, Fact, FileRule, Host, Hours, Identity, KIND, Limit, LimitKind,
     MinEnforcement, Mode, Network, OnDeviation, Owner, PROFILE_KIND, Pattern, Policy, PortRange,
-    Profiles, Protocol, Recognised, RevokeOn, Stage, Step, Tool, Word, parse, parse_with,
-    program_digest,
+    Profiles, Protocol, Recognised, RevokeOn, Stage, Step, Tool, UNKNOWN_HISTORY, Word, parse,
+    parse_with, program_digest,
 };
 pub use schema::schema;
 pub use simulate::{Recorded, SimulateError, Simulation, Time};

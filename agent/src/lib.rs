@@ -23,6 +23,7 @@ pub mod kernel;
 pub mod library;
 pub mod policy;
 pub mod policy_cli;
+pub mod recognition;
 pub mod report;
 pub mod run;
 pub mod sessions;

@@ -82,6 +82,8 @@ pub(crate) const ENFORCED: &[Need] = &[
     Need::Files,
     Need::Exec,
     Need::Tools,
+    Need::Cgroups,
+    Need::Executables,
 ];
 
 #[cfg(test)]
@@ -135,9 +137,9 @@ mod tests {
                 "timeout under revokeOn",
             ),
             (
-                "  session: [run, {cgroup: /a}]\n",
+                "  session: [run, {kubernetes: {namespace: a, serviceAccount: b}}]\n",
                 "p.yaml:9:18",
-                "recognition",
+                "recognition by pod",
             ),
         ] {
             let found = error(spec);

@@ -58,6 +58,7 @@ pub fn sessions(socket: &Path, json: bool) -> Result<(), ReportError> {
         policy,
         facts,
         tasks,
+        ..
     } in &sessions
     {
         let digest = policy.get(..12).unwrap_or(policy);

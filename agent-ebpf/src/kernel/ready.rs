@@ -1,10 +1,10 @@
 //! Sessions that lie ready for whoever is recognised.
 
 use super::progress::Shared;
+use super::task::Task;
 use super::{counts, record, state};
 use crate::maps::{CLAIMS, DOORS, POOLS, SESSIONS};
 use crate::tell;
-use super::task::Task;
 use agent_common::counter::Counter;
 use agent_common::recognise::{Inside, POOL};
 use agent_common::session::Label;
@@ -130,4 +130,3 @@ pub fn close(label: Label) {
         let _ = DOORS.remove(session.door);
     }
 }
-

@@ -20,7 +20,9 @@ use agent_common::decide::Rule;
 use agent_common::egress::Endpoint;
 use agent_common::terms::Terms;
 
-use crate::policy::{Argument, End, MinEnforcement, Mode, Policy, Recognised, privilege_mask};
+use crate::policy::{
+    Argument, End, MinEnforcement, Mode, Policy, Recognised, UNKNOWN_HISTORY, privilege_mask,
+};
 use crate::text::{Diagnostics, Severity, Span};
 
 pub use agent_common::decide::NO_LIST;
@@ -139,6 +141,13 @@ impl Compiled {
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect()
+    }
+
+    /// The fact of a session whose processes ran before anybody watched them; none where the
+    /// policy does not know it.
+    pub fn unknown_history(&self) -> u64 {
+        let known = |kind: &FactKind| *kind == FactKind::Own(UNKNOWN_HISTORY.to_owned());
+        self.facts.iter().position(known).map_or(0, |bit| 1 << bit)
     }
 
     /// Port sets, counted.

@@ -55,8 +55,12 @@ pub enum Need {
     Timeout,
     /// One that ends when the controller is out of reach.
     ControllerLost,
-    /// Sessions that are recognised otherwise than by `interlock run`.
-    Recognition,
+    /// Sessions that are recognised by their cgroup or systemd unit.
+    Cgroups,
+    /// Sessions that begin with an executable.
+    Executables,
+    /// Sessions that are pods.
+    Pods,
 }
 
 impl Need {
@@ -85,7 +89,21 @@ impl Need {
             Self::Failure => "revokeOn: failure",
             Self::Timeout => "timeout under revokeOn or failedBy",
             Self::ControllerLost => "revokeOn: controllerLost",
-            Self::Recognition => "recognition other than by `interlock run`",
+            Self::Cgroups => "recognition by cgroup or systemd unit",
+            Self::Executables => "recognition by executable",
+            Self::Pods => "recognition by pod",
+        }
+    }
+}
+
+impl Recognised {
+    /// What the way asks of the kernel side.
+    pub const fn need(&self) -> Option<Need> {
+        match self {
+            Self::Run => None,
+            Self::Executable(_) => Some(Need::Executables),
+            Self::SystemdUnit(_) | Self::Cgroup(_) => Some(Need::Cgroups),
+            Self::Kubernetes { .. } => Some(Need::Pods),
         }
     }
 }
@@ -105,6 +123,7 @@ impl Compiled {
                     .any(|lists| lists[accesses.clone()].iter().any(|list| *list != NO_LIST))
             })
         };
+        let by = |need| self.recognised.iter().any(|way| way.need() == Some(need));
         let ends = |test: fn(&RevokeOn) -> bool| self.end.revoke_on.iter().any(test);
         let needs = [
             (Need::Alternatives, any(|rule| rule.flags & Rule::MORE != 0)),
@@ -161,10 +180,9 @@ impl Compiled {
                 Need::ControllerLost,
                 ends(|on| matches!(on, RevokeOn::ControllerLost(_))),
             ),
-            (
-                Need::Recognition,
-                self.recognised.iter().any(|way| *way != Recognised::Run),
-            ),
+            (Need::Cgroups, by(Need::Cgroups)),
+            (Need::Executables, by(Need::Executables)),
+            (Need::Pods, by(Need::Pods)),
         ];
         needs
             .into_iter()

@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use agent_common::decide::ARGUMENT_TRAITS;
 use agent_common::terms::{LIMITS, Limit, TIMERS, Terms, Timer, WINDOWS, Window};
 
-use crate::policy::{Argument, LimitKind, Mode, OnDeviation, Policy, RevokeOn, Step};
+use crate::policy::{
+    Argument, LimitKind, Mode, OnDeviation, Policy, Recognised, RevokeOn, Step, UNKNOWN_HISTORY,
+    Word,
+};
 use crate::text::{Diagnostics, Severity, Span};
 
 use super::authored::{Authored, Place};
@@ -180,6 +183,17 @@ impl<'p> Plan<'p> {
                 self.timer(bit, seconds, fact.span)?;
             }
         }
+        let adopts = policy.recognised.iter().any(|way| *way != Recognised::Run);
+        let names = |word: &Word| word.text == UNKNOWN_HISTORY;
+        let named = policy.commons().any(|common| {
+            let words = [&common.requires, &common.forbids, &common.clears];
+            words.into_iter().flatten().any(names)
+        });
+        if adopts || named {
+            let kind = FactKind::Own(UNKNOWN_HISTORY.to_owned());
+            let bit = self.fact(kind, policy.name_span)?;
+            self.own.insert(UNKNOWN_HISTORY, bit);
+        }
         Ok(())
     }
 
@@ -315,7 +329,7 @@ impl<'p> Plan<'p> {
         }
     }
 
-    pub(super) fn own_bits(&self, words: &[crate::policy::Word]) -> u64 {
+    pub(super) fn own_bits(&self, words: &[Word]) -> u64 {
         words
             .iter()
             .filter_map(|word| self.own.get(word.text.as_str()))

@@ -203,6 +203,10 @@ pub(super) fn bounded(reader: &mut Reader<'_>, node: &Node, expected: &str) -> O
     Some(text.to_owned())
 }
 
+/// The fact that holds in a session whose processes ran before anybody watched them. No author can
+/// give a fact such a name.
+pub const UNKNOWN_HISTORY: &str = "unknown_history";
+
 fn facts(reader: &mut Reader<'_>, node: &Node) -> Vec<Fact> {
     let mut facts: Vec<Fact> = Vec::new();
     for item in reader.list(node, "a list of facts") {
@@ -286,7 +290,8 @@ fn tools(reader: &mut Reader<'_>, source: &Arc<Source>, node: &Node) -> Vec<Tool
 
 /// Facts and steps that rules name must exist: a misspelt fact would be one that is never set.
 fn check_words(reader: &mut Reader<'_>, policy: &Policy) {
-    let facts: Vec<&str> = policy.facts.iter().map(|fact| fact.name.as_str()).collect();
+    let own = policy.facts.iter().map(|fact| fact.name.as_str());
+    let facts: Vec<&str> = own.chain([UNKNOWN_HISTORY]).collect();
     let steps: Vec<&str> = policy
         .chain
         .steps()
@@ -304,6 +309,14 @@ fn check_words(reader: &mut Reader<'_>, policy: &Policy) {
         ];
         for word in words.into_iter().flatten() {
             reader.known(word, "fact", &facts);
+        }
+        if let Some(word) = common.sets.iter().find(|word| word.text == UNKNOWN_HISTORY) {
+            let found = format!("a rule that sets \"{UNKNOWN_HISTORY}\"");
+            reader.found(
+                word.span,
+                &found,
+                "it under requires, forbids or clears: adoption sets it",
+            );
         }
         for word in &common.during {
             reader.known(word, "step", &steps);

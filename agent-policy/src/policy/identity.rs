@@ -137,11 +137,9 @@ pub(super) fn recognised(reader: &mut Reader<'_>, node: &Node) -> Vec<(Recognise
         }
         let unit = fields
             .get("systemdUnit")
-            .and_then(|node| bounded(reader, node, "a unit's name"));
+            .and_then(|node| unit(reader, node));
         found.extend(unit.map(|unit| (Recognised::SystemdUnit(unit), item.span)));
-        let cgroup = fields
-            .get("cgroup")
-            .and_then(|node| bounded(reader, node, "a cgroup's path"));
+        let cgroup = fields.get("cgroup").and_then(|node| cgroup(reader, node));
         found.extend(cgroup.map(|path| (Recognised::Cgroup(path), item.span)));
         found.extend(
             fields
@@ -154,6 +152,32 @@ pub(super) fn recognised(reader: &mut Reader<'_>, node: &Node) -> Vec<(Recognise
         }
     }
     found
+}
+
+/// Bytes of a cgroup's path or a unit's name, as the kernel programs compare them.
+const MAX_CGROUP: usize = 255;
+
+fn unit(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
+    let expected = "a unit's name such as agent.service, at most 255 bytes";
+    let name = reader.text(node, expected)?;
+    let is_unit = name.contains('.') && !name.contains('/') && name.len() <= MAX_CGROUP;
+    if !is_unit {
+        reader.found(node.span, &quoted(name), expected);
+    }
+    is_unit.then(|| name.to_owned())
+}
+
+fn cgroup(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
+    let expected = "a cgroup's path below the root, such as /agents.slice/a, at most 255 bytes";
+    let path = reader.text(node, expected)?;
+    let named = |name: &str| !name.is_empty() && name != "." && name != "..";
+    let names = path.strip_prefix('/');
+    let is_path = names.is_some_and(|names| names.split('/').all(named));
+    let is_path = is_path && path.len() <= MAX_CGROUP;
+    if !is_path {
+        reader.found(node.span, &quoted(path), expected);
+    }
+    is_path.then(|| path.to_owned())
 }
 
 fn kubernetes(reader: &mut Reader<'_>, node: &Node) -> Option<Recognised> {

@@ -195,6 +195,9 @@ pub struct SessionInfo {
     pub facts: Vec<String>,
     /// Tasks that carry its label.
     pub tasks: u64,
+    /// How it was recognised, if not by `interlock run`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recognised: Option<String>,
 }
 
 /// What a process needs to become the session.

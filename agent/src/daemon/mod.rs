@@ -25,6 +25,7 @@ use crate::kernel::loader::{self, LoadError, Mode};
 use crate::kernel::maps::MapsError;
 use crate::kernel::pins::Pins;
 use crate::library::{Change, Library};
+use crate::recognition::Recognition;
 use crate::sessions::Sessions;
 use crate::sessions::census::Census;
 use crate::sessions::records::Records;
@@ -142,12 +143,15 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     for change in library.refresh(|compiled| sessions.accepts(compiled).map_err(chain)) {
         announce_change(&change);
     }
+    let mut recognition = Recognition::new(&Pins::in_force());
+    let adoptions = recognition.take_over(&mut sessions, &library)?;
     let haste = Haste::of_this_thread();
     let door = place.open(haste.clone())?;
     announce(&mode, adopted, sessions.count());
     let library = Rc::new(RefCell::new(library));
     let sessions = Rc::new(RefCell::new(sessions));
     let house_sessions = Rc::clone(&sessions);
+    let house_library = Rc::clone(&library);
     let (lines, mut told) = tokio::sync::mpsc::unbounded_channel();
     let killer = Killer::new(
         Rc::clone(&sessions),
@@ -155,7 +159,13 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         haste.clone(),
         lines,
     );
-    let mut teller = Teller::new(Rc::clone(&sessions), Rc::clone(&killer), journal);
+    let recognition = Rc::new(RefCell::new(recognition));
+    let mut teller = Teller::new(
+        Rc::clone(&sessions),
+        Rc::clone(&killer),
+        Rc::clone(&recognition),
+        journal,
+    );
     let failed = |task| move |source| DaemonError::Task { task, source };
 
     let ending = Rc::clone(&killer);
@@ -166,6 +176,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
             .tell(earlier.into_iter().map(Ok).collect())
             .await
             .map_err(failed("events"))?;
+        teller.print(&adoptions).await.map_err(failed("events"))?;
         // What an earlier daemon had begun to kill must not wait for the house.
         ending.begin_all();
         let mut house = tokio::time::interval(HOUSE);
@@ -184,6 +195,12 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
                             .map_err(failed("events"))?;
                     }
                     teller.tell(rest).await.map_err(failed("events"))?;
+                    let lines = recognition
+                        .borrow_mut()
+                        .keep_house(&mut house_sessions.borrow_mut(), &house_library.borrow())
+                        .map_err(io::Error::other)
+                        .map_err(failed("events"))?;
+                    teller.print(&lines).await.map_err(failed("events"))?;
                     teller.keep_house(drained).await
                 }
             }

@@ -5,6 +5,7 @@ use crate::events::explain;
 use crate::events::journal::Journal;
 use crate::events::line::{Garbled, Line, Loss};
 use crate::events::process::Programs;
+use crate::recognition::Recognition;
 use crate::sessions::Sessions;
 use agent_common::counter::Counter;
 use agent_common::decide::Reason;
@@ -20,6 +21,7 @@ use tracing::warn;
 pub struct Teller {
     sessions: Rc<RefCell<Sessions>>,
     killer: Rc<Killer>,
+    recognition: Rc<RefCell<Recognition>>,
     programs: Programs,
     journal: Journal,
     output: Stdout,
@@ -31,10 +33,16 @@ pub struct Teller {
 
 impl Teller {
     /// A teller that has told nothing yet.
-    pub fn new(sessions: Rc<RefCell<Sessions>>, killer: Rc<Killer>, journal: Journal) -> Self {
+    pub fn new(
+        sessions: Rc<RefCell<Sessions>>,
+        killer: Rc<Killer>,
+        recognition: Rc<RefCell<Recognition>>,
+        journal: Journal,
+    ) -> Self {
         Self {
             sessions,
             killer,
+            recognition,
             programs: Programs::default(),
             journal,
             output: tokio::io::stdout(),
@@ -78,6 +86,15 @@ impl Teller {
                     self.sessions.borrow_mut().note_exit(&exit);
                     self.killer
                         .begin(exit.header.session, Cause::RootExit, Some(&exit.process));
+                }
+                Ok(Event::Begun(begun)) => {
+                    let told = self.recognition.borrow_mut().begun(
+                        &mut self.sessions.borrow_mut(),
+                        &begun,
+                        &mut self.programs,
+                    );
+                    lines.extend(told.map_err(io::Error::other)?);
+                    lines.extend(self.seen(&begun.header));
                 }
                 Ok(Event::Empty(empty)) => {
                     lines.extend(self.seen(&empty.header));
@@ -150,7 +167,7 @@ impl Teller {
     fn note_read(&self, event: &Event) -> io::Result<()> {
         match event {
             // Told whatever else is in the ring, so it takes none of the session's share.
-            Event::Empty(_) | Event::RootExit(_) => Ok(()),
+            Event::Empty(_) | Event::RootExit(_) | Event::Begun(_) => Ok(()),
             other => self
                 .sessions
                 .borrow_mut()

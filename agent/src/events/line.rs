@@ -11,6 +11,8 @@ pub enum Line {
     Denial(Denial),
     /// A session has its first process.
     Started(Session),
+    /// A session should have begun, and none lay ready.
+    NotReady(NotReady),
     /// A session's permission has ended.
     Revoked(Revocation),
     /// A session's last process is gone.
@@ -132,6 +134,24 @@ pub struct Session {
     pub agent: String,
     /// The policy's digest.
     pub policy: String,
+    /// How it was recognised, if not by `interlock run`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recognised: Option<String>,
+}
+
+/// A session that should have begun and could not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NotReady {
+    /// When, by the wall clock.
+    pub time: String,
+    /// The agent whose session it would have been, if the way is known.
+    pub agent: Option<String>,
+    /// How it was recognised.
+    pub recognised: Option<String>,
+    /// Who would have begun it: was not executed, or is denied everything.
+    #[serde(flatten)]
+    pub process: Process,
 }
 
 /// The end of a session's permission.

@@ -2,6 +2,7 @@
 
 use super::pins::Pins;
 use super::plain::Plain;
+use super::recognised::Recognised;
 use agent_common::argument::Pattern;
 use agent_common::counter::Counter;
 use agent_common::decide::Rule;
@@ -31,6 +32,8 @@ pub struct Maps {
     read: Array<MapData, u64>,
     counts: PerCpuArray<MapData, u64>,
     policies: Array<MapData, Plain<PolicyHead>>,
+    /// Those by which sessions are recognised.
+    pub recognised: Recognised,
 }
 
 /// A map failed us.
@@ -53,11 +56,11 @@ pub enum MapsError {
     Access(#[from] MapError),
 }
 
-fn open(pins: &Pins, name: &'static str) -> Result<MapData, MapsError> {
+pub(super) fn open(pins: &Pins, name: &'static str) -> Result<MapData, MapsError> {
     MapData::from_pin(pins.map(name)).map_err(|source| MapsError::Open { name, source })
 }
 
-fn typed<T>(name: &'static str, map: Map) -> Result<T, MapsError>
+pub(super) fn typed<T>(name: &'static str, map: Map) -> Result<T, MapsError>
 where
     T: TryFrom<Map, Error = MapError>,
 {
@@ -83,6 +86,7 @@ impl Maps {
             paths: typed("PATHS", Map::HashMap(open(pins, "PATHS")?))?,
             counts: typed("COUNTS", Map::PerCpuArray(open(pins, "COUNTS")?))?,
             policies: typed("POLICIES", Map::Array(open(pins, "POLICIES")?))?,
+            recognised: Recognised::open(pins)?,
         })
     }
 

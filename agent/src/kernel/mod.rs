@@ -8,4 +8,5 @@ pub mod object;
 pub mod offsets;
 pub mod pins;
 pub mod plain;
+pub mod recognised;
 pub mod trial;

@@ -7,7 +7,8 @@ use agent_common::decide::Rule;
 use agent_common::egress::{NetworkKey, PortKey};
 use agent_common::path::{Index, PathKey, PathRules};
 use agent_common::policy::PolicyHead;
-use agent_common::session::{Member, Session, Share};
+use agent_common::recognise::{Executable, Inside, PlaceKey, Pool, Watch};
+use agent_common::session::{Label, Member, Session, Share};
 use agent_common::terms::{Progress, Terms};
 
 /// A type that may cross the border as bytes.
@@ -26,6 +27,6 @@ macro_rules! plain {
 }
 
 plain!(
-    Pattern, Index, Member, NetworkKey, PathKey, PathRules, PolicyHead, PortKey, Progress, Rule,
-    Session, Share, Terms
+    Executable, Inside, Label, PlaceKey, Pool, Watch, Pattern, Index, Member, NetworkKey, PathKey,
+    PathRules, PolicyHead, PortKey, Progress, Rule, Session, Share, Terms
 );

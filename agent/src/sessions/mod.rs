@@ -4,6 +4,7 @@ pub mod census;
 pub mod kill;
 pub mod mounts;
 pub mod paths;
+pub mod ready;
 pub mod records;
 pub mod tables;
 
@@ -14,7 +15,7 @@ use crate::kernel::maps::{Maps, MapsError};
 use crate::kernel::{clock, loader};
 use crate::policy::{self, PolicyError};
 use agent_common::event::RootExit;
-use agent_common::session::{Cause, Revocation, Session as State};
+use agent_common::session::{Cause, Label, Revocation, Session as State};
 use agent_common::terms::Progress;
 use agent_policy::{Compiled, Mode, Need};
 use aya::programs::{RawTracePointRunOptions, TestRun};
@@ -66,6 +67,21 @@ pub struct Session {
     reason: Option<String>,
     /// Somebody is killing it.
     dying: bool,
+    /// It waits for the kernel programs to begin it, and is nobody's business until then.
+    ready: bool,
+}
+
+/// How a session begins, if not by `interlock run`.
+#[derive(Debug, Default)]
+struct Begin {
+    /// It lies ready.
+    ready: bool,
+    /// How it is recognised, for people.
+    recognised: Option<String>,
+    /// Facts that hold from its beginning, besides the policy's.
+    facts: u64,
+    /// The cgroup that it is for, or zero.
+    door: u64,
 }
 
 /// Why a session's permission does not end.
@@ -194,7 +210,7 @@ impl Sessions {
 
     /// Whether this kernel can hold sessions to a policy.
     pub fn accepts(&self, compiled: &Compiled) -> Result<(), StartError> {
-        let by_lsm = [Need::Files, Need::Exec, Need::Tools];
+        let by_lsm = [Need::Files, Need::Exec, Need::Tools, Need::Executables];
         let mut needs = compiled.needs().into_iter();
         match needs.find(|need| by_lsm.contains(need)) {
             Some(need) if !self.judges_files => {
@@ -208,6 +224,20 @@ impl Sessions {
     pub fn start(&mut self, start: &Start) -> Result<Started, StartError> {
         let compiled = policy::compile(start)?;
         self.accepts(&compiled)?;
+        let label = self.make(start, compiled, Begin::default())?;
+        Ok(Started {
+            session: SessionId(label.session),
+            slot: label.slot,
+        })
+    }
+
+    /// Makes a session under a policy that this kernel can hold.
+    fn make(
+        &mut self,
+        start: &Start,
+        compiled: Compiled,
+        begin: Begin,
+    ) -> Result<Label, StartError> {
         let slot = self.free_slot()?;
         let id = self.draw_id()?;
         let digest = compiled.digest_hex();
@@ -221,17 +251,20 @@ impl Sessions {
             slot,
             place,
             reason: None,
+            recognised: begin.recognised.clone(),
+            ready: begin.ready,
         };
         let done = self.records.write(id, &record).map_err(StartError::from);
-        let open = |maps: &mut Maps| open(maps, id, slot, place, &compiled);
+        let open = |maps: &mut Maps| open(maps, id, slot, place, &compiled, &begin);
         if let Err(error) = done.and_then(|()| open(&mut self.maps).map_err(StartError::from)) {
             self.release(&digest, &compiled, place);
             return Err(error);
         }
         self.by_id.insert(id, Session::new(record, compiled));
-        Ok(Started {
-            session: SessionId(id),
+        Ok(Label {
+            session: id,
             slot,
+            reserved: 0,
         })
     }
 
@@ -254,7 +287,7 @@ impl Sessions {
         for (id, session) in &mut self.by_id {
             let tasks = self.maps.session(session.slot)?.tasks;
             session.had_tasks |= tasks > 0;
-            if session.dying {
+            if session.dying || session.ready {
                 continue;
             }
             if tasks == 0 && (session.had_tasks || session.since.elapsed() > PATIENCE) {
@@ -292,6 +325,7 @@ impl Sessions {
             .terms
             .live_facts(&progress, clock::boot_ns());
         self.maps.set_session(session.slot, State::FREE)?;
+        self.maps.recognised.unclaim(id)?;
         self.records.remove(id);
         self.release(&session.digest, &session.compiled, session.place);
         Ok(Some(session.ended(id, &state, facts)))
@@ -432,14 +466,14 @@ impl Sessions {
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.by_id.len()
+        self.by_id.values().filter(|session| !session.ready).count()
     }
 
     /// Every session, for people.
     pub fn list(&self) -> Result<Vec<SessionInfo>, MapsError> {
         let mut list = Vec::with_capacity(self.by_id.len());
         let now_ns = clock::boot_ns();
-        for (id, session) in &self.by_id {
+        for (id, session) in self.by_id.iter().filter(|(_, session)| !session.ready) {
             let progress = self.maps.progress(session.slot)?;
             let facts = session.compiled.terms.live_facts(&progress, now_ns);
             list.push(SessionInfo {
@@ -449,6 +483,7 @@ impl Sessions {
                 policy: session.digest.clone(),
                 facts: session.facts(facts),
                 tasks: self.maps.session(session.slot)?.tasks,
+                recognised: session.record.recognised.clone(),
             });
         }
         list.sort_by(|a, b| (&a.agent, a.session).cmp(&(&b.agent, b.session)));
@@ -525,6 +560,7 @@ impl Session {
             exit: None,
             reason: record.reason.clone(),
             dying: false,
+            ready: record.ready,
             record,
         }
     }
@@ -574,6 +610,7 @@ impl Session {
             session: SessionId(id),
             agent: self.agent.clone(),
             policy: self.digest.clone(),
+            recognised: self.record.recognised.clone(),
         }
     }
 }
@@ -589,14 +626,20 @@ fn policies(sessions: &HashMap<u64, Session>) -> Vec<(&Compiled, Place)> {
     policies
 }
 
-/// When the permission of a session that begins now ends by itself; 0 where it does not.
-fn expiry(compiled: &Compiled, now_ns: u64) -> u64 {
+/// How long the permission of a session lasts; 0 for no end.
+pub fn ttl_ns(compiled: &Compiled) -> u64 {
     match compiled.end.ttl_s {
         // A policy that is only watched ends nothing.
-        Some(ttl_s) if compiled.mode == Mode::Enforce => {
-            now_ns.saturating_add(ttl_s.saturating_mul(1_000_000_000))
-        }
+        Some(ttl_s) if compiled.mode == Mode::Enforce => ttl_s.saturating_mul(1_000_000_000),
         _ => 0,
+    }
+}
+
+/// When the permission of a session that begins now ends by itself; 0 where it does not.
+fn expiry(compiled: &Compiled, now_ns: u64) -> u64 {
+    match ttl_ns(compiled) {
+        0 => 0,
+        ttl_ns => now_ns.saturating_add(ttl_ns),
     }
 }
 
@@ -607,16 +650,27 @@ fn open(
     slot: u32,
     place: Place,
     compiled: &Compiled,
+    begin: &Begin,
 ) -> Result<(), MapsError> {
     let now_ns = clock::boot_ns();
     let mut progress = Progress::START;
-    progress.set_facts(compiled.initial_facts, &compiled.terms, now_ns);
+    progress.set_facts(
+        compiled.initial_facts | begin.facts,
+        &compiled.terms,
+        now_ns,
+    );
     maps.set_progress(slot, progress)?;
     maps.clear_share(slot)?;
     let state = State {
         id,
         policy: place.policy,
-        expires_ns: expiry(compiled, now_ns),
+        // The time of one that lies ready begins when it does.
+        expires_ns: if begin.ready {
+            0
+        } else {
+            expiry(compiled, now_ns)
+        },
+        door: begin.door,
         ..State::FREE
     };
     maps.set_session(slot, state)

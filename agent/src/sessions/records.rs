@@ -30,6 +30,12 @@ pub struct Record {
     /// Why it was revoked, in the words of who ordered it.
     #[serde(default)]
     pub reason: Option<String>,
+    /// How it was recognised, if not by `interlock run`.
+    #[serde(default)]
+    pub recognised: Option<String>,
+    /// Whether it lies ready; it may have begun since.
+    #[serde(default)]
+    pub ready: bool,
 }
 
 impl Records {

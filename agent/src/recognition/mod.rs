@@ -1,0 +1,446 @@
+//! Sessions that nobody starts: tells the kernel programs what to recognise by the policies that
+//! are loaded, keeps sessions ready for whoever is recognised, and adopts what already runs.
+//!
+//! A policy that comes is complete before the first process is recognised by it: sessions lie ready,
+//! then places are named, then what is there already is looked for. One that goes away lets running
+//! sessions be.
+
+pub mod adopt;
+pub mod sought;
+
+use crate::events::explain;
+use crate::events::line::{Line, NotReady, Process};
+use crate::events::process::{Programs, readable};
+use crate::kernel::clock;
+use crate::kernel::maps::MapsError;
+use crate::kernel::pins::Pins;
+use crate::library::{Library, Loaded};
+use crate::sessions::ready::Prepared;
+use crate::sessions::{Sessions, StartError, ttl_ns};
+use adopt::{AdoptError, Adopter};
+use agent_common::counter::Counter;
+use agent_common::event::Begun;
+use agent_common::recognise::{Executable, Inside, MAX_WAYS, POOL, Pool, Watch};
+use agent_common::session::Label;
+use sought::Sought;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::rc::Rc;
+use tracing::{info, warn};
+
+/// Why sessions are not recognised.
+#[derive(Debug, thiserror::Error)]
+pub enum RecognitionError {
+    /// No session can be made ready.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A map failed.
+    #[error(transparent)]
+    Map(#[from] MapsError),
+    /// What already runs could not be labelled.
+    #[error("cannot adopt what already runs")]
+    Adopt(#[from] AdoptError),
+    /// The cgroups cannot be read.
+    #[error("cannot read the cgroups of {0}")]
+    Cgroups(Sought, #[source] std::io::Error),
+    /// The daemon or the machine's first process would be in the session.
+    #[error("{0} holds the daemon itself or process 1, which must be in no session")]
+    Host(Sought),
+    /// Every number is taken.
+    #[error("no room for {0}: sessions are recognised in {MAX_WAYS} ways")]
+    Ways(Sought),
+}
+
+/// One way, in force.
+struct Way {
+    loaded: Rc<Loaded>,
+    sought: Sought,
+    pool: [Label; POOL],
+}
+
+/// Everything by which sessions are recognised.
+pub struct Recognition {
+    ways: BTreeMap<u32, Way>,
+    /// What was asked for last, whether or not it is in force.
+    followed: BTreeSet<(Sought, String, u64)>,
+    adopter: Adopter,
+    /// Labels that were refused until the last look.
+    refused: u64,
+}
+
+impl Recognition {
+    /// Nothing is recognised, but by what an earlier daemon has left in force.
+    pub fn new(pins: &Pins) -> Self {
+        Self {
+            ways: BTreeMap::new(),
+            followed: BTreeSet::new(),
+            adopter: Adopter::new(pins),
+            refused: 0,
+        }
+    }
+
+    /// Takes over from an earlier daemon: what it has laid ready goes, once that of the policies
+    /// that are loaded now is in its place.
+    pub fn take_over(
+        &mut self,
+        sessions: &mut Sessions,
+        library: &Library,
+    ) -> Result<Vec<Line>, MapsError> {
+        let earlier = sessions.ready();
+        let lines = self.follow(sessions, library)?;
+        self.forget_others(sessions)?;
+        for way in (0..MAX_WAYS).filter(|way| !self.ways.contains_key(way)) {
+            sessions.recognised().set_pool(way, Pool::EMPTY)?;
+        }
+        for id in earlier {
+            sessions.withdraw(id)?;
+        }
+        Ok(lines)
+    }
+
+    /// Makes the policies that are loaded the ones by which sessions are recognised.
+    pub fn follow(
+        &mut self,
+        sessions: &mut Sessions,
+        library: &Library,
+    ) -> Result<Vec<Line>, MapsError> {
+        let mut wanted = BTreeMap::new();
+        for loaded in library.iter() {
+            for sought in loaded.compiled.recognised.iter().filter_map(Sought::of) {
+                let first = wanted.entry(sought).or_insert_with(|| Rc::clone(loaded));
+                if !Rc::ptr_eq(first, loaded) {
+                    warn!(
+                        agent = loaded.start.agent,
+                        first = first.start.agent,
+                        "two agents are recognised by the same: the first one has it"
+                    );
+                }
+            }
+        }
+        let asked = |(sought, loaded): (&Sought, &Rc<Loaded>)| {
+            (
+                sought.clone(),
+                loaded.start.agent.clone(),
+                loaded.generation,
+            )
+        };
+        let followed: BTreeSet<_> = wanted.iter().map(asked).collect();
+        let mut lines = Vec::new();
+        if followed == self.followed {
+            return Ok(lines);
+        }
+        self.followed = followed;
+        let mut old = Vec::new();
+        self.ways.retain(|_, way| {
+            let same = wanted
+                .get(&way.sought)
+                .is_some_and(|loaded| Rc::ptr_eq(loaded, &way.loaded));
+            if same {
+                wanted.remove(&way.sought);
+            } else {
+                old.extend(way.pool);
+            }
+            same
+        });
+        let cgroups = |sought: &Sought| !matches!(sought, Sought::Executable(_));
+        let all = || {
+            wanted
+                .keys()
+                .chain(self.ways.values().map(|way| &way.sought))
+        };
+        sessions.recognised().set_watch(Watch {
+            cgroups: u32::from(all().any(cgroups)),
+            executables: u32::from(!all().all(cgroups)),
+            ..Watch::default()
+        })?;
+        for (sought, loaded) in wanted {
+            let agent = loaded.start.agent.clone();
+            let shown = sought.to_string();
+            match self.begin(sessions, sought, loaded) {
+                Ok(begun) => {
+                    info!(agent, by = shown, "sessions are recognised");
+                    lines.extend(begun);
+                }
+                Err(error) => {
+                    let error = format!("{:#}", anyhow::Error::from(error));
+                    warn!(agent, by = shown, error, "sessions are NOT recognised");
+                }
+            }
+        }
+        self.forget_others(sessions)?;
+        for label in old.iter().filter(|label| **label != Label::NOBODY) {
+            sessions.withdraw(label.session)?;
+        }
+        Ok(lines)
+    }
+
+    /// Puts one way in force.
+    fn begin(
+        &mut self,
+        sessions: &mut Sessions,
+        sought: Sought,
+        loaded: Rc<Loaded>,
+    ) -> Result<Vec<Line>, RecognitionError> {
+        let roots = sought.cgroups();
+        if roots.iter().any(|root| sought::holds_the_host(root)) {
+            return Err(RecognitionError::Host(sought));
+        }
+        let taken: BTreeSet<u32> = {
+            let maps = sessions.recognised();
+            let cgroups = maps.cgroups()?;
+            let numbers = cgroups.values().map(|inside| inside.way);
+            let numbers = numbers.chain(maps.places()?.into_values());
+            numbers.chain(maps.executables()?.into_values()).collect()
+        };
+        let free = |way: &u32| !taken.contains(way) && !self.ways.contains_key(way);
+        let number = (0..MAX_WAYS)
+            .find(free)
+            .ok_or_else(|| RecognitionError::Ways(sought.clone()))?;
+        let way = self.ways.entry(number).or_insert(Way {
+            loaded,
+            sought,
+            pool: [Label::NOBODY; POOL],
+        });
+        way.fill(sessions, number)?;
+        if let Some(place) = way.sought.place() {
+            sessions.recognised().set_place(place, number)?;
+        }
+        for executable in way.sought.executables(sessions.mounts()) {
+            sessions.recognised().set_executable(executable, number)?;
+        }
+        let mut lines = Vec::new();
+        for root in roots {
+            lines.extend(adopt(sessions, &self.adopter, number, way, &root)?);
+        }
+        Ok(lines)
+    }
+
+    /// Takes out of the tables what belongs to no way that is in force.
+    fn forget_others(&self, sessions: &mut Sessions) -> Result<(), MapsError> {
+        let maps = sessions.recognised();
+        for (place, way) in maps.places()? {
+            if !self.ways.contains_key(&way) {
+                maps.remove_place(place)?;
+            }
+        }
+        for (executable, way) in maps.executables()? {
+            if !self.ways.contains_key(&way) {
+                maps.remove_executable(executable)?;
+            }
+        }
+        for (cgroup, inside) in maps.cgroups()? {
+            if !self.ways.contains_key(&inside.way) {
+                maps.remove_cgroup(cgroup)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A session that lay ready has begun: another takes its place.
+    pub fn begun(
+        &mut self,
+        sessions: &mut Sessions,
+        begun: &Begun,
+        programs: &mut Programs,
+    ) -> Result<Option<Line>, MapsError> {
+        let id = begun.header.session;
+        if id == Label::HOMELESS.session {
+            let way = self.ways.get(&begun.way);
+            return Ok(Some(Line::NotReady(NotReady {
+                time: explain::wall_clock(begun.header.time_ns),
+                agent: way.map(|way| way.loaded.start.agent.clone()),
+                recognised: way.map(|way| way.sought.to_string()),
+                process: Process {
+                    pid: begun.process.pid,
+                    exe: programs.of(&begun.process, &[]),
+                    comm: readable(begun.process.comm()),
+                },
+            })));
+        }
+        if sessions.begin(id) {
+            self.refill(sessions, id);
+        }
+        if begun.threads > 0 {
+            self.adopt(sessions);
+        }
+        Ok(None)
+    }
+
+    /// Looks for what no event told, and follows files that were replaced.
+    pub fn keep_house(
+        &mut self,
+        sessions: &mut Sessions,
+        library: &Library,
+    ) -> Result<Vec<Line>, MapsError> {
+        let lines = self.follow(sessions, library)?;
+        for id in sessions.begun_unheard()? {
+            sessions.begin(id);
+            self.refill(sessions, id);
+        }
+        let short: Vec<u32> = self.short().collect();
+        for number in short {
+            self.fill(sessions, number);
+        }
+        self.follow_executables(sessions)?;
+        let refused = sessions.maps().count(Counter::LabelsRefused)?;
+        if refused != self.refused && !self.ways.is_empty() {
+            self.adopt(sessions);
+        }
+        self.refused = sessions.maps().count(Counter::LabelsRefused)?;
+        Ok(lines)
+    }
+
+    /// Ways of which less lies ready than should.
+    fn short(&self) -> impl Iterator<Item = u32> {
+        let short =
+            |(number, way): (&u32, &Way)| way.pool.contains(&Label::NOBODY).then_some(*number);
+        self.ways.iter().filter_map(short)
+    }
+
+    fn refill(&mut self, sessions: &mut Sessions, id: u64) {
+        let taken = |label: &&mut Label| label.session == id;
+        let found = self
+            .ways
+            .iter_mut()
+            .find_map(|(number, way)| Some((*number, way.pool.iter_mut().find(taken)?)));
+        if let Some((number, label)) = found {
+            *label = Label::NOBODY;
+            self.fill(sessions, number);
+        }
+    }
+
+    fn fill(&mut self, sessions: &mut Sessions, number: u32) {
+        let Some(way) = self.ways.get_mut(&number) else {
+            return;
+        };
+        if let Err(error) = way.fill(sessions, number) {
+            let error = format!("{:#}", anyhow::Error::from(error));
+            warn!(by = %way.sought, error, "not enough sessions lie ready");
+        }
+    }
+
+    fn adopt(&self, sessions: &Sessions) {
+        if let Err(error) = self.adopter.adopt(sessions.maps()) {
+            let error = format!("{:#}", anyhow::Error::from(error));
+            warn!(
+                error,
+                "not everybody in the cgroups of sessions is labelled"
+            );
+        }
+    }
+
+    /// Makes the tables follow executables that were replaced.
+    fn follow_executables(&self, sessions: &mut Sessions) -> Result<(), MapsError> {
+        let mut wanted: BTreeMap<Executable, u32> = BTreeMap::new();
+        for (number, way) in &self.ways {
+            let found = way.sought.executables(sessions.mounts());
+            wanted.extend(found.into_iter().map(|executable| (executable, *number)));
+        }
+        let maps = sessions.recognised();
+        let known = if wanted.is_empty() && self.ways.is_empty() {
+            return Ok(());
+        } else {
+            maps.executables()?
+        };
+        for (executable, number) in &wanted {
+            if known.get(executable) != Some(number) {
+                maps.set_executable(*executable, *number)?;
+            }
+        }
+        for executable in known.keys().filter(|known| !wanted.contains_key(known)) {
+            maps.remove_executable(*executable)?;
+        }
+        Ok(())
+    }
+}
+
+impl Way {
+    fn prepared<'a>(&'a self, recognised: &'a str) -> Prepared<'a> {
+        Prepared {
+            start: &self.loaded.start,
+            compiled: &self.loaded.compiled,
+            recognised,
+        }
+    }
+
+    /// Lays as many sessions ready as there should be.
+    fn fill(&mut self, sessions: &mut Sessions, number: u32) -> Result<(), StartError> {
+        let recognised = self.sought.to_string();
+        let mut filled = Ok(());
+        for place in 0..POOL {
+            if self.pool.get(place) != Some(&Label::NOBODY) {
+                continue;
+            }
+            match sessions.prepare(&self.prepared(&recognised)) {
+                Ok(label) => {
+                    if let Some(place) = self.pool.get_mut(place) {
+                        *place = label;
+                    }
+                }
+                Err(error) => {
+                    filled = Err(error);
+                    break;
+                }
+            }
+        }
+        let pool = Pool {
+            ttl_ns: ttl_ns(&self.loaded.compiled),
+            labels: self.pool,
+        };
+        sessions.recognised().set_pool(number, pool)?;
+        filled
+    }
+}
+
+/// Makes a cgroup and all below it a session's, with everybody who is in them.
+fn adopt(
+    sessions: &mut Sessions,
+    adopter: &Adopter,
+    number: u32,
+    way: &Way,
+    root: &Path,
+) -> Result<Option<Line>, RecognitionError> {
+    let unreadable = |error| RecognitionError::Cgroups(way.sought.clone(), error);
+    let door = std::fs::metadata(root).map_err(unreadable)?.ino();
+    let inside = Inside {
+        door,
+        way: number,
+        reserved: 0,
+    };
+    // The session is open before anybody can be recognised, so that whoever is found has its facts.
+    let recognised = way.sought.to_string();
+    let label = sessions.adopt_cgroup(&way.prepared(&recognised), door)?;
+    let opened = sessions.recognised().open_door(door, label)?;
+    if !opened {
+        sessions.end(label.session)?;
+    }
+    let mut known = BTreeSet::new();
+    loop {
+        let before = known.len();
+        for cgroup in sought::numbers(root) {
+            if known.insert(cgroup) {
+                sessions.recognised().set_cgroup(cgroup, inside)?;
+            }
+        }
+        if known.len() == before {
+            break;
+        }
+        sought::wait_for_makers().map_err(unreadable)?;
+    }
+    adopter.adopt(sessions.maps())?;
+    if !opened {
+        return Ok(None);
+    }
+    if sessions.tasks(label)? == 0 {
+        // Nobody was there. Who comes now begins a session of its own.
+        sessions.recognised().close_door(door)?;
+        if sessions.tasks(label)? == 0 {
+            sessions.end(label.session)?;
+            return Ok(None);
+        }
+    }
+    Ok(sessions
+        .seen(label.session, clock::boot_ns())
+        .map(Line::Started))
+}

@@ -1,0 +1,103 @@
+//! Sessions that lie ready for whoever the kernel programs recognise, and their beginning.
+
+use super::{PATIENCE, Session, Sessions, StartError};
+use crate::control::protocol::Start;
+use crate::kernel::maps::MapsError;
+use crate::kernel::recognised::Recognised;
+use agent_common::session::Label;
+use agent_policy::Compiled;
+use std::time::Instant;
+
+/// A session that is to lie ready.
+#[derive(Debug, Clone, Copy)]
+pub struct Prepared<'a> {
+    /// What it would be started with.
+    pub start: &'a Start,
+    /// The same, compiled.
+    pub compiled: &'a Compiled,
+    /// How it will be recognised, for people.
+    pub recognised: &'a str,
+}
+
+impl Sessions {
+    /// Makes a session that waits for the kernel programs to begin it.
+    pub fn prepare(&mut self, prepared: &Prepared<'_>) -> Result<Label, StartError> {
+        let begin = super::Begin {
+            ready: true,
+            recognised: Some(prepared.recognised.to_owned()),
+            ..super::Begin::default()
+        };
+        self.make(prepared.start, prepared.compiled.clone(), begin)
+    }
+
+    /// Makes a session that begins at once, for the processes that already run in a cgroup.
+    pub fn adopt_cgroup(
+        &mut self,
+        prepared: &Prepared<'_>,
+        cgroup: u64,
+    ) -> Result<Label, StartError> {
+        let begin = super::Begin {
+            recognised: Some(prepared.recognised.to_owned()),
+            facts: prepared.compiled.unknown_history(),
+            door: cgroup,
+            ready: false,
+        };
+        self.make(prepared.start, prepared.compiled.clone(), begin)
+    }
+
+    /// The maps by which sessions are recognised.
+    pub fn recognised(&mut self) -> &mut Recognised {
+        &mut self.maps.recognised
+    }
+
+    /// Notes that a session that lay ready has begun. False when it is not one of those.
+    pub fn begin(&mut self, id: u64) -> bool {
+        let Some(session) = self.by_id.get_mut(&id) else {
+            return false;
+        };
+        session.since = Instant::now();
+        std::mem::replace(&mut session.ready, false)
+    }
+
+    /// Takes a session away that lies ready, unless it has begun.
+    pub fn withdraw(&mut self, id: u64) -> Result<(), MapsError> {
+        if self.maps.recognised.claim(id)? {
+            self.end(id)?;
+        } else {
+            self.begin(id);
+        }
+        Ok(())
+    }
+
+    /// The sessions that lie ready and have been taken, and whose beginning no event told: they have
+    /// tasks, or had time to get some.
+    pub fn begun_unheard(&mut self) -> Result<Vec<u64>, MapsError> {
+        let mut found = Vec::new();
+        for (id, session) in self.by_id.iter_mut().filter(|(_, session)| session.ready) {
+            if !self.maps.recognised.is_claimed(*id)? {
+                session.since = Instant::now();
+            } else if self.maps.session(session.slot)?.tasks > 0
+                || session.since.elapsed() > PATIENCE
+            {
+                found.push(*id);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The sessions that lay ready for an earlier daemon.
+    pub fn ready(&self) -> Vec<u64> {
+        let ready = |(id, session): (&u64, &Session)| session.ready.then_some(*id);
+        self.by_id.iter().filter_map(ready).collect()
+    }
+
+    /// Tasks of a session, counted by the kernel.
+    pub fn tasks(&self, label: Label) -> Result<u64, MapsError> {
+        let session = self.maps.session(label.slot)?;
+        Ok(if session.id == label.session {
+            session.tasks
+        } else {
+            0
+        })
+    }
+}
