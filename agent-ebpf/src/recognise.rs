@@ -185,14 +185,11 @@ pub fn check(binprm: Binprm) -> bool {
         return true;
     }
     let task = Task::current();
-    let Some(dentry) = binprm.file().and_then(|file| file.dentry()) else {
-        return true;
-    };
     // What an exec that failed has left must not begin with another program.
     if let Some(label) = executable::arriving(task) {
         ready::give_back(label);
     }
-    let Some(way) = executable::way(dentry) else {
+    let Some(way) = executable::way(binprm) else {
         return true;
     };
     if let Some(label) = ready::take(way, 0)

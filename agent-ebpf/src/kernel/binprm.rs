@@ -31,6 +31,12 @@ impl Binprm {
         self.0.follow(&BINPRM_FILE).map(File::of)
     }
 
+    /// The file's address. A number, read as one, for functions that take numbers only.
+    #[inline(always)]
+    pub fn file_address(self) -> u64 {
+        self.0.address().read(&BINPRM_FILE).unwrap_or(0)
+    }
+
     /// Words that the program is given, its own name included.
     #[inline(always)]
     pub fn words(self) -> u32 {

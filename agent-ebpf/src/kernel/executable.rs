@@ -1,9 +1,9 @@
 //! Executables by which sessions begin.
 
-use super::file::Dentry;
+use super::binprm::Binprm;
 use super::memory::Address;
 use super::offsets::{
-    DENTRY_INODE, DENTRY_NAME, DENTRY_PARENT, DENTRY_SUPER, INODE_NUMBER, SUPER_DEVICE,
+    DENTRY_INODE, DENTRY_NAME, DENTRY_PARENT, DENTRY_SUPER, FILE_DENTRY, INODE_NUMBER, SUPER_DEVICE,
 };
 use super::record::copy_string;
 use super::task::Task;
@@ -11,17 +11,19 @@ use crate::maps::{ARRIVING, EXECUTABLES};
 use agent_common::recognise::{Executable, NAME};
 use agent_common::session::Label;
 
-/// The way by which a session begins with the program of a name, if one does.
+/// The way by which a session begins with a program, if one does.
 #[inline(always)]
-pub fn way(dentry: Dentry) -> Option<u32> {
-    (way_of_program(dentry.0.address().0) as u32).checked_sub(1)
+pub fn way(binprm: Binprm) -> Option<u32> {
+    (way_of_program(binprm.file_address()) as u32).checked_sub(1)
 }
 
 /// The way, counted from 1, or 0. A global function of numbers: the verifier looks at it once. The
 /// file is asked for first, by whatever name; then its name, whatever file has it now.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn way_of_program(dentry: u64) -> u64 {
+extern "C" fn way_of_program(file: u64) -> u64 {
+    let mut dentry = 0u64;
+    Address(file).copy(&FILE_DENTRY, &mut dentry);
     let dentry = Address(dentry);
     let mut super_block = 0u64;
     dentry.copy(&DENTRY_SUPER, &mut super_block);

@@ -90,6 +90,7 @@ fn play(words: &[String]) -> Result<u8> {
         ["obey"] => obey::obey()?,
         ["overreach", act, on] => println!("{}", outcome(&overreach::attempt(act, on)?)),
         ["at-home"] => overreach::at_home()?,
+        ["born-into", cgroup, to] => println!("{}", spread::born_into(cgroup, address(to)?)?),
         ["identity"] => identity()?,
         ["exit", number] => return Ok(number.parse()?),
         ["signal", number] => {

@@ -27,6 +27,16 @@ pub(crate) fn obey() -> Result<()> {
             ["exec", program] => outcome::<()>(&Err(process::exec(program, &[]))),
             ["flood", to, count] => super::flood(to.parse()?, count.parse()?).line(),
             ["execute", way, path, words @ ..] => super::execute::execute(way, path, words)?,
+            ["threads", count] => {
+                for _ in 0..count.parse()? {
+                    std::thread::spawn(|| {
+                        loop {
+                            std::thread::park();
+                        }
+                    });
+                }
+                "ok".to_owned()
+            }
             ["end"] => return Ok(()),
             _ => bail!("no order is {line:?}"),
         };

@@ -310,3 +310,19 @@ fn nested(flags: libc::c_int) -> io::Result<i32> {
     };
     Ok(if left == born { left } else { OTHER })
 }
+
+/// Makes a child that is born in a cgroup, and says how its probe ended.
+pub(crate) fn born_into(cgroup: &str, to: SocketAddr) -> Result<String> {
+    let folder = fs::File::open(cgroup).context("opening the cgroup")?;
+    let pid = match process::clone3(0, Some(folder.as_fd()))? {
+        Fork::Child => process::exit_now(probe_as_code(to)),
+        Fork::Parent(pid) => pid,
+    };
+    let mut tally = Tally::default();
+    tally.add_end(process::wait(pid)?);
+    Ok(match (tally.allowed, tally.denied) {
+        (1, 0) => "ok".to_owned(),
+        (0, 1) => "EPERM".to_owned(),
+        _ => format!("{tally:?}"),
+    })
+}

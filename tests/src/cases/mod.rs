@@ -17,6 +17,7 @@ mod life_show;
 mod loss;
 mod privilege;
 mod profiles;
+mod recognise;
 mod red_files;
 mod rules;
 mod takeover;
@@ -49,6 +50,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(loss::tests());
     tests.extend(takeover::tests());
     tests.extend(canary::tests());
+    tests.extend(recognise::tests());
     tests.extend(workout::tests());
     tests
 }

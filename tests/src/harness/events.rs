@@ -25,6 +25,8 @@ pub(crate) enum Line {
     Ended(Ended),
     /// Events were lost.
     Loss(Loss),
+    /// A session should have begun and could not.
+    NotReady(NotReady),
     /// Anything else.
     #[serde(other)]
     Other,
@@ -90,6 +92,12 @@ pub(crate) enum Exit {
     Code(i32),
     /// By a signal.
     Signal(i32),
+}
+
+/// A session that should have begun and could not.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct NotReady {
+    pub(crate) agent: Option<String>,
 }
 
 /// Lost events.

@@ -1,0 +1,480 @@
+//! Sessions that nobody starts: recognised by their cgroup, their unit, their executable; and what
+//! already ran.
+
+use crate::harness::events::{Events, Line};
+use crate::harness::network::{ALLOWED4, DENIED4, PORT, at};
+use crate::harness::policy::Policy;
+use crate::harness::product::{self, Daemon, call, said, session_of};
+use crate::harness::session::{Obedient, Place, own_program};
+use crate::harness::{Test, kernel};
+use crate::sys::file;
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Where the daemon looks for policies when nobody says otherwise.
+const POLICIES: &str = "/etc/interlock/policies";
+/// The root of the cgroups.
+const CGROUPS: &str = "/sys/fs/cgroup";
+/// Where programs of these tests lie.
+const PROGRAMS: &str = "/opt/recognise";
+/// Processes of the storm at most.
+const STORM: u32 = 300;
+/// How long something that is done in the background may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(super) fn tests() -> Vec<Test> {
+    let by_executable = [
+        Test::new(
+            "recognise.executable",
+            "an executable begins a session by whatever name or way, and by no other file",
+            executable,
+        ),
+        Test::new(
+            "recognise.executable_replaced",
+            "an executable that was replaced a moment ago begins a session",
+            replaced,
+        ),
+        Test::new(
+            "recognise.script",
+            "a script begins a session; its interpreter does not",
+            script,
+        ),
+        Test::new(
+            "recognise.none_ready",
+            "where no session lies ready the exec is denied and told, and nobody else's is",
+            none_ready,
+        ),
+    ];
+    let mut tests = vec![
+        Test::new(
+            "recognise.cgroup",
+            "who comes into a cgroup, or one below it, is in its session, and nobody else",
+            cgroup,
+        ),
+        Test::new(
+            "recognise.unit",
+            "a unit is recognised where systemd puts it, and nowhere else",
+            unit,
+        ),
+        Test::new(
+            "recognise.threads",
+            "a process that is moved in brings all its threads",
+            threads,
+        ),
+        Test::new(
+            "recognise.adopt",
+            "a fork storm that ran before is adopted whole, with its unknown history",
+            adopt,
+        )
+        .patience(180),
+    ];
+    for test in by_executable {
+        tests.push(test.unless(kernel::unless_with_bpf_lsm));
+    }
+    tests
+}
+
+/// A daemon that has loaded these policies and no others.
+fn daemon(policies: &[&Policy]) -> Result<Daemon> {
+    crate::harness::network::set_up()?;
+    product::remove()?;
+    let _ = fs::remove_dir_all(POLICIES);
+    fs::create_dir_all(POLICIES).context(POLICIES)?;
+    for policy in policies {
+        let path = format!("{POLICIES}/{}.yaml", policy.agent());
+        fs::write(&path, policy.text()).context(path)?;
+    }
+    Daemon::start()
+}
+
+/// A policy whose sessions are recognised.
+fn recognised(name: &str, way: &str) -> Policy {
+    Policy::named(name).with(&format!("  session: [{{{way}}}]\n"))
+}
+
+fn make(cgroup: &str) -> Result<String> {
+    let path = format!("{CGROUPS}{cgroup}");
+    fs::create_dir_all(&path).with_context(|| path.clone())?;
+    Ok(path)
+}
+
+fn move_into(cgroup: &str, pid: i32) -> Result<()> {
+    let file = format!("{cgroup}/cgroup.procs");
+    fs::write(&file, pid.to_string()).with_context(|| format!("{pid} into {file}"))
+}
+
+fn expect(actor: &mut Obedient, order: &str, expected: &str, when: &str) -> Result<()> {
+    let answer = actor.order(order)?;
+    ensure!(
+        answer == expected,
+        "{when}: {order}: {answer}, expected {expected}"
+    );
+    Ok(())
+}
+
+/// Waits until something is so.
+fn wait_until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so()? {
+        ensure!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+fn cgroup() -> Result<()> {
+    let name = "by-cgroup";
+    let policy = recognised(name, "cgroup: /recognise.slice/agent");
+    let first = make("/recognise.slice/agent")?;
+    fs::remove_dir(&first).context("the cgroup is made after the policy is loaded")?;
+    daemon(&[&policy])?;
+    let to = at(DENIED4, PORT)?;
+    let probe = format!("probe {to}");
+    let events = Events::from_now()?;
+    let mut outside = Place::Outside.obey()?;
+    let mut moved = Place::Outside.obey()?;
+    expect(&mut moved, &probe, "ok", "before it is moved")?;
+
+    let first = make("/recognise.slice/agent")?;
+    move_into(&first, moved.pid)?;
+    expect(&mut moved, &probe, "EPERM", "moved in")?;
+    expect(&mut moved, &format!("fork {to}"), "EPERM", "a child")?;
+    let session = session_of(name)?.context("no session")?;
+    ensure!(
+        session.facts.is_empty(),
+        "facts {:?}, expected none",
+        session.facts
+    );
+
+    let below = make("/recognise.slice/agent/below/deep")?;
+    let mut second = Place::Outside.obey()?;
+    move_into(&below, second.pid)?;
+    expect(&mut second, &probe, "EPERM", "moved below")?;
+    let same = session_of(name)?.context("no session")?;
+    ensure!(same.session == session.session, "another session below");
+    ensure!(same.tasks >= 2, "{} tasks, expected two", same.tasks);
+
+    // Born there, by a parent that is outside.
+    let born = Place::Outside.act(&["born-into", &below, &to.to_string()])?;
+    ensure!(born == "EPERM", "born there: {born}, expected EPERM");
+
+    let beside = make("/recognise.slice/beside")?;
+    move_into(&beside, outside.pid)?;
+    expect(&mut outside, &probe, "ok", "beside it")?;
+    outside.end()?;
+    // Nobody leaves.
+    move_into(&beside, second.pid)?;
+    expect(&mut second, &probe, "EPERM", "moved out")?;
+    second.end()?;
+    moved.end()?;
+    events.ended(name)?;
+
+    let mut next = Place::Outside.obey()?;
+    move_into(&first, next.pid)?;
+    expect(&mut next, &probe, "EPERM", "the next")?;
+    let other = session_of(name)?.context("no session")?;
+    ensure!(
+        other.session != session.session,
+        "who came after the end is in the session that ended"
+    );
+    next.end()?;
+    Ok(())
+}
+
+fn unit() -> Result<()> {
+    let name = "by-unit";
+    daemon(&[&recognised(name, "systemdUnit: recognise.service")])?;
+    let probe = format!("probe {}", at(DENIED4, PORT)?);
+    for (cgroup, expected) in [
+        ("/system.slice/recognise.service", "EPERM"),
+        ("/a.slice/a-b.slice/recognise.service", "EPERM"),
+        ("/recognise.service", "EPERM"),
+        ("/system.slice/a.scope/recognise.service", "ok"),
+        ("/system.slice/xrecognise.service", "ok"),
+        ("/system.slice/recognise.servicex", "ok"),
+    ] {
+        let path = make(cgroup)?;
+        let mut actor = Place::Outside.obey()?;
+        expect(&mut actor, &probe, "ok", "outside")?;
+        move_into(&path, actor.pid)?;
+        expect(&mut actor, &probe, expected, cgroup)?;
+        actor.end()?;
+    }
+    Ok(())
+}
+
+fn threads() -> Result<()> {
+    let name = "by-cgroup-threads";
+    daemon(&[&recognised(name, "cgroup: /recognise-threads")])?;
+    let mut actor = Place::Outside.obey()?;
+    ensure!(actor.order("threads 8")? == "ok", "no threads");
+    move_into(&make("/recognise-threads")?, actor.pid)?;
+    wait_until("nine tasks have the label", || {
+        Ok(session_of(name)?.is_some_and(|session| session.tasks == 9))
+    })?;
+    actor.end()?;
+    Ok(())
+}
+
+/// A process, as `interlock ps --json` says.
+#[derive(Debug, Deserialize)]
+struct Shown {
+    pid: i32,
+    agent: Option<String>,
+}
+
+/// The processes of an agent's sessions.
+fn members(agent: &str) -> Result<BTreeSet<i32>> {
+    let output = call(&["ps", "--json"])?;
+    let shown: Vec<Shown> = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("interlock ps --json: {}", said(&output)))?;
+    Ok(shown
+        .into_iter()
+        .filter(|process| process.agent.as_deref() == Some(agent))
+        .map(|process| process.pid)
+        .collect())
+}
+
+/// The processes of a cgroup.
+fn processes(cgroup: &str) -> Result<BTreeSet<i32>> {
+    let file = format!("{cgroup}/cgroup.procs");
+    let text = fs::read_to_string(&file).context(file)?;
+    Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
+}
+
+fn adopt() -> Result<()> {
+    let name = "adopted";
+    let allowed = at(ALLOWED4, PORT)?;
+    let policy = recognised(name, "cgroup: /recognise-storm").with(&format!(
+        "  egress:\n    allow:\n      - {{to: [{}], ports: [{}], protocol: udp, forbids: \
+         [unknown_history]}}\n",
+        allowed.ip(),
+        allowed.port()
+    ));
+    let cgroup = make("/recognise-storm")?;
+    let nested = make("/recognise-storm/nested")?;
+    let probe = format!("probe {allowed}");
+    let mut outside = Place::Outside.obey()?;
+    let mut old = Place::Outside.obey()?;
+    let mut deep = Place::Outside.obey()?;
+    move_into(&cgroup, old.pid)?;
+    move_into(&nested, deep.pid)?;
+    expect(&mut old, &probe, "ok", "before the daemon")?;
+    let program = own_program()?;
+    // It brings itself in, so that all its children are born there.
+    let script = format!("echo $$ > {cgroup}/cgroup.procs && exec {program} act bomb {STORM}");
+    let mut storm = Command::new("sh")
+        .args(["-c", &script])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()?;
+    wait_until("a storm of processes", || {
+        Ok(processes(&cgroup)?.len() > STORM as usize / 2)
+    })?;
+    daemon(&[&policy])?;
+    let facts = product::facts(name)?;
+    ensure!(
+        facts == ["unknown_history"],
+        "facts {facts:?}, expected unknown_history"
+    );
+    expect(&mut old, &probe, "EPERM", "adopted")?;
+    expect(&mut deep, &probe, "EPERM", "adopted from below")?;
+    expect(&mut outside, &probe, "ok", "outside")?;
+    // What stands still can be counted on both sides.
+    fs::write(format!("{cgroup}/cgroup.freeze"), "1").context("freezing")?;
+    wait_until("the cgroup stands still", || {
+        let events = fs::read_to_string(format!("{cgroup}/cgroup.events"))?;
+        Ok(events.contains("frozen 1"))
+    })?;
+    let mut there = processes(&cgroup)?;
+    there.extend(processes(&nested)?);
+    let known = members(name)?;
+    let missed: Vec<_> = there.difference(&known).collect();
+    let strangers: Vec<_> = known.difference(&there).collect();
+    ensure!(there.len() > STORM as usize / 2, "only {}", there.len());
+    ensure!(
+        missed.is_empty(),
+        "{} of {} were missed: {missed:?}",
+        missed.len(),
+        there.len()
+    );
+    // One that waits for its parent is a member still, and in no cgroup's list.
+    for pid in strangers {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        ensure!(
+            stat.is_empty() || stat.contains(") Z "),
+            "a stranger was adopted: {stat}"
+        );
+    }
+    let session = session_of(name)?.context("no session")?;
+    fs::write(format!("{cgroup}/cgroup.freeze"), "0").context("thawing")?;
+    let events = Events::from_now()?;
+    let revoked = product::revoke(&session.session, "the storm is over")?;
+    ensure!(revoked.left.is_empty(), "left: {:?}", revoked.left);
+    storm.wait()?;
+    drop((old, deep));
+    events.ended(name)?;
+    // Who comes now has a known history.
+    let mut fresh = Place::Outside.obey()?;
+    move_into(&nested, fresh.pid)?;
+    expect(&mut fresh, &probe, "ok", "a session of known history")?;
+    let denied = format!("probe {}", at(DENIED4, PORT)?);
+    expect(&mut fresh, &denied, "EPERM", "a session of known history")?;
+    fresh.end()?;
+    outside.end()?;
+    Ok(())
+}
+
+/// A copy of this program.
+fn copy(name: &str) -> Result<String> {
+    fs::create_dir_all(PROGRAMS).context(PROGRAMS)?;
+    let path = format!("{PROGRAMS}/{name}");
+    let _ = fs::remove_file(&path);
+    fs::copy(own_program()?, &path).with_context(|| path.clone())?;
+    Ok(path)
+}
+
+/// Executes a copy in a way, and says how its one probe ended.
+fn probes(way: &str, path: &str) -> Result<String> {
+    let to = at(DENIED4, PORT)?.to_string();
+    let said = Place::Outside.act(&["execute", way, path, "act", "probe-code", &to])?;
+    Ok(match said.as_str() {
+        "ran 0" => "ok".to_owned(),
+        "ran 1" => "EPERM".to_owned(),
+        other => other.to_owned(),
+    })
+}
+
+fn executable() -> Result<()> {
+    let name = "by-executable";
+    let (program, other) = (copy("agent")?, copy("other")?);
+    let soft = format!("{PROGRAMS}/soft");
+    let hard = format!("{PROGRAMS}/hard");
+    for link in [&soft, &hard] {
+        let _ = fs::remove_file(link);
+    }
+    file::symlink(&program, &soft)?;
+    file::link(&program, &hard)?;
+    ensure!(probes("execve", &program)? == "ok", "the control");
+    daemon(&[&recognised(name, &format!("executable: {program}"))])?;
+    for (way, path, expected) in [
+        ("execve", &program, "EPERM"),
+        ("execve", &soft, "EPERM"),
+        ("execve", &hard, "EPERM"),
+        ("vfork", &program, "EPERM"),
+        ("thread", &program, "EPERM"),
+        ("at", &program, "EPERM"),
+        ("handle", &program, "EPERM"),
+        ("self-root", &program, "EPERM"),
+        ("self-fd", &program, "EPERM"),
+        ("execve", &other, "ok"),
+        ("handle", &other, "ok"),
+    ] {
+        let events = Events::from_now()?;
+        let found = probes(way, path)?;
+        ensure!(
+            found == expected,
+            "{way} {path}: {found}, expected {expected}"
+        );
+        if expected == "EPERM" {
+            events.wait(name, 1)?;
+            events.ended(name)?;
+        }
+    }
+    let status = product::status()?;
+    ensure!(status.labels_refused == 0, "labels were refused");
+    Ok(())
+}
+
+fn replaced() -> Result<()> {
+    let name = "by-executable-replaced";
+    let program = copy("replaced")?;
+    daemon(&[&recognised(name, &format!("executable: {program}"))])?;
+    ensure!(probes("execve", &program)? == "EPERM", "the first file");
+    for round in 0..5 {
+        let new = copy("replacement")?;
+        fs::rename(&new, &program)?;
+        let found = probes("execve", &program)?;
+        ensure!(found == "EPERM", "replacement {round}: {found}");
+    }
+    // Nor is one forgotten that had another name before.
+    thread::sleep(Duration::from_secs(2));
+    ensure!(probes("execve", &program)? == "EPERM", "two seconds later");
+    Ok(())
+}
+
+fn script() -> Result<()> {
+    let name = "by-script";
+    fs::create_dir_all(PROGRAMS).context(PROGRAMS)?;
+    let path = format!("{PROGRAMS}/agent.sh");
+    let program = own_program()?;
+    let to = at(DENIED4, PORT)?;
+    fs::write(
+        &path,
+        format!("#!/bin/sh\n{program} act probe-code {to}\nexit $?\n"),
+    )?;
+    Command::new("chmod").args(["755", &path]).status()?;
+    let run = |words: &[&str]| -> Result<Option<i32>> {
+        let (first, rest) = words.split_first().context("no words")?;
+        Ok(Command::new(first).args(rest).status()?.code())
+    };
+    ensure!(run(&[&path])? == Some(0), "the control");
+    daemon(&[&recognised(name, &format!("executable: {path}"))])?;
+    ensure!(run(&[&path])? == Some(1), "the script is not recognised");
+    let line = format!("{program} act probe-code {to}");
+    ensure!(
+        run(&["sh", "-c", &line])? == Some(0),
+        "its interpreter is recognised"
+    );
+    Ok(())
+}
+
+fn none_ready() -> Result<()> {
+    let name = "none-ready";
+    let (program, other) = (copy("scarce")?, copy("plenty")?);
+    let daemon = daemon(&[&recognised(name, &format!("executable: {program}"))])?;
+    let events = Events::from_now()?;
+    daemon.signal(libc::SIGSTOP)?;
+    let mut running = Vec::new();
+    let refused = loop {
+        let started = Command::new(&program)
+            .args(["act", "obey"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn();
+        match started {
+            Ok(child) => running.push(child),
+            Err(error) => break error,
+        }
+        ensure!(running.len() < 100, "nothing is ever refused");
+    };
+    let others = Command::new(&other).args(["act", "exit", "0"]).status();
+    daemon.signal(libc::SIGCONT)?;
+    ensure!(
+        refused.raw_os_error() == Some(libc::EPERM),
+        "refused with {refused}"
+    );
+    ensure!(running.len() == 16, "{} began, of 16", running.len());
+    ensure!(
+        others.is_ok_and(|status| status.success()),
+        "another program was refused"
+    );
+    events.first("that no session lay ready", |line| match line {
+        Line::NotReady(told) if told.agent.as_deref() == Some(name) => Some(()),
+        _ => None,
+    })?;
+    wait_until("sessions lie ready again", || {
+        Ok(probes("execve", &program)? == "EPERM")
+    })?;
+    for mut child in running {
+        child.kill()?;
+        child.wait()?;
+    }
+    wait_until("the sessions are over", || Ok(session_of(name)?.is_none()))?;
+    Ok(())
+}
