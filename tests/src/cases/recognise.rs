@@ -2,7 +2,7 @@
 //! already ran.
 
 use crate::harness::events::{Events, Line};
-use crate::harness::network::{ALLOWED4, DENIED4, PORT, at};
+use crate::harness::network::{self, ALLOWED4, DENIED4, PORT, at};
 use crate::harness::policy::Policy;
 use crate::harness::product::{self, Daemon, call, said, session_of};
 use crate::harness::session::{Obedient, Place, own_program};
@@ -81,7 +81,7 @@ pub(super) fn tests() -> Vec<Test> {
 
 /// A daemon that has loaded these policies and no others.
 fn daemon(policies: &[&Policy]) -> Result<Daemon> {
-    crate::harness::network::set_up()?;
+    network::set_up()?;
     product::remove()?;
     let _ = fs::remove_dir_all(POLICIES);
     fs::create_dir_all(POLICIES).context(POLICIES)?;
@@ -317,7 +317,10 @@ fn adopt() -> Result<()> {
     let revoked = product::revoke(&session.session, "the storm is over")?;
     ensure!(revoked.left.is_empty(), "left: {:?}", revoked.left);
     storm.wait()?;
-    drop((old, deep));
+    // They were killed; what is left of them is for their parent to take.
+    for killed in [old, deep] {
+        killed.end()?;
+    }
     events.ended(name)?;
     // Who comes now has a known history.
     let mut fresh = Place::Outside.obey()?;
@@ -344,8 +347,8 @@ fn probes(way: &str, path: &str) -> Result<String> {
     let to = at(DENIED4, PORT)?.to_string();
     let said = Place::Outside.act(&["execute", way, path, "act", "probe-code", &to])?;
     Ok(match said.as_str() {
-        "ran 0" => "ok".to_owned(),
-        "ran 1" => "EPERM".to_owned(),
+        "ran 40" => "ok".to_owned(),
+        "ran 41" => "EPERM".to_owned(),
         other => other.to_owned(),
     })
 }
@@ -360,7 +363,9 @@ fn executable() -> Result<()> {
     }
     file::symlink(&program, &soft)?;
     file::link(&program, &hard)?;
-    ensure!(probes("execve", &program)? == "ok", "the control");
+    network::set_up()?;
+    let control = probes("execve", &program)?;
+    ensure!(control == "ok", "the control: {control}");
     daemon(&[&recognised(name, &format!("executable: {program}"))])?;
     for (way, path, expected) in [
         ("execve", &program, "EPERM"),
@@ -423,19 +428,21 @@ fn script() -> Result<()> {
         let (first, rest) = words.split_first().context("no words")?;
         Ok(Command::new(first).args(rest).status()?.code())
     };
-    ensure!(run(&[&path])? == Some(0), "the control");
+    network::set_up()?;
+    ensure!(run(&[&path])? == Some(40), "the control");
     daemon(&[&recognised(name, &format!("executable: {path}"))])?;
-    ensure!(run(&[&path])? == Some(1), "the script is not recognised");
+    ensure!(run(&[&path])? == Some(41), "the script is not recognised");
     let line = format!("{program} act probe-code {to}");
     ensure!(
-        run(&["sh", "-c", &line])? == Some(0),
+        run(&["sh", "-c", &line])? == Some(40),
         "its interpreter is recognised"
     );
     Ok(())
 }
 
 fn none_ready() -> Result<()> {
-    let name = "none-ready";
+    // The harness waits for the word `ready` in the daemon's log.
+    let name = "scarce";
     let (program, other) = (copy("scarce")?, copy("plenty")?);
     let daemon = daemon(&[&recognised(name, &format!("executable: {program}"))])?;
     let events = Events::from_now()?;
