@@ -256,6 +256,7 @@ fn adopt() -> Result<()> {
         allowed.ip(),
         allowed.port()
     ));
+    network::set_up()?;
     let cgroup = make("/recognise-storm")?;
     let nested = make("/recognise-storm/nested")?;
     let probe = format!("probe {allowed}");
