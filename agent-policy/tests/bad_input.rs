@@ -123,3 +123,19 @@ fn addresses() {
     assert!(to("64:ff9b::/96").contains("expected 0.0.0.0/0"));
     assert!(to("::ffff:0:0/95").contains("error"));
 }
+
+#[test]
+fn sessions_that_no_kernel_could_recognise() {
+    let session = |way: &str| with(&format!("  session: [{{{way}}}]"));
+    for way in ["cgroup: a", "cgroup: /", "cgroup: /a/../b", "cgroup: /a//b"] {
+        assert!(
+            session(way).contains("expected a cgroup's path below the root"),
+            "{way}"
+        );
+    }
+    let long = format!("cgroup: /{}", "a".repeat(255));
+    assert!(session(&long).contains("at most 255 bytes"));
+    for way in ["systemdUnit: agent", "systemdUnit: a/b.service"] {
+        assert!(session(way).contains("expected a unit's name"), "{way}");
+    }
+}

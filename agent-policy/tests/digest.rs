@@ -25,7 +25,7 @@ fn digests_stay_as_they_are() {
         ),
         (
             WHOLE,
-            "33daa28894314ff4ac37c1d3bd6881c2ac7cc066cc33515acd212144b23a3452",
+            "e31791d10720ba3a445014eb6168818ae13a12ae9c1319ee57773084237feacf",
         ),
     ] {
         let first = compile(text);
@@ -59,7 +59,7 @@ fn every_part_of_a_policy_is_in_its_digest() {
         ("models: [model-1]", "models: [model-1, model-2]"),
         ("session: [run,", "session: ["),
         ("executable: /opt/agent", "executable: /opt/other"),
-        ("systemdUnit: a.service", "cgroup: a.service"),
+        ("systemdUnit: a.service", "cgroup: /a.service"),
         ("cgroup: /agents.slice", "cgroup: /other.slice"),
         ("namespace: agents", "namespace: others"),
         ("podLabels: {app: a}", "podLabels: {app: b}"),

@@ -341,7 +341,17 @@ fn what_the_kernel_side_cannot_enforce_is_an_error_where_it_stands() {
         ),
         (
             "  session: [run, {cgroup: /a}]\n",
-            vec![Need::Recognition],
+            vec![Need::Cgroups],
+            "6:18",
+        ),
+        (
+            "  session: [{systemdUnit: a.service}, {executable: /usr/bin/a}]\n",
+            vec![Need::Cgroups, Need::Executables],
+            "6:13",
+        ),
+        (
+            "  session: [run, {kubernetes: {namespace: a, serviceAccount: b}}]\n",
+            vec![Need::Pods],
             "6:18",
         ),
         (
@@ -357,6 +367,34 @@ fn what_the_kernel_side_cannot_enforce_is_an_error_where_it_stands() {
         assert!(found.starts_with(&first), "{spec}{found}");
         assert!(check(&policy, Some(&[])).has_errors(), "{spec}");
     }
+}
+
+#[test]
+fn an_unknown_history_can_be_forbidden_and_is_never_declared_or_set() {
+    let rule = |word: &str| {
+        format!(
+            "  egress: {{allow: [{{to: [10.0.0.1], ports: [443], {word}: [unknown_history]}}]}}\n"
+        )
+    };
+    let (_, compiled) = demo(&rule("forbids"));
+    let fact = compiled.unknown_history();
+    assert_eq!(fact.count_ones(), 1);
+    assert_eq!(compiled.initial_facts & fact, 0);
+    let at = Instant::default();
+    let action: Action = "connect 10.0.0.1:443".parse().expect("an action");
+    let mut trial = Trial::start(&compiled, at);
+    let verdict = |trial: &Trial<'_>| trial.judge(&action, None, at, 0).decision.verdict;
+    assert_eq!(verdict(&trial), Verdict::Allow);
+    trial.set_facts(fact, at);
+    assert_eq!(verdict(&trial), Verdict::Deny);
+    let wrong = |spec: &str| parse("demo.yaml", format!("{HEAD}{spec}").as_bytes()).is_err();
+    assert!(wrong(&rule("sets")));
+    assert!(wrong("  facts: [{fact: unknown_history}]\n"));
+    // Who is only ever started has none.
+    let (_, compiled) = demo("  session: [run]\n");
+    assert_eq!(compiled.unknown_history(), 0);
+    let (_, compiled) = demo("  session: [{cgroup: /a}]\n");
+    assert_ne!(compiled.unknown_history(), 0);
 }
 
 #[test]

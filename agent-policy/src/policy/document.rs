@@ -290,8 +290,7 @@ fn tools(reader: &mut Reader<'_>, source: &Arc<Source>, node: &Node) -> Vec<Tool
 
 /// Facts and steps that rules name must exist: a misspelt fact would be one that is never set.
 fn check_words(reader: &mut Reader<'_>, policy: &Policy) {
-    let own = policy.facts.iter().map(|fact| fact.name.as_str());
-    let facts: Vec<&str> = own.chain([UNKNOWN_HISTORY]).collect();
+    let facts: Vec<&str> = policy.facts.iter().map(|fact| fact.name.as_str()).collect();
     let steps: Vec<&str> = policy
         .chain
         .steps()
@@ -308,7 +307,9 @@ fn check_words(reader: &mut Reader<'_>, policy: &Policy) {
             &common.clears,
         ];
         for word in words.into_iter().flatten() {
-            reader.known(word, "fact", &facts);
+            if word.text != UNKNOWN_HISTORY {
+                reader.known(word, "fact", &facts);
+            }
         }
         if let Some(word) = common.sets.iter().find(|word| word.text == UNKNOWN_HISTORY) {
             let found = format!("a rule that sets \"{UNKNOWN_HISTORY}\"");

@@ -224,7 +224,7 @@ impl Sessions {
     pub fn start(&mut self, start: &Start) -> Result<Started, StartError> {
         let compiled = policy::compile(start)?;
         self.accepts(&compiled)?;
-        let label = self.make(start, compiled, Begin::default())?;
+        let label = self.make(start, compiled, &Begin::default())?;
         Ok(Started {
             session: SessionId(label.session),
             slot: label.slot,
@@ -236,7 +236,7 @@ impl Sessions {
         &mut self,
         start: &Start,
         compiled: Compiled,
-        begin: Begin,
+        begin: &Begin,
     ) -> Result<Label, StartError> {
         let slot = self.free_slot()?;
         let id = self.draw_id()?;
@@ -255,7 +255,7 @@ impl Sessions {
             ready: begin.ready,
         };
         let done = self.records.write(id, &record).map_err(StartError::from);
-        let open = |maps: &mut Maps| open(maps, id, slot, place, &compiled, &begin);
+        let open = |maps: &mut Maps| open(maps, id, slot, place, &compiled, begin);
         if let Err(error) = done.and_then(|()| open(&mut self.maps).map_err(StartError::from)) {
             self.release(&digest, &compiled, place);
             return Err(error);

@@ -27,7 +27,7 @@ impl Sessions {
             recognised: Some(prepared.recognised.to_owned()),
             ..super::Begin::default()
         };
-        self.make(prepared.start, prepared.compiled.clone(), begin)
+        self.make(prepared.start, prepared.compiled.clone(), &begin)
     }
 
     /// Makes a session that begins at once, for the processes that already run in a cgroup.
@@ -42,7 +42,7 @@ impl Sessions {
             door: cgroup,
             ready: false,
         };
-        self.make(prepared.start, prepared.compiled.clone(), begin)
+        self.make(prepared.start, prepared.compiled.clone(), &begin)
     }
 
     /// The maps by which sessions are recognised.

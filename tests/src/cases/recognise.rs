@@ -23,7 +23,7 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 /// Where programs of these tests lie.
 const PROGRAMS: &str = "/opt/recognise";
 /// Processes of the storm at most.
-const STORM: u32 = 300;
+const STORM: u32 = 150;
 /// How long something that is done in the background may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
