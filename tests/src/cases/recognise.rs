@@ -70,19 +70,20 @@ pub(super) fn tests() -> Vec<Test> {
             "recognise.adopt",
             "a fork storm that ran before is adopted whole, with its unknown history",
             adopt,
-        )
-        .patience(180),
+        ),
     ];
     for test in by_executable {
         tests.push(test.unless(kernel::unless_with_bpf_lsm));
     }
-    tests
+    // The first of them may have to load everything.
+    tests.into_iter().map(|test| test.patience(180)).collect()
 }
 
-/// A daemon that has loaded these policies and no others.
+/// A daemon that has loaded these policies and no others. It takes over from the one before, whose
+/// policies are gone.
 fn daemon(policies: &[&Policy]) -> Result<Daemon> {
     network::set_up()?;
-    product::remove()?;
+    product::stop()?;
     let _ = fs::remove_dir_all(POLICIES);
     fs::create_dir_all(POLICIES).context(POLICIES)?;
     for policy in policies {

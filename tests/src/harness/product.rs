@@ -125,11 +125,17 @@ fn is_alive(pid: i32) -> bool {
         .unwrap_or(false)
 }
 
+/// Ends the daemon if there is one. What is in the kernel stays.
+pub(crate) fn stop() -> Result<()> {
+    match running() {
+        Some(daemon) => daemon.end(libc::SIGTERM),
+        None => Ok(()),
+    }
+}
+
 /// Ends the daemon if there is one, and takes everything out of the kernel.
 pub(crate) fn remove() -> Result<()> {
-    if let Some(daemon) = running() {
-        daemon.end(libc::SIGTERM)?;
-    }
+    stop()?;
     uninstall()
 }
 
