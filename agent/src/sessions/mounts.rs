@@ -313,7 +313,13 @@ mod tests {
 
     #[test]
     fn any_bytes_are_taken_without_harm() {
-        for text in [&b""[..], b"\n\n", b"1 2 3", b"1 1 8:1 / / rw", b"\\1 \\999 a:b c d"] {
+        for text in [
+            &b""[..],
+            b"\n\n",
+            b"1 2 3",
+            b"1 1 8:1 / / rw",
+            b"\\1 \\999 a:b c d",
+        ] {
             let mounts = Mounts::parse(text);
             let _ = mounts.resolve(b"/x/y");
         }

@@ -9,8 +9,8 @@ use super::tables::{InstallError, Place};
 use crate::kernel::maps::{Maps, MapsError};
 use agent_common::abi::MAX_PATHS;
 use agent_common::path::{
-    ACCESS_SLOTS, ACCESSES, EntryKind, FILTER_WORDS, Index, Lanes, MAX_EXTENSION, NO_LIST, PathKey, PathRules,
-    Scope, Secret, filter_bits,
+    ACCESS_SLOTS, ACCESSES, EntryKind, FILTER_WORDS, Index, Lanes, MAX_EXTENSION, NO_LIST, PathKey,
+    PathRules, Scope, Secret, filter_bits,
 };
 use agent_policy::{Compiled, Objects, PathEntry, PathKind};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -130,7 +130,11 @@ impl Paths {
     /// should; the filter lets through what was and what will be until all is done.
     fn replace(&mut self, maps: &mut Maps, policy: u32, wanted: Entries) -> Result<(), MapsError> {
         let old = self.installed.remove(&policy).unwrap_or_default();
-        if old.keys().eq(wanted.keys()) && old.iter().all(|(key, entry)| wanted[key].rules == entry.rules) {
+        if old.keys().eq(wanted.keys())
+            && old
+                .iter()
+                .all(|(key, entry)| wanted[key].rules == entry.rules)
+        {
             self.installed.insert(policy, wanted);
             return Ok(());
         }
