@@ -126,6 +126,11 @@ impl<'c> Trial<'c> {
         self.looked_up(action, tool)
     }
 
+    /// Whether the session's permission has ended.
+    pub fn is_revoked(&self) -> bool {
+        self.flags & Session::REVOKED != 0
+    }
+
     /// Ends the session's permission.
     pub fn revoke(&mut self) {
         self.flags |= Session::REVOKED;
@@ -151,7 +156,7 @@ impl<'c> Trial<'c> {
             weighing.apply(&mut self.progress, &self.compiled.terms);
         }
         let outcome = outcome(&weighing);
-        if outcome.decision.revoke {
+        if outcome.decision.revoke || weighing.completes(&self.compiled.terms) {
             self.revoke();
         }
         outcome
