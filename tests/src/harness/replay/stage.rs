@@ -18,8 +18,10 @@ const KEPT: &str = "interlock-kept";
 /// What was changed.
 #[derive(Default)]
 pub(super) struct Stage {
-    /// Files and programs that were made.
+    /// Files and programs that were made, here or by a session.
     made: Vec<PathBuf>,
+    /// Those that are programs.
+    programs: Vec<PathBuf>,
     /// Folders that were made, outer ones first.
     folders: Vec<PathBuf>,
     /// What a program was put in the place of.
@@ -36,15 +38,18 @@ impl Stage {
     /// A program that obeys orders, in the place of whatever is there.
     pub(super) fn program(&mut self, path: &str) -> Result<()> {
         let path = Path::new(path);
-        if self.made.iter().any(|made| made == path) {
+        if self.programs.iter().any(|made| made == path) {
             return Ok(());
         }
         self.folder_of(path)?;
-        if path.symlink_metadata().is_ok() {
+        if self.made.iter().any(|made| made == path) {
+            fs::remove_file(path).with_context(|| path.display().to_string())?;
+        } else if path.symlink_metadata().is_ok() {
             fs::rename(path, kept(path)).with_context(|| format!("keeping {}", path.display()))?;
             self.kept.push(path.to_owned());
         }
         self.made.push(path.to_owned());
+        self.programs.push(path.to_owned());
         let link = |actor: &PathBuf| fs::hard_link(actor, path);
         if self.actor.as_ref().is_none_or(|actor| link(actor).is_err()) {
             fs::copy(own_program()?, path)
