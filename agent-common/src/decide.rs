@@ -486,6 +486,13 @@ impl Weighing {
             && (self.facts != progress.facts || self.timers != 0 || self.renew != 0 || charged != 0)
     }
 
+    /// Whether the chain is complete with this action, and the session's permission ends with that.
+    #[inline(always)]
+    pub fn completes(&self, terms: &Terms) -> bool {
+        terms.flags & Terms::COMPLETION_REVOKE != 0
+            && terms.completion & self.facts & !self.before != 0
+    }
+
     /// Writes what was decided. For an action that is allowed, and by nobody else at the same time.
     #[inline(always)]
     pub fn apply(&self, progress: &mut Progress, terms: &Terms) {

@@ -91,7 +91,7 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
     }
     let flags: u64 = ctx.arg(1);
     if flags & CLONE_INTO_CGROUP != 0 {
-        let answer = privilege::judge(parent.label(), Act::of(Privilege::Cgroup));
+        let answer = privilege::judge(parent, Act::of(Privilege::Cgroup));
         if answer != 0 {
             return answer;
         }

@@ -8,7 +8,7 @@ use crate::maps::POLICIES;
 use crate::tell::{self, Judged};
 use agent_common::action::Action;
 use agent_common::counter::Counter;
-use agent_common::decide::{NO_RULE, Reason, Verdict};
+use agent_common::decide::{NO_RULE, Reason, SCOPES, Verdict};
 use agent_common::privilege::Privilege;
 use agent_common::session::Label;
 use aya_ebpf::macros::lsm;
@@ -50,8 +50,8 @@ pub fn member(earlier: i32) -> Result<Member, i32> {
 
 /// Judges an act of a member, counts it, tells it if it is denied, and answers the kernel.
 #[inline(always)]
-pub fn judge(label: Label, act: Act) -> i32 {
-    let reason = match why_not(label, act.privilege) {
+pub fn judge(member: Member, act: Act) -> i32 {
+    let reason = match why_not(member, act.privilege) {
         None => {
             if !act.is_probe {
                 counts::add(Counter::Allowed);
@@ -60,7 +60,7 @@ pub fn judge(label: Label, act: Act) -> i32 {
         }
         Some(reason) => reason,
     };
-    refuse(label, act, reason)
+    refuse(member.label(), act, reason)
 }
 
 /// Denies an act of which something could not be read.
@@ -71,8 +71,8 @@ pub fn doubt(label: Label, act: Act) -> i32 {
 }
 
 #[inline(always)]
-fn why_not(label: Label, privilege: u8) -> Option<Reason> {
-    let Some(session) = state::of(label) else {
+fn why_not(member: Member, privilege: u8) -> Option<Reason> {
+    let Some(session) = state::of(member.label()) else {
         counts::add(Counter::Doubts);
         return Some(Reason::SessionUnknown);
     };
@@ -80,7 +80,20 @@ fn why_not(label: Label, privilege: u8) -> Option<Reason> {
         counts::add(Counter::Doubts);
         return Some(Reason::Unreadable);
     };
-    policy.refusal(session.flags, privilege)
+    if let Some(reason) = policy.refusal(session.flags, privilege) {
+        return Some(reason);
+    }
+    let mut scope = 1;
+    while scope < SCOPES {
+        let Some(tool) = member.tool(scope) else {
+            break;
+        };
+        if !policy.gives_tool(tool, privilege) {
+            return Some(Reason::Privilege);
+        }
+        scope += 1;
+    }
+    None
 }
 
 #[inline(always)]
@@ -109,7 +122,7 @@ fn refuse(label: Label, act: Act, reason: Reason) -> i32 {
 #[inline(always)]
 fn hold(earlier: i32, privilege: Privilege) -> i32 {
     match member(earlier) {
-        Ok(member) => judge(member.label(), Act::of(privilege)),
+        Ok(member) => judge(member, Act::of(privilege)),
         Err(answer) => answer,
     }
 }

@@ -285,8 +285,7 @@ extern "C" fn weigh_end(version: u32) -> u32 {
     } else {
         bench.shared.version() == version
     };
-    let completed = bench.terms.completion & weighing.facts & !weighing.before != 0;
-    if done && completed && bench.terms.flags & Terms::COMPLETION_REVOKE != 0 {
+    if done && weighing.completes(bench.terms) {
         state::revoke(bench.member.label(), Cause::Completion);
     }
     if done { DECIDED } else { AGAIN }

@@ -18,12 +18,14 @@ use std::sync::Arc;
 
 use agent_common::decide::Rule;
 use agent_common::egress::Endpoint;
+use agent_common::policy::PolicyHead;
 use agent_common::terms::Terms;
 
 use crate::policy::{Argument, End, MinEnforcement, Mode, Policy, Recognised, privilege_mask};
 use crate::text::{Diagnostics, Severity, Span};
 
 pub use agent_common::decide::NO_LIST;
+pub use agent_common::policy::MAX_TOOLS;
 pub use authored::{AnyRule, Authored, Place};
 pub use host::HostEntry;
 pub(crate) use host::set_of as host_set;
@@ -38,8 +40,6 @@ pub const MAX_RULES: usize = 16_384;
 pub const MAX_NETWORKS: usize = 32_768;
 /// Port prefixes of one compiled policy.
 pub const MAX_PORTS: usize = 65_536;
-/// Tools of one policy.
-pub const MAX_TOOLS: usize = 64;
 
 /// A network of the folded address space and the port set that holds in it. The longest prefix
 /// that contains an address decides; no prefix means no rule.
@@ -154,6 +154,18 @@ impl Compiled {
             window.offset_s = crate::zone::offset_s(zone, wall_s).unwrap_or(0);
         }
         terms
+    }
+
+    /// What holds for the policy as a whole.
+    pub fn head(&self) -> PolicyHead {
+        let mut head = PolicyHead {
+            privileges: self.objects.privileges,
+            ..PolicyHead::NONE
+        };
+        for (given, tool) in head.tools.iter_mut().zip(&self.tools) {
+            *given = tool.objects.privileges;
+        }
+        head
     }
 
     /// The i-th rule of a list.

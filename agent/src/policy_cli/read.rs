@@ -27,12 +27,12 @@ pub(crate) fn start(file: &Path, named: &[PathBuf], agent: &str) -> Result<Start
             (parse_file(&content, &profiles_in(&files)?)?.policies, files)
         }
     };
-    let policy = policies.iter().find(|policy| policy.name == agent);
-    let made_with = policy.map_or(&[][..], |policy| &policy.profiles);
-    let used: Vec<&Content> = files
-        .iter()
-        .filter(|content| made_with.iter().any(|name| **name == *content.name))
-        .collect();
+    // Those of the file's other agents as well: a file is read whole or not at all.
+    let is_used = |content: &&Content| {
+        let mut made_with = policies.iter().flat_map(|policy| &policy.profiles);
+        made_with.any(|name| **name == *content.name)
+    };
+    let used: Vec<&Content> = files.iter().filter(is_used).collect();
     let bytes: usize = used.iter().map(|content| content.bytes.len()).sum();
     if bytes > MAX_BYTES {
         return Err(Fault::unexpected(

@@ -125,7 +125,7 @@ impl Tables {
             );
         }
         // A number that is given again must not come with what the last policy gave.
-        let cleared = maps.set_policy(place.policy, PolicyHead::default());
+        let cleared = maps.set_policy(place.policy, PolicyHead::NONE);
         if cleared.is_ok() {
             self.policies.remove(&place.policy);
         }
@@ -153,8 +153,7 @@ pub fn refresh_hours(maps: &mut Maps, compiled: &Compiled, place: Place) -> Resu
 }
 
 fn write(maps: &mut Maps, compiled: &Compiled, place: Place) -> Result<(), MapsError> {
-    let head = PolicyHead::with(compiled.objects.privileges);
-    maps.set_policy(place.policy, head)?;
+    maps.set_policy(place.policy, compiled.head())?;
     maps.set_terms(place.policy, compiled.terms_at(wall_s()))?;
     maps.set_rule(place.denial(compiled), Rule::always(Verdict::Deny, NO_RULE))?;
     for (index, rule) in (place.rules..).zip(&compiled.rules) {

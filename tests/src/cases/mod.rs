@@ -18,6 +18,7 @@ mod loss;
 mod privilege;
 mod profiles;
 mod red_files;
+mod replay;
 mod rules;
 mod takeover;
 mod tools;
@@ -35,6 +36,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(tools::tests());
     tests.extend(profiles::tests());
     tests.extend(chain::tests());
+    tests.extend(replay::tests());
     tests.extend(files::tests());
     tests.extend(red_files::tests());
     tests.extend(inherit::tests());

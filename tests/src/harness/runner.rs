@@ -13,8 +13,12 @@ use std::time::{Duration, Instant};
 /// Where a child leaves what it has to say.
 const OUTPUT: &str = "/tmp/interlock-test-output";
 
+/// How a line of a test begins that is to be seen when it passes, too.
+const NOTE: &str = "NOTE ";
+
 enum Outcome {
-    Passed,
+    /// And what it has to say.
+    Passed(String),
     Failed(String),
     Skipped(String),
 }
@@ -44,7 +48,10 @@ pub(crate) fn run(tests: &[Test], filter: &str) -> ExitCode {
             None => in_child(test).unwrap_or_else(|error| Outcome::Failed(format!("{error:#}"))),
         };
         match outcome {
-            Outcome::Passed => {
+            Outcome::Passed(said) => {
+                for note in said.lines().filter_map(|line| line.strip_prefix(NOTE)) {
+                    println!("{}: {note}", test.name);
+                }
                 println!("{}: {:.1} s", test.name, began.elapsed().as_secs_f32());
                 println!("TEST {} ok", test.name);
             }
@@ -99,7 +106,7 @@ fn in_child(test: &Test) -> Result<Outcome> {
     let status = wait(&mut child, test.patience)?;
     let said = String::from_utf8_lossy(&fs::read(OUTPUT)?).into_owned();
     Ok(match status {
-        Some(0) => Outcome::Passed,
+        Some(0) => Outcome::Passed(said),
         Some(_) => Outcome::Failed(said),
         None => Outcome::Failed(format!("{said}\nno end after {:?}", test.patience)),
     })
