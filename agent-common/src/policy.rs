@@ -10,18 +10,24 @@ use crate::wire::assert_layout;
 pub struct PolicyHead {
     /// The bits of every [`Privilege`](crate::privilege::Privilege) that its sessions have.
     pub privileges: u64,
+    /// Another number each time that the policy's number is given; 0 while it is nobody's.
+    pub edition: u32,
+    /// Padding, zero.
+    pub padding: u32,
     /// Room, zero.
-    pub reserved: [u64; 7],
+    pub reserved: [u64; 6],
 }
 
-assert_layout!(PolicyHead, size 64, privileges at 0);
+assert_layout!(PolicyHead, size 64, privileges at 0, edition at 8);
 
 impl PolicyHead {
     /// A policy whose sessions have these privileges.
-    pub const fn with(privileges: u64) -> Self {
+    pub const fn with(privileges: u64, edition: u32) -> Self {
         Self {
             privileges,
-            reserved: [0; 7],
+            edition,
+            padding: 0,
+            reserved: [0; 6],
         }
     }
 
@@ -45,7 +51,7 @@ mod tests {
 
     #[test]
     fn a_privilege_is_given_by_its_bit_until_the_permission_ends() {
-        let policy = PolicyHead::with(Privilege::Ptrace.bit());
+        let policy = PolicyHead::with(Privilege::Ptrace.bit(), 1);
         let (ptrace, signal) = (Privilege::Ptrace.wire(), Privilege::Signal.wire());
         assert_eq!(policy.refusal(0, ptrace), None);
         assert_eq!(policy.refusal(0, signal), Some(Reason::Privilege));

@@ -181,7 +181,7 @@ impl<'c> Trial<'c> {
                 )
                 .enumerate()
                 .find_map(|(scope, objects)| {
-                    let head = PolicyHead::with(objects.privileges);
+                    let head = PolicyHead::with(objects.privileges, 0);
                     Some((scope, head.refusal(self.flags, privilege.wire())?))
                 });
             (weighing.verdict, weighing.reason) = (Verdict::Allow.wire(), Reason::Rule.wire());
