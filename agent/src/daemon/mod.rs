@@ -280,7 +280,8 @@ async fn follow(
         let look = tokio::task::spawn_blocking(move || {
             Look::into(&roots, |compiled| host.accepts(compiled).map_err(chain))
         });
-        let changes = library.borrow_mut().take(look.await?);
+        let look = look.await?;
+        let changes = library.borrow_mut().take(look);
         for change in changes {
             announce_change(&change, &mut sessions.borrow_mut());
         }

@@ -105,8 +105,9 @@ impl Watch {
 fn folders(roots: &[PathBuf]) -> BTreeSet<PathBuf> {
     let mut folders = BTreeSet::new();
     for root in roots {
-        // A root that is not there yet, or a file, appears in the folder above it.
-        folders.extend(root.parent().map(above));
+        // A root that is not there yet, or a file, appears in a folder above it.
+        let above = root.ancestors().skip(1).map(named);
+        folders.extend(above.into_iter().find(|folder| folder.is_dir()));
         if root.is_dir() {
             folders.insert(root.clone());
             folders.insert(root.join("profiles"));
@@ -123,7 +124,8 @@ fn folders(roots: &[PathBuf]) -> BTreeSet<PathBuf> {
     folders
 }
 
-fn above(folder: &Path) -> PathBuf {
+/// The folder of a name without one is the working directory.
+fn named(folder: &Path) -> PathBuf {
     if folder.as_os_str().is_empty() {
         return PathBuf::from(".");
     }

@@ -19,6 +19,7 @@ mod privilege;
 mod profiles;
 mod red_files;
 mod rules;
+mod swap;
 mod takeover;
 mod tools;
 mod workout;
@@ -46,6 +47,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(bad_input::tests());
     tests.extend(privilege::tests());
     tests.extend(full::tests());
+    tests.extend(swap::tests());
     tests.extend(loss::tests());
     tests.extend(takeover::tests());
     tests.extend(canary::tests());
