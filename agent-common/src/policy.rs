@@ -13,16 +13,22 @@ pub const MAX_TOOLS: usize = 64;
 pub struct PolicyHead {
     /// The bits of every [`Privilege`](crate::privilege::Privilege) that its sessions have.
     pub privileges: u64,
-    /// The same of each tool. Inside a tool both must have it.
+    /// Another number each time that the policy's number is given; 0 while it is nobody's.
+    pub edition: u32,
+    /// Padding, zero.
+    pub padding: u32,
+    /// The privileges of each tool. Inside a tool both must have it.
     pub tools: [u64; MAX_TOOLS],
 }
 
-assert_layout!(PolicyHead, size 520, privileges at 0, tools at 8);
+assert_layout!(PolicyHead, size 528, privileges at 0, edition at 8, tools at 16);
 
 impl PolicyHead {
     /// A policy that gives nothing.
     pub const NONE: Self = Self {
         privileges: 0,
+        edition: 0,
+        padding: 0,
         tools: [0; MAX_TOOLS],
     };
 

@@ -10,7 +10,6 @@ use agent_common::action::Action;
 use agent_common::counter::Counter;
 use agent_common::decide::{NO_RULE, Reason, SCOPES, Verdict};
 use agent_common::privilege::Privilege;
-use agent_common::session::Label;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 
@@ -60,19 +59,20 @@ pub fn judge(member: Member, act: Act) -> i32 {
         }
         Some(reason) => reason,
     };
-    refuse(member.label(), act, reason)
+    refuse(member, act, reason)
 }
 
 /// Denies an act of which something could not be read.
 #[inline(always)]
-pub fn doubt(label: Label, act: Act) -> i32 {
+pub fn doubt(member: Member, act: Act) -> i32 {
     counts::add(Counter::Doubts);
-    refuse(label, act, Reason::Unreadable)
+    let _ = state::begin(member);
+    refuse(member, act, Reason::Unreadable)
 }
 
 #[inline(always)]
 fn why_not(member: Member, privilege: u8) -> Option<Reason> {
-    let Some(session) = state::of(member.label()) else {
+    let Some(session) = state::begin(member) else {
         counts::add(Counter::Doubts);
         return Some(Reason::SessionUnknown);
     };
@@ -97,12 +97,12 @@ fn why_not(member: Member, privilege: u8) -> Option<Reason> {
 }
 
 #[inline(always)]
-fn refuse(label: Label, act: Act, reason: Reason) -> i32 {
+fn refuse(member: Member, act: Act, reason: Reason) -> i32 {
     if act.is_probe {
         counts::add(Counter::Probes);
         return verdict::lsm(false);
     }
-    let (verdict, revoke) = match state::terms(label) {
+    let (verdict, revoke) = match state::terms(member) {
         Some(terms) => terms.follow(Verdict::Deny.wire(), reason.wire()),
         None => (Verdict::Deny.wire(), false),
     };
@@ -113,8 +113,8 @@ fn refuse(label: Label, act: Act, reason: Reason) -> i32 {
         reason: reason.wire(),
         revoke: revoke.into(),
     };
-    let judged = judge::follow_up(label, judged);
-    tell::privilege(label, judged, act.privilege, act.target);
+    let judged = judge::follow_up(member, judged);
+    tell::privilege(member.label(), judged, act.privilege, act.target);
     verdict::lsm(judged.verdict == Verdict::Audit.wire())
 }
 

@@ -91,7 +91,7 @@ pub fn answer(member: Member, special: &Special) -> i32 {
                 ..Act::of(*privilege)
             },
         ),
-        Special::Unreadable => doubt(member.label(), Act::of(Privilege::KernelKnobs)),
+        Special::Unreadable => doubt(member, Act::of(Privilege::KernelKnobs)),
     }
 }
 

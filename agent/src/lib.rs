@@ -5,6 +5,7 @@
 //! | `kernel` | the kernel programs in their object file: loading, pins, maps, offsets |
 //! | `policy` | from a policy file to what the kernel programs can enforce |
 //! | `policy_cli` | what `interlock policy` does, one file a verb |
+//! | `library` | the policies that the daemon has loaded from files, by agent |
 //! | `sessions` | the sessions in force, and their policies in the kernel's tables |
 //! | `events` | from a record in the ring to a line that a person can read |
 //! | `control` | the daemon's local socket |
@@ -19,6 +20,7 @@ pub mod daemon;
 pub mod doctor;
 pub mod events;
 pub mod kernel;
+pub mod library;
 pub mod policy;
 pub mod policy_cli;
 pub mod report;

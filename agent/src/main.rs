@@ -5,7 +5,7 @@ use interlock_agent::cli::{Cli, Command};
 use interlock_agent::control::protocol::Revoke;
 use interlock_agent::daemon::{self, canary};
 use interlock_agent::run::{self, Ended, signals};
-use interlock_agent::{doctor, policy_cli, report, show, uninstall};
+use interlock_agent::{doctor, library, policy_cli, report, show, uninstall};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -14,6 +14,10 @@ fn main() -> ExitCode {
             log_to_stderr();
             let settings = daemon::Settings {
                 socket: options.socket,
+                policies: match options.policies {
+                    none if none.is_empty() => vec![library::FOLDER.into()],
+                    policies => policies,
+                },
                 records: options.records,
                 events: options.events,
             };

@@ -73,7 +73,7 @@ impl Bench {
         Some(Self {
             member,
             flags: session.flags,
-            terms: TERMS.get(session.policy)?,
+            terms: TERMS.get(member.policy())?,
             shared: Shared::of(label.slot)?,
         })
     }

@@ -5,6 +5,7 @@ mod digest;
 mod egress;
 mod host;
 mod json;
+mod layout;
 mod list;
 mod narrow;
 mod need;
@@ -21,7 +22,9 @@ use agent_common::egress::Endpoint;
 use agent_common::policy::PolicyHead;
 use agent_common::terms::Terms;
 
-use crate::policy::{Argument, End, MinEnforcement, Mode, Policy, Recognised, privilege_mask};
+use crate::policy::{
+    Argument, End, MinEnforcement, Mode, OnChange, Policy, Recognised, privilege_mask,
+};
 use crate::text::{Diagnostics, Severity, Span};
 
 pub use agent_common::decide::NO_LIST;
@@ -29,6 +32,7 @@ pub use agent_common::policy::MAX_TOOLS;
 pub use authored::{AnyRule, Authored, Place};
 pub use host::HostEntry;
 pub(crate) use host::set_of as host_set;
+pub use layout::Layout;
 pub use need::Need;
 pub use path::{MAX_PATHS, PathEntry, PathKind};
 pub use plan::{ApprovalInfo, FactKind};
@@ -111,6 +115,8 @@ pub struct Compiled {
     pub zones: Vec<String>,
     /// What each bit of the fact word stands for.
     pub facts: Vec<FactKind>,
+    /// The places of facts, timers, limits and tools, by names that other versions share.
+    pub layout: Layout,
     /// Facts that are set when a session starts; their timers start then.
     pub initial_facts: u64,
     /// Whether a first process that does not end with exit code 0 has failed the chain.
@@ -129,6 +135,8 @@ pub struct Compiled {
     pub mode: Mode,
     /// The weakest enforcement it accepts.
     pub min_enforcement: MinEnforcement,
+    /// What becomes of running sessions when this version comes.
+    pub on_change: OnChange,
     sets: u32,
 }
 
@@ -258,6 +266,10 @@ impl Policy {
             terms: plan.terms,
             zones: plan.zones,
             facts: plan.facts,
+            layout: Layout {
+                tools: self.tools.iter().map(|tool| tool.name.clone()).collect(),
+                ..plan.layout
+            },
             initial_facts: plan.initial_facts,
             failed_by_exit: self.chain.is_failed_by("exit"),
             failed_by_timeout: self.chain.is_failed_by("timeout"),
@@ -267,6 +279,7 @@ impl Policy {
             end: self.end.clone(),
             mode: self.mode,
             min_enforcement: self.min_enforcement,
+            on_change: self.on_change,
         };
         compiled.digest = digest::of(self, &compiled);
         Ok(compiled)

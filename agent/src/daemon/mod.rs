@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | events | the ring, the programs of processes | the ring or a map fails |
 //! | clients | the control socket | the socket fails |
+//! | policies | the watch on files of policies | the watch fails |
 //! | signals | nothing | SIGTERM or SIGINT |
 //!
 //! All share the sessions, and run on one thread. The first task to end ends the daemon: with its
@@ -15,17 +16,23 @@ pub mod killer;
 pub mod teller;
 pub mod urgent;
 
-use crate::control::protocol::{ProcessInfo, Request, Response, SessionId, Status};
+use crate::control::protocol::{
+    PolicyInfo, ProcessInfo, RejectedInfo, Request, Response, SessionId, StartedLoaded, Status,
+};
 use crate::control::server::{self, ListenError, Place};
 use crate::events::explain;
 use crate::events::journal::{self, Journal};
 use crate::events::process::readable;
 use crate::events::ring::{Ring, RingError};
+use crate::kernel::barrier;
 use crate::kernel::loader::{self, LoadError, Mode};
 use crate::kernel::maps::MapsError;
 use crate::kernel::pins::Pins;
+use crate::library::watch::Watch;
+use crate::library::{Change, Library, Look};
 use crate::sessions::Sessions;
 use crate::sessions::census::Census;
+use crate::sessions::moving::Moved;
 use crate::sessions::records::Records;
 use agent_common::counter::Counter;
 use killer::Killer;
@@ -49,6 +56,8 @@ const HOUSE: Duration = Duration::from_secs(1);
 pub struct Settings {
     /// Where it listens.
     pub socket: PathBuf,
+    /// The files and folders of the policies that it loads.
+    pub policies: Vec<PathBuf>,
     /// Where it keeps what the next daemon needs.
     pub records: PathBuf,
     /// Where it keeps the newest events.
@@ -107,6 +116,7 @@ pub fn run(settings: &Settings) -> Result<(), DaemonError> {
 }
 
 async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
+    let failed = |task| move |source| DaemonError::Task { task, source };
     killer::lift_descriptor_limit();
     // Two daemons must not both read the ring.
     let place = Place::take(&settings.socket)?;
@@ -135,11 +145,23 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         }
     };
     // Who can connect can rely on enforcement: the socket is not there before the proof.
+    let mut library = Library::of(settings.policies.clone());
+    // Before the first look: what changes from now on is heard.
+    let watch = Watch::begin(library.roots()).map_err(failed("policies"))?;
+    let host = sessions.host();
+    let look = Look::into(library.roots(), |compiled| {
+        host.accepts(compiled).map_err(chain)
+    });
+    for change in library.take(look) {
+        announce_change(&change, &mut sessions);
+    }
     let haste = Haste::of_this_thread();
     let door = place.open(haste.clone())?;
     announce(&mode, adopted, sessions.count());
+    let library = Rc::new(RefCell::new(library));
     let sessions = Rc::new(RefCell::new(sessions));
     let house_sessions = Rc::clone(&sessions);
+    let (shelf, held) = (Rc::clone(&library), Rc::clone(&sessions));
     let (lines, mut told) = tokio::sync::mpsc::unbounded_channel();
     let killer = Killer::new(
         Rc::clone(&sessions),
@@ -148,8 +170,6 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         lines,
     );
     let mut teller = Teller::new(Rc::clone(&sessions), Rc::clone(&killer), journal);
-    let failed = |task| move |source| DaemonError::Task { task, source };
-
     let ending = Rc::clone(&killer);
     let events = settings.events.clone();
     let mut tasks = JoinSet::new();
@@ -176,6 +196,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
                             .map_err(failed("events"))?;
                     }
                     teller.tell(rest).await.map_err(failed("events"))?;
+                    take_out(&house_sessions, drained).await.map_err(failed("events"))?;
                     teller.keep_house(drained).await
                 }
             }
@@ -185,6 +206,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     tasks.spawn_local(async move {
         let clerk = Rc::new(Clerk {
             sessions,
+            library,
             killer,
             census: Census::new(&Pins::in_force()),
             events,
@@ -200,6 +222,10 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         server::serve(door, session_of, answer)
             .await
             .map_err(failed("clients"))
+    });
+    tasks.spawn_local(async move {
+        let followed = follow(&watch, &shelf, &held).await;
+        followed.map_err(failed("policies"))
     });
     tasks.spawn_local(async move { end_signal().await.map_err(failed("signals")) });
     match tasks.join_next().await {
@@ -223,6 +249,54 @@ fn announce(mode: &Mode, adopted: bool, sessions: usize) {
     }
 }
 
+fn announce_change(change: &Change, sessions: &mut Sessions) {
+    match change {
+        Change::Loaded(loaded) => {
+            let Moved { moved, kept } = sessions.follow(loaded);
+            let (agent, generation) = (&loaded.start.agent, loaded.generation);
+            info!(agent, generation, moved, kept, file = %loaded.path.display(), "policy loaded");
+        }
+        Change::Gone(loaded) => {
+            let (agent, file) = (&loaded.start.agent, loaded.path.display());
+            info!(agent, %file, "policy gone: no new sessions, running ones keep it");
+        }
+        Change::Rejected(path, error) => {
+            warn!(file = %path.display(), "rejected, what was loaded before stays:\n{error}");
+        }
+    }
+}
+
+/// Follows the policies in files and folders. They are read and compiled beside: others go on being
+/// answered meanwhile.
+async fn follow(
+    watch: &Watch,
+    library: &Rc<RefCell<Library>>,
+    sessions: &Rc<RefCell<Sessions>>,
+) -> io::Result<()> {
+    loop {
+        watch.changed().await?;
+        let roots = library.borrow().roots().to_vec();
+        let host = sessions.borrow().host();
+        let look = tokio::task::spawn_blocking(move || {
+            Look::into(&roots, |compiled| host.accepts(compiled).map_err(chain))
+        });
+        let look = look.await?;
+        let changes = library.borrow_mut().take(look);
+        for change in changes {
+            announce_change(&change, &mut sessions.borrow_mut());
+        }
+    }
+}
+
+/// Takes tables out by which nothing can be judged any more.
+async fn take_out(sessions: &Rc<RefCell<Sessions>>, ring_drained: bool) -> io::Result<()> {
+    if sessions.borrow_mut().has_leaving(ring_drained) {
+        let waited = tokio::task::spawn_blocking(barrier::wait_for_programs).await?;
+        sessions.borrow_mut().take_out(waited.is_ok());
+    }
+    Ok(())
+}
+
 async fn end_signal() -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -237,6 +311,7 @@ async fn end_signal() -> io::Result<()> {
 /// Who answers clients.
 struct Clerk {
     sessions: Rc<RefCell<Sessions>>,
+    library: Rc<RefCell<Library>>,
     killer: Rc<Killer>,
     census: Census,
     events: PathBuf,
@@ -247,9 +322,7 @@ struct Clerk {
 impl Clerk {
     async fn answer(&self, request: Request) -> Response {
         let answered: Result<Response, String> = match request {
-            Request::Status => status(&self.sessions.borrow(), &self.mode, self.adopted)
-                .map(Response::Status)
-                .map_err(chain),
+            Request::Status => self.status().map(Response::Status).map_err(chain),
             Request::Sessions => {
                 let list = self.sessions.borrow().list();
                 list.map(Response::Sessions).map_err(chain)
@@ -258,6 +331,7 @@ impl Clerk {
                 let started = self.sessions.borrow_mut().start(&start);
                 started.map(Response::Started).map_err(chain)
             }
+            Request::StartLoaded(agent) => self.start_loaded(&agent),
             Request::Events(filter) => journal::select(&self.events, &filter)
                 .map(Response::Events)
                 .map_err(chain),
@@ -268,6 +342,66 @@ impl Clerk {
             }
         };
         answered.unwrap_or_else(Response::Error)
+    }
+
+    /// Makes room for a session under a policy that is loaded.
+    fn start_loaded(&self, agent: &str) -> Result<Response, String> {
+        let loaded = self.library.borrow().get(agent).cloned();
+        let Some(loaded) = loaded else {
+            return Err(self.library.borrow().why_not(agent));
+        };
+        let started = self.sessions.borrow_mut().start_loaded(&loaded);
+        let answer = |started| StartedLoaded {
+            started,
+            start: loaded.start.clone(),
+        };
+        started
+            .map(|started| Response::StartedLoaded(answer(started)))
+            .map_err(chain)
+    }
+
+    fn status(&self) -> Result<Status, MapsError> {
+        let (sessions, mode) = (self.sessions.borrow(), &self.mode);
+        let library = self.library.borrow();
+        let policies = library.iter().map(|loaded| {
+            let (under, before) = sessions.under(loaded);
+            PolicyInfo {
+                agent: loaded.start.agent.clone(),
+                file: loaded.start.file.clone(),
+                policy: loaded.compiled.digest_hex(),
+                generation: loaded.generation,
+                since: loaded.since.clone(),
+                on_change: loaded.compiled.on_change.word().to_owned(),
+                sessions: under,
+                sessions_before: before,
+                rejected: library.is_rejected(&loaded.path),
+            }
+        });
+        let rejected = library.rejected().map(|(path, rejected)| RejectedInfo {
+            file: path.display().to_string(),
+            since: rejected.since.clone(),
+            error: rejected.error.clone(),
+        });
+        let count = |counter| sessions.maps().count(counter);
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            enforcement: mode.clone(),
+            adopted: self.adopted,
+            missing: loader::missing(mode),
+            sessions: sessions.count(),
+            allowed: count(Counter::Allowed)?,
+            denied: count(Counter::Denied)?,
+            doubts: count(Counter::Doubts)?,
+            labels_refused: count(Counter::LabelsRefused)?,
+            events_lost: count(Counter::EventsLost)?,
+            probes: count(Counter::Probes)?,
+            hooks_missing: loader::hooks_missing(&Pins::in_force(), mode)
+                .iter()
+                .map(|program| program.hook_and_since())
+                .collect(),
+            policies: policies.collect(),
+            rejected: rejected.collect(),
+        })
     }
 
     /// The processes of all sessions.
@@ -308,25 +442,4 @@ impl Clerk {
 /// An error with all that caused it, in one line.
 fn chain(error: impl std::error::Error + Send + Sync + 'static) -> String {
     format!("{:#}", anyhow::Error::from(error))
-}
-
-fn status(sessions: &Sessions, mode: &Mode, adopted: bool) -> Result<Status, MapsError> {
-    let count = |counter| sessions.maps().count(counter);
-    Ok(Status {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        enforcement: mode.clone(),
-        adopted,
-        missing: loader::missing(mode),
-        sessions: sessions.count(),
-        allowed: count(Counter::Allowed)?,
-        denied: count(Counter::Denied)?,
-        doubts: count(Counter::Doubts)?,
-        labels_refused: count(Counter::LabelsRefused)?,
-        events_lost: count(Counter::EventsLost)?,
-        probes: count(Counter::Probes)?,
-        hooks_missing: loader::hooks_missing(&Pins::in_force(), mode)
-            .iter()
-            .map(|program| program.hook_and_since())
-            .collect(),
-    })
 }

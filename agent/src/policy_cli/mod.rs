@@ -19,7 +19,7 @@ mod test;
 mod walk;
 
 pub use fault::Fault;
-pub(crate) use read::start;
+pub(crate) use read::{start, starts};
 
 use crate::cli::Policy;
 use std::path::PathBuf;

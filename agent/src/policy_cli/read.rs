@@ -5,6 +5,7 @@ use super::walk::{self, Content, Holds};
 use crate::control::protocol::{ProfileText, Start};
 use agent_policy::{Compiled, MAX_BYTES, Policy, Profiles, parse, parse_with};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The policies of one file.
 #[derive(Debug)]
@@ -18,42 +19,74 @@ pub(super) struct PolicyFile {
 /// What a session of an agent is started with: the text of its policy, and those of the profiles that
 /// the policy is made with.
 pub(crate) fn start(file: &Path, named: &[PathBuf], agent: &str) -> Result<Start, Fault> {
+    let read = Read::of(walk::read(file)?, named)?;
+    read.start(agent)
+}
+
+/// The same for every agent of a file; nothing where the file holds profiles or cases.
+pub(crate) fn starts(file: &Path) -> Result<Vec<Start>, Fault> {
     let content = walk::read(file)?;
-    // Where none is extended, none need be read, and none that is wrong be in the way.
-    let (policies, files) = match parse(&content.name, &content.bytes) {
-        Ok(policies) => (policies, Vec::new()),
-        Err(_) => {
-            let files = profile_files(file, named)?;
-            (parse_file(&content, &profiles_in(&files)?)?.policies, files)
-        }
-    };
-    // Those of the file's other agents as well: a file is read whole or not at all.
-    let is_used = |content: &&Content| {
-        let mut made_with = policies.iter().flat_map(|policy| &policy.profiles);
-        made_with.any(|name| **name == *content.name)
-    };
-    let used: Vec<&Content> = files.iter().filter(is_used).collect();
-    let bytes: usize = used.iter().map(|content| content.bytes.len()).sum();
-    if bytes > MAX_BYTES {
-        return Err(Fault::unexpected(
-            &content.name,
-            format!("profiles of {bytes} bytes together"),
-            format!("at most {MAX_BYTES}, which is as long as a policy may be"),
-        ));
+    if content.holds != Holds::Policies {
+        return Ok(Vec::new());
     }
-    let text = |content: &Content| {
-        String::from_utf8(content.bytes.clone()).expect("the parser takes nothing but UTF-8")
-    };
-    let profiles = used.iter().map(|content| ProfileText {
-        file: content.name.clone(),
-        text: text(content),
-    });
-    Ok(Start {
-        agent: agent.to_owned(),
-        file: content.name.clone(),
-        policy: text(&content),
-        profiles: profiles.collect(),
-    })
+    let read = Read::of(content, &[])?;
+    let of = |policy: &Policy| read.start(&policy.name);
+    read.policies.iter().map(of).collect()
+}
+
+/// A file of policies, with the profiles that they can extend.
+struct Read {
+    content: Content,
+    policies: Vec<Policy>,
+    files: Vec<Content>,
+}
+
+impl Read {
+    fn of(content: Content, named: &[PathBuf]) -> Result<Self, Fault> {
+        // Where none is extended, none need be read, and none that is wrong be in the way.
+        let (policies, files) = match parse(&content.name, &content.bytes) {
+            Ok(policies) => (policies, Vec::new()),
+            Err(_) => {
+                let files = profile_files(&content.path, named)?;
+                (parse_file(&content, &profiles_in(&files)?)?.policies, files)
+            }
+        };
+        Ok(Self {
+            content,
+            policies,
+            files,
+        })
+    }
+
+    fn start(&self, agent: &str) -> Result<Start, Fault> {
+        // Those of the file's other agents as well: a file is read whole or not at all.
+        let is_used = |content: &&Content| {
+            let mut made_with = self.policies.iter().flat_map(|policy| &policy.profiles);
+            made_with.any(|name| **name == *content.name)
+        };
+        let used: Vec<&Content> = self.files.iter().filter(is_used).collect();
+        let bytes: usize = used.iter().map(|content| content.bytes.len()).sum();
+        if bytes > MAX_BYTES {
+            return Err(Fault::unexpected(
+                &self.content.name,
+                format!("profiles of {bytes} bytes together"),
+                format!("at most {MAX_BYTES}, which is as long as a policy may be"),
+            ));
+        }
+        let text = |content: &Content| {
+            String::from_utf8(content.bytes.clone()).expect("the parser takes nothing but UTF-8")
+        };
+        let profiles = used.iter().map(|content| ProfileText {
+            file: content.name.clone(),
+            text: text(content),
+        });
+        Ok(Start {
+            agent: agent.to_owned(),
+            file: self.content.name.clone(),
+            policy: text(&self.content),
+            profiles: profiles.collect(),
+        })
+    }
 }
 
 /// Reads a file of policies.

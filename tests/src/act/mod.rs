@@ -14,6 +14,7 @@ mod outlive;
 pub(crate) mod overreach;
 mod race;
 pub(crate) mod spread;
+pub(crate) mod swap;
 pub(crate) mod way;
 
 use crate::sys::{outcome, process};
@@ -24,6 +25,9 @@ use way::Way;
 
 /// No actor outlives its test by more than this.
 const LIFE_SECONDS: u32 = 240;
+
+/// The same for one whose policy is swapped a thousand times.
+const SWAP_SECONDS: u32 = 900;
 
 /// Plays a part.
 pub(crate) fn main(words: &[String]) -> ExitCode {
@@ -88,6 +92,10 @@ fn play(words: &[String]) -> Result<u8> {
         }
         ["alias", kind, path, name] => println!("{}", execute::alias(kind, path, name)?),
         ["code", way] => println!("{}", execute::code(way)?),
+        ["swap", address, processes] => {
+            process::end_after(SWAP_SECONDS);
+            print!("{}", swap::act(address, processes.parse()?)?);
+        }
         ["obey"] => obey::obey()?,
         ["overreach", act, on] => println!("{}", outcome(&overreach::attempt(act, on)?)),
         ["at-home"] => overreach::at_home()?,

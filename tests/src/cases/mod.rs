@@ -20,6 +20,7 @@ mod profiles;
 mod red_files;
 mod replay;
 mod rules;
+mod swap;
 mod takeover;
 mod tools;
 mod workout;
@@ -48,6 +49,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(bad_input::tests());
     tests.extend(privilege::tests());
     tests.extend(full::tests());
+    tests.extend(swap::tests());
     tests.extend(loss::tests());
     tests.extend(takeover::tests());
     tests.extend(canary::tests());

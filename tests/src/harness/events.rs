@@ -46,6 +46,7 @@ pub(crate) struct Denial {
     pub(crate) rule: Option<serde_json::Value>,
     pub(crate) reason: String,
     pub(crate) verdict: String,
+    pub(crate) policy: Option<String>,
 }
 
 /// A process.

@@ -19,6 +19,8 @@ pub(crate) enum Place<'a> {
     As(&'a Policy, &'a str),
     /// As the root of a session under the policy of a file and an agent.
     Under(&'a Path, &'a str),
+    /// As the root of a session of this agent, under the policy that the daemon has loaded.
+    Loaded(&'a str),
     /// Outside every session, as the user of this number.
     OutsideAs(u32),
 }
@@ -37,6 +39,11 @@ impl Place<'_> {
                 let mut command = Command::new("setpriv");
                 command.args([&format!("--reuid={user}"), &format!("--regid={user}")]);
                 command.arg("--clear-groups").args(words);
+                return Ok(command);
+            }
+            Self::Loaded(agent) => {
+                let mut command = Command::new(INTERLOCK);
+                command.args(["run", "--agent", agent, "--"]).args(words);
                 return Ok(command);
             }
             Self::Under(file, agent) => (file.to_owned(), agent, None),
