@@ -5,7 +5,6 @@ use super::walk::{self, Content, Holds};
 use crate::control::protocol::{ProfileText, Start};
 use agent_policy::{Compiled, MAX_BYTES, Policy, Profiles, parse, parse_with};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// The policies of one file.
 #[derive(Debug)]

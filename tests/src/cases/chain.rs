@@ -244,7 +244,13 @@ fn completion() -> Result<()> {
       - {step: first, repeat: true, egress: [{to: [\"{to}\"], ports: [1]}]}
       - {step: last, repeat: true, egress: [{to: [\"{to}\"], ports: [2]}]}
 ",
-        &[&["2 deny", "1 allow", "2 allow", "2 deny, reason: revoked", "1 deny, reason: revoked"]],
+        &[&[
+            "2 deny",
+            "1 allow",
+            "2 allow",
+            "2 deny, reason: revoked",
+            "1 deny, reason: revoked",
+        ]],
     )
 }
 

@@ -44,7 +44,10 @@ pub(crate) fn replay(policy: &Policy, cases: &str) -> Result<()> {
 pub(crate) fn play(script: &Script<'_>) -> Result<()> {
     let daemon = Daemon::shared()?;
     for change in script.changes {
-        println!("NOTE changed {:?} to {:?}: {}", change.from, change.to, change.why);
+        println!(
+            "NOTE changed {:?} to {:?}: {}",
+            change.from, change.to, change.why
+        );
     }
     let mut stage = Stage::default();
     let mut wrong = Vec::new();
@@ -175,7 +178,10 @@ impl<'a> Performance<'a> {
         step.prepare(self.stage)?;
         self.trial.attempt(&yes, None, now()?, 0);
         let said = self.order(&step.order)?;
-        ensure!(said == "ok", "line {line}: the yes to {name:?} brought {said}");
+        ensure!(
+            said == "ok",
+            "line {line}: the yes to {name:?} brought {said}"
+        );
         Ok(())
     }
 
@@ -197,7 +203,9 @@ impl<'a> Performance<'a> {
         let decision = shipped.decision;
         ensure!(
             decision.verdict == *expect
-                && reason.as_ref().is_none_or(|reason| decision.reason.word() == reason),
+                && reason
+                    .as_ref()
+                    .is_none_or(|reason| decision.reason.word() == reason),
             "`policy test` says {} ({}), and the case expects {expect}",
             decision.verdict,
             decision.reason,
@@ -297,7 +305,8 @@ impl<'a> Performance<'a> {
             && other.reason == Reason::FactMissing;
         let place = |reading: &script::Side, number| reading.place(number);
         let same_rule = one.verdict == Verdict::Allow
-            || place(&self.reading.shipped, one.number) == place(&self.reading.played, other.number);
+            || place(&self.reading.shipped, one.number)
+                == place(&self.reading.played, other.number);
         (held || (one.verdict, one.reason) == (other.verdict, other.reason)) && same_rule
     }
 
@@ -344,7 +353,11 @@ impl<'a> Performance<'a> {
     fn order_of(&mut self, step: &Step, tool: Option<&str>, outcome: &Outcome) -> String {
         let begins = outcome.decision.tool;
         let order = match step.asked.as_slice() {
-            [Action::Exec { path, arguments, .. }] if begins != 0 => {
+            [
+                Action::Exec {
+                    path, arguments, ..
+                },
+            ] if begins != 0 => {
                 let tools = &self.reading.played.policy.tools;
                 let name = tools[usize::from(begins) - 1].name.clone();
                 let order = Step::begin(&name, path, arguments);
@@ -365,7 +378,10 @@ impl<'a> Performance<'a> {
     }
 
     fn skip(&self, line: u32, action: &Action, why: &str) {
-        println!("NOTE {}: line {line} not played: {action}: {why}", self.agent);
+        println!(
+            "NOTE {}: line {line} not played: {action}: {why}",
+            self.agent
+        );
     }
 
     /// Holds what was told to what should have been.
@@ -419,12 +435,7 @@ impl<'a> Performance<'a> {
         Ok(())
     }
 
-    fn compare_facts(
-        &mut self,
-        line: u32,
-        action: &Action,
-        case: Option<&[String]>,
-    ) -> Result<()> {
+    fn compare_facts(&mut self, line: u32, action: &Action, case: Option<&[String]>) -> Result<()> {
         let told = |trial: &Trial<'_>, compiled, at| {
             let mut facts = agent_policy::told_facts(compiled, trial.facts(at));
             facts.retain(|fact| !script::is_stand_in(fact));
@@ -442,7 +453,10 @@ impl<'a> Performance<'a> {
         if let Some(case) = case {
             let mut case = case.to_vec();
             case.sort();
-            ensure!(case == shipped, "the case expects the facts {case:?}, found {shipped:?}");
+            ensure!(
+                case == shipped,
+                "the case expects the facts {case:?}, found {shipped:?}"
+            );
         }
         Ok(())
     }
