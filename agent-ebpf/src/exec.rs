@@ -47,6 +47,10 @@ pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
 
 #[inline(always)]
 fn check(member: Member, binprm: Binprm) -> bool {
+    if !state::is_permitted(member.label()) {
+        // Denied below, and told; but whoever executes after the end is not to go on either.
+        task::kill_current();
+    }
     if binprm.is_first() {
         member.clear_starting();
         Pending::forget(Task::current());
