@@ -17,8 +17,12 @@ use std::time::Duration;
 /// While this is there, everybody goes on.
 pub(crate) const GO: &str = "/tmp/swap/go";
 
+/// Where the files lie: so deep that it takes a while to find what rules speak of them.
+pub(crate) const FOLDER: &str =
+    "/tmp/swap/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17/18/19/20/21/22/23/24";
+
 /// Between two rounds the processor belongs to others.
-const REST: Duration = Duration::from_millis(20);
+const REST: Duration = Duration::from_millis(1);
 
 /// How often something was allowed, denied, or ended otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,34 +97,42 @@ pub(crate) fn act(address: &str, processes: u32) -> Result<Tally> {
 
 fn alone(address: &str) -> Result<Tally> {
     let mut tally = Tally::default();
-    let mut round = 0u32;
+    let mut round = 0usize;
     while Path::new(GO).exists() {
-        for (what, words) in [
-            ("read-a", ["read", "/tmp/swap/a"]),
-            ("read-b", ["read", "/tmp/swap/b"]),
-            ("read-write-m", ["read-write", "/tmp/swap/m"]),
-            ("read-t", ["read", "/tmp/swap/t"]),
-            ("read-q", ["read", "/tmp/swap/q"]),
-            ("read-p", ["read", "/tmp/swap/p"]),
-            ("read-n", ["read", "/tmp/swap/n"]),
-        ] {
-            tally.note(what, &crate::sys::outcome(&file::attempt(&words)?));
+        for name in ["t", "q", "p", "t"] {
+            read(&mut tally, "read", name)?;
         }
-        for (what, port) in [
-            ("port-a", 1),
-            ("port-b", 2),
-            ("port-both", 3),
-            ("port-none", 4),
-        ] {
-            let to: SocketAddr = format!("{address}:{port}").parse()?;
-            tally.note(what, &crate::sys::outcome(&probe(to)));
+        connect(&mut tally, "both", &format!("{address}:3"))?;
+        // What is denied is told, and the daemon has more to do than that.
+        if round % 8 == 0 {
+            for name in ["a", "b", "n"] {
+                read(&mut tally, "read", name)?;
+            }
+            read(&mut tally, "read-write", "m")?;
+            for (what, port) in [("a", 1), ("b", 2), ("none", 4)] {
+                connect(&mut tally, what, &format!("{address}:{port}"))?;
+            }
         }
-        // Programs take so much longer that the rest would hardly be tried.
-        let word = ["a", "b", "c", "n"][round as usize % 4];
-        let ended = execute("execve", "/tmp/swap/say", &[word])?;
-        tally.note(&format!("say-{word}"), &ended);
+        // And programs take so much longer that the rest would hardly be tried.
+        if round % 16 == 0 {
+            let word = ["c", "a", "c", "b", "c", "n"][round / 16 % 6];
+            let ended = execute("execve", "/tmp/swap/say", &[word])?;
+            tally.note(&format!("say-{word}"), &ended);
+        }
         round += 1;
         thread::sleep(REST);
     }
     Ok(tally)
+}
+
+fn read(tally: &mut Tally, how: &str, name: &str) -> Result<()> {
+    let outcome = file::attempt(&[how, &format!("{FOLDER}/{name}")])?;
+    tally.note(&format!("{how}-{name}"), &crate::sys::outcome(&outcome));
+    Ok(())
+}
+
+fn connect(tally: &mut Tally, what: &str, to: &str) -> Result<()> {
+    let to: SocketAddr = to.parse()?;
+    tally.note(&format!("port-{what}"), &crate::sys::outcome(&probe(to)));
+    Ok(())
 }
