@@ -58,6 +58,13 @@ pub(super) fn tests() -> Vec<Test> {
             || once(200, 50),
         )
         .patience(240),
+        Test::new(
+            "long.once",
+            "of 200 threads that use one permission at once, one succeeds, ten thousand times",
+            // No actor lives long enough for all rounds.
+            || (0..20).try_for_each(|_| once(200, 500)),
+        )
+        .patience(840),
     ]
 }
 
@@ -244,7 +251,13 @@ fn completion() -> Result<()> {
       - {step: first, repeat: true, egress: [{to: [\"{to}\"], ports: [1]}]}
       - {step: last, repeat: true, egress: [{to: [\"{to}\"], ports: [2]}]}
 ",
-        &[&["2 deny", "1 allow", "2 allow", "2 deny, reason: revoked", "1 deny, reason: revoked"]],
+        &[&[
+            "2 deny",
+            "1 allow",
+            "2 allow",
+            "2 deny, reason: revoked",
+            "1 deny, reason: revoked",
+        ]],
     )
 }
 

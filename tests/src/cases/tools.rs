@@ -141,9 +141,8 @@ fn privileges() -> Result<()> {
     let events = Events::from_now()?;
     let mut actor = Place::Inside(&policy).obey()?;
     let own = own_program()?;
-    let mut ask = |words: &[&str]| -> Result<String> {
-        actor.order(&format!("answer {}", words.join(" ")))
-    };
+    let mut ask =
+        |words: &[&str]| -> Result<String> { actor.order(&format!("answer {}", words.join(" "))) };
     let inner = |act: &str| format!("act execute-through {without} {act}");
     for (words, expected) in [
         ([own.as_str(), &act("console-level")], "ok"),

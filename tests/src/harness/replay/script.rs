@@ -12,12 +12,30 @@ use std::path::{Path, PathBuf};
 
 /// The profiles that ready-made policies extend.
 const PROFILES: [(&str, &str); 6] = [
-    ("base", include_str!("../../../../policies/profiles/base.yaml")),
-    ("java", include_str!("../../../../policies/profiles/java.yaml")),
-    ("node", include_str!("../../../../policies/profiles/node.yaml")),
-    ("open-host", include_str!("../../../../policies/profiles/open-host.yaml")),
-    ("python", include_str!("../../../../policies/profiles/python.yaml")),
-    ("shell", include_str!("../../../../policies/profiles/shell.yaml")),
+    (
+        "base",
+        include_str!("../../../../policies/profiles/base.yaml"),
+    ),
+    (
+        "java",
+        include_str!("../../../../policies/profiles/java.yaml"),
+    ),
+    (
+        "node",
+        include_str!("../../../../policies/profiles/node.yaml"),
+    ),
+    (
+        "open-host",
+        include_str!("../../../../policies/profiles/open-host.yaml"),
+    ),
+    (
+        "python",
+        include_str!("../../../../policies/profiles/python.yaml"),
+    ),
+    (
+        "shell",
+        include_str!("../../../../policies/profiles/shell.yaml"),
+    ),
 ];
 
 /// Where the person answers who stands in for an approver: a datagram to the Nth port is the yes to
@@ -115,7 +133,9 @@ impl<'a> Script<'a> {
         fs::write(&file, &text).with_context(|| file.display().to_string())?;
         let mut profiles = Profiles::none();
         let stand_in = self.stand_in();
-        let all = PROFILES.into_iter().chain([("stand-in", stand_in.as_str())]);
+        let all = PROFILES
+            .into_iter()
+            .chain([("stand-in", stand_in.as_str())]);
         for (name, text) in all {
             if name == "stand-in" && self.approvals.is_empty() {
                 continue;
@@ -199,9 +219,7 @@ impl Side {
             let before = trial.facts(at);
             let program = self.exec(path, &[path]);
             let decision = trial.attempt(&program, None, at, 0).decision;
-            decision.verdict == Verdict::Allow
-                && decision.tool == 0
-                && trial.facts(at) == before
+            decision.verdict == Verdict::Allow && decision.tool == 0 && trial.facts(at) == before
         });
         found
             .map(str::to_owned)

@@ -23,7 +23,11 @@ impl Step {
         let mut asked = vec![action.clone()];
         let order = match action {
             Action::Connect(endpoint) => {
-                let way = if endpoint.protocol == UDP { "udp" } else { "tcp" };
+                let way = if endpoint.protocol == UDP {
+                    "udp"
+                } else {
+                    "tcp"
+                };
                 format!("way {way} {}", stage::address(endpoint))
             }
             Action::Listen(_) => return Err("no kernel program judges bind and listen yet"),
