@@ -58,6 +58,13 @@ pub(super) fn tests() -> Vec<Test> {
             || once(200, 50),
         )
         .patience(240),
+        Test::new(
+            "long.once",
+            "of 200 threads that use one permission at once, one succeeds, ten thousand times",
+            // No actor lives long enough for all rounds.
+            || (0..20).try_for_each(|_| once(200, 500)),
+        )
+        .patience(840),
     ]
 }
 

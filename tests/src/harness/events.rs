@@ -106,6 +106,9 @@ pub(crate) struct Events {
 }
 
 impl Events {
+    /// Everything that was ever told.
+    pub(crate) const ALL: Self = Self { from: 0 };
+
     /// Everything that is told from now on.
     pub(crate) fn from_now() -> Result<Self> {
         Ok(Self {
