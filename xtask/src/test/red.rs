@@ -62,7 +62,7 @@ const ROWS: &[(&str, &str)] = &[
     ("T1", "signals to the daemon, and to others"),
     ("T2", "bpf(), bpffs, the pins"),
     ("T3", "a kernel without bpf among its LSMs"),
-    ("T7", "an empty or missing field read as leave"),
+    ("T7", "an empty or missing field read as permission"),
     ("E2", "full maps"),
     ("E3", "the clock set"),
 ];
