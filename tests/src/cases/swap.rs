@@ -59,7 +59,7 @@ pub(super) fn tests() -> Vec<Test> {
             swaps,
         )
         .unless(kernel::unless_with_bpf_lsm)
-        .patience(900),
+        .patience(1800),
     ]
 }
 
