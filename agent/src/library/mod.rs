@@ -290,10 +290,10 @@ fn candidates(
     file: &Path,
     accept: &impl Fn(&Compiled) -> Result<(), String>,
 ) -> Result<Candidates, String> {
-    let starts = policy_cli::starts(file).map_err(|error| chain(error))?;
+    let starts = policy_cli::starts(file).map_err(chain)?;
     let mut candidates = Candidates::new();
     for start in starts {
-        let compiled = policy::compile(&start).map_err(|error| chain(error))?;
+        let compiled = policy::compile(&start).map_err(chain)?;
         accept(&compiled)?;
         candidates.push((start, compiled));
     }

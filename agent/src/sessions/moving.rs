@@ -209,7 +209,7 @@ impl Sessions {
             }
             if let Err(error) = run(id, &session.record, &session.compiled) {
                 let session = SessionId(id);
-                warn!(%session, %error, "it keeps its earlier policy, and its events cannot be explained");
+                warn!(%session, %error, "cannot be moved as its record says: it is denied everything");
             }
         }
         // Before numbers are given again, nothing may be judged by what they stood for.

@@ -104,7 +104,7 @@ fn alone(address: &str) -> Result<Tally> {
         }
         connect(&mut tally, "both", &format!("{address}:3"))?;
         // What is denied is told, and the daemon has more to do than that.
-        if round % 8 == 0 {
+        if round.is_multiple_of(8) {
             for name in ["a", "b", "n"] {
                 read(&mut tally, "read", name)?;
             }
@@ -114,7 +114,7 @@ fn alone(address: &str) -> Result<Tally> {
             }
         }
         // And programs take so much longer that the rest would hardly be tried.
-        if round % 16 == 0 {
+        if round.is_multiple_of(16) {
             let word = ["c", "a", "c", "b", "c", "n"][round / 16 % 6];
             let ended = execute("execve", "/tmp/swap/say", &[word])?;
             tally.note(&format!("say-{word}"), &ended);
