@@ -55,11 +55,18 @@ pub(super) fn tests() -> Vec<Test> {
         ),
         Test::new(
             "policy.swaps",
-            "1,000 swaps while 50 processes act: each action is judged by one version as a whole",
-            swaps,
+            "120 swaps while 50 processes act: each action is judged by one version as a whole",
+            || swaps(120),
         )
-        .unless(kernel::unless_with_bpf_lsm)
-        .patience(1800),
+        .unless(kernel::unless_with_bpf_lsm_or_open_before_6_12)
+        .patience(240),
+        Test::new(
+            "long.swaps",
+            "1,000 swaps while 50 processes act: each action is judged by one version as a whole",
+            || swaps(1_000),
+        )
+        .unless(kernel::unless_with_bpf_lsm_or_open_before_6_12)
+        .patience(840),
     ]
 }
 
@@ -337,7 +344,6 @@ fn next_daemon() -> Result<()> {
     Ok(())
 }
 
-const SWAPS: u64 = 1_000;
 const SESSIONS: u32 = 5;
 const PROCESSES: u32 = 10;
 const AGENT: &str = "swapped";
@@ -394,7 +400,7 @@ fn side(version: u64) -> String {
     )
 }
 
-fn swaps() -> Result<()> {
+fn swaps(count: u64) -> Result<()> {
     Daemon::shared()?;
     fs::create_dir_all(FILES)?;
     for name in ["a", "b", "m", "t", "q", "p", "n"] {
@@ -408,7 +414,7 @@ fn swaps() -> Result<()> {
     wait_for(AGENT, 1)?;
     let events = Events::from_now()?;
     let actors: Vec<Child> = (0..SESSIONS).map(|_| start()).collect::<Result<_>>()?;
-    let swapped = swap(&shelf);
+    let swapped = swap(&shelf, count);
     fs::remove_file(GO)?;
     let mut tally = Tally::default();
     for actor in actors {
@@ -418,7 +424,7 @@ fn swaps() -> Result<()> {
     }
     println!("{tally}");
     swapped?;
-    let last = wait_for(AGENT, SWAPS + 1)?;
+    let last = wait_for(AGENT, count + 1)?;
     println!("{last}");
     judge(&tally)?;
     told(&events.denials(AGENT)?)
@@ -436,12 +442,12 @@ fn start() -> Result<Child> {
 }
 
 /// Swaps the policy, each time as soon as the version before is in force.
-fn swap(shelf: &Shelf) -> Result<()> {
-    for version in 2..=SWAPS + 1 {
+fn swap(shelf: &Shelf, count: u64) -> Result<()> {
+    for version in 2..=count + 1 {
         shelf.put(&side(version))?;
         let word = format!("agent=\"{AGENT}\" generation={version} ");
-        // Fifty others want the processor too.
-        let deadline = Instant::now() + 6 * PATIENCE;
+        // Less than the daemon takes to look by itself: a change that it does not hear of is a fault.
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let log = fs::read_to_string(product::LOG)?;
             if log.contains(&word) {
@@ -468,32 +474,28 @@ fn judge(tally: &Tally) -> Result<()> {
         }
     };
     for what in ["read-a", "read-b", "port-a", "port-b"] {
-        expect(
-            what,
-            |all| all.allowed > 20 && all.denied > 20,
-            "both, often",
-        );
+        expect(what, |all| all.allowed > 5 && all.denied > 5, "both, often");
     }
     for what in ["read-t", "read-q", "read-p", "port-both", "say-c"] {
         expect(
             what,
-            |all| all.allowed > 200 && all.denied == 0,
+            |all| all.allowed > 40 && all.denied == 0,
             "allowed always",
         );
     }
     for what in ["read-write-m", "read-n", "port-none"] {
         expect(
             what,
-            |all| all.denied > 200 && all.allowed == 0,
+            |all| all.denied > 40 && all.allowed == 0,
             "denied always",
         );
     }
     for what in ["say-a", "say-b"] {
-        expect(what, |all| all.allowed > 5 && all.denied > 5, "both");
+        expect(what, |all| all.allowed > 1 && all.denied > 1, "both");
     }
     expect(
         "say-n",
-        |all| all.denied > 10 && all.allowed == 0,
+        |all| all.denied > 1 && all.allowed == 0,
         "denied always",
     );
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -517,7 +519,7 @@ fn told(denials: &[crate::harness::events::Denial]) -> Result<()> {
         .copied()
         .collect();
     ensure!(
-        by_a.len() > 20 && by_b.len() > 20 && by_a.is_disjoint(&by_b),
+        by_a.len() > 10 && by_b.len() > 10 && by_a.is_disjoint(&by_b),
         "{} versions denied b and {} denied a, {} both",
         by_a.len(),
         by_b.len(),
