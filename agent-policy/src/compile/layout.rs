@@ -134,6 +134,9 @@ impl Compiled {
         for (limit, at) in self.terms.limits.iter().zip(&limits.0) {
             compiled.terms.limits[*at] = *limit;
         }
+        for rule in &mut compiled.rules {
+            rule.timers = compiled.terms.timers_of(rule.set);
+        }
         compiled.layout = layout.clone();
         Some(compiled)
     }
