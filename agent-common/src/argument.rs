@@ -116,8 +116,11 @@ fn eights(text: &[u8]) -> Option<[u64; ARGUMENT_EIGHTS]> {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use super::*;
     use proptest::prelude::*;
+    use std::vec::Vec;
 
     /// What the kernel programs see of a word: garbage behind its end is masked away.
     fn seen(word: &[u8], garbage: u64) -> (u32, [u64; ARGUMENT_EIGHTS]) {

@@ -99,11 +99,14 @@ pub struct Rule {
     pub flags: u8,
     /// The fact and one of the step that the action performs; 0 for none.
     pub step: u8,
+    /// Timers that begin anew with the facts that become set. The compiler knows them: a kernel
+    /// program that looked for them would cost the verifier more than all the rest.
+    pub timers: u16,
     /// Padding, zero.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 4],
 }
 
-assert_layout!(Rule, size 64, require at 0, forbid at 8, set at 16, clear at 24, number at 32, traits at 36, refuse at 40, renew at 44, verdict at 46, approval at 47, window at 48, tool at 49, limits at 50, flags at 52, step at 53);
+assert_layout!(Rule, size 64, require at 0, forbid at 8, set at 16, clear at 24, number at 32, traits at 36, refuse at 40, renew at 44, verdict at 46, approval at 47, window at 48, tool at 49, limits at 50, flags at 52, step at 53, timers at 54);
 
 impl Rule {
     /// The next entry of the table belongs to the same list.
@@ -131,7 +134,8 @@ impl Rule {
             limits: [0; 2],
             flags: 0,
             step: 0,
-            reserved: [0; 6],
+            timers: 0,
+            reserved: [0; 4],
         }
     }
 }
@@ -370,9 +374,7 @@ impl Weighing {
             Reason::ApprovalMissing
         } else {
             self.facts = (self.facts & !rule.clear) | rule.set;
-            if rule.set != 0 {
-                self.timers |= standing.terms.timers_of(rule.set);
-            }
+            self.timers |= rule.timers;
             self.renew |= renew;
             if rule.tool != 0 {
                 self.tool = rule.tool;
@@ -482,6 +484,13 @@ impl Weighing {
         }
         self.allows()
             && (self.facts != progress.facts || self.timers != 0 || self.renew != 0 || charged != 0)
+    }
+
+    /// Whether the chain is complete with this action, and the session's permission ends with that.
+    #[inline(always)]
+    pub fn completes(&self, terms: &Terms) -> bool {
+        terms.flags & Terms::COMPLETION_REVOKE != 0
+            && terms.completion & self.facts & !self.before != 0
     }
 
     /// Writes what was decided. For an action that is allowed, and by nobody else at the same time.
@@ -617,7 +626,8 @@ mod tests {
                 limits: [kept(9, small[7]), 0],
                 flags: small[8] & (Rule::LEVEL_END | Rule::HOURS_OR_APPROVAL),
                 step: kept(10, small[9]),
-                reserved: [0; 6],
+                timers: 0,
+                reserved: [0; 4],
             }
         }
     }

@@ -95,11 +95,11 @@ wire_struct! {
         facts: u64,
         /// The process that it wanted to reach, if it was one; else 0.
         target: u32,
-        /// Padding, zero.
-        reserved_too: u32,
+        /// The number of the policy by which it was judged.
+        policy: u32,
     }
 }
-assert_layout!(Denial, size 368, process at 24, tid at 56, action at 68, endpoint at 72, ancestor_count at 92, privilege at 93, ancestors at 96, facts at 352, target at 360);
+assert_layout!(Denial, size 368, process at 24, tid at 56, action at 68, endpoint at 72, ancestor_count at 92, privilege at 93, ancestors at 96, facts at 352, target at 360, policy at 364);
 
 wire_struct! {
     /// A process of a session has a new program.

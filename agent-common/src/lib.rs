@@ -2,8 +2,8 @@
 //!
 //! Everything here is `no_std`, allocation-free and panic-free, because the same code is compiled
 //! into the kernel programs. The way of an action through this crate: a hook builds an
-//! [`egress::Endpoint`] (or another object), finds the [`decide::Rule`] that speaks of it, asks
-//! [`decide::decide`], and tells user space with an [`event`].
+//! [`egress::Endpoint`] (or another object), finds the [`decide::Rule`]s that speak of it, has
+//! a [`decide::Weighing`] consider them, and tells user space with an [`event`].
 
 #![no_std]
 

@@ -4,26 +4,33 @@ use crate::decide::Reason;
 use crate::session::Session;
 use crate::wire::assert_layout;
 
+/// Tools that one policy can have.
+pub const MAX_TOOLS: usize = 64;
+
 /// The head of a policy, one slot of the policy map. All zero gives nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct PolicyHead {
     /// The bits of every [`Privilege`](crate::privilege::Privilege) that its sessions have.
     pub privileges: u64,
-    /// Room, zero.
-    pub reserved: [u64; 7],
+    /// Another number each time that the policy's number is given; 0 while it is nobody's.
+    pub edition: u32,
+    /// Padding, zero.
+    pub padding: u32,
+    /// The privileges of each tool. Inside a tool both must have it.
+    pub tools: [u64; MAX_TOOLS],
 }
 
-assert_layout!(PolicyHead, size 64, privileges at 0);
+assert_layout!(PolicyHead, size 528, privileges at 0, edition at 8, tools at 16);
 
 impl PolicyHead {
-    /// A policy whose sessions have these privileges.
-    pub const fn with(privileges: u64) -> Self {
-        Self {
-            privileges,
-            reserved: [0; 7],
-        }
-    }
+    /// A policy that gives nothing.
+    pub const NONE: Self = Self {
+        privileges: 0,
+        edition: 0,
+        padding: 0,
+        tools: [0; MAX_TOOLS],
+    };
 
     /// Why a session with some flags must not do what needs a privilege, given by its number; nothing when it may.
     #[inline(always)]
@@ -36,6 +43,13 @@ impl PolicyHead {
         }
         None
     }
+
+    /// Whether a tool, counted from 1, has a privilege.
+    #[inline(always)]
+    pub const fn gives_tool(&self, tool: u8, privilege: u8) -> bool {
+        let tool = (tool as usize).wrapping_sub(1) & (MAX_TOOLS - 1);
+        self.tools[tool] >> (privilege & 63) & 1 != 0
+    }
 }
 
 #[cfg(test)]
@@ -45,9 +59,15 @@ mod tests {
 
     #[test]
     fn a_privilege_is_given_by_its_bit_until_the_permission_ends() {
-        let policy = PolicyHead::with(Privilege::Ptrace.bit());
+        let mut policy = PolicyHead {
+            privileges: Privilege::Ptrace.bit(),
+            ..PolicyHead::NONE
+        };
         let (ptrace, signal) = (Privilege::Ptrace.wire(), Privilege::Signal.wire());
         assert_eq!(policy.refusal(0, ptrace), None);
+        policy.tools[63] = Privilege::Ptrace.bit();
+        assert!(policy.gives_tool(64, ptrace));
+        assert!(!policy.gives_tool(64, signal) && !policy.gives_tool(1, ptrace));
         assert_eq!(policy.refusal(0, signal), Some(Reason::Privilege));
         assert_eq!(
             policy.refusal(Session::REVOKED, ptrace),

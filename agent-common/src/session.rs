@@ -54,11 +54,12 @@ pub struct Member {
     pub weighing: Weighing,
     /// The tools that begin with the program it is about to execute, as `tools`.
     pub starting: [u8; SCOPES],
-    /// Padding, zero.
-    pub reserved: [u8; 4],
+    /// The policy by which the task's action is judged, from the beginning of the judgement to its
+    /// end: the session may be moved to another meanwhile.
+    pub policy: u32,
 }
 
-assert_layout!(Member, size 360, label at 0, tools at 16, flags at 20, pass at 24, lists at 56, weighing at 152, starting at 352);
+assert_layout!(Member, size 360, label at 0, tools at 16, flags at 20, pass at 24, lists at 56, weighing at 152, starting at 352, policy at 356);
 
 impl Member {
     /// The task is a thread of the session's first process, whose end is the session's.
@@ -119,6 +120,12 @@ impl Session {
     #[inline(always)]
     pub const fn scope(&self, tool: u8) -> u32 {
         self.policy << 8 | tool as u32
+    }
+
+    /// The policy of such a number.
+    #[inline(always)]
+    pub const fn policy_of(scope: u32) -> u32 {
+        scope >> 8
     }
 
     /// Where the [`Cause`] begins in `flags`.
@@ -218,6 +225,16 @@ wire_enum! {
         Already = 1 => "already revoked",
         /// No such session.
         NoSuchSession = 2 => "no such session",
+    }
+}
+
+wire_enum! {
+    /// What became of an order to move a session to another policy.
+    Moving: u32 {
+        /// Every judgement that begins from now on is by the other policy.
+        Done = 0 => "done",
+        /// No such session.
+        NoSuchSession = 1 => "no such session",
     }
 }
 

@@ -197,7 +197,6 @@ impl Terms {
     }
 
     /// The timers of facts.
-    #[inline(always)]
     pub fn timers_of(&self, facts: u64) -> u16 {
         let mut timers = 0;
         let mut i = 0;

@@ -49,7 +49,7 @@ pub fn capable(ctx: LsmContext) -> i32 {
         target: 0,
         is_probe: options & QUIET != 0 || is_way_to_override(capability),
     };
-    judge(member.label(), act)
+    judge(member, act)
 }
 
 /// Whether the kernel looks for `CAP_DAC_READ_SEARCH` only to look for `CAP_DAC_OVERRIDE` next,

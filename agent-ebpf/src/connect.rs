@@ -8,7 +8,7 @@ use crate::judge;
 use crate::kernel::progress::Shared;
 use crate::kernel::socket::{self, Target};
 use crate::kernel::task::Task;
-use crate::kernel::verdict;
+use crate::kernel::{state, verdict};
 use agent_common::action::Action;
 use agent_common::decide::Reason;
 use agent_common::egress::Endpoint;
@@ -34,10 +34,16 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
     let judgement = match socket::target(socket, address, length, &mut endpoint) {
         Target::Disconnect => return verdict::lsm(true),
         Target::Network => judge::egress(member, connect, &endpoint),
-        Target::Other => judge::refuse(connect, Reason::Family),
-        Target::Unreadable => judge::doubt(connect, Reason::Unreadable),
+        Target::Other => {
+            let _ = state::begin(member);
+            judge::refuse(connect, Reason::Family)
+        }
+        Target::Unreadable => {
+            let _ = state::begin(member);
+            judge::doubt(connect, Reason::Unreadable)
+        }
     };
-    let allowed = judge::settle(label, &endpoint, judgement);
+    let allowed = judge::settle(member, &endpoint, judgement);
     if allowed && let Some(progress) = Shared::of(label.slot) {
         member.leave_pass(socket::name(socket), progress.version(), &endpoint);
     }
@@ -79,7 +85,7 @@ fn connect(ctx: &SockAddrContext, endpoint: impl Fn(&SockAddrContext) -> Endpoin
         return verdict::cgroup(true);
     }
     let judgement = judge::egress(member, Action::Connect, &endpoint);
-    verdict::cgroup(judge::settle(label, &endpoint, judgement))
+    verdict::cgroup(judge::settle(member, &endpoint, judgement))
 }
 
 #[inline(always)]
@@ -87,7 +93,7 @@ fn send(ctx: &SockAddrContext, endpoint: impl Fn(&SockAddrContext) -> Endpoint) 
     let Some(member) = Task::current().member() else {
         return verdict::cgroup(true);
     };
-    let (label, endpoint) = (member.label(), endpoint(ctx));
+    let endpoint = endpoint(ctx);
     let judgement = judge::egress(member, Action::Send, &endpoint);
-    verdict::cgroup(judge::settle(label, &endpoint, judgement))
+    verdict::cgroup(judge::settle(member, &endpoint, judgement))
 }

@@ -48,6 +48,10 @@ pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
 
 #[inline(always)]
 fn check(member: Member, binprm: Binprm) -> bool {
+    if !state::is_permitted(member.label()) {
+        // Denied below, and told; but whoever executes after the end is not to go on either.
+        task::kill_current();
+    }
     if binprm.is_first() {
         member.clear_starting();
         Pending::forget(Task::current());
@@ -74,8 +78,7 @@ pub fn program(end: u64, words: u32, inode: u64) -> bool {
     let Some(member) = Task::current().member() else {
         return false;
     };
-    let label = member.label();
-    let judgement = match state::of(label) {
+    let judgement = match state::begin(member) {
         None => judge::doubt(Action::Exec, Reason::SessionUnknown),
         Some(session) if end == End::Root as u64 => on_path(member, &session, words, inode),
         Some(_) if end == End::Lost as u64 => judge::doubt(Action::Exec, Reason::Unreadable),
@@ -85,7 +88,7 @@ pub fn program(end: u64, words: u32, inode: u64) -> bool {
         counts::add(Counter::Allowed);
     }
     let subject = path::of_current().map_or(Address(0), Path::subject);
-    paths::settle(label, subject, judgement)
+    paths::settle(member, subject, judgement)
 }
 
 #[inline(always)]
@@ -108,6 +111,8 @@ fn on_path(member: Member, session: &Session, words: u32, inode: u64) -> Judgeme
             inode,
             words,
             traits,
+            policy: session.policy,
+            edition: pending::edition(session.policy),
         };
         if Pending::defer(member, program) {
             return Ok(());
@@ -182,7 +187,7 @@ pub fn waiting(level: u32, words: u32, top: u64) -> bool {
     match by_words(member, pending, program, words, top) {
         Ok(()) => true,
         Err(judged) => {
-            let mut judged = judge::follow_up(label, judged);
+            let mut judged = judge::follow_up(member, judged);
             if judged.verdict == Verdict::Deny.wire() {
                 judged.verdict = Verdict::Kill.wire();
             }
@@ -194,9 +199,12 @@ pub fn waiting(level: u32, words: u32, top: u64) -> bool {
 
 #[inline(always)]
 fn by_words(member: Member, pending: Pending, program: Program, words: u32, top: u64) -> Judgement {
-    let Some(session) = state::of(member.label()) else {
+    let Some(session) = state::during(member) else {
         return judge::doubt(Action::Exec, Reason::SessionUnknown);
     };
+    if !program.is_policy_in_force() {
+        return judge::doubt(Action::Exec, Reason::Unreadable);
+    }
     // Interpreters have put their own words in front, the last of them the program's path.
     let offset = words.wrapping_sub(program.words);
     match arguments::traits(pending, session.policy, top, words, offset) {

@@ -7,7 +7,7 @@ use crate::kernel::offsets::{
     REMOVEXATTR_DENTRY, RENAME_HAS_FLAGS, SETATTR_DENTRY, SETXATTR_DENTRY,
 };
 use crate::kernel::task::{Member, Task};
-use crate::kernel::{path, verdict};
+use crate::kernel::{path, state, verdict};
 use crate::paths::{self, Uses};
 use agent_common::action::Action;
 use aya_ebpf::macros::lsm;
@@ -20,7 +20,12 @@ use core::ffi::c_void;
 fn actor() -> Option<Member> {
     let task = Task::current_if_marked()?;
     let member = task.member()?;
-    (!task.is_kernel_at_work()).then_some(member)
+    if task.is_kernel_at_work() {
+        return None;
+    }
+    // One policy for all that the action does to files.
+    let _ = state::begin(member);
+    Some(member)
 }
 
 /// `security_file_open(struct file *)`: every way to open a file, `openat2`, `open_by_handle_at` and

@@ -21,7 +21,7 @@ pub type Judgement = Result<(), Judged>;
 /// Judges whether the session may go where it wants to go.
 #[inline(always)]
 pub fn egress(member: Member, action: Action, endpoint: &Endpoint) -> Judgement {
-    let Some(session) = state::of(member.label()) else {
+    let Some(session) = state::begin(member) else {
         return doubt(action, Reason::SessionUnknown);
     };
     let mut scope = 0;
@@ -102,21 +102,21 @@ pub fn refuse(action: Action, reason: Reason) -> Judgement {
 /// Ends a judgement: counts it, tells what was not allowed, and says whether the action goes on. A
 /// hook calls this once, at its end: the verifier walks through it again for every call.
 #[inline(always)]
-pub fn settle(label: Label, endpoint: &Endpoint, judgement: Judgement) -> bool {
+pub fn settle(member: Member, endpoint: &Endpoint, judgement: Judgement) -> bool {
     let Err(judged) = judgement else {
         counts::add(Counter::Allowed);
         return true;
     };
-    let judged = follow_up(label, judged);
-    tell::denial(label, judged, endpoint);
+    let judged = follow_up(member, judged);
+    tell::denial(member.label(), judged, endpoint);
     judged.verdict == Verdict::Audit.wire()
 }
 
 /// What an action that is not allowed brings upon its session. The daemon kills the processes of a
 /// session whose permission has ended.
 #[inline(always)]
-pub fn follow_up(label: Label, judged: Judged) -> Judged {
-    let watched = state::is_watched(label);
+pub fn follow_up(member: Member, judged: Judged) -> Judged {
+    let watched = state::is_watched(member);
     if watched && judged.reason != Reason::Revoked.wire() {
         counts::add(Counter::Allowed);
         return Judged {
@@ -127,7 +127,7 @@ pub fn follow_up(label: Label, judged: Judged) -> Judged {
     counts::add(Counter::Denied);
     let kill = judged.verdict == Verdict::Kill.wire();
     if kill || judged.revoke != 0 {
-        state::revoke(label, Cause::Deviation);
+        state::revoke(member.label(), Cause::Deviation);
     }
     judged
 }

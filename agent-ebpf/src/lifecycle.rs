@@ -15,7 +15,9 @@ use crate::privilege::{self, Act};
 use crate::tell;
 use agent_common::counter::Counter;
 use agent_common::privilege::Privilege;
-use agent_common::session::{Cause, Enrolment, Label, Member as State, Revocation, Session};
+use agent_common::session::{
+    Cause, Enrolment, Label, Member as State, Moving, Revocation, Session,
+};
 use aya_ebpf::macros::{btf_tracepoint, lsm};
 use aya_ebpf::programs::{BtfTracePointContext, LsmContext, RawTracePointContext};
 use core::ffi::c_void;
@@ -73,6 +75,22 @@ pub fn revoke(ctx: &RawTracePointContext) -> Revocation {
     }
 }
 
+/// Moves the session whose number and slot are its arguments to the policy of the number that comes
+/// third; its permission then ends when the fourth says. Run by user space, as [`revoke`] is.
+#[inline(always)]
+pub fn move_session(ctx: &RawTracePointContext) -> Moving {
+    let label = Label {
+        session: ctx.arg(0),
+        slot: ctx.arg::<u64>(1) as u32,
+        reserved: 0,
+    };
+    if label.session == 0 || state::recorded(label).is_none() {
+        return Moving::NoSuchSession;
+    }
+    state::move_to(label, ctx.arg::<u64>(2) as u32, ctx.arg(3));
+    Moving::Done
+}
+
 /// `security_task_alloc(struct task_struct *, unsigned long clone_flags)`: a child exists and
 /// nobody has seen it yet.
 #[lsm(hook = "task_alloc")]
@@ -91,7 +109,7 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
     }
     let flags: u64 = ctx.arg(1);
     if flags & CLONE_INTO_CGROUP != 0 {
-        let answer = privilege::judge(parent.label(), Act::of(Privilege::Cgroup));
+        let answer = privilege::judge(parent, Act::of(Privilege::Cgroup));
         if answer != 0 {
             return answer;
         }
@@ -170,7 +188,7 @@ fn end_with_root() {
         && let Some(status) = Task::current().last_words()
     {
         // A policy that is only watched ends nothing.
-        if !state::is_watched(member.label()) {
+        if state::begin(member).is_some() && !state::is_watched(member) {
             state::revoke(member.label(), Cause::RootExit);
         }
         tell::root_exit(member.label(), status);

@@ -99,12 +99,11 @@ pub fn judge_one(action: u64, end: End, flags: u64) -> bool {
     let Some(member) = Task::current().member() else {
         return false;
     };
-    let label = member.label();
-    let Some(session) = state::of(label) else {
-        return settle(label, Address(0), doubt(action, Reason::SessionUnknown));
+    let Some(session) = state::during(member) else {
+        return settle(member, Address(0), doubt(action, Reason::SessionUnknown));
     };
     let Some(path) = path::of_current() else {
-        return settle(label, Address(0), doubt(action, Reason::Unreadable));
+        return settle(member, Address(0), doubt(action, Reason::Unreadable));
     };
     let judgement = if end != End::Root {
         if end != End::Lost && flags & Uses::PATHS_ONLY != 0 {
@@ -123,7 +122,7 @@ pub fn judge_one(action: u64, end: End, flags: u64) -> bool {
         counts::add(Counter::Allowed);
         return true;
     }
-    flags & Uses::QUIET == 0 && settle(label, path.subject(), judgement)
+    flags & Uses::QUIET == 0 && settle(member, path.subject(), judgement)
 }
 
 /// Puts the lists that speak of a use of the file to which the running task's walk led into its
@@ -142,12 +141,12 @@ pub fn put_lists(member: Member, session: &Session, access: Access) {
 
 /// Counts and tells what was not allowed. True where it is only watched.
 #[inline(always)]
-pub fn settle(label: Label, dentry: Address, judgement: Judgement) -> bool {
+pub fn settle(member: Member, dentry: Address, judgement: Judgement) -> bool {
     let Err(judged) = judgement else {
         return true;
     };
-    let judged = judge::follow_up(label, judged);
-    names::tell(label, judged, dentry, [0; 2]);
+    let judged = judge::follow_up(member, judged);
+    names::tell(member.label(), judged, dentry, [0; 2]);
     judged.verdict == Verdict::Audit.wire()
 }
 

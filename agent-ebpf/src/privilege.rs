@@ -8,9 +8,8 @@ use crate::maps::POLICIES;
 use crate::tell::{self, Judged};
 use agent_common::action::Action;
 use agent_common::counter::Counter;
-use agent_common::decide::{NO_RULE, Reason, Verdict};
+use agent_common::decide::{NO_RULE, Reason, SCOPES, Verdict};
 use agent_common::privilege::Privilege;
-use agent_common::session::Label;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 
@@ -50,8 +49,8 @@ pub fn member(earlier: i32) -> Result<Member, i32> {
 
 /// Judges an act of a member, counts it, tells it if it is denied, and answers the kernel.
 #[inline(always)]
-pub fn judge(label: Label, act: Act) -> i32 {
-    let reason = match why_not(label, act.privilege) {
+pub fn judge(member: Member, act: Act) -> i32 {
+    let reason = match why_not(member, act.privilege) {
         None => {
             if !act.is_probe {
                 counts::add(Counter::Allowed);
@@ -60,19 +59,20 @@ pub fn judge(label: Label, act: Act) -> i32 {
         }
         Some(reason) => reason,
     };
-    refuse(label, act, reason)
+    refuse(member, act, reason)
 }
 
 /// Denies an act of which something could not be read.
 #[inline(always)]
-pub fn doubt(label: Label, act: Act) -> i32 {
+pub fn doubt(member: Member, act: Act) -> i32 {
     counts::add(Counter::Doubts);
-    refuse(label, act, Reason::Unreadable)
+    let _ = state::begin(member);
+    refuse(member, act, Reason::Unreadable)
 }
 
 #[inline(always)]
-fn why_not(label: Label, privilege: u8) -> Option<Reason> {
-    let Some(session) = state::of(label) else {
+fn why_not(member: Member, privilege: u8) -> Option<Reason> {
+    let Some(session) = state::begin(member) else {
         counts::add(Counter::Doubts);
         return Some(Reason::SessionUnknown);
     };
@@ -80,16 +80,29 @@ fn why_not(label: Label, privilege: u8) -> Option<Reason> {
         counts::add(Counter::Doubts);
         return Some(Reason::Unreadable);
     };
-    policy.refusal(session.flags, privilege)
+    if let Some(reason) = policy.refusal(session.flags, privilege) {
+        return Some(reason);
+    }
+    let mut scope = 1;
+    while scope < SCOPES {
+        let Some(tool) = member.tool(scope) else {
+            break;
+        };
+        if !policy.gives_tool(tool, privilege) {
+            return Some(Reason::Privilege);
+        }
+        scope += 1;
+    }
+    None
 }
 
 #[inline(always)]
-fn refuse(label: Label, act: Act, reason: Reason) -> i32 {
+fn refuse(member: Member, act: Act, reason: Reason) -> i32 {
     if act.is_probe {
         counts::add(Counter::Probes);
         return verdict::lsm(false);
     }
-    let (verdict, revoke) = match state::terms(label) {
+    let (verdict, revoke) = match state::terms(member) {
         Some(terms) => terms.follow(Verdict::Deny.wire(), reason.wire()),
         None => (Verdict::Deny.wire(), false),
     };
@@ -100,8 +113,8 @@ fn refuse(label: Label, act: Act, reason: Reason) -> i32 {
         reason: reason.wire(),
         revoke: revoke.into(),
     };
-    let judged = judge::follow_up(label, judged);
-    tell::privilege(label, judged, act.privilege, act.target);
+    let judged = judge::follow_up(member, judged);
+    tell::privilege(member.label(), judged, act.privilege, act.target);
     verdict::lsm(judged.verdict == Verdict::Audit.wire())
 }
 
@@ -109,7 +122,7 @@ fn refuse(label: Label, act: Act, reason: Reason) -> i32 {
 #[inline(always)]
 fn hold(earlier: i32, privilege: Privilege) -> i32 {
     match member(earlier) {
-        Ok(member) => judge(member.label(), Act::of(privilege)),
+        Ok(member) => judge(member, Act::of(privilege)),
         Err(answer) => answer,
     }
 }

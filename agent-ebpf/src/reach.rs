@@ -38,7 +38,7 @@ fn reach(earlier: i32, task: *const c_void, privilege: Privilege, is_probe: bool
         target: task.tgid(),
         is_probe,
     };
-    judge(label, act)
+    judge(member, act)
 }
 
 /// `security_ptrace_access_check(struct task_struct *, unsigned int mode)`: ptrace, process_vm,
@@ -115,7 +115,7 @@ pub fn file_fcntl(ctx: LsmContext) -> i32 {
     if command == SET_OWNER[0] && to_itself {
         return verdict::lsm(true);
     }
-    judge(member.label(), Act::of(Privilege::Signal))
+    judge(member, Act::of(Privilege::Signal))
 }
 
 /// `security_file_ioctl(struct file *, unsigned int cmd, unsigned long arg)`.
@@ -138,10 +138,10 @@ fn ioctl(ctx: &LsmContext) -> i32 {
     };
     let command: u32 = ctx.arg(1);
     if command == SET_OWNER[2] || command == SET_OWNER[3] {
-        return judge(member.label(), Act::of(Privilege::Signal));
+        return judge(member, Act::of(Privilege::Signal));
     }
     if command == TYPE_INTO[0] || command == TYPE_INTO[1] {
-        return judge(member.label(), Act::of(Privilege::Terminal));
+        return judge(member, Act::of(Privilege::Terminal));
     }
     verdict::lsm(true)
 }

@@ -81,17 +81,17 @@ fn proc(label: Label, inode: Inode) -> Special {
 
 /// The answer to the kernel.
 #[inline(always)]
-pub fn answer(label: Label, special: &Special) -> i32 {
+pub fn answer(member: Member, special: &Special) -> i32 {
     match special {
         Special::Ordinary => verdict::lsm(true),
         Special::Needs(privilege, target) => judge(
-            label,
+            member,
             Act {
                 target: *target,
                 ..Act::of(*privilege)
             },
         ),
-        Special::Unreadable => doubt(label, Act::of(Privilege::KernelKnobs)),
+        Special::Unreadable => doubt(member, Act::of(Privilege::KernelKnobs)),
     }
 }
 
@@ -99,7 +99,7 @@ pub fn answer(label: Label, special: &Special) -> i32 {
 #[lsm(hook = "file_open")]
 pub fn special_open(ctx: LsmContext) -> i32 {
     match member(ctx.arg(1)) {
-        Ok(member) => answer(member.label(), &open(member.label(), ctx.arg(0))),
+        Ok(member) => answer(member, &open(member.label(), ctx.arg(0))),
         Err(answer) => answer,
     }
 }
@@ -110,7 +110,7 @@ fn in_folder(earlier: i32, folder: *const core::ffi::c_void) -> i32 {
     match member(earlier) {
         Ok(member) => {
             let label = member.label();
-            answer(label, &change(label, Inode::given(folder)))
+            answer(member, &change(label, Inode::given(folder)))
         }
         Err(answer) => answer,
     }

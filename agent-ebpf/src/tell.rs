@@ -1,7 +1,7 @@
 //! Telling user space. Whether it hears makes no difference to a verdict.
 
 use crate::kernel::memory::Address;
-use crate::kernel::task::Task;
+use crate::kernel::task::{Member, Task};
 use crate::kernel::{
     arguments, names, progress, record::Record, record::copy_string, record::now, task,
 };
@@ -11,6 +11,9 @@ use agent_common::event::{
     Begun, Denial, Empty, Exec, FileDenial, Header, Kind, MAX_ANCESTORS, RootExit,
 };
 use agent_common::session::Label;
+
+/// The number of no policy.
+const NO_POLICY: u32 = u32::MAX;
 
 #[inline(always)]
 fn header<T>(kind: Kind, label: Label) -> Header {
@@ -67,7 +70,7 @@ fn record(label: Label, judged: Judged, object: impl FnOnce(&mut Denial)) {
     };
     let out = record.as_mut();
     out.header = header::<Denial>(Kind::Denial, label);
-    describe(out, label, judged, object);
+    describe(out, judged, object);
     record.submit();
 }
 
@@ -79,7 +82,7 @@ pub fn file_denial(label: Label, judged: Judged, dentry: Address, words: [u64; 2
     };
     let out = record.as_mut();
     out.denial.header = header::<FileDenial>(Kind::FileDenial, label);
-    describe(&mut out.denial, label, judged, |out| {
+    describe(&mut out.denial, judged, |out| {
         out.endpoint = Endpoint::NOWHERE;
         out.privilege = 0;
         out.target = 0;
@@ -91,7 +94,7 @@ pub fn file_denial(label: Label, judged: Judged, dentry: Address, words: [u64; 2
 
 /// What every denial says of its actor.
 #[inline(always)]
-fn describe(out: &mut Denial, label: Label, judged: Judged, object: impl FnOnce(&mut Denial)) {
+fn describe(out: &mut Denial, judged: Judged, object: impl FnOnce(&mut Denial)) {
     let actor = Task::current();
     actor.describe(&mut out.process);
     out.tid = actor.tid();
@@ -101,9 +104,9 @@ fn describe(out: &mut Denial, label: Label, judged: Judged, object: impl FnOnce(
     out.verdict = judged.verdict;
     out.reason = judged.reason;
     object(out);
-    out.facts = progress::facts(label);
+    out.facts = progress::facts();
     out.reserved = 0;
-    out.reserved_too = 0;
+    out.policy = actor.member().map_or(NO_POLICY, Member::policy);
     let mut ancestor = actor;
     let mut count = 0;
     while count < MAX_ANCESTORS {

@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use crate::compile::{Authored, Place};
 use crate::policy::{
-    Common, Effect, Hours, Limit, LimitKind, MinEnforcement, Mode, OnDeviation, Policy, RevokeOn,
-    Step, Word,
+    Common, Effect, Hours, Limit, LimitKind, MinEnforcement, Mode, OnChange, OnDeviation, Policy,
+    RevokeOn, Step, Word,
 };
 use crate::text::Span;
 
@@ -346,6 +346,9 @@ fn end(policy: &Policy) -> Vec<String> {
     });
     if policy.mode == Mode::Audit {
         all.push("It is only watched: nothing is held back, everything is recorded.".to_owned());
+    }
+    if policy.on_change == OnChange::Move {
+        all.push("When this version comes, running sessions are held to it at once.".to_owned());
     }
     match policy.min_enforcement {
         MinEnforcement::Block => {}

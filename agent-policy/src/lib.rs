@@ -29,8 +29,8 @@ pub use cases::{
 pub use check::check;
 pub use compile::{
     AgentEntry, AnyRule, ApprovalInfo, Authored, Compiled, DigestEntry, FactKind, HostEntry,
-    MAX_NETWORKS, MAX_PATHS, MAX_PORTS, MAX_RULES, MAX_TOOLS, NO_LIST, Need, NetworkEntry, Objects,
-    PathEntry, PathKind, Place, PortEntry, RuleSource, ToolTables,
+    Layout, MAX_NETWORKS, MAX_PATHS, MAX_PORTS, MAX_RULES, MAX_TOOLS, NO_LIST, Need, NetworkEntry,
+    Objects, PathEntry, PathKind, Place, PortEntry, RuleSource, ToolTables,
 };
 pub use demand::not_enforced;
 pub use describe::{Description, Paragraph, describe};
@@ -41,9 +41,9 @@ pub use notation::ActionError;
 pub use policy::{
     API_VERSION, Approval, Argument, Block, Chain, Common, Destination, Direction, Effect,
     EgressRule, End, ExecRule, Fact, FileRule, Host, Hours, Identity, KIND, Limit, LimitKind,
-    MinEnforcement, Mode, Network, OnDeviation, Owner, PROFILE_KIND, Pattern, Policy, PortRange,
-    Profiles, Protocol, Recognised, RevokeOn, Stage, Step, Tool, UNKNOWN_HISTORY, Word, parse,
-    parse_with, program_digest,
+    MinEnforcement, Mode, Network, OnChange, OnDeviation, Owner, PROFILE_KIND, Pattern, Policy,
+    PortRange, Profiles, Protocol, Recognised, RevokeOn, Stage, Step, Tool, UNKNOWN_HISTORY, Word,
+    parse, parse_with, program_digest,
 };
 pub use schema::schema;
 pub use simulate::{Recorded, SimulateError, Simulation, Time};

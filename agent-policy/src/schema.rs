@@ -107,6 +107,7 @@ fn spec_field(key: &str) -> Value {
         ),
         "privileges" => privileges(),
         "mode" => json!({"enum": ["enforce", "audit"]}),
+        "onChange" => json!({"enum": ["keep", "move"]}),
         "minEnforcement" => json!({"enum": ["block", "kill", "observe"]}),
         _ => json!({}),
     }

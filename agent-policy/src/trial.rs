@@ -6,7 +6,6 @@ use agent_common::decide::{
 };
 use agent_common::egress::Endpoint;
 use agent_common::path::Access;
-use agent_common::policy::PolicyHead;
 use agent_common::privilege::Privilege;
 use agent_common::session::Session;
 use agent_common::terms::Progress;
@@ -126,6 +125,11 @@ impl<'c> Trial<'c> {
         self.looked_up(action, tool)
     }
 
+    /// Whether the session's permission has ended.
+    pub fn is_revoked(&self) -> bool {
+        self.flags & Session::REVOKED != 0
+    }
+
     /// Ends the session's permission.
     pub fn revoke(&mut self) {
         self.flags |= Session::REVOKED;
@@ -151,7 +155,7 @@ impl<'c> Trial<'c> {
             weighing.apply(&mut self.progress, &self.compiled.terms);
         }
         let outcome = outcome(&weighing);
-        if outcome.decision.revoke {
+        if outcome.decision.revoke || weighing.completes(&self.compiled.terms) {
             self.revoke();
         }
         outcome
@@ -174,20 +178,16 @@ impl<'c> Trial<'c> {
                     ..Circumstances::default()
                 },
             );
-            let refusals = std::iter::once(&compiled.objects)
-                .chain(
-                    tool.and_then(|tool| compiled.tools.get(tool))
-                        .map(|tool| &tool.objects),
-                )
-                .enumerate()
-                .find_map(|(scope, objects)| {
-                    let head = PolicyHead::with(objects.privileges);
-                    Some((scope, head.refusal(self.flags, privilege.wire())?))
-                });
+            let head = compiled.head();
+            let number = tool.and_then(|tool| u8::try_from(tool + 1).ok());
+            let by_tool = number
+                .filter(|tool| !head.gives_tool(*tool, privilege.wire()))
+                .map(|_| Reason::Privilege);
+            let by_agent = head.refusal(self.flags, privilege.wire());
             (weighing.verdict, weighing.reason) = (Verdict::Allow.wire(), Reason::Rule.wire());
-            if let Some((scope, reason)) = refusals {
+            if let Some(reason) = by_agent.or(by_tool) {
                 (weighing.verdict, weighing.reason) = (Verdict::Deny.wire(), reason.wire());
-                weighing.scope = u8::try_from(scope).unwrap_or(0);
+                weighing.scope = u8::from(by_agent.is_none());
             }
             weighing.finish(&terms);
             return weighing;

@@ -25,7 +25,7 @@ fn digests_stay_as_they_are() {
         ),
         (
             WHOLE,
-            "e31791d10720ba3a445014eb6168818ae13a12ae9c1319ee57773084237feacf",
+            "e879ecb21c6ee955f152d7f6cc8c610cc8fe80ea9bc9b6dc35b53b112aaebec0",
         ),
     ] {
         let first = compile(text);
@@ -117,6 +117,7 @@ fn every_part_of_a_policy_is_in_its_digest() {
         ("completion, failure", "completion, deviation"),
         ("controllerLost: 5m", "controllerLost: 6m"),
         ("onDeviation: revoke", "onDeviation: kill"),
+        ("onChange: move", "onChange: keep"),
         ("mode: enforce", "mode: audit"),
         ("minEnforcement: block", "minEnforcement: kill"),
     ];

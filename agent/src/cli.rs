@@ -135,12 +135,13 @@ pub struct Ps {
 /// Options of `run`.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// The policy file
+    /// The policy file [default: the policy that the daemon has loaded for the agent, which it
+    /// follows when it changes]
     #[arg(long, value_name = "FILE")]
-    pub policy: PathBuf,
+    pub policy: Option<PathBuf>,
     /// Where profiles lie that the policy extends; may be repeated [default: the policy's own
     /// folder and `profiles` in it]
-    #[arg(long, value_name = "FILE|DIR")]
+    #[arg(long, value_name = "FILE|DIR", requires = "policy")]
     pub profiles: Vec<PathBuf>,
     /// The agent, as the policy names it
     #[arg(long, value_name = "NAME")]

@@ -126,10 +126,8 @@ mod tests {
 
     #[test]
     fn what_the_kernel_programs_do_not_enforce_is_refused_with_its_line() {
-        let files = "  files:\n    allow:\n      - {access: [read], paths: [/etc/hosts]}\n";
         let host = "  egress: {allow: [{to: [api.example.com]}]}\n";
         for (spec, place, what) in [
-            (files, "p.yaml:11:9", "rules for files"),
             (host, "p.yaml:9:26", "host names"),
             (
                 "  end: {revokeOn: [completion, timeout]}\n",

@@ -132,8 +132,36 @@ fn print_status(status: &Status) {
     println!("forks failed {}", status.labels_refused);
     println!("events lost  {}", status.events_lost);
     println!("probes       {}", status.probes);
+    print_policies(status);
     for hook in &status.hooks_missing {
         println!("not here     {hook}: see `interlock doctor`");
+    }
+}
+
+fn print_policies(status: &Status) {
+    for policy in &status.policies {
+        let digest = policy.policy.get(..12).unwrap_or(&policy.policy);
+        println!(
+            "policy       {} generation {} since {}: {digest} {}",
+            policy.agent, policy.generation, policy.since, policy.file
+        );
+        println!(
+            "             on change {}; sessions {}, under earlier versions {}{}",
+            policy.on_change,
+            policy.sessions,
+            policy.sessions_before,
+            if policy.rejected {
+                "; A NEWER VERSION WAS REJECTED"
+            } else {
+                ""
+            }
+        );
+    }
+    for rejected in &status.rejected {
+        println!("REJECTED     {} since {}", rejected.file, rejected.since);
+        for line in rejected.error.lines() {
+            println!("             {line}");
+        }
     }
 }
 

@@ -131,7 +131,9 @@ fn tried(place: Place<'_>, to: std::net::SocketAddr, expected: &str) -> Result<(
     let outcome = place.act(&["way", "tcp", &to.to_string()])?;
     let who = match place {
         Place::Outside | Place::OutsideAs(_) => "outside every session",
-        Place::Inside(_) | Place::As(..) => "inside the session",
+        Place::Inside(_) | Place::Under(..) | Place::As(..) | Place::Loaded(_) => {
+            "inside the session"
+        }
     };
     let shown = match outcome.as_str() {
         "ok" => painted("32", "connected"),

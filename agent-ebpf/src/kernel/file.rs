@@ -29,13 +29,9 @@ const NAMESPACES: u64 = 0x6e73_6673;
 const PROCESSES: u64 = 0x5049_4446;
 /// `TMPFS_MAGIC`, which the memory behind `memfd_create` has, too.
 const MEMORY: u64 = 0x0102_1994;
-/// `PROC_SB_MAGIC`.
-const PROC: u64 = 0x9fa0;
 
 /// The first field of a structure.
 static START: Global<u32> = Global::new(0);
-/// `path.dentry`.
-static SECOND: Global<u32> = Global::new(8);
 
 /// A name in a directory, and what it names, if anything.
 #[derive(Clone, Copy)]
@@ -191,12 +187,6 @@ impl File {
     pub fn address(self) -> Address {
         self.0.address()
     }
-}
-
-/// The name in a `struct path` that a hook was given.
-#[inline(always)]
-pub fn dentry_of(path: *const c_void) -> Option<Dentry> {
-    Typed::given(path).follow(&SECOND).map(Dentry)
 }
 
 /// The address of a hook's first argument. The verifier of some kernels takes a pointer that can be

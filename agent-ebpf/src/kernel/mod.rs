@@ -49,6 +49,13 @@ extern "C" fn revoke(ctx: *mut core::ffi::c_void) -> u32 {
     crate::lifecycle::revoke(&aya_ebpf::programs::RawTracePointContext::new(ctx)).wire()
 }
 
+/// The entry of [`lifecycle::move_session`](crate::lifecycle::move_session).
+#[unsafe(link_section = "raw_tp/move_session")]
+#[unsafe(no_mangle)]
+extern "C" fn move_session(ctx: *mut core::ffi::c_void) -> u32 {
+    crate::lifecycle::move_session(&aya_ebpf::programs::RawTracePointContext::new(ctx)).wire()
+}
+
 /// The entry of [`census::members`](crate::census::members). aya has no macro for iterators.
 #[unsafe(link_section = "iter/task")]
 #[unsafe(no_mangle)]

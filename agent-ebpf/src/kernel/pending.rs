@@ -4,7 +4,7 @@
 use super::memory::Address;
 use super::offsets::DENTRY_INODE;
 use super::task::{Member, Task};
-use crate::maps::{NOTHING_PENDING, PENDING};
+use crate::maps::{NOTHING_PENDING, PENDING, POLICIES};
 use agent_common::argument::{ARGUMENT_EIGHTS, mask};
 use agent_common::decide::{LISTS, SCOPES};
 use core::ptr;
@@ -27,9 +27,29 @@ pub struct Program {
     pub words: u32,
     /// What is known of the action without its arguments.
     pub traits: u32,
+    /// The policy by which it is judged.
+    pub policy: u32,
+    /// Whose policy the number was when the judgement began.
+    pub edition: u32,
+}
+
+/// Of a size by which the verifier's arithmetic is easy.
+const _: () = assert!(size_of::<Level>().is_power_of_two());
+
+/// Whose a policy's number is now.
+#[inline(always)]
+pub fn edition(policy: u32) -> u32 {
+    POLICIES.get(policy).map_or(0, |head| head.edition)
 }
 
 impl Program {
+    /// Whether the number of its policy still is the same policy's. The daemon keeps the tables of one
+    /// that it takes out long enough for any program to start.
+    #[inline(always)]
+    pub fn is_policy_in_force(&self) -> bool {
+        self.edition != 0 && edition(self.policy) == self.edition
+    }
+
     /// The program's name, if it still is one: after an interpreter was opened, nobody may hold the
     /// script's any more.
     #[inline(always)]
@@ -47,8 +67,6 @@ impl Program {
 struct Level {
     lists: [[u32; LISTS]; SCOPES],
     program: Program,
-    /// Rounds the size to a power of two, by which the verifier's arithmetic is easy.
-    reserved: u64,
 }
 
 /// The value of the map.
@@ -153,7 +171,7 @@ impl Pending {
         unsafe { ptr::read_volatile(&raw const (*self.0).count) }
     }
 
-    /// A program that waits. Its lists are put back into the task's entry.
+    /// A program that waits. Its lists and its policy are put back into the task's entry.
     #[inline(always)]
     pub fn take(self, member: Member, level: usize) -> Program {
         // SAFETY: as in `defer`; the index is cut to the array's length.
@@ -164,6 +182,7 @@ impl Pending {
                 *member.lists(scope) = (*level).lists[scope];
                 scope += 1;
             }
+            member.set_policy((*level).program.policy);
             (*level).program
         }
     }

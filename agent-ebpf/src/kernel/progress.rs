@@ -4,10 +4,10 @@ use super::btf_map::BtfMap;
 use super::offsets::TASK_BPF_STORAGE;
 use super::record::now;
 use super::state;
+use super::task::Task;
 use crate::maps::TURNS;
 use agent_common::abi::MAX_SESSIONS;
 use agent_common::decide::Weighing;
-use agent_common::session::Label;
 use agent_common::terms::{Progress, TIMERS, Terms};
 use aya_ebpf::bindings::{BPF_NOEXIST, bpf_map_type};
 use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_spin_lock, bpf_spin_unlock};
@@ -102,22 +102,21 @@ impl Shared {
     }
 }
 
-/// The facts of a label's session that hold now; none where they cannot be read.
+/// The facts of the running task's session that hold now, by the policy by which it is judged; none
+/// where they cannot be read.
 #[inline(always)]
-pub fn facts(label: Label) -> u64 {
-    live_facts(label.session, label.slot)
+pub fn facts() -> u64 {
+    live_facts()
 }
 
-/// A global function of numbers, which the verifier checks once.
+/// A global function, which the verifier checks once.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn live_facts(session: u64, slot: u32) -> u64 {
-    let label = Label {
-        session,
-        slot,
-        reserved: 0,
+extern "C" fn live_facts() -> u64 {
+    let Some(member) = Task::current().member() else {
+        return 0;
     };
-    match (state::terms(label), Shared::of(slot)) {
+    match (state::terms(member), Shared::of(member.label().slot)) {
         (Some(terms), Some(shared)) => terms.live_facts(shared.look(), now()),
         _ => 0,
     }

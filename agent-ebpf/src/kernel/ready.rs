@@ -3,7 +3,7 @@
 use super::progress::Shared;
 use super::task::Task;
 use super::{counts, record, state};
-use crate::maps::{CLAIMS, DOORS, POOLS, SESSIONS};
+use crate::maps::{CLAIMS, DOORS, POOLS, SESSIONS, TERMS};
 use crate::tell;
 use agent_common::counter::Counter;
 use agent_common::recognise::{Inside, POOL};
@@ -76,7 +76,8 @@ fn begin(label: Label, ttl_ns: u64, door: u64) {
             core::ptr::write_volatile(&raw mut (*session).door, door);
         }
     }
-    if let (Some(shared), Some(terms)) = (Shared::of(label.slot), state::terms(label)) {
+    let terms = state::recorded(label).and_then(|session| TERMS.get(session.policy));
+    if let (Some(shared), Some(terms)) = (Shared::of(label.slot), terms) {
         let mut i = 0;
         while i < TIMERS {
             let timer = &terms.timers[i];

@@ -1,6 +1,7 @@
 //! The shared state of a session.
 
 use super::record;
+use super::task::Member;
 use crate::maps::{SESSIONS, TERMS};
 use agent_common::session::{Cause, Label, Session};
 use agent_common::terms::Terms;
@@ -21,6 +22,25 @@ pub fn of(label: Label) -> Option<Session> {
     Some(copy)
 }
 
+/// Begins a judgement of what a member attempts: the policy that the session has now is the one by
+/// which it is judged, whatever the session is moved to meanwhile.
+#[inline(always)]
+pub fn begin(member: Member) -> Option<Session> {
+    let session = of(member.label())?;
+    member.set_policy(session.policy);
+    Some(session)
+}
+
+/// The state of a member's session, with the policy with which the judgement began.
+#[inline(always)]
+pub fn during(member: Member) -> Option<Session> {
+    let session = of(member.label())?;
+    Some(Session {
+        policy: member.policy(),
+        ..session
+    })
+}
+
 /// The same, as it is written down.
 #[inline(always)]
 pub fn recorded(label: Label) -> Option<Session> {
@@ -28,10 +48,11 @@ pub fn recorded(label: Label) -> Option<Session> {
     (session.id == label.session).then_some(*session)
 }
 
-/// What the policy of a label's session demands besides facts.
+/// What the policy by which a member is judged demands besides facts.
 #[inline(always)]
-pub fn terms(label: Label) -> Option<&'static Terms> {
-    TERMS.get(recorded(label)?.policy)
+pub fn terms(member: Member) -> Option<&'static Terms> {
+    recorded(member.label())?;
+    TERMS.get(member.policy())
 }
 
 /// Whether the session's permission lasts. A session that is not the label's has none.
@@ -40,10 +61,25 @@ pub fn is_permitted(label: Label) -> bool {
     of(label).is_some_and(|session| session.flags & Session::REVOKED == 0)
 }
 
-/// Whether the policy of a label's session is watched and not held.
+/// Whether the policy by which a member is judged is watched and not held.
 #[inline(always)]
-pub fn is_watched(label: Label) -> bool {
-    terms(label).is_some_and(|terms| terms.flags & Terms::AUDIT != 0)
+pub fn is_watched(member: Member) -> bool {
+    terms(member).is_some_and(|terms| terms.flags & Terms::AUDIT != 0)
+}
+
+/// Moves a session to another policy: what is judged from now on is judged by that. Facts and limits
+/// lie in the same places under both, so a judgement that has begun can end as it began. The end of
+/// the permission comes first: nobody is under the new policy with the old one's.
+#[inline(always)]
+pub fn move_to(label: Label, policy: u32, expires_ns: u64) {
+    if let Some(session) = SESSIONS.get_ptr_mut(label.slot) {
+        // SAFETY: the pointer is to a slot of an array, which is never freed. Nobody else writes
+        // these while the slot is taken, and each is stored whole.
+        unsafe {
+            core::ptr::write_volatile(&raw mut (*session).expires_ns, expires_ns);
+            core::ptr::write_volatile(&raw mut (*session).policy, policy);
+        }
+    }
 }
 
 /// Counts one more task of the session.

@@ -316,6 +316,20 @@ impl Member {
         true
     }
 
+    /// The policy by which the task's action is judged.
+    #[inline(always)]
+    pub fn policy(self) -> u32 {
+        // SAFETY: as in `label`.
+        unsafe { (*self.0).policy }
+    }
+
+    /// Notes the policy by which the task's action is judged.
+    #[inline(always)]
+    pub fn set_policy(self, policy: u32) {
+        // SAFETY: as in `leave_pass`.
+        unsafe { (*self.0).policy = policy }
+    }
+
     /// The tool that is the task's scope of a number, counted from 1; 0 for the agent itself, and
     /// nothing where the task has no such scope.
     #[inline(always)]

@@ -73,7 +73,7 @@ impl Bench {
         Some(Self {
             member,
             flags: session.flags,
-            terms: TERMS.get(session.policy)?,
+            terms: TERMS.get(member.policy())?,
             shared: Shared::of(label.slot)?,
         })
     }
@@ -219,17 +219,46 @@ extern "C" fn survey_rule(index: u32) -> u32 {
     found
 }
 
+/// Three parts, and none of them both calls and counts: before 6.4 a verifier that meets a call on
+/// its way back distrusts every number of the function, and follows each to the end.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn weigh_once(traits: u32, bytes: u64) -> u32 {
-    let Some(bench) = Bench::of_current() else {
+    let version = weigh_begin(traits, bytes);
+    if version == NO_VERSION {
         return LOST;
+    }
+    let Some(member) = Task::current().member() else {
+        return LOST;
+    };
+    let weighing = member.weighing();
+    let mut scope = 0;
+    loop {
+        let lists = member.lists(scope);
+        ask(lists.iter().copied(), |list| weigh_list(list) as u8);
+        scope += 1;
+        if scope >= SCOPES || !weighing.allows() || member.tool(scope).is_none() {
+            break;
+        }
+        weighing.next_scope();
+    }
+    weigh_end(version as u32)
+}
+
+/// What [`weigh_begin`] answers where something is missing: versions have 32 bits.
+const NO_VERSION: u64 = u64::MAX;
+
+/// Notes what is true before any rule is asked. Answers the version of the progress that it saw.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weigh_begin(traits: u32, bytes: u64) -> u64 {
+    let Some(bench) = Bench::of_current() else {
+        return NO_VERSION;
     };
     let version = bench.shared.version();
     let now_ns = now();
     let booted = BOOTED.get(0).map_or(0, |seconds| *seconds);
-    let weighing = bench.member.weighing();
-    weighing.begin(
+    bench.member.weighing().begin(
         bench.flags,
         bench.standing(),
         Circumstances {
@@ -239,24 +268,24 @@ extern "C" fn weigh_once(traits: u32, bytes: u64) -> u32 {
             bytes,
         },
     );
-    let mut scope = 0;
-    loop {
-        let lists = bench.member.lists(scope);
-        ask(lists.iter().copied(), |list| weigh_list(list) as u8);
-        scope += 1;
-        if scope >= SCOPES || !weighing.allows() || bench.member.tool(scope).is_none() {
-            break;
-        }
-        weighing.next_scope();
-    }
+    u64::from(version)
+}
+
+/// Keeps what follows from the decision, if nobody came first.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weigh_end(version: u32) -> u32 {
+    let Some(bench) = Bench::of_current() else {
+        return LOST;
+    };
+    let weighing = bench.member.weighing();
     weighing.finish(bench.terms);
     let done = if weighing.changes(bench.shared.look()) {
         bench.shared.commit(version, weighing, bench.terms)
     } else {
         bench.shared.version() == version
     };
-    let completed = bench.terms.completion & weighing.facts & !weighing.before != 0;
-    if done && completed && bench.terms.flags & Terms::COMPLETION_REVOKE != 0 {
+    if done && weighing.completes(bench.terms) {
         state::revoke(bench.member.label(), Cause::Completion);
     }
     if done { DECIDED } else { AGAIN }

@@ -4,7 +4,8 @@
 use sha2::{Digest, Sha256};
 
 use crate::policy::{
-    Argument, End, MinEnforcement, Mode, OnDeviation, Owner, Pattern, Policy, Recognised, RevokeOn,
+    Argument, End, MinEnforcement, Mode, OnChange, OnDeviation, Owner, Pattern, Policy, Recognised,
+    RevokeOn,
 };
 
 use super::plan::{ApprovalInfo, FactKind};
@@ -90,6 +91,10 @@ pub(super) fn of(policy: &Policy, compiled: &Compiled) -> [u8; 32] {
     });
     rules(&mut encoder, compiled);
     terms(&mut encoder, compiled);
+    // Last, and only where it says something: policies that do not have kept their names.
+    if policy.on_change == OnChange::Move {
+        encoder.text("on change: move");
+    }
     encoder.0.finalize().into()
 }
 
@@ -311,6 +316,10 @@ fn fact(encoder: &mut Encoder, kind: &FactKind) {
         }
         FactKind::StepApproved(name) => {
             encoder.number(6);
+            encoder.text(name);
+        }
+        FactKind::Other(name) => {
+            encoder.number(7);
             encoder.text(name);
         }
     }

@@ -208,6 +208,7 @@ fn alternatives(authored: &[Authored<'_>], plan: &Plan<'_>, index: usize) -> Vec
         Place::ToolStart(i) => base.tool = u8::try_from(i + 1).unwrap_or(u8::MAX),
         Place::Agent | Place::Tool(_) => {}
     }
+    base.timers = plan.terms.timers_of(base.set);
     if common.during.is_empty() {
         return vec![base];
     }

@@ -5,6 +5,7 @@ mod digest;
 mod egress;
 mod host;
 mod json;
+mod layout;
 mod list;
 mod narrow;
 mod need;
@@ -18,17 +19,21 @@ use std::sync::Arc;
 
 use agent_common::decide::Rule;
 use agent_common::egress::Endpoint;
+use agent_common::policy::PolicyHead;
 use agent_common::terms::Terms;
 
 use crate::policy::{
-    Argument, End, MinEnforcement, Mode, Policy, Recognised, UNKNOWN_HISTORY, privilege_mask,
+    Argument, End, MinEnforcement, Mode, OnChange, Policy, Recognised, UNKNOWN_HISTORY,
+    privilege_mask,
 };
 use crate::text::{Diagnostics, Severity, Span};
 
 pub use agent_common::decide::NO_LIST;
+pub use agent_common::policy::MAX_TOOLS;
 pub use authored::{AnyRule, Authored, Place};
 pub use host::HostEntry;
 pub(crate) use host::set_of as host_set;
+pub use layout::Layout;
 pub use need::Need;
 pub use path::{MAX_PATHS, PathEntry, PathKind};
 pub use plan::{ApprovalInfo, FactKind};
@@ -40,8 +45,6 @@ pub const MAX_RULES: usize = 16_384;
 pub const MAX_NETWORKS: usize = 32_768;
 /// Port prefixes of one compiled policy.
 pub const MAX_PORTS: usize = 65_536;
-/// Tools of one policy.
-pub const MAX_TOOLS: usize = 64;
 
 /// A network of the folded address space and the port set that holds in it. The longest prefix
 /// that contains an address decides; no prefix means no rule.
@@ -113,6 +116,8 @@ pub struct Compiled {
     pub zones: Vec<String>,
     /// What each bit of the fact word stands for.
     pub facts: Vec<FactKind>,
+    /// The places of facts, timers, limits and tools, by names that other versions share.
+    pub layout: Layout,
     /// Facts that are set when a session starts; their timers start then.
     pub initial_facts: u64,
     /// Whether a first process that does not end with exit code 0 has failed the chain.
@@ -131,6 +136,8 @@ pub struct Compiled {
     pub mode: Mode,
     /// The weakest enforcement it accepts.
     pub min_enforcement: MinEnforcement,
+    /// What becomes of running sessions when this version comes.
+    pub on_change: OnChange,
     sets: u32,
 }
 
@@ -163,6 +170,18 @@ impl Compiled {
             window.offset_s = crate::zone::offset_s(zone, wall_s).unwrap_or(0);
         }
         terms
+    }
+
+    /// What holds for the policy as a whole.
+    pub fn head(&self) -> PolicyHead {
+        let mut head = PolicyHead {
+            privileges: self.objects.privileges,
+            ..PolicyHead::NONE
+        };
+        for (given, tool) in head.tools.iter_mut().zip(&self.tools) {
+            *given = tool.objects.privileges;
+        }
+        head
     }
 
     /// The i-th rule of a list.
@@ -255,6 +274,10 @@ impl Policy {
             terms: plan.terms,
             zones: plan.zones,
             facts: plan.facts,
+            layout: Layout {
+                tools: self.tools.iter().map(|tool| tool.name.clone()).collect(),
+                ..plan.layout
+            },
             initial_facts: plan.initial_facts,
             failed_by_exit: self.chain.is_failed_by("exit"),
             failed_by_timeout: self.chain.is_failed_by("timeout"),
@@ -264,6 +287,7 @@ impl Policy {
             end: self.end.clone(),
             mode: self.mode,
             min_enforcement: self.min_enforcement,
+            on_change: self.on_change,
         };
         compiled.digest = digest::of(self, &compiled);
         Ok(compiled)

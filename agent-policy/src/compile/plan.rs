@@ -12,6 +12,7 @@ use crate::policy::{
 use crate::text::{Diagnostics, Severity, Span};
 
 use super::authored::{Authored, Place};
+use super::layout::{self, Layout};
 
 const NS: u64 = 1_000_000_000;
 
@@ -30,6 +31,8 @@ pub enum FactKind {
     Approved(u32),
     /// The approval of a step has been given.
     StepApproved(String),
+    /// Something of another version of the policy, which this one does not know.
+    Other(String),
 }
 
 impl std::fmt::Display for FactKind {
@@ -41,6 +44,7 @@ impl std::fmt::Display for FactKind {
             Self::InTime(name) => write!(f, "step {name} in time"),
             Self::Approved(rule) => write!(f, "rule {rule} approved"),
             Self::StepApproved(name) => write!(f, "step {name} approved"),
+            Self::Other(name) => write!(f, "{name}, of another version"),
         }
     }
 }
@@ -74,6 +78,7 @@ pub(super) struct Plan<'p> {
     policy: &'p Policy,
     steps: Vec<(usize, &'p Step)>,
     pub(super) facts: Vec<FactKind>,
+    pub(super) layout: Layout,
     own: HashMap<&'p str, u64>,
     step_bits: Vec<u64>,
     /// For each stage what shows that it has been passed.
@@ -97,6 +102,7 @@ impl<'p> Plan<'p> {
         let mut plan = Self {
             policy,
             facts: Vec::new(),
+            layout: Layout::default(),
             own: HashMap::new(),
             step_bits: Vec::new(),
             stage_bits: vec![0; policy.chain.stages.len()],
@@ -153,12 +159,14 @@ impl<'p> Plan<'p> {
         .into())
     }
 
-    fn fact(&mut self, kind: FactKind, span: Span) -> Result<u64, Diagnostics> {
+    /// `name` is what other versions of the policy call it.
+    fn fact(&mut self, kind: FactKind, name: String, span: Span) -> Result<u64, Diagnostics> {
         let bit = self.facts.len();
         if bit >= 64 {
             return self.too_many(span, "facts", 64);
         }
         self.facts.push(kind);
+        layout::push(&mut self.layout.facts, name);
         Ok(1 << bit)
     }
 
@@ -171,13 +179,19 @@ impl<'p> Plan<'p> {
             fact,
         };
         self.timers += 1;
+        let name = self.layout.facts.get(fact.trailing_zeros() as usize);
+        self.layout.timers.extend(name.cloned());
         Ok(())
     }
 
     fn own_facts(&mut self) -> Result<(), Diagnostics> {
         let policy = self.policy;
         for fact in &policy.facts {
-            let bit = self.fact(FactKind::Own(fact.name.clone()), fact.span)?;
+            let bit = self.fact(
+                FactKind::Own(fact.name.clone()),
+                format!("fact {}", fact.name),
+                fact.span,
+            )?;
             self.own.insert(&fact.name, bit);
             if let Some(seconds) = fact.expires_s {
                 self.timer(bit, seconds, fact.span)?;
@@ -191,7 +205,8 @@ impl<'p> Plan<'p> {
         });
         if adopts || named {
             let kind = FactKind::Own(UNKNOWN_HISTORY.to_owned());
-            let bit = self.fact(kind, policy.name_span)?;
+            let name = format!("fact {UNKNOWN_HISTORY}");
+            let bit = self.fact(kind, name, policy.name_span)?;
             self.own.insert(UNKNOWN_HISTORY, bit);
         }
         Ok(())
@@ -200,7 +215,8 @@ impl<'p> Plan<'p> {
     fn step_facts(&mut self) -> Result<(), Diagnostics> {
         let policy = self.policy;
         for (i, (stage, step)) in self.steps.clone().into_iter().enumerate() {
-            let bit = self.fact(FactKind::Step(step.name.clone()), step.span)?;
+            let name = format!("step {}", step.name);
+            let bit = self.fact(FactKind::Step(step.name.clone()), name, step.span)?;
             self.step_bits.push(bit);
             let alone = policy
                 .chain
@@ -210,10 +226,12 @@ impl<'p> Plan<'p> {
             if alone {
                 self.stage_bits[stage] = bit;
             } else if self.stage_bits[stage] == 0 {
-                self.stage_bits[stage] = self.fact(FactKind::Group(stage + 1), step.span)?;
+                let name = self.group_name(stage);
+                self.stage_bits[stage] = self.fact(FactKind::Group(stage + 1), name, step.span)?;
             }
             if let Some(seconds) = step.within_s {
-                let bit = self.fact(FactKind::InTime(step.name.clone()), step.span)?;
+                let name = format!("step {} in time", step.name);
+                let bit = self.fact(FactKind::InTime(step.name.clone()), name, step.span)?;
                 self.timer(bit, seconds, step.span)?;
                 self.in_time[i] = bit;
                 if self.before(stage).is_none() {
@@ -231,7 +249,8 @@ impl<'p> Plan<'p> {
             let mut extras = Extras::default();
             let number = u32::try_from(number).unwrap_or(u32::MAX);
             if let Some(approval) = &common.approval {
-                extras.approval = self.approval(FactKind::Approved(number), approval)?;
+                let name = format!("approval of {}", self.rule_name(rule));
+                extras.approval = self.approval(FactKind::Approved(number), name, approval)?;
                 extras.once = approval.once;
             } else if let Place::Step(i) = rule.place
                 && let Some((_, step)) = self.steps.get(i).copied()
@@ -240,7 +259,11 @@ impl<'p> Plan<'p> {
                 extras.once = approval.once;
                 extras.approval = match step_approvals.get(&i) {
                     Some(known) => *known,
-                    None => self.approval(FactKind::StepApproved(step.name.clone()), approval)?,
+                    None => self.approval(
+                        FactKind::StepApproved(step.name.clone()),
+                        format!("approval of step {}", step.name),
+                        approval,
+                    )?,
                 };
                 step_approvals.insert(i, extras.approval);
             }
@@ -249,6 +272,8 @@ impl<'p> Plan<'p> {
                     return self.too_many(limit.span, "limits", LIMITS);
                 }
                 self.terms.limits[self.limits] = compiled_limit(limit.kind);
+                let name = format!("{} of {}", limit_name(limit), self.rule_name(rule));
+                layout::push(&mut self.layout.limits, name);
                 if limit.per_step {
                     for i in self.steps_of(rule) {
                         self.renew[i] |= 1 << self.limits;
@@ -299,9 +324,10 @@ impl<'p> Plan<'p> {
     fn approval(
         &mut self,
         kind: FactKind,
+        name: String,
         approval: &crate::policy::Approval,
     ) -> Result<u8, Diagnostics> {
-        let bit = self.fact(kind, approval.span)?;
+        let bit = self.fact(kind, name, approval.span)?;
         if let Some(seconds) = approval.expires_s {
             self.timer(bit, seconds, approval.span)?;
         }
@@ -314,6 +340,33 @@ impl<'p> Plan<'p> {
             show: approval.show.clone(),
         });
         Ok(fact + 1)
+    }
+
+    /// What other versions of the policy call a rule: by its id, or else by its words.
+    fn rule_name(&self, rule: &Authored<'_>) -> String {
+        let place = match rule.place {
+            Place::Agent => String::new(),
+            Place::Step(i) => match self.steps.get(i) {
+                Some((_, step)) => format!(" of step {}", step.name),
+                None => String::new(),
+            },
+            Place::ToolStart(i) | Place::Tool(i) => match self.policy.tools.get(i) {
+                Some(tool) => format!(" of tool {}", tool.name),
+                None => String::new(),
+            },
+        };
+        match &rule.common().id {
+            Some(id) => format!("rule {id}{place}"),
+            None => format!("\"{rule}\"{place}"),
+        }
+    }
+
+    /// What other versions of the policy call a group: it is the same only with the same steps.
+    fn group_name(&self, stage: usize) -> String {
+        let steps = self.steps.iter().filter(|(of, _)| *of == stage);
+        let mut names: Vec<&str> = steps.map(|(_, step)| step.name.as_str()).collect();
+        names.sort_unstable();
+        format!("a step of {}", names.join(", "))
     }
 
     /// The steps by which a rule's per-step budget is counted.
@@ -426,6 +479,18 @@ impl<'p> Plan<'p> {
                 .map_or(0, |stage| self.stage_bits[stage]),
         }
     }
+}
+
+/// What other versions of the policy call a limit of a rule. What was used of one kind is no measure
+/// of another.
+fn limit_name(limit: &crate::policy::Limit) -> String {
+    let kind = match limit.kind {
+        LimitKind::Rate { .. } => "rate",
+        LimitKind::Count(_) => "count",
+        LimitKind::Bytes(_) => "bytes",
+    };
+    let each = if limit.per_step { " each step" } else { "" };
+    format!("{kind}{each}")
 }
 
 fn compiled_limit(kind: LimitKind) -> Limit {

@@ -36,6 +36,7 @@ pub(crate) const SPEC: &[&str] = &[
     "end",
     "mode",
     "minEnforcement",
+    "onChange",
 ];
 
 /// The parts that every document has.
@@ -135,6 +136,10 @@ pub(super) fn read(
         min_enforcement: spec
             .get("minEnforcement")
             .and_then(|node| end::min_enforcement(reader, node))
+            .unwrap_or_default(),
+        on_change: spec
+            .get("onChange")
+            .and_then(|node| end::on_change(reader, node))
             .unwrap_or_default(),
         profiles: made.files.into_iter().collect(),
         spans,

@@ -41,6 +41,26 @@ pub enum Mode {
     Audit,
 }
 
+/// What becomes of running sessions when this version of the policy takes the place of another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnChange {
+    /// They are held to the version with which they began.
+    #[default]
+    Keep,
+    /// They are held to this one from then on.
+    Move,
+}
+
+impl OnChange {
+    /// As it stands in a policy.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Move => "move",
+        }
+    }
+}
+
 /// The weakest enforcement under which a session may start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum MinEnforcement {
@@ -114,6 +134,10 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, spans: &mut Spans) -> E
 
 pub(super) fn mode(reader: &mut Reader<'_>, node: &Node) -> Option<Mode> {
     reader.word(node, &[("enforce", Mode::Enforce), ("audit", Mode::Audit)])
+}
+
+pub(super) fn on_change(reader: &mut Reader<'_>, node: &Node) -> Option<OnChange> {
+    reader.word(node, &[("keep", OnChange::Keep), ("move", OnChange::Move)])
 }
 
 pub(super) fn min_enforcement(reader: &mut Reader<'_>, node: &Node) -> Option<MinEnforcement> {

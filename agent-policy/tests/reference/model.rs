@@ -94,6 +94,7 @@ impl<'p> Model<'p> {
             FactKind::Group(number) => self.passed(number - 1),
             FactKind::InTime(name) => self.in_time.get(&step(name)).is_some_and(|end| now < *end),
             FactKind::Approved(rule) => in_force(self.approved.get(rule), now),
+            FactKind::Other(_) => false,
             FactKind::StepApproved(name) => in_force(self.steps_approved.get(&step(name)), now),
         };
         kinds

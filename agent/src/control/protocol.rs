@@ -75,6 +75,8 @@ pub enum Response {
     Sessions(Vec<SessionInfo>),
     /// To [`Request::Start`]: the session waits for its first process.
     Started(Started),
+    /// To [`Request::StartLoaded`]: the same.
+    StartedLoaded(StartedLoaded),
     /// To [`Request::Revoke`].
     Revoked(Revoked),
     /// To [`Request::Events`].
@@ -177,6 +179,46 @@ pub struct Status {
     pub probes: u64,
     /// Hooks that this kernel does not have, and since when kernels have them.
     pub hooks_missing: Vec<String>,
+    /// The policies that the daemon has loaded, by agent.
+    pub policies: Vec<PolicyInfo>,
+    /// Files and folders of which what is there now was not taken.
+    pub rejected: Vec<RejectedInfo>,
+}
+
+/// A policy that the daemon has loaded: sessions of the agent that begin now are held to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PolicyInfo {
+    /// The agent.
+    pub agent: String,
+    /// The file.
+    pub file: String,
+    /// The policy's digest.
+    pub policy: String,
+    /// Which version of the agent's policy it is, counted from 1 since the daemon began.
+    pub generation: u64,
+    /// Since when it is in force.
+    pub since: String,
+    /// What becomes of running sessions when it comes: `keep` or `move`.
+    pub on_change: String,
+    /// Running sessions that are held to it.
+    pub sessions: usize,
+    /// Running sessions of the agent that are held to an earlier version.
+    pub sessions_before: usize,
+    /// Whether the file holds a newer version, which was rejected.
+    pub rejected: bool,
+}
+
+/// What a file or folder holds and was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RejectedInfo {
+    /// The file or folder.
+    pub file: String,
+    /// Since when.
+    pub since: String,
+    /// Why, as `interlock policy check` says it.
+    pub error: String,
 }
 
 /// One session.
@@ -208,6 +250,16 @@ pub struct Started {
     pub session: SessionId,
     /// The slot of its state.
     pub slot: u32,
+}
+
+/// A session that waits for its first process, and what it was started with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StartedLoaded {
+    /// What the process needs.
+    pub started: Started,
+    /// The policy that the daemon has loaded, and its profiles.
+    pub start: Start,
 }
 
 /// A session's number, shown as sixteen hexadecimal digits.

@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | events | the ring, the programs of processes | the ring or a map fails |
 //! | clients | the control socket | the socket fails |
+//! | policies | the watch on files of policies | the watch fails |
 //! | signals | nothing | SIGTERM or SIGINT |
 //!
 //! All share the sessions, and run on one thread. The first task to end ends the daemon: with its
@@ -15,19 +16,24 @@ pub mod killer;
 pub mod teller;
 pub mod urgent;
 
-use crate::control::protocol::{ProcessInfo, Request, Response, SessionId, Status};
+use crate::control::protocol::{
+    PolicyInfo, ProcessInfo, RejectedInfo, Request, Response, SessionId, StartedLoaded, Status,
+};
 use crate::control::server::{self, ListenError, Place};
 use crate::events::explain;
 use crate::events::journal::{self, Journal};
 use crate::events::process::readable;
 use crate::events::ring::{Ring, RingError};
+use crate::kernel::barrier;
 use crate::kernel::loader::{self, LoadError, Mode};
 use crate::kernel::maps::MapsError;
 use crate::kernel::pins::Pins;
-use crate::library::{Change, Library};
+use crate::library::watch::Watch;
+use crate::library::{Change, Library, Look};
 use crate::recognition::Recognition;
 use crate::sessions::Sessions;
 use crate::sessions::census::Census;
+use crate::sessions::moving::Moved;
 use crate::sessions::records::Records;
 use agent_common::counter::Counter;
 use killer::Killer;
@@ -111,6 +117,7 @@ pub fn run(settings: &Settings) -> Result<(), DaemonError> {
 }
 
 async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
+    let failed = |task| move |source| DaemonError::Task { task, source };
     killer::lift_descriptor_limit();
     // Two daemons must not both read the ring.
     let place = Place::take(&settings.socket)?;
@@ -140,8 +147,14 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     };
     // Who can connect can rely on enforcement: the socket is not there before the proof.
     let mut library = Library::of(settings.policies.clone());
-    for change in library.refresh(|compiled| sessions.accepts(compiled).map_err(chain)) {
-        announce_change(&change);
+    // Before the first look: what changes from now on is heard.
+    let watch = Watch::begin(library.roots()).map_err(failed("policies"))?;
+    let host = sessions.host();
+    let look = Look::into(library.roots(), |compiled| {
+        host.accepts(compiled).map_err(chain)
+    });
+    for change in library.take(look) {
+        announce_change(&change, &mut sessions);
     }
     let mut recognition = Recognition::new(&Pins::in_force());
     let adoptions = recognition.take_over(&mut sessions, &library)?;
@@ -152,6 +165,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let sessions = Rc::new(RefCell::new(sessions));
     let house_sessions = Rc::clone(&sessions);
     let house_library = Rc::clone(&library);
+    let (shelf, held) = (Rc::clone(&library), Rc::clone(&sessions));
     let (lines, mut told) = tokio::sync::mpsc::unbounded_channel();
     let killer = Killer::new(
         Rc::clone(&sessions),
@@ -166,8 +180,6 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         Rc::clone(&recognition),
         journal,
     );
-    let failed = |task| move |source| DaemonError::Task { task, source };
-
     let ending = Rc::clone(&killer);
     let events = settings.events.clone();
     let mut tasks = JoinSet::new();
@@ -201,6 +213,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
                         .map_err(io::Error::other)
                         .map_err(failed("events"))?;
                     teller.print(&lines).await.map_err(failed("events"))?;
+                    take_out(&house_sessions, drained).await.map_err(failed("events"))?;
                     teller.keep_house(drained).await
                 }
             }
@@ -227,6 +240,10 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
             .await
             .map_err(failed("clients"))
     });
+    tasks.spawn_local(async move {
+        let followed = follow(&watch, &shelf, &held).await;
+        followed.map_err(failed("policies"))
+    });
     tasks.spawn_local(async move { end_signal().await.map_err(failed("signals")) });
     match tasks.join_next().await {
         Some(Ok(ended)) => ended,
@@ -249,11 +266,12 @@ fn announce(mode: &Mode, adopted: bool, sessions: usize) {
     }
 }
 
-fn announce_change(change: &Change) {
+fn announce_change(change: &Change, sessions: &mut Sessions) {
     match change {
         Change::Loaded(loaded) => {
+            let Moved { moved, kept } = sessions.follow(loaded);
             let (agent, generation) = (&loaded.start.agent, loaded.generation);
-            info!(agent, generation, file = %loaded.path.display(), "policy loaded");
+            info!(agent, generation, moved, kept, file = %loaded.path.display(), "policy loaded");
         }
         Change::Gone(loaded) => {
             let (agent, file) = (&loaded.start.agent, loaded.path.display());
@@ -263,6 +281,37 @@ fn announce_change(change: &Change) {
             warn!(file = %path.display(), "rejected, what was loaded before stays:\n{error}");
         }
     }
+}
+
+/// Follows the policies in files and folders. They are read and compiled beside: others go on being
+/// answered meanwhile.
+async fn follow(
+    watch: &Watch,
+    library: &Rc<RefCell<Library>>,
+    sessions: &Rc<RefCell<Sessions>>,
+) -> io::Result<()> {
+    loop {
+        watch.changed().await?;
+        let roots = library.borrow().roots().to_vec();
+        let host = sessions.borrow().host();
+        let look = tokio::task::spawn_blocking(move || {
+            Look::into(&roots, |compiled| host.accepts(compiled).map_err(chain))
+        });
+        let look = look.await?;
+        let changes = library.borrow_mut().take(look);
+        for change in changes {
+            announce_change(&change, &mut sessions.borrow_mut());
+        }
+    }
+}
+
+/// Takes tables out by which nothing can be judged any more.
+async fn take_out(sessions: &Rc<RefCell<Sessions>>, ring_drained: bool) -> io::Result<()> {
+    if sessions.borrow_mut().has_leaving(ring_drained) {
+        let waited = tokio::task::spawn_blocking(barrier::wait_for_programs).await?;
+        sessions.borrow_mut().take_out(waited.is_ok());
+    }
+    Ok(())
 }
 
 async fn end_signal() -> io::Result<()> {
@@ -290,9 +339,7 @@ struct Clerk {
 impl Clerk {
     async fn answer(&self, request: Request) -> Response {
         let answered: Result<Response, String> = match request {
-            Request::Status => status(&self.sessions.borrow(), &self.mode, self.adopted)
-                .map(Response::Status)
-                .map_err(chain),
+            Request::Status => self.status().map(Response::Status).map_err(chain),
             Request::Sessions => {
                 let list = self.sessions.borrow().list();
                 list.map(Response::Sessions).map_err(chain)
@@ -320,8 +367,58 @@ impl Clerk {
         let Some(loaded) = loaded else {
             return Err(self.library.borrow().why_not(agent));
         };
-        let started = self.sessions.borrow_mut().start(&loaded.start);
-        started.map(Response::Started).map_err(chain)
+        let started = self.sessions.borrow_mut().start_loaded(&loaded);
+        let answer = |started| StartedLoaded {
+            started,
+            start: loaded.start.clone(),
+        };
+        started
+            .map(|started| Response::StartedLoaded(answer(started)))
+            .map_err(chain)
+    }
+
+    fn status(&self) -> Result<Status, MapsError> {
+        let (sessions, mode) = (self.sessions.borrow(), &self.mode);
+        let library = self.library.borrow();
+        let policies = library.iter().map(|loaded| {
+            let (under, before) = sessions.under(loaded);
+            PolicyInfo {
+                agent: loaded.start.agent.clone(),
+                file: loaded.start.file.clone(),
+                policy: loaded.compiled.digest_hex(),
+                generation: loaded.generation,
+                since: loaded.since.clone(),
+                on_change: loaded.compiled.on_change.word().to_owned(),
+                sessions: under,
+                sessions_before: before,
+                rejected: library.is_rejected(&loaded.path),
+            }
+        });
+        let rejected = library.rejected().map(|(path, rejected)| RejectedInfo {
+            file: path.display().to_string(),
+            since: rejected.since.clone(),
+            error: rejected.error.clone(),
+        });
+        let count = |counter| sessions.maps().count(counter);
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            enforcement: mode.clone(),
+            adopted: self.adopted,
+            missing: loader::missing(mode),
+            sessions: sessions.count(),
+            allowed: count(Counter::Allowed)?,
+            denied: count(Counter::Denied)?,
+            doubts: count(Counter::Doubts)?,
+            labels_refused: count(Counter::LabelsRefused)?,
+            events_lost: count(Counter::EventsLost)?,
+            probes: count(Counter::Probes)?,
+            hooks_missing: loader::hooks_missing(&Pins::in_force(), mode)
+                .iter()
+                .map(|program| program.hook_and_since())
+                .collect(),
+            policies: policies.collect(),
+            rejected: rejected.collect(),
+        })
     }
 
     /// The processes of all sessions.
@@ -362,25 +459,4 @@ impl Clerk {
 /// An error with all that caused it, in one line.
 fn chain(error: impl std::error::Error + Send + Sync + 'static) -> String {
     format!("{:#}", anyhow::Error::from(error))
-}
-
-fn status(sessions: &Sessions, mode: &Mode, adopted: bool) -> Result<Status, MapsError> {
-    let count = |counter| sessions.maps().count(counter);
-    Ok(Status {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        enforcement: mode.clone(),
-        adopted,
-        missing: loader::missing(mode),
-        sessions: sessions.count(),
-        allowed: count(Counter::Allowed)?,
-        denied: count(Counter::Denied)?,
-        doubts: count(Counter::Doubts)?,
-        labels_refused: count(Counter::LabelsRefused)?,
-        events_lost: count(Counter::EventsLost)?,
-        probes: count(Counter::Probes)?,
-        hooks_missing: loader::hooks_missing(&Pins::in_force(), mode)
-            .iter()
-            .map(|program| program.hook_and_since())
-            .collect(),
-    })
 }

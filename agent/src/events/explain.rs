@@ -10,6 +10,7 @@ use agent_common::decide::{NO_RULE, Reason, Verdict};
 use agent_common::egress::{AF_INET, AF_INET6, Endpoint, TCP, UDP, is_v4};
 use agent_common::event::{Denial, FileDenial, Process};
 use agent_common::privilege::Privilege;
+use agent_policy::{Compiled, told_facts};
 use nix::time::{ClockId, clock_gettime};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -59,6 +60,8 @@ fn explained(
     programs: &mut Programs,
 ) -> Line {
     let session = sessions.get(denial.header.session);
+    // The one by which it was judged; the session may have been moved to another since.
+    let policy = session.map(|session| session.version(denial.policy));
     let reason = Reason::from_wire(denial.reason);
     Line::Denial(line::Denial {
         time: wall_clock(denial.header.time_ns),
@@ -80,13 +83,23 @@ fn explained(
             .collect(),
         action: Action::from_wire(denial.action).map_or("unknown", Action::word),
         object,
-        facts: session.map_or_else(Vec::new, |session| session.facts(denial.facts)),
-        rule: session
+        facts: policy.map_or_else(Vec::new, |policy| told_facts(policy, denial.facts)),
+        rule: policy
             .filter(|_| denial.rule != NO_RULE)
-            .and_then(|session| session.rule(denial.rule)),
+            .and_then(|policy| rule(policy, denial.rule)),
         reason: reason.map_or("unknown", Reason::word),
         verdict: Verdict::from_wire(denial.verdict).map_or("unknown", Verdict::word),
-        policy: session.map(|session| session.digest.clone()),
+        policy: policy.map(Compiled::digest_hex),
+    })
+}
+
+/// The rule of a number, for people.
+fn rule(policy: &Compiled, number: u32) -> Option<line::Rule> {
+    let source = policy.sources.get(number as usize)?;
+    Some(line::Rule {
+        file: source.file.to_string(),
+        line: source.span.line,
+        text: source.text.clone(),
     })
 }
 

@@ -1,7 +1,7 @@
 //! Puts the kernel programs into the kernel, or finds them there.
 
 use super::maps::Maps;
-use super::object::{ENROL, Kind, OBJECT, PROGRAMS, Program, REVOKE, Use};
+use super::object::{ENROL, Kind, MOVE, OBJECT, PROGRAMS, Program, REVOKE, Use};
 use super::offsets::{self, OffsetError};
 use super::pins::{self, Pins};
 use aya::programs::links::{FdLink, LinkError};
@@ -165,6 +165,11 @@ pub fn missing(mode: &Mode) -> Vec<String> {
 /// The program that ends a session's permission.
 pub fn revoke_program() -> Result<RawTracePoint, ProgramError> {
     RawTracePoint::from_pin(Pins::in_force().program(REVOKE))
+}
+
+/// The program that moves a session to another policy.
+pub fn move_program() -> Result<RawTracePoint, ProgramError> {
+    RawTracePoint::from_pin(Pins::in_force().program(MOVE))
 }
 
 /// Why this kernel will not ask BPF LSM programs; nothing when it will.

@@ -161,6 +161,26 @@ impl Maps {
         Ok(self.networks.remove(&prefix(bits, key))?)
     }
 
+    /// Every address prefix, with its bits.
+    pub fn networks(&self) -> Result<Vec<(u32, NetworkKey)>, MapsError> {
+        let keys = self.networks.keys();
+        keys.map(|key| {
+            key.map(|key| (key.prefix_len(), key.data().0))
+                .map_err(MapsError::from)
+        })
+        .collect()
+    }
+
+    /// Every port prefix, with its bits.
+    pub fn ports(&self) -> Result<Vec<(u32, PortKey)>, MapsError> {
+        let keys = self.ports.keys();
+        keys.map(|key| {
+            key.map(|key| (key.prefix_len(), key.data().0))
+                .map_err(MapsError::from)
+        })
+        .collect()
+    }
+
     /// Makes a port prefix of a set name a rule.
     pub fn add_port(&mut self, bits: u32, key: PortKey, rule: u32) -> Result<(), MapsError> {
         Ok(self.ports.insert(&prefix(bits, key), rule, 0)?)

@@ -1,5 +1,6 @@
 //! The kernel programs, seen from user space.
 
+pub mod barrier;
 pub mod btf;
 pub mod clock;
 pub mod loader;

@@ -236,6 +236,12 @@ pub const PROGRAMS: &[Program] = &[
         purpose: "end a session's permission",
     },
     Program {
+        name: MOVE,
+        kind: Kind::Run,
+        used: Use::Always,
+        purpose: "move a session to another policy",
+    },
+    Program {
         name: MEMBERS,
         kind: Kind::Iter("task"),
         used: Use::Always,
@@ -467,6 +473,9 @@ pub const HOLDS: &[(Privilege, &[&str])] = &[
 
 /// The program that ends a session's permission.
 pub const REVOKE: &str = "revoke";
+
+/// The program that moves a session to another policy.
+pub const MOVE: &str = "move_session";
 
 /// The program that lists the tasks of sessions.
 pub const MEMBERS: &str = "members";

@@ -6,6 +6,7 @@
 mod read;
 #[cfg(test)]
 mod tests;
+pub mod watch;
 
 use crate::control::protocol::Start;
 use crate::events::explain;
@@ -94,6 +95,11 @@ impl Library {
         self.rejected.iter().map(borrow)
     }
 
+    /// Whether what is in a file now was not taken.
+    pub fn is_rejected(&self, path: &Path) -> bool {
+        self.rejected.contains_key(path)
+    }
+
     /// Why there is no policy of an agent.
     pub fn why_not(&self, agent: &str) -> String {
         let roots: Vec<String> = self
@@ -116,39 +122,19 @@ impl Library {
         &self.roots
     }
 
-    /// Looks at all files and takes what can be put in force. `accept` may refuse a policy, with a
-    /// reason.
-    pub fn refresh(&mut self, accept: impl Fn(&Compiled) -> Result<(), String>) -> Vec<Change> {
-        let mut look = Look::default();
-        for root in self.roots.clone() {
-            match read::files(&root) {
-                Ok(Root::Files(files)) => {
-                    for file in files {
-                        look.at(file, &accept);
-                    }
-                }
-                // A folder that is away for a moment takes no policy with it; a file does.
-                Ok(Root::Nothing) => look.away.extend(self.below(&root)),
-                Err(error) => {
-                    look.rejected.insert(root.clone(), error.to_string());
-                    look.away.extend(self.below(&root));
-                    look.away.insert(root);
-                }
-            }
+    /// Takes what a look at all files has found and can be put in force.
+    pub fn take(&mut self, mut look: Look) -> Vec<Change> {
+        // A folder that is away for a moment takes no policy with it.
+        for root in &look.away {
+            let below = self.loaded.values().map(|loaded| &loaded.path);
+            look.hidden
+                .extend(below.filter(|path| path.starts_with(root)).cloned());
         }
         look.settle_claims(&self.loaded);
-        self.take(look)
+        self.put_all(look)
     }
 
-    /// Files below a folder from which policies were loaded.
-    fn below(&self, folder: &Path) -> BTreeSet<PathBuf> {
-        let files = self.loaded.values().map(|loaded| loaded.path.clone());
-        files
-            .filter(|path| path != folder && path.starts_with(folder))
-            .collect()
-    }
-
-    fn take(&mut self, look: Look) -> Vec<Change> {
+    fn put_all(&mut self, look: Look) -> Vec<Change> {
         let mut changes = Vec::new();
         let mut there = BTreeSet::new();
         for (path, candidates) in look.taken {
@@ -159,7 +145,7 @@ impl Library {
         }
         let stays = |loaded: &Loaded| {
             there.contains(&loaded.start.agent)
-                || look.away.contains(&loaded.path)
+                || look.hidden.contains(&loaded.path)
                 || look.rejected.contains_key(&loaded.path)
         };
         self.loaded.retain(|_, loaded| {
@@ -212,15 +198,46 @@ impl Library {
 }
 
 /// What one look at all files has found.
-#[derive(Default)]
-struct Look {
+#[derive(Debug, Default)]
+pub struct Look {
     taken: BTreeMap<PathBuf, Candidates>,
     rejected: BTreeMap<PathBuf, String>,
-    /// Files that could not be looked for.
+    /// Files and folders that could not be looked into.
     away: BTreeSet<PathBuf>,
+    /// Files that may still be there, and were not seen.
+    hidden: BTreeSet<PathBuf>,
 }
 
 impl Look {
+    /// Looks at all files. `accept` may refuse a policy, with a reason.
+    pub fn into(roots: &[PathBuf], accept: impl Fn(&Compiled) -> Result<(), String>) -> Self {
+        let mut look = Self::default();
+        for root in roots {
+            match read::files(root) {
+                Ok(Root::Files(files)) => {
+                    for file in files {
+                        look.at(file, &accept);
+                    }
+                }
+                // A file that is away is gone, a folder is not: it is being replaced.
+                Ok(Root::Nothing) if read::is_wanted(root) => {}
+                Ok(Root::Nothing) => {
+                    look.away.insert(root.clone());
+                    if root != Path::new(FOLDER) {
+                        let error = format!("{}: found nothing", root.display());
+                        look.rejected.insert(root.clone(), error);
+                    }
+                }
+                Err(error) => {
+                    let error = format!("{}: {error}", root.display());
+                    look.rejected.insert(root.clone(), error);
+                    look.away.insert(root.clone());
+                }
+            }
+        }
+        look
+    }
+
     fn at(&mut self, file: PathBuf, accept: &impl Fn(&Compiled) -> Result<(), String>) {
         match candidates(&file, accept) {
             Ok(candidates) => {
@@ -239,7 +256,7 @@ impl Look {
         for (agent, loaded) in loaded {
             let path = &loaded.path;
             let claims = self.rejected.contains_key(path)
-                || self.away.contains(path)
+                || self.hidden.contains(path)
                 || self.taken.get(path).is_some_and(|candidates| {
                     candidates.iter().any(|(start, _)| start.agent == *agent)
                 });
@@ -273,10 +290,10 @@ fn candidates(
     file: &Path,
     accept: &impl Fn(&Compiled) -> Result<(), String>,
 ) -> Result<Candidates, String> {
-    let starts = policy_cli::starts(file).map_err(|error| chain(error))?;
+    let starts = policy_cli::starts(file).map_err(chain)?;
     let mut candidates = Candidates::new();
     for start in starts {
-        let compiled = policy::compile(&start).map_err(|error| chain(error))?;
+        let compiled = policy::compile(&start).map_err(chain)?;
         accept(&compiled)?;
         candidates.push((start, compiled));
     }

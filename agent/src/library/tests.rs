@@ -1,6 +1,6 @@
 //! Folders of policies, without a kernel.
 
-use super::{Change, Library};
+use super::{Change, Library, Look};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -48,7 +48,8 @@ fn port(agent: &str, port: u16) -> String {
 
 /// What a look has changed, each in a word or two.
 fn refresh(library: &mut Library) -> Vec<String> {
-    let changes = library.refresh(|_| Ok(()));
+    let look = Look::into(library.roots(), |_| Ok(()));
+    let changes = library.take(look);
     let word = |change: &Change| match change {
         Change::Loaded(loaded) => format!("{} {}", loaded.start.agent, loaded.generation),
         Change::Gone(loaded) => format!("{} gone", loaded.start.agent),
@@ -115,7 +116,8 @@ fn what_the_host_cannot_enforce_is_rejected() {
     let folder = Folder::new("refused");
     folder.put("a.yaml", &port("a", 443));
     let mut library = folder.library();
-    library.refresh(|_| Err("not here".into()));
+    let look = Look::into(library.roots(), |_| Err("not here".into()));
+    library.take(look);
     assert_eq!(error(&library, "a.yaml"), "not here");
     assert!(library.why_not("a").contains("not here"));
 }
@@ -167,7 +169,9 @@ fn a_folder_that_is_away_takes_no_policy_with_it() {
     refresh(&mut library);
     let aside = folder.0.with_extension("aside");
     fs::rename(&folder.0, &aside).unwrap();
+    assert_eq!(refresh(&mut library).len(), 1, "said aloud");
     assert_eq!(refresh(&mut library), [""; 0]);
+    assert!(library.get("a").is_some());
     fs::rename(&aside, &folder.0).unwrap();
     assert_eq!(refresh(&mut library), [""; 0]);
     assert!(library.get("a").is_some());

@@ -5,7 +5,6 @@ use super::walk::{self, Content, Holds};
 use crate::control::protocol::{ProfileText, Start};
 use agent_policy::{Compiled, MAX_BYTES, Policy, Profiles, parse, parse_with};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// The policies of one file.
 #[derive(Debug)]
@@ -20,8 +19,7 @@ pub(super) struct PolicyFile {
 /// the policy is made with.
 pub(crate) fn start(file: &Path, named: &[PathBuf], agent: &str) -> Result<Start, Fault> {
     let read = Read::of(walk::read(file)?, named)?;
-    let policy = read.policies.iter().find(|policy| policy.name == agent);
-    read.start(agent, policy.map_or(&[], |policy| &policy.profiles))
+    read.start(agent)
 }
 
 /// The same for every agent of a file; nothing where the file holds profiles or cases.
@@ -31,7 +29,7 @@ pub(crate) fn starts(file: &Path) -> Result<Vec<Start>, Fault> {
         return Ok(Vec::new());
     }
     let read = Read::of(content, &[])?;
-    let of = |policy: &Policy| read.start(&policy.name, &policy.profiles);
+    let of = |policy: &Policy| read.start(&policy.name);
     read.policies.iter().map(of).collect()
 }
 
@@ -59,12 +57,13 @@ impl Read {
         })
     }
 
-    fn start(&self, agent: &str, made_with: &[Arc<str>]) -> Result<Start, Fault> {
-        let used: Vec<&Content> = self
-            .files
-            .iter()
-            .filter(|content| made_with.iter().any(|name| **name == *content.name))
-            .collect();
+    fn start(&self, agent: &str) -> Result<Start, Fault> {
+        // Those of the file's other agents as well: a file is read whole or not at all.
+        let is_used = |content: &&Content| {
+            let mut made_with = self.policies.iter().flat_map(|policy| &policy.profiles);
+            made_with.any(|name| **name == *content.name)
+        };
+        let used: Vec<&Content> = self.files.iter().filter(is_used).collect();
         let bytes: usize = used.iter().map(|content| content.bytes.len()).sum();
         if bytes > MAX_BYTES {
             return Err(Fault::unexpected(

@@ -2,7 +2,9 @@
 //! kernel has decided; here the same decision is made once more, to be explained.
 
 use super::{RunError, Settings};
+use crate::control::protocol::Start;
 use crate::kernel::clock;
+use crate::policy;
 use agent_common::decide::{Reason, Verdict};
 use agent_policy::{Action, Compiled, Instant, Trial};
 use nix::errno::Errno;
@@ -12,19 +14,16 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// The error for a command that the kernel denied.
-pub(super) fn explained(
-    error: &io::Error,
-    settings: &Settings,
-    compiled: &Compiled,
-) -> Option<RunError> {
+pub(super) fn explained(error: &io::Error, settings: &Settings, start: &Start) -> Option<RunError> {
     if error.raw_os_error() != Some(Errno::EPERM as i32) {
         return None;
     }
+    let compiled = policy::compile(start).ok()?;
     let command = settings.command.first()?;
     let program = found(command, &std::env::var_os("PATH").unwrap_or_default())?;
     Some(RunError::NotAllowed {
         agent: settings.agent.clone(),
-        why: why(&program, &settings.command, compiled),
+        why: why(&program, &settings.command, &compiled),
         program,
     })
 }
@@ -83,7 +82,6 @@ fn why(program: &Path, words: &[OsString], compiled: &Compiled) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::protocol::Start;
 
     fn why_of(rules: &str, words: &[&str]) -> String {
         let text = format!(
@@ -96,7 +94,7 @@ mod tests {
             policy: text,
             profiles: Vec::new(),
         };
-        let compiled = crate::policy::compile(&start).unwrap();
+        let compiled = policy::compile(&start).unwrap();
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
         why(Path::new("/usr/bin/git"), &words, &compiled)
     }

@@ -11,12 +11,11 @@ use crate::kernel::loader;
 use crate::policy::{self, PolicyError};
 use crate::policy_cli;
 use agent_common::session::Enrolment;
-use agent_policy::Compiled;
 use enrol::Enrol;
 use nix::errno::Errno;
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What to run, and as what.
@@ -24,8 +23,8 @@ use std::process::Command;
 pub struct Settings {
     /// The daemon's socket.
     pub socket: PathBuf,
-    /// The policy file.
-    pub policy: PathBuf,
+    /// The policy file; none for the policy that the daemon has loaded.
+    pub policy: Option<PathBuf>,
     /// Where profiles lie that it extends; beside it if none is named.
     pub profiles: Vec<PathBuf>,
     /// The agent.
@@ -121,12 +120,16 @@ impl RunError {
 
 /// Runs a command as a session and waits for it.
 pub fn run(settings: &Settings) -> Result<Ended, RunError> {
-    let (start, compiled) = read_policy(settings)?;
+    let request = match &settings.policy {
+        Some(file) => Request::Start(read_policy(file, settings)?),
+        None => Request::StartLoaded(settings.agent.clone()),
+    };
     let user = settings.user.as_deref().map(enrol::find_user).transpose()?;
-    let started = match client::ask(&settings.socket, &Request::Start(start))? {
-        Response::Started(started) => started,
-        Response::Error(error) => return Err(RunError::Refused(error)),
-        other => return Err(RunError::Refused(format!("answered {other:?}"))),
+    let (started, start) = match (client::ask(&settings.socket, &request)?, request) {
+        (Response::Started(started), Request::Start(start)) => (started, start),
+        (Response::StartedLoaded(answer), _) => (answer.started, answer.start),
+        (Response::Error(error), _) => return Err(RunError::Refused(error)),
+        (other, _) => return Err(RunError::Refused(format!("answered {other:?}"))),
     };
     let program = loader::enrol_program().map_err(RunError::Enrol)?;
     let waiting = signals::Waiting::begin().map_err(RunError::Wait)?;
@@ -141,7 +144,7 @@ pub fn run(settings: &Settings) -> Result<Ended, RunError> {
                 answer,
             },
             None => {
-                denied::explained(&source, settings, &compiled).unwrap_or_else(|| RunError::Spawn {
+                denied::explained(&source, settings, &start).unwrap_or_else(|| RunError::Spawn {
                     command: settings.command.first().cloned().unwrap_or_default(),
                     session: started.session,
                     source,
@@ -162,8 +165,8 @@ fn command(words: &[OsString]) -> Command {
 
 /// Reads the policy and checks it here, where the person who wrote it can see what is wrong. The
 /// daemon compiles it again.
-fn read_policy(settings: &Settings) -> Result<(Start, Compiled), RunError> {
-    let start = policy_cli::start(&settings.policy, &settings.profiles, &settings.agent)?;
-    let compiled = policy::compile(&start)?;
-    Ok((start, compiled))
+fn read_policy(file: &Path, settings: &Settings) -> Result<Start, RunError> {
+    let start = policy_cli::start(file, &settings.profiles, &settings.agent)?;
+    policy::compile(&start)?;
+    Ok(start)
 }

@@ -3,6 +3,7 @@
 pub mod census;
 pub mod kill;
 pub mod mounts;
+pub mod moving;
 pub mod paths;
 pub mod ready;
 pub mod records;
@@ -13,13 +14,15 @@ use crate::events::line::Exit;
 use crate::events::{explain, line};
 use crate::kernel::maps::{Maps, MapsError};
 use crate::kernel::{clock, loader};
+use crate::library::Loaded;
 use crate::policy::{self, PolicyError};
 use agent_common::event::RootExit;
 use agent_common::session::{Cause, Label, Revocation, Session as State};
-use agent_common::terms::Progress;
+use agent_common::terms::{Progress, TIMERS};
 use agent_policy::{Compiled, Mode, Need};
 use aya::programs::{RawTracePointRunOptions, TestRun};
 use mounts::Mounts;
+use moving::Leaving;
 use paths::Paths;
 use records::{Record, Records};
 use std::collections::HashMap;
@@ -38,8 +41,30 @@ pub struct Sessions {
     paths: Paths,
     records: Records,
     by_id: HashMap<u64, Session>,
+    /// Policies that sessions were moved from.
+    leaving: Vec<Leaving>,
+    host: Host,
+}
+
+/// What a host can hold sessions to.
+#[derive(Debug, Clone, Copy)]
+pub struct Host {
     /// Whether BPF LSM is there, without which no file is judged.
     judges_files: bool,
+}
+
+impl Host {
+    /// Whether sessions can be held to a policy here.
+    pub fn accepts(self, compiled: &Compiled) -> Result<(), StartError> {
+        let by_lsm = [Need::Files, Need::Exec, Need::Tools, Need::Executables];
+        let mut needs = compiled.needs().into_iter();
+        match needs.find(|need| by_lsm.contains(need)) {
+            Some(need) if !self.judges_files => {
+                Err(StartError::NoLsm(compiled.name.clone(), need.word()))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// One session.
@@ -53,6 +78,8 @@ pub struct Session {
     file: String,
     compiled: Rc<Compiled>,
     place: Place,
+    /// The policies that it was moved from, while something may still be told of them.
+    earlier: Vec<(Place, Rc<Compiled>)>,
     record: Record,
     since: Instant,
     /// Records of it that were read from the ring.
@@ -74,6 +101,8 @@ pub struct Session {
 /// How a session begins, if not by `interlock run`.
 #[derive(Debug, Default)]
 struct Begin {
+    /// Under a policy that the daemon has loaded, and may move it from.
+    loaded: bool,
     /// It lies ready.
     ready: bool,
     /// How it is recognised, for people.
@@ -141,19 +170,14 @@ impl Session {
         agent_policy::told_facts(&self.compiled, facts)
     }
 
+    /// The policy that it is held to.
+    pub fn compiled(&self) -> &Compiled {
+        &self.compiled
+    }
+
     /// Why it was revoked, in the words of who ordered it.
     pub fn reason(&self) -> Option<&str> {
         self.reason.as_deref()
-    }
-
-    /// The rule of a number, for people.
-    pub fn rule(&self, number: u32) -> Option<line::Rule> {
-        let source = self.compiled.sources.get(number as usize)?;
-        Some(line::Rule {
-            file: source.file.to_string(),
-            line: source.span.line,
-            text: source.text.clone(),
-        })
     }
 }
 
@@ -166,10 +190,15 @@ impl Sessions {
             tables: Tables::default(),
             records,
             by_id: HashMap::new(),
-            judges_files,
+            leaving: Vec::new(),
+            host: Host { judges_files },
         };
+        let mut all = true;
         for (id, record) in sessions.records.read() {
-            sessions.adopt_one(id, &record)?;
+            all &= sessions.adopt_one(id, &record)?;
+        }
+        if all {
+            sessions.tidy()?;
         }
         // Mounts may have come and gone while there was no daemon.
         let policies = policies(&sessions.by_id);
@@ -188,43 +217,61 @@ impl Sessions {
         self.paths.mounts()
     }
 
-    fn adopt_one(&mut self, id: u64, record: &Record) -> Result<(), MapsError> {
+    /// False where it is not known what is in the tables for a session.
+    fn adopt_one(&mut self, id: u64, record: &Record) -> Result<bool, MapsError> {
         if self.maps.session(record.slot)?.id != id {
             self.records.remove(id);
-            return Ok(());
+            return Ok(true);
         }
         // The same text compiles to the same tables, so this is what the kernel enforces.
         match policy::compile(&record.start) {
             Ok(compiled) => {
+                let layout = record.layout.as_ref();
+                let compiled = layout
+                    .and_then(|layout| compiled.laid_out(layout))
+                    .unwrap_or(compiled);
                 self.tables.adopt(record.place, &compiled);
                 self.by_id
                     .insert(id, Session::new(record.clone(), compiled));
+                Ok(true)
             }
             Err(error) => {
                 let session = SessionId(id);
                 warn!(%session, %error, "enforced, but its events cannot be explained");
+                Ok(false)
             }
         }
-        Ok(())
     }
 
-    /// Whether this kernel can hold sessions to a policy.
-    pub fn accepts(&self, compiled: &Compiled) -> Result<(), StartError> {
-        let by_lsm = [Need::Files, Need::Exec, Need::Tools, Need::Executables];
-        let mut needs = compiled.needs().into_iter();
-        match needs.find(|need| by_lsm.contains(need)) {
-            Some(need) if !self.judges_files => {
-                Err(StartError::NoLsm(compiled.name.clone(), need.word()))
-            }
-            _ => Ok(()),
-        }
+    /// What this host can hold sessions to.
+    pub fn host(&self) -> Host {
+        self.host
     }
 
     /// Makes room for a session, whose first process must then come by itself.
     pub fn start(&mut self, start: &Start) -> Result<Started, StartError> {
         let compiled = policy::compile(start)?;
-        self.accepts(&compiled)?;
-        let label = self.make(start, compiled, &Begin::default())?;
+        self.host.accepts(&compiled)?;
+        self.started(start, compiled, &Begin::default())
+    }
+
+    /// The same under a policy that the daemon has loaded, and may move the session from.
+    pub fn start_loaded(&mut self, loaded: &Loaded) -> Result<Started, StartError> {
+        let compiled = self.lay_out((*loaded.compiled).clone());
+        let begin = Begin {
+            loaded: true,
+            ..Begin::default()
+        };
+        self.started(&loaded.start, compiled, &begin)
+    }
+
+    fn started(
+        &mut self,
+        start: &Start,
+        compiled: Compiled,
+        begin: &Begin,
+    ) -> Result<Started, StartError> {
+        let label = self.make(start, compiled, begin)?;
         Ok(Started {
             session: SessionId(label.session),
             slot: label.slot,
@@ -240,12 +287,7 @@ impl Sessions {
     ) -> Result<Label, StartError> {
         let slot = self.free_slot()?;
         let id = self.draw_id()?;
-        let digest = compiled.digest_hex();
-        let shared = self.by_id.values().find(|session| session.digest == digest);
-        let place = match shared {
-            Some(session) => session.place,
-            None => self.install(&compiled)?,
-        };
+        let place = self.place_of(&compiled)?;
         let record = Record {
             start: start.clone(),
             slot,
@@ -253,11 +295,14 @@ impl Sessions {
             reason: None,
             recognised: begin.recognised.clone(),
             ready: begin.ready,
+            loaded: begin.loaded,
+            layout: begin.loaded.then(|| compiled.layout.clone()),
+            started_ns: clock::boot_ns(),
         };
         let done = self.records.write(id, &record).map_err(StartError::from);
-        let open = |maps: &mut Maps| open(maps, id, slot, place, &compiled, begin);
+        let open = |maps: &mut Maps| open(maps, id, &record, &compiled, begin);
         if let Err(error) = done.and_then(|()| open(&mut self.maps).map_err(StartError::from)) {
-            self.release(&digest, &compiled, place);
+            self.release(&Rc::new(compiled), place);
             return Err(error);
         }
         self.by_id.insert(id, Session::new(record, compiled));
@@ -327,7 +372,7 @@ impl Sessions {
         self.maps.set_session(session.slot, State::FREE)?;
         self.maps.recognised.unclaim(id)?;
         self.records.remove(id);
-        self.release(&session.digest, &session.compiled, session.place);
+        self.release(&session.compiled, session.place);
         Ok(Some(session.ended(id, &state, facts)))
     }
 
@@ -499,6 +544,23 @@ impl Sessions {
         Ok(())
     }
 
+    /// Where a policy lies in the tables: where it lies already, or where it is written now.
+    fn place_of(&mut self, compiled: &Compiled) -> Result<Place, InstallError> {
+        let same =
+            |other: &Compiled| other.digest == compiled.digest && other.layout == compiled.layout;
+        let mut sessions = self.by_id.values();
+        if let Some(session) = sessions.find(|session| same(&session.compiled)) {
+            return Ok(session.place);
+        }
+        if let Some(at) = self.leaving.iter().position(|left| same(&left.compiled)) {
+            let place = self.leaving.remove(at).place;
+            // Its paths were not followed while nobody was under it.
+            self.paths.rewrite(&mut self.maps, &[(compiled, place)])?;
+            return Ok(place);
+        }
+        self.install(compiled)
+    }
+
     /// Writes a policy into the tables.
     fn install(&mut self, compiled: &Compiled) -> Result<Place, InstallError> {
         // Its paths must be what they are now, not at the last look.
@@ -513,13 +575,28 @@ impl Sessions {
     }
 
     /// Takes a policy out of the tables when no session is left under it.
-    fn release(&mut self, digest: &str, compiled: &Compiled, place: Place) {
-        if !self.by_id.values().any(|session| session.digest == digest) {
-            if let Err(error) = self.paths.remove(&mut self.maps, place.policy) {
-                warn!(agent = compiled.name, %error, "its path rules stay in the tables");
-            }
-            self.tables.remove(&mut self.maps, compiled, place);
+    fn release(&mut self, compiled: &Rc<Compiled>, place: Place) {
+        if self.by_id.values().any(|session| session.place == place) {
+            return;
         }
+        // Of who was moved from it, something may still be judged by it, or told.
+        let is_earlier = |session: &Session| session.earlier.iter().any(|(was, _)| *was == place);
+        if self.by_id.values().any(is_earlier) {
+            self.leaving.push(Leaving::new(Rc::clone(compiled), place));
+        } else {
+            self.remove(compiled, place);
+        }
+    }
+
+    /// Takes a policy out of the tables.
+    fn remove(&mut self, compiled: &Compiled, place: Place) {
+        for session in self.by_id.values_mut() {
+            session.earlier.retain(|(was, _)| *was != place);
+        }
+        if let Err(error) = self.paths.remove(&mut self.maps, place.policy) {
+            warn!(agent = compiled.name, %error, "its path rules stay in the tables");
+        }
+        self.tables.remove(&mut self.maps, compiled, place);
     }
 
     fn free_slot(&self) -> Result<u32, StartError> {
@@ -551,6 +628,7 @@ impl Session {
             file: record.start.file.clone(),
             compiled: Rc::new(compiled),
             place: record.place,
+            earlier: Vec::new(),
             since: Instant::now(),
             read: 0,
             lost: 0,
@@ -647,13 +725,16 @@ fn expiry(compiled: &Compiled, now_ns: u64) -> u64 {
 fn open(
     maps: &mut Maps,
     id: u64,
-    slot: u32,
-    place: Place,
+    record: &Record,
     compiled: &Compiled,
     begin: &Begin,
 ) -> Result<(), MapsError> {
-    let now_ns = clock::boot_ns();
-    let mut progress = Progress::START;
+    let (slot, now_ns) = (record.slot, record.started_ns);
+    // What has no lifetime does not get one by being moved to a version that gives it one.
+    let mut progress = Progress {
+        deadlines: [u64::MAX; TIMERS],
+        ..Progress::START
+    };
     progress.set_facts(
         compiled.initial_facts | begin.facts,
         &compiled.terms,
@@ -663,7 +744,7 @@ fn open(
     maps.clear_share(slot)?;
     let state = State {
         id,
-        policy: place.policy,
+        policy: record.place.policy,
         // The time of one that lies ready begins when it does.
         expires_ns: if begin.ready {
             0

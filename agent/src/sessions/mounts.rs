@@ -115,7 +115,7 @@ impl Mounts {
             if !rest.is_empty() && !rest.starts_with(b"/") {
                 return None;
             }
-            let path = joined(&mount.point, rest);
+            let path = joined(&mount.point, trimmed(rest));
             (self.resolve(&path).as_ref() == Some(of)).then_some(path)
         })
     }

@@ -90,6 +90,19 @@ impl Paths {
         Ok(self.replace(maps, place.policy, entries)?)
     }
 
+    /// Takes the path rules of all policies away but those of some numbers.
+    pub fn keep_only(
+        &mut self,
+        maps: &mut Maps,
+        wanted: impl Fn(u32) -> bool,
+    ) -> Result<(), MapsError> {
+        let known: Vec<u32> = self.installed.keys().copied().collect();
+        for policy in known.into_iter().filter(|policy| !wanted(*policy)) {
+            self.remove(maps, policy)?;
+        }
+        Ok(())
+    }
+
     /// Takes the path rules of a policy away.
     pub fn remove(&mut self, maps: &mut Maps, policy: u32) -> Result<(), MapsError> {
         self.replace(maps, policy, Entries::new())?;

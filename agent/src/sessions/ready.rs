@@ -41,6 +41,7 @@ impl Sessions {
             facts: prepared.compiled.unknown_history(),
             door: cgroup,
             ready: false,
+            loaded: false,
         };
         self.make(prepared.start, prepared.compiled.clone(), &begin)
     }

@@ -3,6 +3,7 @@
 
 use super::tables::Place;
 use crate::control::protocol::{SessionId, Start};
+use agent_policy::Layout;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,15 @@ pub struct Record {
     /// Whether it lies ready; it may have begun since.
     #[serde(default)]
     pub ready: bool,
+    /// Whether its policy is one that the daemon has loaded, and follows when it changes.
+    #[serde(default)]
+    pub loaded: bool,
+    /// Where its policy's names lie, if not where the compiler puts them.
+    #[serde(default)]
+    pub layout: Option<Layout>,
+    /// When it began, in nanoseconds since boot.
+    #[serde(default)]
+    pub started_ns: u64,
 }
 
 impl Records {

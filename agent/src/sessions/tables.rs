@@ -3,7 +3,7 @@
 //! A compiled policy numbers its rules and port sets from zero; here they get their places in the
 //! tables that all policies share. Sessions under the same policy share one copy.
 
-use crate::kernel::clock::wall_s;
+use crate::kernel::clock::{self, wall_s};
 use crate::kernel::maps::{Maps, MapsError};
 use agent_common::abi::{MAX_ARGUMENTS, MAX_PATHS, MAX_POLICIES, MAX_RULES};
 use agent_common::argument::Pattern;
@@ -41,6 +41,8 @@ pub struct Tables {
     /// The numbers of the policies.
     policies: BTreeSet<u32>,
     next_set: u32,
+    /// Port sets that an earlier daemon wrote: the first, and how many.
+    sets: BTreeMap<u32, u32>,
     /// First rule to number of rules.
     rules: BTreeMap<u32, u32>,
 }
@@ -82,7 +84,35 @@ impl Tables {
     pub fn adopt(&mut self, place: Place, compiled: &Compiled) {
         self.policies.insert(place.policy);
         self.next_set = self.next_set.max(place.sets + compiled.sets());
+        self.sets.insert(place.sets, compiled.sets());
         self.rules.insert(place.rules, rules(compiled));
+    }
+
+    /// Whether a number is a policy's.
+    pub fn has(&self, policy: u32) -> bool {
+        self.policies.contains(&policy)
+    }
+
+    /// Takes out what an earlier daemon left in the tables of policies that are nobody's any more.
+    pub fn sweep(&self, maps: &mut Maps) -> Result<(), MapsError> {
+        for (bits, key) in maps.networks()? {
+            if !self.has(State::policy_of(key.scope)) {
+                maps.remove_network(bits, key)?;
+            }
+        }
+        for (bits, key) in maps.ports()? {
+            let is_ours = self
+                .sets
+                .iter()
+                .any(|(first, count)| key.set.checked_sub(*first).is_some_and(|at| at < *count));
+            if !is_ours {
+                maps.remove_port(bits, key)?;
+            }
+        }
+        for policy in (0..MAX_POLICIES).filter(|policy| !self.has(*policy)) {
+            maps.set_policy(policy, PolicyHead::NONE)?;
+        }
+        Ok(())
     }
 
     /// Writes a policy. Its networks come last, so that until all is there nothing is allowed.
@@ -125,7 +155,7 @@ impl Tables {
             );
         }
         // A number that is given again must not come with what the last policy gave.
-        let cleared = maps.set_policy(place.policy, PolicyHead::default());
+        let cleared = maps.set_policy(place.policy, PolicyHead::NONE);
         if cleared.is_ok() {
             self.policies.remove(&place.policy);
         }
@@ -153,7 +183,10 @@ pub fn refresh_hours(maps: &mut Maps, compiled: &Compiled, place: Place) -> Resu
 }
 
 fn write(maps: &mut Maps, compiled: &Compiled, place: Place) -> Result<(), MapsError> {
-    let head = PolicyHead::with(compiled.objects.privileges);
+    let head = PolicyHead {
+        edition: edition(),
+        ..compiled.head()
+    };
     maps.set_policy(place.policy, head)?;
     maps.set_terms(place.policy, compiled.terms_at(wall_s()))?;
     maps.set_rule(place.denial(compiled), Rule::always(Verdict::Deny, NO_RULE))?;
@@ -172,6 +205,13 @@ fn write(maps: &mut Maps, compiled: &Compiled, place: Place) -> Result<(), MapsE
         maps.add_network(network_bits(network), network_key(scope, network), set)?;
     }
     Ok(())
+}
+
+/// Another number for each policy that is written: milliseconds since boot, which one policy takes
+/// longer than to write. It is compared with those of seconds before, so it may begin anew.
+fn edition() -> u32 {
+    let milliseconds = clock::boot_ns() / 1_000_000;
+    u32::try_from(milliseconds % u64::from(u32::MAX)).map_or(1, |now| now + 1)
 }
 
 /// What the arguments of programs must be, each with its place in the table. Places that are not

@@ -30,6 +30,7 @@ pub(crate) fn attempt(words: &[&str]) -> Result<io::Result<()>> {
             file::open(directory, libc::O_TMPFILE | libc::O_WRONLY)
                 .and_then(|file| file::link_descriptor(file.as_fd(), path))
         }
+        ["make", path] => file::make(path),
         ["mkdir", path] => file::mkdir(path),
         ["mkfifo", path] => file::mkfifo(path),
         ["symlink", target, path] => file::symlink(target, path),

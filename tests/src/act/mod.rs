@@ -4,6 +4,7 @@
 //! An actor prints what the kernel answered and exits 0; whether the answer is right is for the
 //! test to say. Exit code 3 means that the actor could not do its part.
 
+pub(crate) mod below;
 mod bomb;
 pub(crate) mod execute;
 pub(crate) mod file;
@@ -13,6 +14,7 @@ mod outlive;
 pub(crate) mod overreach;
 mod race;
 pub(crate) mod spread;
+pub(crate) mod swap;
 pub(crate) mod way;
 
 use crate::sys::{outcome, process};
@@ -23,6 +25,9 @@ use way::Way;
 
 /// No actor outlives its test by more than this.
 const LIFE_SECONDS: u32 = 240;
+
+/// The same for one whose policy is swapped a thousand times.
+const SWAP_SECONDS: u32 = 1800;
 
 /// Plays a part.
 pub(crate) fn main(words: &[String]) -> ExitCode {
@@ -87,6 +92,10 @@ fn play(words: &[String]) -> Result<u8> {
         }
         ["alias", kind, path, name] => println!("{}", execute::alias(kind, path, name)?),
         ["code", way] => println!("{}", execute::code(way)?),
+        ["swap", address, processes] => {
+            process::end_after(SWAP_SECONDS);
+            print!("{}", swap::act(address, processes.parse()?)?);
+        }
         ["obey"] => obey::obey()?,
         ["overreach", act, on] => println!("{}", outcome(&overreach::attempt(act, on)?)),
         ["at-home"] => overreach::at_home()?,

@@ -1,15 +1,19 @@
 //! An actor that does what it is told, a line at a time, so that a test can change the world
 //! between two attempts of one process.
 
+use super::below::Below;
 use super::spread::probe_as_code;
 use super::way::{Way, attempt, probe};
 use crate::sys::process::{self, Fork};
 use crate::sys::{errno_name, outcome};
 use anyhow::{Context, Result, bail};
 use std::io::{self, BufRead, Write};
+use std::os::unix::net::UnixStream;
+use std::process::Command;
 
 /// Reads orders until there are no more, and answers each with one line.
 pub(crate) fn obey() -> Result<()> {
+    let mut below = Below::default();
     let mut out = io::stdout().lock();
     writeln!(out, "pid {}", std::process::id())?;
     out.flush()?;
@@ -37,6 +41,10 @@ pub(crate) fn obey() -> Result<()> {
                 }
                 "ok".to_owned()
             }
+            ["unix", path] => outcome(&UnixStream::connect(path)),
+            ["answer", path, words @ ..] => answer(path, words)?,
+            ["start", name, path, words @ ..] => below.start(name, path, words)?,
+            ["in", name, order @ ..] => below.pass_on(name, order)?,
             ["end"] => return Ok(()),
             _ => bail!("no order is {line:?}"),
         };
@@ -44,6 +52,14 @@ pub(crate) fn obey() -> Result<()> {
         out.flush()?;
     }
     Ok(())
+}
+
+/// What a program says that this one executes, or the name of the error.
+fn answer(path: &str, words: &[&str]) -> Result<String> {
+    Ok(match Command::new(path).args(words).output() {
+        Ok(output) => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        Err(error) => outcome::<()>(&Err(error)),
+    })
 }
 
 /// Forks a child that probes: `ok` or `EPERM` as the child saw it, `fork EAGAIN` or the like when

@@ -347,6 +347,7 @@ fn facts() -> Result<()> {
         ));
     let mut actor = Place::Inside(&policy).obey()?;
     let publish = format!("execute execve /usr/bin/env {TRUE} test");
+    let elsewhere = String::from("execute execve /usr/bin/env other");
     let order = |words: &str| format!("execute execve {TRUE} {words}");
     expect(
         &mut actor,
@@ -357,7 +358,7 @@ fn facts() -> Result<()> {
             (&publish, "EPERM"),
             (&order("test"), "ran 0"),
             (&publish, "ran 0"),
-            (&"execute execve /usr/bin/env other".to_owned(), "killed 9"),
+            (&elsewhere, "killed 9"),
         ],
     )?;
     actor.end()?;

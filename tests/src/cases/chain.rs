@@ -58,6 +58,13 @@ pub(super) fn tests() -> Vec<Test> {
             || once(200, 50),
         )
         .patience(240),
+        Test::new(
+            "long.once",
+            "of 200 threads that use one permission at once, one succeeds, ten thousand times",
+            // No actor lives long enough for all rounds.
+            || (0..20).try_for_each(|_| once(200, 500)),
+        )
+        .patience(840),
     ]
 }
 
@@ -152,20 +159,19 @@ fn limits() -> Result<()> {
     )
 }
 
-/// The virtual machine's clock is whatever it is: one rule covers every hour, one none of today.
+/// A case begins on a Monday at ten, in the virtual machine as well.
 fn hours() -> Result<()> {
-    let days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-    let today = usize::try_from((since.as_secs() / 86_400 + 3) % 7)?;
-    let other = days[(today + 3) % 7];
-    let spec = format!(
+    played(
+        "hours",
         "  egress:
     allow:
-      - {{to: [\"{{to}}\"], ports: [1], hours: {{from: \"00:00\", to: \"00:00\", zone: UTC}}}}
-      - {{to: [\"{{to}}\"], ports: [2], hours: {{from: \"00:00\", to: \"23:59\", days: [{other}], zone: UTC}}}}
-"
-    );
-    played("hours", &spec, &[&["1 allow", "2 deny"]])
+      - {to: [\"{to}\"], ports: [1], hours: {from: \"00:00\", to: \"00:00\", zone: UTC}}
+      - {to: [\"{to}\"], ports: [2], hours: {from: \"00:00\", to: \"23:59\", days: [thu], zone: UTC}}
+      - {to: [\"{to}\"], ports: [3], hours: {from: \"11:00\", to: \"12:00\", days: [mon], zone: Europe/Berlin}}
+      - {to: [\"{to}\"], ports: [4], hours: {from: \"10:00\", to: \"11:00\", days: [mon], zone: Europe/Berlin}}
+",
+        &[&["1 allow", "2 deny", "3 allow", "4 deny"]],
+    )
 }
 
 fn precedence() -> Result<()> {
@@ -236,6 +242,22 @@ fn completion() -> Result<()> {
       - {step: last, repeat: true, egress: [{to: [\"{to}\"], ports: [2]}]}
 ",
         &["1", "2", "2!", "1!"],
+    )?;
+    played(
+        "completes-as-said",
+        "  end: {revokeOn: [completion]}
+  chain:
+    steps:
+      - {step: first, repeat: true, egress: [{to: [\"{to}\"], ports: [1]}]}
+      - {step: last, repeat: true, egress: [{to: [\"{to}\"], ports: [2]}]}
+",
+        &[&[
+            "2 deny",
+            "1 allow",
+            "2 allow",
+            "2 deny, reason: revoked",
+            "1 deny, reason: revoked",
+        ]],
     )
 }
 

@@ -19,7 +19,9 @@ mod privilege;
 mod profiles;
 mod recognise;
 mod red_files;
+mod replay;
 mod rules;
+mod swap;
 mod takeover;
 mod tools;
 mod workout;
@@ -36,6 +38,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(tools::tests());
     tests.extend(profiles::tests());
     tests.extend(chain::tests());
+    tests.extend(replay::tests());
     tests.extend(files::tests());
     tests.extend(red_files::tests());
     tests.extend(inherit::tests());
@@ -47,6 +50,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(bad_input::tests());
     tests.extend(privilege::tests());
     tests.extend(full::tests());
+    tests.extend(swap::tests());
     tests.extend(loss::tests());
     tests.extend(takeover::tests());
     tests.extend(canary::tests());

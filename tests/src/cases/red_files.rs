@@ -12,8 +12,11 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+/// What a test does.
+type Body = fn() -> Result<()>;
+
 pub(super) fn tests() -> Vec<Test> {
-    let tests: Vec<(&str, &str, fn() -> Result<()>)> = vec![
+    let tests: Vec<(&str, &str, Body)> = vec![
         (
             "red.f1.symlink",
             "a symbolic link or x/../y reaches what it leads to, and no more",

@@ -21,6 +21,12 @@ pub(super) fn tests() -> Vec<Test> {
         )
         .patience(120),
         Test::new(
+            "tools.privileges",
+            "a tool has those of its agent's privileges that it names itself",
+            privileges,
+        )
+        .patience(120),
+        Test::new(
             "tools.nested",
             "tools inside tools only narrow, and one more than can be kept apart does not start",
             nested,
@@ -114,6 +120,48 @@ fn narrow() -> Result<()> {
     actor.end()?;
     let denial = told(events, policy.agent(), "read", &format!("{HERE}/secret"))?;
     ensure!(denial.reason == "rule", "told: {denial:?}");
+    Ok(())
+}
+
+fn privileges() -> Result<()> {
+    Daemon::shared()?;
+    set_up(&[])?;
+    let (with, without) = (copy("with")?, copy("without")?);
+    let programs = [with.as_str(), without.as_str()];
+    let all = |name: &str| tool(name, &programs, "1001", "");
+    let policy = Policy::named("tools-privileges")
+        .allow(ALLOWED4, "1001", "udp")
+        .privileges(&["cap_syslog", "cap_sys_pacct"])
+        .with(&format!(
+            "  tools:\n{}      privileges: [cap_syslog]\n{}",
+            all("with"),
+            all("without")
+        ));
+    let act = |act: &str| format!("act overreach {act} -");
+    let events = Events::from_now()?;
+    let mut actor = Place::Inside(&policy).obey()?;
+    let own = own_program()?;
+    let mut ask =
+        |words: &[&str]| -> Result<String> { actor.order(&format!("answer {}", words.join(" "))) };
+    let inner = |act: &str| format!("act execute-through {without} {act}");
+    for (words, expected) in [
+        ([own.as_str(), &act("console-level")], "ok"),
+        ([own.as_str(), &act("accounting")], "ok"),
+        ([with.as_str(), &act("console-level")], "ok"),
+        ([with.as_str(), &act("accounting")], "EPERM"),
+        ([without.as_str(), &act("console-level")], "EPERM"),
+        // Inside both, both must have it.
+        ([with.as_str(), &inner(&act("console-level"))], "EPERM"),
+    ] {
+        let answer = ask(&words)?;
+        ensure!(
+            answer == expected,
+            "{words:?}: {answer}, expected {expected}"
+        );
+    }
+    actor.end()?;
+    events.expect_privilege(policy.agent(), "cap_sys_pacct")?;
+    events.expect_privilege(policy.agent(), "cap_syslog")?;
     Ok(())
 }
 

@@ -69,7 +69,7 @@ END",
     ),
     (
         "rsync",
-        "mkdir -p a/b; seq 1000 > a/b/x; ln -s b/x a/y; rsync -aH a/ c/; rsync -aH --delete a/ c/; diff -r a c && echo same; echo 1 >> a/b/x; rsync -ain a/ c/ | cut -c1-11",
+        "mkdir -p a/b; seq 1000 > a/b/x; touch -d @1 a/b/x; ln -s b/x a/y; rsync -aH a/ c/; rsync -aH --delete a/ c/; diff -r a c && echo same; echo 1 >> a/b/x; rsync -ain a/ c/ | cut -c1-11",
     ),
     (
         "container",
@@ -79,12 +79,12 @@ END",
     ),
     (
         "tmux",
-        "export TMUX_TMPDIR=$PWD TERM=screen; tmux -f /dev/null new-session -d 'echo in tmux > out; tmux wait-for -S done'; tmux wait-for done; cat out",
+        "export TMUX_TMPDIR=$PWD TERM=screen; tmux -f /dev/null new-session -d 'echo in tmux > out; tmux wait-for -S done; cat'; tmux wait-for done; cat out; tmux kill-server",
     ),
     ("strace", "strace -f -e trace=execve -o log sh -c '/usr/bin/true; /usr/bin/false'; echo $?; grep -c execve log"),
     (
         "namespace",
-        "unshare -Urmpf --mount-proc sh -c 'id -u; mount -t tmpfs none /mnt && echo x > /mnt/x && cat /mnt/x; ls /proc | grep -c ^[0-9]; unshare -Ur id -u'",
+        "unshare -Urmpf --mount-proc sh -c 'id -u; mount -t tmpfs none /mnt && echo x > /mnt/x && cat /mnt/x; ls /proc > /mnt/list; grep -c ^[0-9] /mnt/list; unshare -Ur id -u'",
     ),
     (
         "shell",

@@ -48,6 +48,7 @@ pub(crate) struct Denial {
     pub(crate) rule: Option<serde_json::Value>,
     pub(crate) reason: String,
     pub(crate) verdict: String,
+    pub(crate) policy: Option<String>,
 }
 
 /// A process.
@@ -113,6 +114,9 @@ pub(crate) struct Events {
 }
 
 impl Events {
+    /// Everything that was ever told.
+    pub(crate) const ALL: Self = Self { from: 0 };
+
     /// Everything that is told from now on.
     pub(crate) fn from_now() -> Result<Self> {
         Ok(Self {

@@ -1,6 +1,7 @@
 //! Runs tests one after the other, each as a child process, so that one that hangs or panics is
 //! one failure and no more.
 
+use super::events::{Events, Line};
 use super::{Test, kernel, product};
 use crate::sys::process;
 use anyhow::{Context, Result};
@@ -13,8 +14,16 @@ use std::time::{Duration, Instant};
 /// Where a child leaves what it has to say.
 const OUTPUT: &str = "/tmp/interlock-test-output";
 
+/// How tests are called that run only when they are asked for: `cargo xtask test long`.
+const LONG: &str = "long.";
+/// How tests of the red team are called.
+const RED: &str = "red.";
+/// How a line of a test begins that is to be seen when it passes, too.
+const NOTE: &str = "NOTE ";
+
 enum Outcome {
-    Passed,
+    /// And what it has to say.
+    Passed(String),
     Failed(String),
     Skipped(String),
 }
@@ -36,16 +45,27 @@ pub(crate) fn run(tests: &[Test], filter: &str) -> ExitCode {
     );
     let mut failed = 0;
     let mut ran = 0;
-    for test in tests.iter().filter(|test| test.name.contains(filter)) {
+    let chosen = |test: &&Test| {
+        let when_asked_for = !test.name.starts_with(LONG) || filter.starts_with(LONG);
+        test.name.contains(filter) && when_asked_for
+    };
+    for test in tests.iter().filter(chosen) {
         ran += 1;
         let began = Instant::now();
+        let events = Events::from_now().unwrap_or(Events::ALL);
         let outcome = match (test.unless)() {
             Some(reason) => Outcome::Skipped(reason),
             None => in_child(test).unwrap_or_else(|error| Outcome::Failed(format!("{error:#}"))),
         };
         match outcome {
-            Outcome::Passed => {
+            Outcome::Passed(said) => {
+                for note in said.lines().filter_map(|line| line.strip_prefix(NOTE)) {
+                    println!("{}: {note}", test.name);
+                }
                 println!("{}: {:.1} s", test.name, began.elapsed().as_secs_f32());
+                if test.name.starts_with(RED) {
+                    println!("HELD {} {}", test.name, held(events));
+                }
                 println!("TEST {} ok", test.name);
             }
             Outcome::Skipped(reason) => println!("TEST {} skipped: {reason}", test.name),
@@ -68,6 +88,23 @@ pub(crate) fn run(tests: &[Test], filter: &str) -> ExitCode {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    }
+}
+
+/// How the attack of a test that has passed was held, as the daemon told it meanwhile.
+fn held(events: Events) -> &'static str {
+    let lines = events.lines().unwrap_or_default();
+    let any = |test: fn(&Line) -> bool| lines.iter().any(test);
+    if any(|line| matches!(line, Line::Denial(denial) if denial.verdict == "deny")) {
+        "blocked"
+    } else if any(|line| match line {
+        Line::Denial(denial) => denial.verdict == "kill",
+        Line::Revoked(revoked) => revoked.killed > 0,
+        _ => false,
+    }) {
+        "killed"
+    } else {
+        "blocked, nothing told"
     }
 }
 
@@ -99,7 +136,7 @@ fn in_child(test: &Test) -> Result<Outcome> {
     let status = wait(&mut child, test.patience)?;
     let said = String::from_utf8_lossy(&fs::read(OUTPUT)?).into_owned();
     Ok(match status {
-        Some(0) => Outcome::Passed,
+        Some(0) => Outcome::Passed(said),
         Some(_) => Outcome::Failed(said),
         None => Outcome::Failed(format!("{said}\nno end after {:?}", test.patience)),
     })

@@ -2,8 +2,10 @@
 
 use super::policy::Policy;
 use super::product::{INTERLOCK, said};
+use crate::act::below::{ENDS, PART};
 use anyhow::{Context, Result, ensure};
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
 /// Where an actor acts.
@@ -15,6 +17,10 @@ pub(crate) enum Place<'a> {
     Inside(&'a Policy),
     /// The same, as another user.
     As(&'a Policy, &'a str),
+    /// As the root of a session under the policy of a file and an agent.
+    Under(&'a Path, &'a str),
+    /// As the root of a session of this agent, under the policy that the daemon has loaded.
+    Loaded(&'a str),
     /// Outside every session, as the user of this number.
     OutsideAs(u32),
 }
@@ -22,7 +28,7 @@ pub(crate) enum Place<'a> {
 impl Place<'_> {
     /// The command that runs some words here.
     pub(crate) fn command(self, words: &[&str]) -> Result<Command> {
-        let (policy, user) = match self {
+        let (file, agent, user) = match self {
             Self::Outside => {
                 let (program, arguments) = words.split_first().context("no words")?;
                 let mut command = Command::new(program);
@@ -35,12 +41,18 @@ impl Place<'_> {
                 command.arg("--clear-groups").args(words);
                 return Ok(command);
             }
-            Self::Inside(policy) => (policy, None),
-            Self::As(policy, user) => (policy, Some(user)),
+            Self::Loaded(agent) => {
+                let mut command = Command::new(INTERLOCK);
+                command.args(["run", "--agent", agent, "--"]).args(words);
+                return Ok(command);
+            }
+            Self::Under(file, agent) => (file.to_owned(), agent, None),
+            Self::Inside(policy) => (policy.write()?, policy.agent(), None),
+            Self::As(policy, user) => (policy.write()?, policy.agent(), Some(user)),
         };
         let mut command = Command::new(INTERLOCK);
-        command.arg("run").arg("--policy").arg(policy.write()?);
-        command.args(["--agent", policy.agent()]);
+        command.arg("run").arg("--policy").arg(file);
+        command.args(["--agent", agent]);
         if let Some(user) = user {
             command.args(["--user", user]);
         }
@@ -72,9 +84,15 @@ impl Place<'_> {
 
     /// Starts an actor that obeys.
     pub(crate) fn obey(self) -> Result<Obedient> {
-        let program = own_program()?;
+        self.obey_as(&own_program()?)
+    }
+
+    /// Starts an actor that obeys, from a copy of this program. Copies that it executes under other
+    /// names only end.
+    pub(crate) fn obey_as(self, program: &str) -> Result<Obedient> {
         let mut child = self
-            .command(&[&program, "act", "obey"])?
+            .command(&[program, "act", "obey"])?
+            .env(PART, ENDS)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -109,6 +109,13 @@ pub(crate) fn mkdir(path: &str) -> io::Result<()> {
     check(unsafe { libc::mkdir(path.as_ptr(), 0o755) }).map(drop)
 }
 
+/// `mknod(2)` of a file, which is not opened.
+pub(crate) fn make(path: &str) -> io::Result<()> {
+    let path = text(path)?;
+    // SAFETY: the path is a terminated string.
+    check(unsafe { libc::mknod(path.as_ptr(), libc::S_IFREG | 0o644, 0) }).map(drop)
+}
+
 /// `mknod(2)` of a FIFO.
 pub(crate) fn mkfifo(path: &str) -> io::Result<()> {
     let path = text(path)?;

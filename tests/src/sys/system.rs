@@ -151,6 +151,15 @@ pub(crate) fn set_clock() -> io::Result<()> {
     check(unsafe { libc::clock_settime(libc::CLOCK_REALTIME, &raw const now) }).map(drop)
 }
 
+/// `clock_settime(2)` to a number of seconds since 1970.
+pub(crate) fn set_clock_to(seconds: i64) -> io::Result<()> {
+    // SAFETY: a `timespec` is made of integers.
+    let mut then: libc::timespec = unsafe { mem::zeroed() };
+    then.tv_sec = seconds;
+    // SAFETY: the kernel reads the structure, which is live.
+    check(unsafe { libc::clock_settime(libc::CLOCK_REALTIME, &raw const then) }).map(drop)
+}
+
 /// `settimeofday(2)` of the time zone that the kernel has anyway.
 pub(crate) fn set_time_of_day() -> io::Result<()> {
     // SAFETY: a `timeval` is made of integers.

@@ -13,6 +13,8 @@ use std::mem;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::ptr;
+use std::thread;
+use std::time::Duration;
 
 const BPF_PROG_LOAD: u64 = 5;
 const BPF_LOG_STATS: u32 = 4;
@@ -221,8 +223,16 @@ fn text(bytes: &[u8]) -> String {
 
 impl Drop for Traced {
     fn drop(&mut self) {
-        // Both fail only when it is gone already.
+        // Fails only when it is gone already.
         let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Its threads are tracees, too: the process ends for its parent when the last has been
+        // waited for.
+        while let Ok(seen) = self.look() {
+            match seen {
+                Seen::End => break,
+                Seen::Nothing => thread::sleep(Duration::from_millis(1)),
+                Seen::Load(_) | Seen::Other => {}
+            }
+        }
     }
 }

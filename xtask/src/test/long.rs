@@ -1,5 +1,5 @@
 //! The long mode: the tests whose strength grows with the time they are given, optimised, and with a
-//! seed of their own each time.
+//! seed of their own each time; and races in machines.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
@@ -8,7 +8,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 
 use super::report::Tally;
+use super::vm;
 use crate::build::cargo;
+use crate::series::Series;
 
 /// A test of `agent-policy`, and what makes it long.
 struct Long {
@@ -30,10 +32,23 @@ const ALL: &[Long] = &[
     },
 ];
 
+/// Tests that a machine runs only in the long mode.
+const IN_MACHINES: &[&str] = &["long.once", "long.swaps"];
+
 const SEED: &str = "INTERLOCK_SEED";
 
 /// Runs those whose name contains the filter.
-pub(super) fn run(filter: Option<&str>) -> Result<Tally> {
+pub(super) fn run(kernels: &[Series], filter: Option<&str>) -> Result<Vec<Tally>> {
+    let mut tallies = vec![here(filter)?];
+    let chosen = |name: &&&str| filter.is_none_or(|filter| name.contains(filter));
+    for name in IN_MACHINES.iter().filter(chosen) {
+        // One at a time: they are long because they want all of the processor.
+        tallies.extend(vm::run(kernels, Some(name), 1)?);
+    }
+    Ok(tallies)
+}
+
+fn here(filter: Option<&str>) -> Result<Tally> {
     let seed = match std::env::var(SEED) {
         Ok(seed) => seed,
         Err(_) => SystemTime::now()

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: the unit tests here, and the end-to-end tests in a machine per kernel.
 
 mod long;
+mod red;
 mod report;
 mod unit;
 mod vm;
@@ -15,7 +16,8 @@ use report::Tally;
 #[command(override_usage = "cargo xtask test [unit|vm|long|all] [--kernel K]... [FILTER]")]
 pub(crate) struct Options {
     /// `unit`: here, without root; `vm`: in machines; `all`: both, which is what runs when nothing
-    /// is said; `long`: a million policies against their meaning, and minutes of damaged ones
+    /// is said; `long`: a million policies against their meaning, minutes of damaged ones, and
+    /// ten thousand races for one permission
     #[arg(value_name = "unit|vm|long|all")]
     tier: Option<String>,
     /// Only tests whose name contains this
@@ -23,6 +25,12 @@ pub(crate) struct Options {
     /// Only on this kernel; `all` for the whole matrix. Default: 6.1, 6.12 and the newest
     #[arg(long = "kernel", value_name = "K")]
     kernels: Vec<String>,
+    /// Runs the tests of the red team, and writes what they show to docs/redteam.md
+    #[arg(long)]
+    report: bool,
+    /// The same as JSON, to target/redteam.json
+    #[arg(long, requires = "report")]
+    json: bool,
     /// Machines at a time
     #[arg(long, value_name = "N", default_value_t = vm::JOBS, value_parser = clap::value_parser!(u32).range(1..=16))]
     jobs: u32,
@@ -38,11 +46,14 @@ enum Tier {
 
 /// Runs the tests, prints what became of them, and says whether none failed.
 pub(crate) fn run(options: &Options) -> Result<bool> {
-    let (tier, filter) = tier_and_filter(options)?;
     let kernels = kernels(&options.kernels)?;
+    if options.report {
+        return report_of(options, &kernels);
+    }
+    let (tier, filter) = tier_and_filter(options)?;
     let mut tallies = Vec::new();
     if tier == Tier::Long {
-        tallies.push(long::run(filter)?);
+        tallies.extend(long::run(&kernels, filter)?);
     }
     if matches!(tier, Tier::Unit | Tier::All) {
         tallies.push(unit::run(filter)?);
@@ -56,6 +67,17 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         bail!("no test is called {filter:?}");
     }
     print!("{}", report::summary(&tallies));
+    Ok(tallies.iter().all(|tally| tally.failed.is_empty()))
+}
+
+/// The tests of the red team, and the page that says what they show.
+fn report_of(options: &Options, kernels: &[Series]) -> Result<bool> {
+    if options.tier.as_deref() != Some("red") || options.filter.is_some() {
+        bail!("a report is made of all tests of the red team: `cargo xtask test red --report`");
+    }
+    let tallies = vm::run(kernels, Some(red::FILTER), options.jobs)?;
+    print!("{}", report::summary(&tallies));
+    red::write(&tallies, options.json)?;
     Ok(tallies.iter().all(|tally| tally.failed.is_empty()))
 }
 
@@ -106,6 +128,8 @@ mod tests {
             tier: tier.map(str::to_owned),
             filter: filter.map(str::to_owned),
             kernels: Vec::new(),
+            report: false,
+            json: false,
             jobs: 1,
         }
     }

@@ -13,6 +13,8 @@ pub(super) struct Tally {
     pub(super) failed: Vec<String>,
     /// The names of those that were skipped, and why.
     pub(super) skipped: Vec<(String, String)>,
+    /// For tests of the red team that passed: how the attack was held.
+    pub(super) held: Vec<(String, String)>,
 }
 
 /// What a line of `interlock-tests` says.
@@ -24,13 +26,21 @@ pub(super) enum Line<'a> {
     Failed(&'a str),
     /// A test was skipped, and why.
     Skipped(&'a str, &'a str),
+    /// How a test of the red team saw the attack held.
+    Held(&'a str, &'a str),
     /// Something else, for a person.
     Text(&'a str),
 }
 
 impl<'a> Line<'a> {
-    /// Reads `TEST name ok`, `TEST name FAILED` and `TEST name skipped: reason`.
+    /// Reads `TEST name ok`, `TEST name FAILED`, `TEST name skipped: reason` and `HELD name how`.
     pub(super) fn parse(line: &'a str) -> Self {
+        let held = line
+            .strip_prefix("HELD ")
+            .and_then(|held| held.split_once(' '));
+        if let Some((name, how)) = held {
+            return Self::Held(name, how);
+        }
         let test = line
             .strip_prefix("TEST ")
             .and_then(|test| test.split_once(' '));
@@ -61,6 +71,7 @@ impl Tally {
             Line::Passed(_) => self.passed += 1,
             Line::Failed(name) => self.failed.push(name.to_owned()),
             Line::Skipped(name, reason) => self.skipped.push((name.to_owned(), reason.to_owned())),
+            Line::Held(name, how) => self.held.push((name.to_owned(), how.to_owned())),
             Line::Text(_) => {}
         }
     }
@@ -87,6 +98,7 @@ impl Tally {
         self.passed += other.passed;
         self.failed.extend(other.failed);
         self.skipped.extend(other.skipped);
+        self.held.extend(other.held);
     }
 
     /// Whether no test ran or was skipped.

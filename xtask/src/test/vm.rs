@@ -122,6 +122,7 @@ fn take(tally: &mut Tally, kernel: &Kernel, stream: Stream, line: &str) {
         Line::Passed(name) => println!("{place:5} ok      {name}"),
         Line::Failed(name) => println!("{place:5} FAILED  {name}"),
         Line::Skipped(name, reason) => println!("{place:5} skipped {name}: {reason}"),
+        Line::Held(..) => {}
         Line::Text(text) => println!("{place:5} |     {text}"),
     }
     tally.count(&parsed);

@@ -160,7 +160,8 @@ fn object(on: On, victim: Option<&Obedient>) -> Result<String> {
     Ok(match on {
         On::Nothing => "-".to_owned(),
         On::Process => victim.context("no process to act on")?.pid.to_string(),
-        On::Path(path) => path.to_owned(),
+        // The version of the pins is in their path.
+        On::Path(path) => path.replace("VERSION", &agent_common::abi::VERSION.to_string()),
         On::Mount => FOLDER.to_owned(),
         On::Disk => {
             let disk = fs::read_dir("/sys/class/block")?

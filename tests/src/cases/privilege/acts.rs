@@ -196,7 +196,7 @@ pub(super) const ACTS: &[Act] = &[
     path(
         "red.t2.bpf_get",
         "bpf-get",
-        "/sys/fs/bpf/interlock/v2/maps/SESSIONS",
+        "/sys/fs/bpf/interlock/vVERSION/maps/SESSIONS",
         &["bpf"],
     ),
     path("red.t2.bpffs", "folder", "/sys/fs/bpf/overreach", &["bpf"]),
