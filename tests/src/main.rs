@@ -12,11 +12,12 @@ mod harness;
 mod sys;
 mod verifier;
 
-use harness::runner;
+use harness::runner::{self, Share};
 use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: interlock-tests [run] [FILTER]   run the tests whose name contains FILTER
+       interlock-tests run FILTER 1/2   the first of two shares of them
        interlock-tests list             name the tests and what they show
        interlock-tests demo             the demonstration
        interlock-tests bench            measure, as JSON lines
@@ -40,14 +41,29 @@ fn main() -> ExitCode {
         Some("bench") => reported(bench::run(rest)),
         Some("measure") => bench::measure(rest),
         Some("verifier") => reported(verifier::run()),
-        Some("run") => runner::run(&cases::all(), rest.first().map_or("", String::as_str)),
-        None => runner::run(&cases::all(), ""),
+        Some("run") => run(rest),
+        None => run(&[]),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");
             ExitCode::SUCCESS
         }
-        Some(filter) => runner::run(&cases::all(), filter),
+        Some(_) => run(&words),
     }
+}
+
+fn run(words: &[String]) -> ExitCode {
+    let filter = words.first().map_or("", String::as_str);
+    let share = words
+        .get(1)
+        .map_or(Some(Share::ALL), |text| Share::parse(text));
+    let Some(share) = share else {
+        eprintln!(
+            "interlock-tests: found {:?}, expected a share such as 1/2",
+            words[1]
+        );
+        return ExitCode::FAILURE;
+    };
+    runner::run(&cases::all(), filter, share)
 }
 
 fn reported(outcome: anyhow::Result<()>) -> ExitCode {

@@ -36,8 +36,32 @@ pub(crate) fn list(tests: &[Test]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs all tests whose name contains the filter.
-pub(crate) fn run(tests: &[Test], filter: &str) -> ExitCode {
+/// One of several machines' share of the tests, written `1/2`.
+#[derive(Clone, Copy)]
+pub(crate) struct Share {
+    number: usize,
+    of: usize,
+}
+
+impl Share {
+    /// All of them.
+    pub(crate) const ALL: Self = Self { number: 1, of: 1 };
+
+    /// From `1/2`; nothing where it is no share.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (number, of) = text.split_once('/')?;
+        let (number, of) = (number.parse().ok()?, of.parse().ok()?);
+        (1..=of).contains(&number).then_some(Self { number, of })
+    }
+
+    /// Every so-many-th test, so that long ones that stand together are shared, too.
+    fn has(self, index: usize) -> bool {
+        index % self.of + 1 == self.number
+    }
+}
+
+/// Runs all tests whose name contains the filter, or a share of those.
+pub(crate) fn run(tests: &[Test], filter: &str, share: Share) -> ExitCode {
     println!(
         "kernel {}, LSMs {}",
         kernel::release(),
@@ -49,7 +73,8 @@ pub(crate) fn run(tests: &[Test], filter: &str) -> ExitCode {
         let when_asked_for = !test.name.starts_with(LONG) || filter.starts_with(LONG);
         test.name.contains(filter) && when_asked_for
     };
-    for test in tests.iter().filter(chosen) {
+    let shared = tests.iter().filter(chosen).enumerate();
+    for (_, test) in shared.filter(|(index, _)| share.has(*index)) {
         ran += 1;
         let began = Instant::now();
         let events = Events::from_now().unwrap_or(Events::ALL);

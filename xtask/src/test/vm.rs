@@ -16,7 +16,11 @@ use crate::{build, machine, workspace};
 pub(super) const JOBS: u32 = 2;
 
 /// A machine that is still running by now hangs: each test has a time limit of its own.
-const PATIENCE: Duration = Duration::from_secs(900);
+const PATIENCE: Duration = Duration::from_secs(1200);
+
+/// Machines that share the tests of one kernel when all of them run, so that none is waited for long
+/// after the others have ended.
+const SHARES: usize = 2;
 
 /// Runs the tests on every kernel, and returns what became of them, in the kernels' order.
 pub(super) fn run(kernels: &[Series], filter: Option<&str>, jobs: u32) -> Result<Vec<Tally>> {
@@ -31,29 +35,43 @@ pub(super) fn run(kernels: &[Series], filter: Option<&str>, jobs: u32) -> Result
         crate::kvm::works(first);
     }
     println!("end-to-end tests on {}", names(&kernels));
-    let waiting = Mutex::new(kernels.iter().enumerate().collect::<VecDeque<_>>());
+    let shares = if filter.is_some() { 1 } else { SHARES };
+    let waiting = (1..=shares).flat_map(|share| {
+        let share = move |(number, kernel)| (number, kernel, share);
+        kernels.iter().enumerate().map(share)
+    });
+    let waiting = Mutex::new(waiting.collect::<VecDeque<_>>());
     let done = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
                 loop {
                     let next = lock(&waiting).pop_front();
-                    let Some((number, kernel)) = next else { break };
-                    let tally = on(kernel, filter);
+                    let Some((number, kernel, share)) = next else {
+                        break;
+                    };
+                    let tally = on(kernel, filter, &format!("{share}/{shares}"));
                     lock(&done).push((number, tally));
                 }
             });
         }
     });
-    let mut tallies = done.into_inner().unwrap_or_else(|done| done.into_inner());
-    tallies.sort_by_key(|(number, _)| *number);
+    let mut done = done.into_inner().unwrap_or_else(|done| done.into_inner());
+    done.sort_by_key(|(number, _)| *number);
+    let mut tallies: Vec<(usize, Tally)> = Vec::new();
+    for (number, tally) in done {
+        match tallies.last_mut().filter(|(last, _)| *last == number) {
+            Some((_, same)) => same.merge(tally),
+            None => tallies.push((number, tally)),
+        }
+    }
     Ok(tallies.into_iter().map(|(_, tally)| tally).collect())
 }
 
-fn on(kernel: &Kernel, filter: Option<&str>) -> Tally {
+fn on(kernel: &Kernel, filter: Option<&str>, share: &str) -> Tally {
     let began = Instant::now();
-    let command = ["interlock-tests", "run"].into_iter().chain(filter);
-    let command = command.map(str::to_owned).collect::<Vec<_>>();
+    let command = ["interlock-tests", "run", filter.unwrap_or_default(), share];
+    let command = command.map(str::to_owned);
     let mut tally = boot(kernel, machine::LSM, &command, filter.is_some());
     for (lsm, names) in tally.take_other_boots() {
         let place = kernel.series.to_string();
