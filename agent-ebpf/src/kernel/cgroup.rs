@@ -88,6 +88,10 @@ impl Cgroup {
 
 /// The way of a path, or of a unit's name.
 #[inline(always)]
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "given by value, the key would be copied to the stack, which has no room for it"
+)]
 fn place(text: u64) -> Option<u32> {
     let key = KEY.get_ptr_mut(0)?;
     // SAFETY: the pointer came from a successful lookup, and nobody else uses the key now.
