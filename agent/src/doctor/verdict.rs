@@ -5,8 +5,7 @@ use serde::Serialize;
 
 /// What this version lets every session do, on every kernel.
 const NOT_ENFORCED: &[&str] = &[
-    "files: read, write, create, delete, rename, link",
-    "exec: which programs a session runs",
+    "programs by their digest, and code in memory that comes from no file",
     "raw and packet sockets, and datagrams to UNIX sockets",
     "bind, listen and accept: what comes in",
     "host names and what is said on an allowed connection",
@@ -88,8 +87,8 @@ impl Report {
             (
                 Outcome::Full,
                 0,
-                "Interlock can enforce here all that this version does: egress, by BPF LSM and \
-                 cgroup programs."
+                "Interlock can enforce here all that this version does: egress, files, programs \
+                 and privileges, by BPF LSM and cgroup programs."
                     .to_owned(),
             )
         };
