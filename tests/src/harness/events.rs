@@ -117,21 +117,38 @@ impl Events {
     /// Everything that was ever told.
     pub(crate) const ALL: Self = Self { from: 0 };
 
-    /// Everything that is told from now on.
+    /// Everything that is told from now on. A line that is just being written is not among it.
     pub(crate) fn from_now() -> Result<Self> {
         Ok(Self {
             from: fs::metadata(FILE).context(FILE)?.len(),
         })
     }
 
+    /// Where the first whole line begins in what was read from one byte before.
+    fn first_whole(text: &[u8]) -> usize {
+        let end = text.iter().position(|byte| *byte == b'\n');
+        end.map_or(text.len(), |end| end + 1)
+    }
+
     /// Every whole line told so far.
     pub(crate) fn lines(self) -> Result<Vec<Line>> {
         let mut file = fs::File::open(FILE).context(FILE)?;
-        file.seek(SeekFrom::Start(self.from))?;
-        let mut text = String::new();
-        file.read_to_string(&mut text)?;
-        let end = text.rfind('\n').map_or(0, |end| end + 1);
-        text[..end]
+        let mut bytes = Vec::new();
+        let mut begin = 0;
+        if self.from > 0 {
+            // The byte before tells whether a line begins here.
+            file.seek(SeekFrom::Start(self.from - 1))?;
+        }
+        file.read_to_end(&mut bytes)?;
+        if self.from > 0 {
+            begin = Self::first_whole(&bytes);
+        }
+        let end = bytes
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |end| end + 1);
+        let whole = bytes.get(begin..end).unwrap_or_default();
+        String::from_utf8_lossy(whole)
             .lines()
             .map(|line| {
                 serde_json::from_str(line).with_context(|| format!("no event line: {line}"))
