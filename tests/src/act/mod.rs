@@ -9,6 +9,7 @@ mod bomb;
 pub(crate) mod execute;
 pub(crate) mod file;
 mod join_late;
+pub(crate) mod local;
 mod obey;
 mod outlive;
 pub(crate) mod overreach;
@@ -96,6 +97,7 @@ fn play(words: &[String]) -> Result<u8> {
             process::end_after(SWAP_SECONDS);
             print!("{}", swap::act(address, processes.parse()?)?);
         }
+        ["local", way, to] => println!("{}", outcome(&local::connect(way, to)?)),
         ["obey"] => obey::obey()?,
         ["overreach", act, on] => println!("{}", outcome(&overreach::attempt(act, on)?)),
         ["at-home"] => overreach::at_home()?,

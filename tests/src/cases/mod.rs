@@ -19,6 +19,8 @@ mod privilege;
 mod profiles;
 mod recognise;
 mod red_files;
+mod red_others;
+mod red_words;
 mod replay;
 mod rules;
 mod swap;
@@ -41,6 +43,8 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(replay::tests());
     tests.extend(files::tests());
     tests.extend(red_files::tests());
+    tests.extend(red_others::tests());
+    tests.extend(red_words::tests());
     tests.extend(inherit::tests());
     tests.extend(label::tests());
     tests.extend(command::tests());
