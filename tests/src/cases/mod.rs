@@ -18,6 +18,7 @@ mod loss;
 mod privilege;
 mod profiles;
 mod recognise;
+mod red_code;
 mod red_files;
 mod red_others;
 mod red_words;
@@ -42,6 +43,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(chain::tests());
     tests.extend(replay::tests());
     tests.extend(files::tests());
+    tests.extend(red_code::tests());
     tests.extend(red_files::tests());
     tests.extend(red_others::tests());
     tests.extend(red_words::tests());

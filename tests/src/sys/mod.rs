@@ -12,6 +12,7 @@ pub(crate) mod exec;
 pub(crate) mod file;
 pub(crate) mod host;
 pub(crate) mod map;
+pub(crate) mod memory;
 pub(crate) mod net;
 pub(crate) mod process;
 pub(crate) mod processes;
