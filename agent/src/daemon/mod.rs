@@ -120,6 +120,7 @@ pub fn run(settings: &Settings) -> Result<(), DaemonError> {
 async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let failed = |task| move |source| DaemonError::Task { task, source };
     killer::lift_descriptor_limit();
+    urgent::ask_for_more();
     // Two daemons must not both read the ring.
     let place = Place::take(&settings.socket)?;
     let journal = Journal::open(&settings.events).map_err(|source| DaemonError::Journal {
@@ -167,7 +168,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let house_sessions = Rc::clone(&sessions);
     let house_library = Rc::clone(&library);
     let (shelf, held) = (Rc::clone(&library), Rc::clone(&sessions));
-    let leaving = Rc::clone(&sessions);
+    let (leaving, hurry) = (Rc::clone(&sessions), haste.clone());
     let (lines, mut told) = tokio::sync::mpsc::unbounded_channel();
     let killer = Killer::new(
         Rc::clone(&sessions),
@@ -244,7 +245,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
             .map_err(failed("clients"))
     });
     tasks.spawn_local(async move {
-        let followed = follow(&watch, &shelf, &held).await;
+        let followed = follow(&watch, &hurry, &shelf, &held).await;
         followed.map_err(failed("policies"))
     });
     tasks.spawn_local(async move { take_out(&leaving).await.map_err(failed("tables")) });
@@ -288,17 +289,20 @@ fn announce_change(change: &Change, sessions: &mut Sessions) {
 }
 
 /// Follows the policies in files and folders. They are read and compiled beside: others go on being
-/// answered meanwhile.
+/// answered meanwhile. Sessions that want every processor must not hold up what they are held to.
 async fn follow(
     watch: &Watch,
+    haste: &Haste,
     library: &Rc<RefCell<Library>>,
     sessions: &Rc<RefCell<Sessions>>,
 ) -> io::Result<()> {
     loop {
         watch.changed().await?;
+        let _urgent = haste.begin();
         let roots = library.borrow().roots().to_vec();
         let host = sessions.borrow().host();
         let look = tokio::task::spawn_blocking(move || {
+            let _urgent = Haste::of_this_thread().begin();
             Look::into(&roots, |compiled| host.accepts(compiled).map_err(chain))
         });
         let look = look.await?;
