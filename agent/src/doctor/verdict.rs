@@ -6,6 +6,7 @@ use serde::Serialize;
 /// What this version lets every session do, on every kernel.
 const NOT_ENFORCED: &[&str] = &[
     "programs by their digest",
+    "code in a heap that grows after personality(READ_IMPLIES_EXEC), or written by tracing",
     "raw and packet sockets, and datagrams to UNIX sockets",
     "bind, listen and accept: what comes in",
     "host names and what is said on an allowed connection",
