@@ -514,9 +514,13 @@ fn overlay() -> Result<()> {
         return Err(error);
     }
     let outcome = (|| {
-        // The layers themselves are out of reach.
+        // The layers themselves are out of reach. 5.10 cannot tell the overlay's own way to them from
+        // the session's, so a policy there must leave them open.
+        let layers_open = crate::harness::kernel::before(5, 11);
         let layers = format!("{base}/**");
-        let policy = denying("red-f10-overlay", &["./merged/shut/**", &layers]);
+        let denied = ["./merged/shut/**", &layers];
+        let policy = denying("red-f10-overlay", &denied[..2 - usize::from(layers_open)]);
+        let by_layer = if layers_open { "ok" } else { "EPERM" };
         let mut actor = Place::Inside(&policy).obey()?;
         expect(
             &mut actor,
@@ -525,24 +529,18 @@ fn overlay() -> Result<()> {
                 ("read ./merged/shut/f", "EPERM"),
                 ("list ./merged/open", "ok"),
                 ("map ./merged/open/f", "ok"),
-                (&format!("read {base}/lower/open/f"), "EPERM"),
+                (&format!("read {base}/lower/open/f"), by_layer),
                 ("create ./merged/open/new", "ok"),
                 ("create ./merged/shut/new", "EPERM"),
                 ("rename ./merged/open/new ./merged/shut/new", "EPERM"),
                 ("unlink ./merged/open/new", "ok"),
             ],
         )?;
-        // 5.10 cannot tell the kernel's own work from io_uring's: what is copied up is denied there.
-        let copies = if crate::harness::kernel::release().starts_with("5.10.") {
-            "EPERM"
-        } else {
-            "ok"
-        };
         expect(
             &mut actor,
             &[
-                ("write ./merged/open/f", copies),
-                ("chmod ./merged/open/g", copies),
+                ("write ./merged/open/f", "ok"),
+                ("chmod ./merged/open/g", "ok"),
                 ("write ./merged/shut/f", "EPERM"),
             ],
         )?;
