@@ -8,7 +8,7 @@ pub(crate) mod below;
 mod bomb;
 pub(crate) mod execute;
 pub(crate) mod file;
-mod join_late;
+pub(crate) mod join_late;
 mod obey;
 mod outlive;
 pub(crate) mod overreach;

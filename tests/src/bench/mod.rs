@@ -10,6 +10,7 @@
 //! void, and says so.
 
 mod measure;
+mod memory;
 mod operations;
 mod report;
 mod rules;
@@ -25,6 +26,7 @@ use std::thread;
 use std::time::Duration;
 
 pub(crate) use measure::main as measure;
+pub(crate) use memory::run as memory;
 
 /// The situation that all others are compared with: nothing is loaded.
 const NONE: &str = "none";

@@ -21,6 +21,8 @@ use crate::{build, vm, workspace};
 enum Subject {
     /// System calls: without Interlock, outside and inside a session
     Calls,
+    /// The memory of all maps, with 1, 100 and 10,000 sessions
+    Memory,
     /// The verifier's work on each kernel program
     Verifier,
 }
@@ -31,7 +33,8 @@ pub(crate) struct Options {
     /// What to measure
     #[arg(value_enum, default_value_t = Subject::Calls)]
     subject: Subject,
-    /// On this kernel. Default: 6.1 for calls, the whole matrix for the verifier
+    /// On this kernel. Default: 6.1 for calls, 6.1 and 6.12 for memory, the whole matrix for the
+    /// verifier
     #[arg(long = "kernel", value_name = "K")]
     kernels: Vec<Series>,
     /// Where to write the figures. Default: target/bench/<SUBJECT>.json
@@ -48,6 +51,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     build::guest_programs(options.subject == Subject::Calls)?;
     let kernels = match (options.kernels.as_slice(), options.subject) {
         ([], Subject::Calls) => &[Series::BENCH],
+        ([], Subject::Memory) => &Series::MATRIX[1..3],
         ([], Subject::Verifier) => Series::MATRIX.as_slice(),
         (named, _) => named,
     };
@@ -63,6 +67,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let file = options.json.clone().unwrap_or_else(|| {
         let name = match options.subject {
             Subject::Calls => "calls.json",
+            Subject::Memory => "memory.json",
             Subject::Verifier => "verifier.json",
         };
         workspace::target().join("bench").join(name)
@@ -77,6 +82,10 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             let (text, missed) = table::calls(&rows);
             print!("{text}");
             missed
+        }
+        Subject::Memory => {
+            print!("{}", table::memory(&rows));
+            0
         }
         Subject::Verifier => {
             print!("{}", table::plain(&rows));
@@ -100,10 +109,17 @@ fn measure(subject: Subject, kernel: &Kernel) -> Result<(Vec<Row>, Option<String
             timeout: Duration::from_secs(1800),
             ..Machine::new(kernel)
         },
+        // Room for 10,000 processes.
+        Subject::Memory => Machine {
+            memory: 6144,
+            timeout: Duration::from_secs(3600),
+            ..Machine::new(kernel)
+        },
         Subject::Verifier => Machine::new(kernel),
     };
     let verb = match subject {
         Subject::Calls => "bench",
+        Subject::Memory => "memory",
         Subject::Verifier => "verifier",
     };
     let mut printed = Vec::new();

@@ -75,6 +75,40 @@ fn whole(value: Option<&Value>) -> String {
         .map_or("-".to_owned(), |value| format!("{value:.0}"))
 }
 
+/// What maps take, in KiB: a line for each map, a column for each number of sessions.
+pub(super) fn memory(rows: &[Row]) -> String {
+    let mut text = String::new();
+    for kernel in distinct(rows, "kernel") {
+        let here = rows
+            .iter()
+            .filter(|row| shown(row.get("kernel")) == kernel)
+            .collect::<Vec<_>>();
+        let numbers = distinct(here.iter().copied(), "sessions");
+        let heading = numbers.iter().map(|number| format!("{number} sessions"));
+        let mut lines = vec![
+            [format!("KiB on {kernel}")]
+                .into_iter()
+                .chain(heading)
+                .collect::<Vec<_>>(),
+        ];
+        for map in distinct(here.iter().copied(), "map") {
+            let size = |number: &String| {
+                here.iter()
+                    .find(|row| {
+                        shown(row.get("map")) == map && shown(row.get("sessions")) == *number
+                    })
+                    .and_then(|row| Some(row.get("bytes")?.as_u64()?.div_ceil(1024).to_string()))
+                    .unwrap_or_else(|| "-".to_owned())
+            };
+            let sizes = numbers.iter().map(size).collect::<Vec<_>>();
+            lines.push([map].into_iter().chain(sizes).collect());
+        }
+        text.push_str(&aligned(&lines));
+        text.push('\n');
+    }
+    text
+}
+
 /// Any figures: a line for each row, the columns in the order of what names the row.
 pub(super) fn plain(rows: &[Row]) -> String {
     let mut columns = ["kernel", "program", "kind", "hook"]
@@ -172,6 +206,22 @@ mod tests {
              open_close  denied      1  stopped          1400     1000  1.400  1.50  -          met\n\n"
         );
         assert_eq!(missed, 1);
+    }
+
+    #[test]
+    fn memory_by_sessions() {
+        let rows =
+            [("A", 1, 1024), ("all", 1, 1025), ("A", 100, 4096)].map(|(map, sessions, bytes)| {
+                row(&format!(
+                    r#"{{"kernel":"6.1","map":"{map}","sessions":{sessions},"bytes":{bytes}}}"#
+                ))
+            });
+        assert_eq!(
+            memory(&rows),
+            "KiB on 6.1  1 sessions  100 sessions\n\
+             A                    1             4\n\
+             all                  2  -\n\n"
+        );
     }
 
     #[test]
