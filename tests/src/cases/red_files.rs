@@ -359,15 +359,15 @@ fn code() -> Result<()> {
             ("map-data ./lib", "ok"),
             ("map ./open", "ok"),
             ("protect ./open", "ok"),
-            ("protect-anonymous", "ok"),
+            ("protect-anonymous", "EPERM"),
             ("map-memory", "EPERM"),
         ],
     )?;
     actor.end()?;
-    let told = told(events, agent, 3)?;
+    let told = told(events, agent, 4)?;
     let lib = format!("map {HERE}/lib");
     ensure!(
-        told == [lib.as_str(), lib.as_str(), "map memfd:memory"],
+        told == [lib.as_str(), lib.as_str(), "privilege ", "map memfd:memory"],
         "told {told:?}"
     );
     Ok(())

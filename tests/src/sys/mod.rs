@@ -11,6 +11,8 @@ pub(crate) mod entry;
 pub(crate) mod exec;
 pub(crate) mod file;
 pub(crate) mod host;
+pub(crate) mod map;
+pub(crate) mod memory;
 pub(crate) mod net;
 pub(crate) mod process;
 pub(crate) mod processes;
