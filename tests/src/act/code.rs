@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 
 /// Gets code in a way, and runs it where it could be written. What cannot be set up is `Err`.
 pub(crate) fn make(way: &str) -> Result<io::Result<()>> {
@@ -72,6 +73,14 @@ pub(crate) fn make(way: &str) -> Result<io::Result<()>> {
             memory::read_implies_run()?;
             Page::of_heap().and_then(|page| run(&page))
         })?,
+        // A file's page, written to as a debugger does.
+        "own-memory" => {
+            let page = Page::new(Some(library()?.as_fd()), READ | RUN, OWN)?;
+            let memory = OpenOptions::new().write(true).open("/proc/self/mem")?;
+            memory
+                .write_all_at(&memory::code(), page.address())
+                .and_then(|()| page.run())
+        }
         // What a program needs to run at all.
         "file" => Page::new(Some(library()?.as_fd()), READ | RUN, OWN).map(drop),
         "file-becomes" => Page::new(Some(library()?.as_fd()), READ, OWN)?.protect(READ | RUN),

@@ -1,9 +1,10 @@
 //! Unix sockets: every way to reach one that listens.
 
+use crate::sys::{outcome, pass};
 use anyhow::{Context, Result, bail};
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
@@ -37,6 +38,15 @@ pub(crate) fn connect(way: &str, to: &str) -> Result<io::Result<()>> {
         "datagram" => UnixDatagram::unbound().and_then(|socket| socket.connect(to)),
         _ => bail!("there is no way called {way} to a Unix socket"),
     })
+}
+
+/// Waits for a descriptor on its standard input, and reads from what came.
+pub(crate) fn receive() -> Result<String> {
+    let Some(fd) = pass::receive(io::stdin().as_fd()).context("waiting for a descriptor")? else {
+        return Ok("nothing came".to_owned());
+    };
+    let read = File::from(fd).read(&mut [0; 1]);
+    Ok(outcome(&read))
 }
 
 fn greeted(stream: io::Result<UnixStream>) -> io::Result<()> {

@@ -107,6 +107,7 @@ fn doctor_without_lsm() -> Result<()> {
     );
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(text.contains("lsm="), "no word on how to change it: {text}");
+    println!("HELD refused");
     Ok(())
 }
 

@@ -23,7 +23,12 @@ pub(super) fn tests() -> Vec<Test> {
             by_one_program,
         ),
         Test::new(
-            "red.x5.ordinary",
+            "red.x5.open",
+            "what is open: a heap after READ_IMPLIES_EXEC, and a session's own /proc/PID/mem",
+            open,
+        ),
+        Test::new(
+            "code.ordinary",
             "shells, interpreters, compilers and git need no exception",
             ordinary,
         ),
@@ -124,6 +129,21 @@ fn by_any_way() -> Result<()> {
     Ok(())
 }
 
+/// What no hook sees. Once one of these is held, this test is to say so.
+fn open() -> Result<()> {
+    Daemon::shared()?;
+    let ways = ["personality-heap", "own-memory"];
+    let ok = |_: &str| "ok".to_owned();
+    tried(Place::Outside, &ways, ok)?;
+    tried(Place::Inside(&Policy::named("red-x5-open")), &ways, ok)?;
+    println!(
+        "HELD not held: a heap that grows after personality(READ_IMPLIES_EXEC) is code, and a \
+         session writes over its own code through /proc/PID/mem and ptrace; no kernel has a hook \
+         for the first"
+    );
+    Ok(())
+}
+
 fn by_one_program() -> Result<()> {
     Daemon::shared()?;
     set_up(&[])?;
@@ -213,6 +233,5 @@ fn ordinary() -> Result<()> {
         });
     let code: Vec<_> = code.map(|denial| &denial.exe).collect();
     ensure!(code.is_empty(), "denied code of {code:?}");
-    println!("HELD nothing to block");
     Ok(())
 }

@@ -9,11 +9,13 @@ use crate::harness::kernel::unless_with_bpf_lsm;
 use crate::harness::policy::Policy;
 use crate::harness::product::{Daemon, said};
 use crate::harness::session::{Place, own_program};
+use crate::sys::pass;
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 
 /// Where the services of these tests listen.
 const RUN: &str = "/run/interlock-others";
@@ -26,6 +28,12 @@ pub(super) fn tests() -> Vec<Test> {
             formats,
         )
         .unless(unless_formats),
+        Test::new(
+            "red.f8.received",
+            "a descriptor that comes by a socket is judged when it comes",
+            received,
+        )
+        .unless(unless_with_bpf_lsm),
         Test::new(
             "red.x7.services",
             "no service that starts programs for others is reached by a socket",
@@ -84,6 +92,42 @@ fn unreachable(agent: &str, ways: &[(&str, &str)]) -> Result<()> {
             "told: {denials:?}"
         );
     }
+    Ok(())
+}
+
+/// A file that the session may not read, opened by somebody else and sent to it.
+fn received() -> Result<()> {
+    Daemon::shared()?;
+    exec::set_up(&[("shut", "contents\n"), ("open", "contents\n")])?;
+    let agent = "red-f8-received";
+    let shut = format!("{HERE}/shut");
+    let policy = Policy::named(agent).files("deny", "read", &[&shut]);
+    let own = own_program()?;
+    let send = |place: Place<'_>, name: &str| -> Result<String> {
+        let (near, far) = UnixStream::pair()?;
+        let file = fs::File::open(format!("{HERE}/{name}"))?;
+        pass::send(near.as_fd(), file.as_fd()).context("sending")?;
+        let output = place
+            .command(&[&own, "act", "receive"])?
+            .stdin(OwnedFd::from(far))
+            .output()?;
+        ensure!(output.status.success(), "{}", said(&output));
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let events = Events::from_now()?;
+    for (place, name, expected) in [
+        (Place::Outside, "shut", "ok"),
+        (Place::Inside(&policy), "shut", "nothing came"),
+        (Place::Inside(&policy), "open", "ok"),
+        (Place::Outside, "shut", "ok"),
+    ] {
+        let answer = send(place, name)?;
+        ensure!(
+            answer == expected,
+            "{place:?}: {name}: {answer}, expected {expected}"
+        );
+    }
+    told(events, agent, "read", &shut)?;
     Ok(())
 }
 

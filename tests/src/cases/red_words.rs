@@ -123,5 +123,6 @@ fn unknown() -> Result<()> {
     let policy = Policy::named("t7-known");
     let output = Place::Inside(&policy).run(&[own.as_str(), "act", "exit", "0"])?;
     ensure!(output.status.success(), "the control: {}", said(&output));
+    println!("HELD refused");
     Ok(())
 }

@@ -98,6 +98,11 @@ impl Page {
             .map(drop)
     }
 
+    /// Where it lies.
+    pub(crate) fn address(&self) -> u64 {
+        self.at as u64
+    }
+
     /// Writes code into it. It must be writable.
     pub(crate) fn fill(&self) {
         // SAFETY: the caller has mapped it to be written to, and it is larger than the code.

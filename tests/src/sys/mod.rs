@@ -14,6 +14,7 @@ pub(crate) mod host;
 pub(crate) mod map;
 pub(crate) mod memory;
 pub(crate) mod net;
+pub(crate) mod pass;
 pub(crate) mod process;
 pub(crate) mod processes;
 pub(crate) mod shared;
