@@ -32,11 +32,11 @@ pub(crate) fn run() -> Result<()> {
     let start = json!({"start": {
         "agent": "bench-memory", "file": "bench-memory.yaml", "policy": policy, "profiles": [],
     }});
-    let mut daemon = BufReader::new(UnixStream::connect(SOCKET).context(SOCKET)?);
     let program = enroller()?;
     let mut there = 0;
     for wanted in SESSIONS {
         while there < wanted {
+            let mut daemon = BufReader::new(UnixStream::connect(SOCKET).context(SOCKET)?);
             writeln!(daemon.get_mut(), "{start}")?;
             let mut line = String::new();
             daemon.read_line(&mut line)?;
