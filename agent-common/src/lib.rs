@@ -19,5 +19,6 @@ pub mod policy;
 pub mod privilege;
 pub mod recognise;
 pub mod session;
+pub mod short;
 pub mod terms;
 pub mod wire;

@@ -93,7 +93,6 @@ pub fn program(end: u64, words: u32, inode: u64) -> bool {
 
 #[inline(always)]
 fn on_path(member: Member, session: &Session, words: u32, inode: u64) -> Judgement {
-    paths::descend(member, session);
     paths::put_lists(member, session, Access::Exec);
     let found = Survey::of(member);
     let mut traits = 0;

@@ -10,6 +10,7 @@ use crate::kernel::task::{Member, Task};
 use crate::kernel::{path, state, verdict};
 use crate::paths::{self, Uses};
 use crate::privilege::{self, Act};
+use crate::special;
 use agent_common::action::Action;
 use agent_common::privilege::Privilege;
 use aya_ebpf::macros::lsm;
@@ -21,8 +22,13 @@ use core::ffi::c_void;
 #[inline(always)]
 fn actor() -> Option<Member> {
     let task = Task::current_if_marked()?;
-    let member = task.member()?;
-    if task.is_kernel_at_work() {
+    acting(task.member()?)
+}
+
+/// The same of a member that is known already.
+#[inline(always)]
+fn acting(member: Member) -> Option<Member> {
+    if Task::is_kernel_at_work() {
         return None;
     }
     // One policy for all that the action does to files.
@@ -31,17 +37,22 @@ fn actor() -> Option<Member> {
 }
 
 /// `security_file_open(struct file *)`: every way to open a file, `openat2`, `open_by_handle_at` and
-/// io_uring included; not `O_PATH`, which reads and writes nothing.
+/// io_uring included; not `O_PATH`, which reads and writes nothing. What is no file is asked first,
+/// whoever's credentials it is opened with.
 #[lsm(hook = "file_open")]
 pub fn file_open(ctx: LsmContext) -> i32 {
-    let earlier: i32 = ctx.arg(1);
-    if earlier != 0 {
-        return earlier;
+    let member = match privilege::member(ctx.arg(1)) {
+        Ok(member) => member,
+        Err(answer) => return answer,
+    };
+    let file = File::given(ctx.arg(0));
+    if !special::allows_open(member, file) {
+        return verdict::lsm(false);
     }
-    if actor().is_none() {
+    if acting(member).is_none() {
         return verdict::lsm(true);
     }
-    verdict::lsm(open(File::given(ctx.arg(0))))
+    verdict::lsm(open(file))
 }
 
 #[inline(always)]

@@ -84,7 +84,8 @@ pub fn judge(dentry: Dentry, mut uses: Uses) -> bool {
     let mut i = 0;
     while i < Uses::MOST {
         i += 1;
-        if !path::judge_use(uses.take(), end, flags) {
+        let action = uses.take();
+        if action != 0 && !path::judge_use(action, end, flags) {
             return false;
         }
     }
@@ -113,12 +114,7 @@ pub fn judge_one(action: u64, end: End, flags: u64) -> bool {
         }
         nowhere(member, &session, end, action)
     } else {
-        descend(member, &session);
-        if flags & Uses::NOT_ABOVE != 0 && is_above_rules(member, &session, path) {
-            refuse(action, Reason::NoRule)
-        } else {
-            on_path(member, &session, path, action)
-        }
+        on_path(member, &session, path, action, flags)
     };
     if judgement.is_ok() {
         counts::add(Counter::Allowed);
@@ -161,19 +157,6 @@ fn scope(member: Member, session: &Session, number: usize) -> Option<Scope> {
     })
 }
 
-/// Finds the deepest directory with rules, for each scope.
-#[inline(always)]
-pub fn descend(member: Member, session: &Session) {
-    let mut number = 0;
-    while number < SCOPES {
-        let Some(scope) = scope(member, session, number) else {
-            break;
-        };
-        path::descend(scope, number);
-        number += 1;
-    }
-}
-
 #[inline(always)]
 fn is_above_rules(member: Member, session: &Session, path: Path) -> bool {
     let mut number = 0;
@@ -205,18 +188,21 @@ fn nowhere(member: Member, session: &Session, end: End, action: Action) -> Judge
 }
 
 #[inline(always)]
-fn on_path(member: Member, session: &Session, path: Path, action: Action) -> Judgement {
-    let Some(access) = action.access() else {
+fn on_path(member: Member, session: &Session, path: Path, action: Action, flags: u64) -> Judgement {
+    let (Some(access), Some(own)) = (action.access(), scope(member, session, 0)) else {
         return doubt(action, Reason::Unreadable);
     };
-    let mut none = true;
-    let mut number = 0;
+    let mut none = !path.note_lists(own, access, member.lists(0));
+    let mut number = 1;
     while number < SCOPES {
         let Some(scope) = scope(member, session, number) else {
             break;
         };
         none &= !path::note_lists(scope, number, access);
         number += 1;
+    }
+    if flags & Uses::NOT_ABOVE != 0 && is_above_rules(member, session, path) {
+        return refuse(action, Reason::NoRule);
     }
     if none && is_own(path.subject(), member.label(), action) {
         return allow_by_default(session, action);

@@ -40,7 +40,7 @@ impl Act {
 #[inline(always)]
 pub fn member(earlier: i32) -> Result<Member, i32> {
     if earlier != 0 {
-        return Err(earlier);
+        return Err(verdict::after(earlier));
     }
     Task::current_if_marked()
         .and_then(Task::member)
@@ -50,21 +50,27 @@ pub fn member(earlier: i32) -> Result<Member, i32> {
 /// Judges an act of a member, counts it, tells it if it is denied, and answers the kernel.
 #[inline(always)]
 pub fn judge(member: Member, act: Act) -> i32 {
+    verdict::lsm(allows(member, act))
+}
+
+/// Judges an act of a member, counts it, and tells it if it is denied.
+#[inline(always)]
+pub fn allows(member: Member, act: Act) -> bool {
     let reason = match why_not(member, act.privilege) {
         None => {
             if !act.is_probe {
                 counts::add(Counter::Allowed);
             }
-            return verdict::lsm(true);
+            return true;
         }
         Some(reason) => reason,
     };
     refuse(member, act, reason)
 }
 
-/// Denies an act of which something could not be read.
+/// Denies an act of which something could not be read. True where it is only watched.
 #[inline(always)]
-pub fn doubt(member: Member, act: Act) -> i32 {
+pub fn doubt(member: Member, act: Act) -> bool {
     counts::add(Counter::Doubts);
     let _ = state::begin(member);
     refuse(member, act, Reason::Unreadable)
@@ -107,10 +113,10 @@ fn why_not(member: Member, privilege: u8) -> Option<Reason> {
 }
 
 #[inline(always)]
-fn refuse(member: Member, act: Act, reason: Reason) -> i32 {
+fn refuse(member: Member, act: Act, reason: Reason) -> bool {
     if act.is_probe {
         counts::add(Counter::Probes);
-        return verdict::lsm(false);
+        return false;
     }
     let (verdict, revoke) = match state::terms(member) {
         Some(terms) => terms.follow(Verdict::Deny.wire(), reason.wire()),
@@ -125,7 +131,7 @@ fn refuse(member: Member, act: Act, reason: Reason) -> i32 {
     };
     let judged = judge::follow_up(member, judged);
     tell::privilege(member.label(), judged, act.privilege, act.target);
-    verdict::lsm(judged.verdict == Verdict::Audit.wire())
+    judged.verdict == Verdict::Audit.wire()
 }
 
 /// A hook at which every call of a member is such an act.

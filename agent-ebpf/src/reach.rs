@@ -62,7 +62,7 @@ pub fn ptrace_traceme(ctx: LsmContext) -> i32 {
 pub fn task_kill(ctx: LsmContext) -> i32 {
     let for_another: u64 = ctx.arg(3);
     if !is_null(for_another) {
-        return ctx.arg(4);
+        return verdict::after(ctx.arg(4));
     }
     reach(ctx.arg(4), ctx.arg(0), Privilege::Signal, false)
 }

@@ -1,17 +1,18 @@
 //! Files that are not files: what is written to them changes the kernel, other processes, or a disk
 //! below its file system. No rule about paths allows that.
 
+use crate::kernel::file::File;
 use crate::kernel::inode::{Inode, Owner};
 use crate::kernel::task::Member;
 use crate::kernel::verdict;
-use crate::privilege::{Act, doubt, judge, member};
+use crate::privilege::{self, Act, doubt, member};
 use agent_common::privilege::Privilege;
 use agent_common::session::Label;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 
 /// What changing a file needs besides the policy's rules about files.
-pub enum Special {
+enum Special {
     /// Nothing.
     Ordinary,
     /// A privilege, to reach this process (or 0).
@@ -22,16 +23,14 @@ pub enum Special {
 
 /// What opening a file needs. Reading is ordinary, but for disks.
 #[inline(always)]
-pub fn open(label: Label, file: *const core::ffi::c_void) -> Special {
-    let Some((inode, changes)) = Inode::of_file(file) else {
+fn open(label: Label, file: File) -> Special {
+    let Some(inode) = file.inode() else {
         return Special::Unreadable;
     };
-    match inode.is_disk() {
-        Some(true) => return Special::Needs(Privilege::Disk, 0),
-        None => return Special::Unreadable,
-        Some(false) => {}
+    if inode.is_disk() {
+        return Special::Needs(Privilege::Disk, 0);
     }
-    if !changes {
+    if !file.is_to_change() {
         return Special::Ordinary;
     }
     change(label, inode)
@@ -39,7 +38,7 @@ pub fn open(label: Label, file: *const core::ffi::c_void) -> Special {
 
 /// What changing a file, or what is in a folder, needs.
 #[inline(always)]
-pub fn change(label: Label, inode: Inode) -> Special {
+fn change(label: Label, inode: Inode) -> Special {
     let Some(magic) = inode.magic() else {
         return Special::Unreadable;
     };
@@ -64,7 +63,7 @@ pub fn change(label: Label, inode: Inode) -> Special {
 /// A session's processes may write what is theirs.
 #[inline(always)]
 fn proc(label: Label, inode: Inode) -> Special {
-    match inode.proc_owner() {
+    match inode.address().proc_owner() {
         Some(Owner::Kernel) => Special::Needs(Privilege::KernelKnobs, 0),
         Some(Owner::Process(Some(task))) => {
             let owner = task.member().map(Member::label);
@@ -79,12 +78,12 @@ fn proc(label: Label, inode: Inode) -> Special {
     }
 }
 
-/// The answer to the kernel.
+/// Whether a member may do what needs this.
 #[inline(always)]
-pub fn answer(member: Member, special: &Special) -> i32 {
+fn allows(member: Member, special: &Special) -> bool {
     match special {
-        Special::Ordinary => verdict::lsm(true),
-        Special::Needs(privilege, target) => judge(
+        Special::Ordinary => true,
+        Special::Needs(privilege, target) => privilege::allows(
             member,
             Act {
                 target: *target,
@@ -95,13 +94,10 @@ pub fn answer(member: Member, special: &Special) -> i32 {
     }
 }
 
-/// `security_file_open(struct file *)`.
-#[lsm(hook = "file_open")]
-pub fn special_open(ctx: LsmContext) -> i32 {
-    match member(ctx.arg(1)) {
-        Ok(member) => answer(member, &open(member.label(), ctx.arg(0))),
-        Err(answer) => answer,
-    }
+/// Whether a member may open a file, whatever the rules about its path.
+#[inline(always)]
+pub fn allows_open(member: Member, file: File) -> bool {
+    allows(member, &open(member.label(), file))
 }
 
 /// What happens in a folder.
@@ -110,7 +106,7 @@ fn in_folder(earlier: i32, folder: *const core::ffi::c_void) -> i32 {
     match member(earlier) {
         Ok(member) => {
             let label = member.label();
-            answer(member, &change(label, Inode::given(folder)))
+            verdict::lsm(allows(member, &change(label, Inode::given(folder))))
         }
         Err(answer) => answer,
     }

@@ -1,11 +1,13 @@
 //! Files, and the names by which they are reached.
 
+use super::inode::Inode;
 use super::memory::{Address, Typed};
 use super::offsets::{
-    AREA_COPIED, AREA_FILE, AREA_FLAGS, ATTRIBUTES_VALID, DENTRY_HASHED, DENTRY_INODE,
-    DENTRY_PARENT, DENTRY_SUPER, FILE_DENTRY, FILE_FLAGS, FILE_INODE, FILE_MODE, INODE_LINKS,
-    SB_MAGIC, SUPER_ROOT,
+    AREA_COPIED, AREA_FILE, AREA_FLAGS, ATTRIBUTES_VALID, DENTRY_HASHED, DENTRY_INODE, DENTRY_NAME,
+    DENTRY_PARENT, DENTRY_SHORT_NAME, DENTRY_SUPER, FILE_DENTRY, FILE_FLAGS, FILE_INODE, FILE_MODE,
+    INODE_LINKS, SB_MAGIC, SUPER_ROOT,
 };
+use agent_common::short::SHORT_WORDS;
 use aya_ebpf::Global;
 use core::ffi::c_void;
 
@@ -17,6 +19,8 @@ const FLAG_EXEC: u32 = 0x20;
 const FLAG_TRUNCATE_BIT: u32 = 9;
 /// `__O_TMPFILE`.
 const FLAG_TEMPORARY_BIT: u32 = 22;
+/// `O_ACCMODE` and `O_TRUNC`: anything else than zero of these changes the file.
+const FLAGS_CHANGING: u32 = 0o3 | 0o1000;
 const VM_EXEC: u64 = 4;
 const ATTR_FORCE: u32 = 1 << 9;
 const ATTR_FILE: u32 = 1 << 13;
@@ -57,6 +61,29 @@ impl Dentry {
     #[inline(always)]
     pub fn super_block(self) -> Option<Typed> {
         self.0.follow(&DENTRY_SUPER)
+    }
+
+    /// The bytes of a name that is short enough to lie in the dentry, and what lies behind them; nothing
+    /// of a longer one.
+    #[inline(always)]
+    pub fn short_name(self, length: u32) -> Option<[u64; SHORT_WORDS]> {
+        let within = u64::from(DENTRY_SHORT_NAME.load());
+        if within == 0 || length as usize >= SHORT_WORDS * 8 {
+            return None;
+        }
+        if self.0.load::<u64>(&DENTRY_NAME) != self.0.address().0.wrapping_add(within) {
+            return None;
+        }
+        // What is not needed is not loaded: such loads are dear.
+        let word = |at: usize| self.0.load_behind(&DENTRY_SHORT_NAME, at * 8);
+        let mut words = [word(0), 0, 0, 0];
+        if length > 8 {
+            words[1] = word(1);
+        }
+        if length > 16 {
+            (words[2], words[3]) = (word(2), word(3));
+        }
+        Some(words)
     }
 
     /// Whether something has the name.
@@ -183,6 +210,18 @@ impl File {
     #[inline(always)]
     pub fn is_executed(self) -> bool {
         self.0.load::<u32>(&FILE_FLAGS) & FLAG_EXEC != 0
+    }
+
+    /// What is open.
+    #[inline(always)]
+    pub fn inode(self) -> Option<Inode> {
+        self.0.follow(&FILE_INODE).map(Inode)
+    }
+
+    /// Whether it was opened to be changed.
+    #[inline(always)]
+    pub fn is_to_change(self) -> bool {
+        self.0.load::<u32>(&FILE_FLAGS) & FLAGS_CHANGING != 0
     }
 
     /// Its address, to compare.

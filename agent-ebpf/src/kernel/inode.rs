@@ -1,9 +1,7 @@
 //! What a file is, apart from its name.
 
-use super::memory::Address;
-use super::offsets::{
-    FILE_FLAGS, FILE_INODE, INODE_MODE, INODE_SB, PROC_INODE_MODE, PROC_INODE_PID, SB_MAGIC,
-};
+use super::memory::{Address, Typed};
+use super::offsets::{INODE_MODE, INODE_SB, PROC_INODE_MODE, PROC_INODE_PID, SB_MAGIC};
 use super::task::Task;
 use core::ffi::c_void;
 
@@ -11,12 +9,13 @@ use core::ffi::c_void;
 const TYPE: u16 = 0o170_000;
 const BLOCK: u16 = 0o060_000;
 
-/// `O_ACCMODE` and `O_TRUNC`: anything else than zero of these changes the file.
-const CHANGING: u32 = 0o3 | 0o1000;
-
-/// An inode of the kernel.
+/// An inode that a hook was given, or that it found from there.
 #[derive(Clone, Copy)]
-pub struct Inode(Address);
+pub struct Inode(pub Typed);
+
+/// An inode whose address was read from the kernel's memory.
+#[derive(Clone, Copy)]
+pub struct InodeAddress(pub Address);
 
 /// Whose part of procfs a file is.
 pub enum Owner {
@@ -30,31 +29,29 @@ impl Inode {
     /// An inode that a hook was given.
     #[inline(always)]
     pub fn given(inode: *const c_void) -> Self {
-        Self(Address(inode as u64))
+        Self(Typed::given(inode))
     }
 
-    /// An inode whose address was read from the kernel's memory.
+    /// Where it lies.
     #[inline(always)]
-    pub fn at(address: u64) -> Self {
-        Self(Address(address))
-    }
-
-    /// The inode of an open file, and whether it was opened to be changed.
-    #[inline(always)]
-    pub fn of_file(file: *const c_void) -> Option<(Self, bool)> {
-        let file = Address(file as u64);
-        let flags: u32 = file.read(&FILE_FLAGS)?;
-        let inode: u64 = file.read(&FILE_INODE)?;
-        Some((Self(Address(inode)), flags & CHANGING != 0))
+    pub fn address(self) -> InodeAddress {
+        InodeAddress(self.0.address())
     }
 
     /// Whether it is a block device.
     #[inline(always)]
-    pub fn is_disk(self) -> Option<bool> {
-        let mode: u16 = self.0.read(&INODE_MODE)?;
-        Some(mode & TYPE == BLOCK)
+    pub fn is_disk(self) -> bool {
+        self.0.load::<u16>(&INODE_MODE) & TYPE == BLOCK
     }
 
+    /// The magic number of its file system.
+    #[inline(always)]
+    pub fn magic(self) -> Option<u64> {
+        Some(self.0.follow(&INODE_SB)?.load(&SB_MAGIC))
+    }
+}
+
+impl InodeAddress {
     /// The magic number of its file system.
     #[inline(always)]
     pub fn magic(self) -> Option<u64> {

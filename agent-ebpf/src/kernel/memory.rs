@@ -75,9 +75,17 @@ impl Typed {
     /// Loads a field. The verifier has checked that the offset is a field of this size.
     #[inline(always)]
     pub fn load<T: Copy>(self, offset: &Global<u32>) -> T {
+        self.load_behind(offset, 0)
+    }
+
+    /// Loads what lies so many bytes behind the beginning of a field, in it.
+    #[inline(always)]
+    pub fn load_behind<T: Copy>(self, offset: &Global<u32>, bytes: usize) -> T {
         // SAFETY: a load through a typed pointer is verified at load time and cannot fault; the
         // volatile read keeps the compiler from splitting or merging it.
-        unsafe { core::ptr::read_volatile(self.0.add(offset.load() as usize).cast::<T>()) }
+        unsafe {
+            core::ptr::read_volatile(self.0.add(offset.load() as usize).add(bytes).cast::<T>())
+        }
     }
 }
 

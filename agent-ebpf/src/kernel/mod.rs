@@ -23,6 +23,7 @@ pub mod progress;
 pub mod ready;
 pub mod record;
 mod share;
+mod short;
 pub mod socket;
 pub mod state;
 pub mod storage;

@@ -92,6 +92,9 @@ offsets! {
     DENTRY_NAME_LENGTH,
     /// `dentry.d_name.name`.
     DENTRY_NAME,
+    /// Where a short name lies in its dentry: `d_iname`, or `d_shortname` since 6.15; zero where
+    /// that is not known.
+    DENTRY_SHORT_NAME,
     /// `dentry.d_inode`.
     DENTRY_INODE,
     /// `dentry.d_sb`.

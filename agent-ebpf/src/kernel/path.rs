@@ -5,14 +5,15 @@
 //! that people write into such ones.
 
 use super::file::{Dentry, Detached, Super};
-use super::inode::{Inode, Owner};
+use super::inode::{InodeAddress, Owner};
 use super::memory::Address;
 use super::offsets::{DENTRY_INODE, DENTRY_NAME, DENTRY_NAME_LENGTH, SUPER_DEVICE};
+use super::short;
 use super::task::Task;
 use crate::maps::{EMPTY_WALK, INDEX, PATHS, WALKS};
-use agent_common::decide::{NO_LIST, SCOPES};
+use agent_common::decide::{LISTS, NO_LIST, SCOPES};
 use agent_common::path::{
-    ACCESS_SLOTS, Access, EntryKind, Index, Lanes, Lists, MAX_DIRECTORIES, MAX_EXTENSION, MAX_NAME,
+    ACCESS_SLOTS, Access, EntryKind, Index, Lanes, MAX_DIRECTORIES, MAX_EXTENSION, MAX_NAME,
     PathKey, PathRules, Scope, Secret, filter_bits,
 };
 use agent_common::session::Label;
@@ -36,8 +37,6 @@ pub struct Walk {
     root: Lanes,
     /// The path.
     exact: Lanes,
-    /// For each scope the deepest directory that has rules; zeros where none has.
-    under: [Lanes; SCOPES],
     /// The hash of the base name.
     name: u64,
     /// The hash of the extension; 0 where there is none that a rule might name.
@@ -191,82 +190,139 @@ fn climb(walk: *mut Walk, index: &Index, dentry: Dentry) -> u64 {
     End::Root as u64
 }
 
-/// Goes down again, and notes the deepest directory with rules of a scope. A global function.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn path_descend(packed: u64, number: u64) -> u64 {
-    let scope = unpacked(packed);
-    let Some(Path { walk, .. }) = of_current() else {
-        return 0;
-    };
-    // SAFETY: as in `climb`.
-    unsafe {
-        let mut lanes = (*walk).root;
-        let mut under = Lanes::default();
-        if is_in_table(PathKey::new(scope, EntryKind::Under, lanes), lanes) {
-            under = lanes;
-        }
-        let count = core::ptr::read_volatile(&raw const (*walk).count);
-        let mut i = 0;
-        while i < NAMES {
-            if i as u64 >= count {
-                break;
-            }
-            // From the root, whose name was noted last.
-            let at = place(count - 1 - i as u64);
-            // By pointer: a bound that only the verifier sees would leave a panic in the program.
-            let names = (&raw const (*walk).names).cast::<u64>();
-            lanes = lanes.with(core::ptr::read_volatile(names.add(at)));
-            if is_in_table(PathKey::new(scope, EntryKind::Under, lanes), lanes) {
-                under = lanes;
-            }
-            i += 1;
-        }
-        (*walk).exact = lanes;
-        (*walk).under[number as usize & (SCOPES - 1)] = under;
+/// What [`path_find`] answers where there is no such entry; no list has that number.
+const NOT_THERE: u64 = u64::MAX - 1;
+/// No list in either half of an answer.
+const NO_LISTS: u64 = u64::MAX;
+const _: () = assert!(NO_LISTS as u32 == NO_LIST && (NO_LISTS >> 32) as u32 == NO_LIST);
+
+/// What is looked for in the table, in one number.
+#[derive(Clone, Copy)]
+struct Wanted(u64);
+
+impl Wanted {
+    #[inline(always)]
+    fn new(scope: Scope, number: usize, access: Access) -> Self {
+        let scope = u64::from(scope.policy) << 32 | u64::from(scope.tool) << 16;
+        Self(scope | (number as u64) << 8 | u64::from(access.wire()))
     }
-    1
+
+    #[inline(always)]
+    fn scope(self) -> Scope {
+        Scope {
+            policy: (self.0 >> 32) as u32,
+            tool: (self.0 >> 16) as u16,
+        }
+    }
+
+    #[inline(always)]
+    fn number(self) -> usize {
+        (self.0 >> 8) as usize & (SCOPES - 1)
+    }
+
+    #[inline(always)]
+    fn access(self) -> u64 {
+        self.0 & (ACCESS_SLOTS as u64 - 1)
+    }
+
+    /// The lists of an entry: those that are asked first in the lower half, those that come last in
+    /// the upper. Most keys are not in the table, which the filter knows.
+    #[inline(always)]
+    fn find(self, index: &Index, kind: EntryKind, lanes: Lanes) -> u64 {
+        if !may_be_there(index, PathKey::new(self.scope(), kind, lanes)) {
+            return NOT_THERE;
+        }
+        let rest = self.0 & !0xffff | u64::from(kind.wire());
+        path_find(lanes.key, lanes.check, rest, self.access())
+    }
+
+    /// The same; no lists where there is no entry.
+    #[inline(always)]
+    fn found(self, index: &Index, kind: EntryKind, lanes: Lanes) -> u64 {
+        match self.find(index, kind, lanes) {
+            NOT_THERE => NO_LISTS,
+            lists => lists,
+        }
+    }
 }
 
-/// Finds the lists of rules that speak of a use of the file, for a scope. A global function: 1 where
-/// any does, or 0.
+/// Goes down again, and finds the lists of rules that speak of a use of the file, for a scope: what
+/// `Objects::lists_for_path` of agent-policy says. Puts them where they are weighed. 1 where any
+/// speaks, or 0. A function of its own, so that its stack does not add to that of what comes next.
+#[inline(never)]
+fn look(walk: *mut Walk, index: &Index, wanted: u64, lists: *mut [u32; LISTS]) -> u64 {
+    let wanted = Wanted(wanted);
+    // SAFETY: as in `climb`.
+    let (mut lanes, count) = unsafe {
+        let count = core::ptr::read_volatile(&raw const (*walk).count);
+        ((*walk).root, count)
+    };
+    let mut under = wanted.found(index, EntryKind::Under, lanes);
+    let mut i = 0;
+    while i < NAMES {
+        if i as u64 >= count {
+            break;
+        }
+        // From the root, whose name was noted last.
+        let at = place(count - 1 - i as u64);
+        // SAFETY: as in `climb`. By pointer: a bound that only the verifier sees would leave a panic
+        // in the program.
+        lanes = unsafe {
+            let names = (&raw const (*walk).names).cast::<u64>();
+            lanes.with(core::ptr::read_volatile(names.add(at)))
+        };
+        let found = wanted.find(index, EntryKind::Under, lanes);
+        if found != NOT_THERE {
+            under = found;
+        }
+        i += 1;
+    }
+    // SAFETY: as in `climb`.
+    let (name, extension) = unsafe {
+        (*walk).exact = lanes;
+        ((*walk).name, (*walk).extension)
+    };
+    let mut first = wanted.find(index, EntryKind::Exact, lanes);
+    let (mut by_name, mut by_extension) = (NO_LISTS, NO_LISTS);
+    if first == NOT_THERE {
+        let secret = index.secret;
+        by_name = wanted.found(index, EntryKind::Name, secret.anywhere(name));
+        if extension != 0 {
+            by_extension = wanted.found(index, EntryKind::Extension, secret.anywhere(extension));
+        }
+        first = by_name;
+    } else {
+        under = NO_LISTS;
+    }
+    let [a, b, c, d, e] = [
+        first as u32,
+        by_extension as u32,
+        under as u32,
+        (by_name >> 32) as u32,
+        (by_extension >> 32) as u32,
+    ];
+    // SAFETY: the caller's pointer is to the running task's entry.
+    unsafe { *lists = [a, b, c, d, e, NO_LIST] };
+    // Not one by one: the compiler would call a loop over their bytes.
+    u64::from(a & b & c & d & e != NO_LIST)
+}
+
+/// The same for any scope of the running task. A global function.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn path_lists(packed: u64, number: u64, access: u64) -> u64 {
+extern "C" fn path_look(wanted: u64) -> u64 {
     let (Some(path), Some(member)) = (of_current(), Task::current().member()) else {
         return 0;
     };
-    let number = number as usize & (SCOPES - 1);
-    let Lists { starts } = path.lists(unpacked(packed), number, access);
-    let [a, b, c, d, e] = starts;
-    *member.lists(number) = [a, b, c, d, e, NO_LIST];
-    u64::from(starts != Lists::NONE.starts)
+    let lists = member.lists(Wanted(wanted).number());
+    look(path.walk, path.index, wanted, lists)
 }
 
-#[inline(always)]
-fn packed(scope: Scope) -> u64 {
-    u64::from(scope.policy) << 16 | u64::from(scope.tool)
-}
-
-#[inline(always)]
-fn unpacked(packed: u64) -> Scope {
-    Scope {
-        policy: (packed >> 16) as u32,
-        tool: packed as u16,
-    }
-}
-
-/// Finds the deepest directory with rules of a scope, which has a number among the task's.
-#[inline(always)]
-pub fn descend(scope: Scope, number: usize) {
-    path_descend(packed(scope), number as u64);
-}
-
-/// Puts the lists that speak of a use of the file where the task's are weighed. False where none
-/// does.
+/// Puts the lists that speak of a use of the file to which the running task's walk led where the
+/// task's are weighed, for a scope. False where none does.
 #[inline(always)]
 pub fn note_lists(scope: Scope, number: usize, access: Access) -> bool {
-    path_lists(packed(scope), number as u64, u64::from(access.wire())) != 0
+    path_look(Wanted::new(scope, number, access).0) != 0
 }
 
 /// A place among the names. The mask changes nothing, but the verifier must see the bound on the
@@ -280,15 +336,13 @@ fn place(at: u64) -> usize {
     at as usize
 }
 
-#[inline(always)]
-fn is_in_table(key: PathKey, lanes: Lanes) -> bool {
-    let rest = u64::from(key.policy) << 32 | u64::from(key.tool) << 16 | u64::from(key.kind);
-    path_is_in_table(lanes.key, lanes.check, rest) != 0
-}
-
 /// The hash of a dentry's name; 0 when it cannot be read.
 #[inline(always)]
 fn name_of(walk: *mut Walk, index: &Index, dentry: Dentry) -> u64 {
+    let length: u32 = dentry.0.load(&DENTRY_NAME_LENGTH);
+    if let Some([a, b, c, d]) = dentry.short_name(length) {
+        return short::path_short_name(a, b, c, d, u64::from(length));
+    }
     let secret = index.secret.name;
     let (bytes, length) = bytes_of(walk, dentry);
     path_name(bytes, length, secret.key, secret.check)
@@ -299,6 +353,10 @@ fn name_of(walk: *mut Walk, index: &Index, dentry: Dentry) -> u64 {
 fn extension_of(walk: *mut Walk, index: &Index, dentry: Dentry) -> u64 {
     if index.extensions == 0 {
         return 0;
+    }
+    let length: u32 = dentry.0.load(&DENTRY_NAME_LENGTH);
+    if let Some([a, b, c, d]) = dentry.short_name(length) {
+        return short::path_short_extension(a, b, c, d, u64::from(length));
     }
     let secret = index.secret.name;
     let (bytes, length) = bytes_of(walk, dentry);
@@ -422,32 +480,37 @@ fn read(chunk: &mut [u64; CHUNK / 8], from: u64, length: u64) -> bool {
     }
 }
 
-/// Whether the table has an entry: 1, or 0.
+/// The lists of an entry, as [`Wanted::find`] says. A global function.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn path_is_in_table(hash: u64, check: u64, rest: u64) -> u64 {
+extern "C" fn path_find(hash: u64, check: u64, rest: u64, access: u64) -> u64 {
     let key = PathKey {
         hash,
         policy: (rest >> 32) as u32,
         tool: (rest >> 16) as u16,
         kind: rest as u16,
     };
-    INDEX
-        .get(0)
-        .is_some_and(|index| find(index, key, check).is_some())
-        .into()
+    let Some(rules) = rules(key, check) else {
+        return NOT_THERE;
+    };
+    let first = of(&raw const rules.lists, access);
+    let last = of(&raw const rules.fallback, access);
+    u64::from(last) << 32 | u64::from(first)
 }
 
-/// The rules of a key, if the entry is really for what the check value stands for.
+/// False where the filter knows that the table has no such entry.
 #[inline(always)]
-fn find(index: &Index, key: PathKey, check: u64) -> Option<&'static PathRules> {
+fn may_be_there(index: &Index, key: PathKey) -> bool {
     let (word, bits) = filter_bits(key);
     // SAFETY: 14 bits number the words of the filter.
     let present =
         unsafe { core::ptr::read_volatile((&raw const index.filter).cast::<u64>().add(word)) };
-    if present & bits != bits {
-        return None;
-    }
+    present & bits == bits
+}
+
+/// The rules of a key, if the entry is really for what the check value stands for.
+#[inline(always)]
+fn rules(key: PathKey, check: u64) -> Option<&'static PathRules> {
     // SAFETY: an entry that user space removes meanwhile stays readable until the program ends.
     let rules = unsafe { PATHS.get(key) }?;
     (rules.check == check).then_some(rules)
@@ -466,43 +529,15 @@ fn of(lists: *const [u32; ACCESS_SLOTS], access: u64) -> u32 {
 }
 
 impl Path {
-    /// The lists that speak of a use of the file: what `Objects::lists_for_path` of agent-policy
-    /// says.
+    /// What [`note_lists`] does, where walk and lists are known already.
     #[inline(always)]
-    fn lists(self, scope: Scope, number: usize, at: u64) -> Lists {
-        let mut lists = Lists::NONE;
-        // SAFETY: as in `climb`.
-        let (exact, under, name, extension) = unsafe {
-            let walk = self.walk;
-            (
-                (*walk).exact,
-                (*walk).under[number & (SCOPES - 1)],
-                (*walk).name,
-                (*walk).extension,
-            )
-        };
-        if let Some(rules) = self.find(scope, EntryKind::Exact, exact) {
-            lists.starts[0] = of(&raw const rules.lists, at);
-            return lists;
-        }
-        if let Some(rules) = self.find(scope, EntryKind::Name, self.index.secret.anywhere(name)) {
-            lists.starts[0] = of(&raw const rules.lists, at);
-            lists.starts[3] = of(&raw const rules.fallback, at);
-        }
-        if extension != 0
-            && let Some(rules) = self.find(
-                scope,
-                EntryKind::Extension,
-                self.index.secret.anywhere(extension),
-            )
-        {
-            lists.starts[1] = of(&raw const rules.lists, at);
-            lists.starts[4] = of(&raw const rules.fallback, at);
-        }
-        if let Some(rules) = self.find(scope, EntryKind::Under, under) {
-            lists.starts[2] = of(&raw const rules.lists, at);
-        }
-        lists
+    pub fn note_lists(self, scope: Scope, access: Access, lists: &mut [u32; LISTS]) -> bool {
+        look(
+            self.walk,
+            self.index,
+            Wanted::new(scope, 0, access).0,
+            lists,
+        ) != 0
     }
 
     /// Whether there are rules further down, which would no longer hold if it had another name.
@@ -510,7 +545,8 @@ impl Path {
     pub fn is_above_rules(self, scope: Scope) -> bool {
         // SAFETY: as in `climb`.
         let exact = unsafe { (*self.walk).exact };
-        self.find(scope, EntryKind::Above, exact).is_some()
+        let key = PathKey::new(scope, EntryKind::Above, exact);
+        may_be_there(self.index, key) && rules(key, exact.check).is_some()
     }
 
     /// The address of the name that was walked up from.
@@ -518,11 +554,6 @@ impl Path {
     pub fn subject(self) -> Address {
         // SAFETY: as in `climb`.
         Address(unsafe { core::ptr::read_volatile(&raw const (*self.walk).subject) })
-    }
-
-    #[inline(always)]
-    fn find(self, scope: Scope, kind: EntryKind, lanes: Lanes) -> Option<&'static PathRules> {
-        find(self.index, PathKey::new(scope, kind, lanes), lanes.check)
     }
 }
 
@@ -547,7 +578,7 @@ pub fn should_look_first(task: Task) -> bool {
 pub fn is_of_session(dentry: Address, label: Label) -> bool {
     /// `PROC_SUPER_MAGIC`.
     const PROC: u64 = 0x9fa0;
-    let inode = Inode::at(dentry.read(&DENTRY_INODE).unwrap_or(0));
+    let inode = InodeAddress(Address(dentry.read(&DENTRY_INODE).unwrap_or(0)));
     if inode.magic() != Some(PROC) {
         return false;
     }

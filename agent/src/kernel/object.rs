@@ -113,7 +113,7 @@ pub const PROGRAMS: &[Program] = &[
         name: "file_open",
         kind: Kind::Lsm("file_open"),
         used: Use::WithLsm,
-        purpose: "judge every opening of a file, io_uring's included",
+        purpose: "judge every opening of a file, of the kernel's own and of disks too",
     },
     Program {
         name: "file_receive",
@@ -362,11 +362,6 @@ pub const PROGRAMS: &[Program] = &[
         "judge typing into terminals, from 32-bit programs",
         "6.8",
     ),
-    held(
-        "special_open",
-        "file_open",
-        "judge writes to the kernel's own file systems, and disks",
-    ),
     held("special_mkdir", "inode_mkdir", "judge new folders there"),
     held(
         "special_rmdir",
@@ -413,7 +408,7 @@ const fn held_since(
 pub const HOLDS: &[(Privilege, &[&str])] = &[
     (
         Privilege::Ptrace,
-        &["ptrace_access", "ptrace_traceme", "special_open"],
+        &["ptrace_access", "ptrace_traceme", "file_open"],
     ),
     (
         Privilege::Signal,
@@ -441,22 +436,17 @@ pub const HOLDS: &[(Privilege, &[&str])] = &[
     (Privilege::Userns, &["userns_create"]),
     (
         Privilege::Bpf,
-        &["bpf", "special_open", "special_unlink", "special_rename"],
+        &["bpf", "file_open", "special_unlink", "special_rename"],
     ),
     (Privilege::Module, &["module_request"]),
     (
         Privilege::Cgroup,
-        &[
-            "task_alloc",
-            "special_open",
-            "special_mkdir",
-            "special_rmdir",
-        ],
+        &["task_alloc", "file_open", "special_mkdir", "special_rmdir"],
     ),
     (
         Privilege::KernelKnobs,
         &[
-            "special_open",
+            "file_open",
             "special_mkdir",
             "special_rmdir",
             "special_unlink",
@@ -467,7 +457,7 @@ pub const HOLDS: &[(Privilege, &[&str])] = &[
         Privilege::Uring,
         &["uring_sqpoll", "uring_override", "uring_cmd"],
     ),
-    (Privilege::Disk, &["special_open"]),
+    (Privilege::Disk, &["file_open"]),
     (Privilege::Terminal, &["file_ioctl", "file_ioctl_compat"]),
     (Privilege::Jit, &["mmap_file", "file_mprotect"]),
 ];

@@ -115,6 +115,9 @@ pub const NEEDED: &[Field] = &[
     required("INODE_NUMBER", "inode", "i_ino", 8),
 ];
 
+/// Bytes of a dentry's own name that the programs read, its end included.
+const SHORT_NAME: u32 = 32;
+
 /// Helpers that some kernels lack, each with the global that says so.
 const HELPERS: &[(&str, &str)] = &[
     // From 5.15.
@@ -143,6 +146,12 @@ pub fn of_running_kernel() -> Result<Vec<(&'static str, u32)>, OffsetError> {
         let place = place.and_then(|place| u32::try_from(place).ok());
         (*global, place.unwrap_or(0))
     }));
+    // Without it names are read by a helper, which takes longer.
+    let short = ["d_iname", "d_shortname"]
+        .into_iter()
+        .find_map(|field| btf.member("dentry", field).ok())
+        .filter(|member| member.size >= SHORT_NAME && member.offset.is_multiple_of(8));
+    globals.push(("DENTRY_SHORT_NAME", short.map_or(0, |member| member.offset)));
     let rename = btf.arguments("bpf_lsm_path_rename").unwrap_or_default();
     globals.push(("RENAME_HAS_FLAGS", u32::from(rename.len() > 4)));
     Ok(globals)

@@ -21,25 +21,35 @@ pub(crate) fn join_late(socket: &str, policy: &str) -> Result<()> {
     };
     let start = json!({"agent": "late", "file": "late.yaml", "policy": policy, "profiles": []});
     let started = ask(&json!({"start": start}))?;
-    let id = started["started"]["session"]
-        .as_str()
-        .with_context(|| format!("the daemon answered {started}"))?;
     println!("before: {}", ask(&json!("status"))?["status"].is_object());
 
-    let path = format!("/sys/fs/bpf/interlock/v{}/programs/enrol", abi::VERSION);
-    let program = RawTracePoint::from_pin(&path).context(path)?;
-    let mut options = RawTracePointRunOptions::new();
-    options.args[0] = u64::from_str_radix(id, 16)?;
-    options.args[1] = started["started"]["slot"].as_u64().context("no slot")?;
-    let answer = program.test_run(options)?.return_value;
-    ensure!(
-        answer == Enrolment::Done.wire(),
-        "the enrolment ended with {answer}"
-    );
+    enrol(&enroller()?, &started["started"])?;
     let refusal = ask(&json!("status"))?;
     println!(
         "after: {}",
         refusal["error"].as_str().unwrap_or("an answer")
+    );
+    Ok(())
+}
+
+/// The program that puts who runs it into a session.
+pub(crate) fn enroller() -> Result<RawTracePoint> {
+    let path = format!("/sys/fs/bpf/interlock/v{}/programs/enrol", abi::VERSION);
+    RawTracePoint::from_pin(&path).context(path)
+}
+
+/// Joins the session that the daemon has started.
+pub(crate) fn enrol(program: &RawTracePoint, started: &Value) -> Result<()> {
+    let id = started["session"]
+        .as_str()
+        .with_context(|| format!("the daemon answered {started}"))?;
+    let mut options = RawTracePointRunOptions::new();
+    options.args[0] = u64::from_str_radix(id, 16)?;
+    options.args[1] = started["slot"].as_u64().context("no slot")?;
+    let answer = program.test_run(options)?.return_value;
+    ensure!(
+        answer == Enrolment::Done.wire(),
+        "the enrolment ended with {answer}"
     );
     Ok(())
 }

@@ -9,7 +9,7 @@ mod bomb;
 pub(crate) mod code;
 pub(crate) mod execute;
 pub(crate) mod file;
-mod join_late;
+pub(crate) mod join_late;
 pub(crate) mod local;
 mod obey;
 mod outlive;

@@ -1,14 +1,16 @@
-//! Measures operations in this very process: `interlock-tests measure [OPERATION]`.
+//! Measures operations in this very process: `interlock-tests measure KIND allowed|denied`.
 
-use super::operations::{self, Operation};
-use anyhow::{Context, Result, ensure};
+use super::operations::{self, Kind, Operation};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long to rest before measuring, for whoever starts this to prepare the host.
-pub(super) const REST_MILLISECONDS: &str = "INTERLOCK_TESTS_REST_MS";
+/// What is said when the process is there and has its label.
+pub(super) const THERE: &str = "there";
+/// How long to rest then, for whoever started this to prepare the host, and for the machine.
+pub(super) const REST: Duration = Duration::from_secs(4);
 
 const ROUNDS: usize = 5;
 
@@ -30,7 +32,7 @@ pub(super) struct Figure {
 
 /// Measures and prints.
 pub(crate) fn main(words: &[String]) -> ExitCode {
-    match measure(words.first().map_or("", String::as_str)) {
+    match measure(words) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("measure: {error:#}");
@@ -39,15 +41,20 @@ pub(crate) fn main(words: &[String]) -> ExitCode {
     }
 }
 
-fn measure(only: &str) -> Result<()> {
-    if let Some(rest) = std::env::var(REST_MILLISECONDS)
-        .ok()
-        .and_then(|text| text.parse().ok())
-    {
-        thread::sleep(Duration::from_millis(rest));
-    }
+fn measure(words: &[String]) -> Result<()> {
+    let [kind, verdict] = words else {
+        bail!("found {} words, expected a kind and a verdict", words.len());
+    };
+    let kind = Kind::parse(kind).with_context(|| format!("found the kind {kind:?}"))?;
+    let chosen = match verdict.as_str() {
+        "allowed" => operations::allowed(kind)?,
+        "denied" => operations::denied(kind)?,
+        _ => bail!("found the verdict {verdict:?}, expected allowed or denied"),
+    };
+    println!("{THERE}");
+    thread::sleep(REST);
     let mut figures = Vec::new();
-    for operation in operations::chosen(only)? {
+    for operation in chosen {
         figures.push(one(operation)?);
     }
     for figure in figures {

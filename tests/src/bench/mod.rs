@@ -1,169 +1,193 @@
 //! The guest's half of `cargo xtask bench`: what Interlock costs, as JSON lines.
 //!
 //! Every operation is measured with nothing loaded, with Interlock loaded but outside every
-//! session, inside one whose policy has one rule and ten thousand, and for a denied connect. Each
-//! is done with the daemon running and with it stopped, because on one processor the daemon's own
-//! work shows in what is measured. Everything is done twice, and the two must agree.
+//! session, inside one where it is allowed, and inside one where it is denied; each with policies
+//! of one rule, a hundred and ten thousand in force. Each is done with the daemon stopped, because
+//! on one processor the daemon's own work shows in what is measured, and the last also with the
+//! daemon running. Everything is done twice, and the two must agree.
 //!
 //! `getppid` and `stat` have no hook: they are the control. When one of them moves, the run is
 //! void, and says so.
 
 mod measure;
+mod memory;
 mod operations;
 mod report;
+mod rules;
 
-use crate::harness::policy::Policy;
-use crate::harness::product::{self, Daemon, said};
-use crate::harness::session::{Place, own_program};
+use crate::harness::product::{self, Daemon};
+use crate::harness::session::{Obedient, Place, own_program};
 use anyhow::{Context, Result, ensure};
 use measure::Figure;
-use std::net::SocketAddr;
+use operations::Kind;
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
 pub(crate) use measure::main as measure;
+pub(crate) use memory::run as memory;
 
-/// How long the machine rests before a measurement.
-const REST: Duration = Duration::from_secs(3);
+/// The situation that all others are compared with: nothing is loaded.
+const NONE: &str = "none";
 
 /// Measures everything twice.
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let only = words.first().map_or("", String::as_str);
     operations::prepare()?;
-    let first = once(1, only)?;
-    let second = once(2, only)?;
+    let kinds: Vec<_> = Kind::ALL
+        .into_iter()
+        .filter(|kind| kind.word().contains(only))
+        .collect();
+    ensure!(
+        !kinds.is_empty(),
+        "found the kind {only:?}, expected files, programs or network"
+    );
+    let first = once(1, &kinds)?;
+    let second = once(2, &kinds)?;
     report::judge(&first, &second)
 }
 
-/// A situation in which operations are measured.
+/// A situation in which the operations of a kind are measured.
+#[derive(Clone, Copy)]
 struct Situation<'a> {
     label: &'static str,
     rules: Option<u32>,
+    daemon: Option<(Daemon, bool)>,
     place: Place<'a>,
-    operations: &'a str,
+    kind: Kind,
+    verdict: &'static str,
+    run: u32,
 }
 
-fn once(round: u32, only: &str) -> Result<Vec<Figure>> {
-    let one = with_rules("bench-one", 0);
-    let many = with_rules("bench-many", 9_999);
-    let none = Policy::named("bench-none");
+fn once(run: u32, kinds: &[Kind]) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     product::remove()?;
-    let nothing = Situation {
-        label: "none",
-        rules: None,
-        place: Place::Outside,
-        operations: only,
-    };
-    figures.extend(measured(&nothing, "absent", round)?);
-    let daemon = Daemon::shared()?;
-    let situations = [
-        Situation {
-            label: "outside",
+    for kind in kinds {
+        figures.extend(measured(&Situation {
+            label: NONE,
             rules: None,
+            daemon: None,
             place: Place::Outside,
-            operations: only,
-        },
-        Situation {
-            label: "inside",
-            rules: Some(1),
-            place: Place::Inside(&one),
-            operations: only,
-        },
-        Situation {
-            label: "inside",
-            rules: Some(10_000),
-            place: Place::Inside(&many),
-            operations: only,
-        },
-        Situation {
-            label: "denied",
-            rules: Some(0),
-            place: Place::Inside(&none),
-            operations: "denied",
-        },
-    ];
-    for situation in &situations {
-        figures.extend(measured(situation, "running", round)?);
-        figures.extend(stopped(daemon, situation, round)?);
+            kind: *kind,
+            verdict: "allowed",
+            run,
+        })?);
+    }
+    let daemon = Daemon::shared()?;
+    for rules in rules::SIZES {
+        let policies: Vec<_> = kinds
+            .iter()
+            .map(|kind| (*kind, rules::policy(*kind, rules)))
+            .collect();
+        // Somebody else's sessions keep all of them in force.
+        let others = policies
+            .iter()
+            .map(|(_, policy)| Place::Inside(policy).obey())
+            .collect::<Result<Vec<_>>>()?;
+        for (kind, policy) in &policies {
+            for (label, place, verdict) in [
+                ("outside", Place::Outside, "allowed"),
+                ("inside", Place::Inside(policy), "allowed"),
+                ("denied", Place::Inside(policy), "denied"),
+            ] {
+                for runs in [false, true] {
+                    if runs && Some(&rules) != rules::SIZES.last() {
+                        continue;
+                    }
+                    figures.extend(measured(&Situation {
+                        label,
+                        rules: Some(rules),
+                        daemon: Some((daemon, runs)),
+                        place,
+                        kind: *kind,
+                        verdict,
+                        run,
+                    })?);
+                }
+            }
+        }
+        others
+            .into_iter()
+            .try_for_each(|other| Obedient::end(other).map(drop))?;
     }
     product::remove()?;
     Ok(figures)
 }
 
-/// One allowed endpoint for each operation, among so many other rules.
-fn with_rules(name: &str, others: u32) -> Policy {
-    let [udp, tcp] = [operations::UDP, operations::TCP].map(|at: SocketAddr| at);
-    let mut policy = Policy::named(name)
-        .allow(&udp.ip().to_string(), &udp.port().to_string(), "udp")
-        .allow(&tcp.ip().to_string(), &tcp.port().to_string(), "tcp");
-    for number in 0..others {
-        let [_, a, b, c] = number.to_be_bytes();
-        let network = format!("10.{}.{b}.{c}/32", a.wrapping_add(1));
-        policy = policy.allow(&network, &(1_000 + number % 50_000).to_string(), "tcp");
-    }
-    policy
-}
-
-fn measured(situation: &Situation<'_>, daemon: &str, round: u32) -> Result<Vec<Figure>> {
-    let mut command = command(situation)?;
-    thread::sleep(REST);
-    let output = command.output().context("measuring")?;
-    ensure!(
-        output.status.success(),
-        "measuring {}: {}",
-        situation.label,
-        said(&output)
-    );
-    read(&output.stdout, situation, daemon, round)
-}
-
-/// Stops the daemon once the session is there, and lets it go on when all is measured.
-fn stopped(daemon: Daemon, situation: &Situation<'_>, round: u32) -> Result<Vec<Figure>> {
-    let mut command = command(situation)?;
-    // The measuring process itself rests after its start, so that this comes before it measures.
-    command.env(measure::REST_MILLISECONDS, "4000");
-    let child = command
-        .stdout(std::process::Stdio::piped())
+/// Measures in a process of its own. A daemon that is to be stopped is stopped once the process is
+/// there, and goes on when all is measured.
+fn measured(situation: &Situation<'_>) -> Result<Vec<Figure>> {
+    let what = situation.to_string();
+    eprintln!("measuring {what}");
+    let program = own_program()?;
+    let words = [
+        &program,
+        "measure",
+        situation.kind.word(),
+        situation.verdict,
+    ];
+    let mut child = situation
+        .place
+        .command(&words)?
+        .stdout(Stdio::piped())
         .spawn()
         .context("measuring")?;
-    thread::sleep(Duration::from_secs(2));
-    daemon.signal(libc::SIGSTOP)?;
-    let output = child.wait_with_output();
-    daemon.signal(libc::SIGCONT)?;
-    let output = output?;
+    let mut said = BufReader::new(child.stdout.take().context("its output")?);
+    let mut there = String::new();
+    said.read_line(&mut there)?;
+    thread::sleep(Duration::from_secs(1));
+    let stopped = situation.daemon.filter(|(_, runs)| !runs);
+    if let Some((daemon, _)) = stopped {
+        daemon.signal(libc::SIGSTOP)?;
+    }
+    let mut output = String::new();
+    let read = said.read_to_string(&mut output);
+    let status = child.wait();
+    if let Some((daemon, _)) = stopped {
+        daemon.signal(libc::SIGCONT)?;
+    }
+    read?;
     ensure!(
-        output.status.success(),
-        "measuring {}: {}",
-        situation.label,
-        said(&output)
+        status?.success() && there.trim() == measure::THERE,
+        "measuring {what}: it said {there:?} and {output:?}"
     );
-    read(&output.stdout, situation, "stopped", round)
+    let figures = read_figures(&output, situation)?;
+    ensure!(!figures.is_empty(), "nothing was measured {what}");
+    Ok(figures)
 }
 
-fn command(situation: &Situation<'_>) -> Result<std::process::Command> {
-    let program = own_program()?;
-    situation
-        .place
-        .command(&[&program, "measure", situation.operations])
-}
-
-fn read(output: &[u8], situation: &Situation<'_>, daemon: &str, round: u32) -> Result<Vec<Figure>> {
+fn read_figures(output: &str, situation: &Situation<'_>) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
-    for line in String::from_utf8_lossy(output).lines() {
+    for line in output.lines() {
         let mut figure: Figure =
             serde_json::from_str(line).with_context(|| format!("no figure: {line}"))?;
         figure.label = situation.label.to_owned();
         figure.rules = situation.rules;
-        figure.daemon = daemon.to_owned();
-        figure.run = round;
+        figure.daemon = situation.daemon_word().to_owned();
+        figure.run = situation.run;
         println!("{}", serde_json::to_string(&figure)?);
         figures.push(figure);
     }
-    ensure!(
-        !figures.is_empty(),
-        "nothing was measured for {}",
-        situation.label
-    );
     Ok(figures)
+}
+
+impl Situation<'_> {
+    fn daemon_word(&self) -> &'static str {
+        match self.daemon {
+            None => "absent",
+            Some((_, false)) => "stopped",
+            Some((_, true)) => "running",
+        }
+    }
+}
+
+impl std::fmt::Display for Situation<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}, run {}: {}", self.kind.word(), self.run, self.label)?;
+        if let Some(rules) = self.rules {
+            write!(f, ", rules {rules}")?;
+        }
+        write!(f, ", daemon {}", self.daemon_word())
+    }
 }

@@ -4,18 +4,24 @@ use crate::sys::call;
 use crate::sys::net::{self, DGRAM, INET, STREAM};
 use crate::sys::process::{self, End, Fork};
 use crate::sys::sockaddr::SockAddr;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
-/// The same depth as in the figures of others.
-const FOLDER: &str = "/w/a/b/c/d";
-const FILE: &str = "/w/a/b/c/d/bench.dat";
-const PROGRAM: &str = "/w/true";
+/// Where all files lie.
+const ROOT: &str = "/w";
+/// Where they are used, as deep as in the figures of others.
+pub(super) const FOLDER: &str = "/w/a/b/c/d";
+/// The folder of what no session may use, and one in it that is as deep.
+pub(super) const REFUSED: &str = "/w/x";
+const REFUSED_FOLDER: &str = "/w/x/b/c/d";
+const FILE: &str = "bench.dat";
+const PROGRAM: &str = "true";
 /// Where datagrams go.
 pub(super) const UDP: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9999));
 /// Where connections go.
@@ -31,14 +37,76 @@ pub(super) struct Operation {
     pub(super) run: Box<dyn FnMut() -> io::Result<()>>,
 }
 
-/// Makes the files that operations need.
+impl Operation {
+    fn new(
+        name: &'static str,
+        per_round: u32,
+        run: impl FnMut() -> io::Result<()> + 'static,
+    ) -> Self {
+        Self {
+            name,
+            per_round,
+            run: Box::new(run),
+        }
+    }
+}
+
+/// What an operation is done with. Each kind has rules of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// With files; and with nothing, to see that nothing else moves.
+    Files,
+    /// With programs.
+    Programs,
+    /// With endpoints.
+    Network,
+}
+
+impl Kind {
+    /// All of them.
+    pub(super) const ALL: [Self; 3] = [Self::Files, Self::Programs, Self::Network];
+
+    /// Its name.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::Programs => "programs",
+            Self::Network => "network",
+        }
+    }
+
+    /// The kind of a name.
+    pub(super) fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
+    }
+}
+
+/// Makes the files that operations need, in memory: what a disk's file system does to find room for
+/// them is not the same each time.
 pub(super) fn prepare() -> Result<()> {
-    fs::create_dir_all(FOLDER).context(FOLDER)?;
-    fs::write(FILE, "x").context(FILE)?;
-    fs::write(PROGRAM, smallest_program()).context(PROGRAM)?;
-    fs::set_permissions(PROGRAM, fs::Permissions::from_mode(0o755)).context(PROGRAM)?;
+    fs::create_dir_all(ROOT).context(ROOT)?;
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "tmpfs", ROOT])
+        .status();
+    ensure!(mounted.context("mount")?.success(), "cannot mount {ROOT}");
+    for folder in [FOLDER, REFUSED_FOLDER] {
+        fs::create_dir_all(folder).context(folder)?;
+        fs::write(within(folder, FILE), "x").context(folder)?;
+        fs::write(within(folder, ONE), "x").context(folder)?;
+        let program = within(folder, PROGRAM);
+        fs::write(&program, smallest_program()).context(folder)?;
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).context(folder)?;
+    }
     Ok(())
 }
+
+fn within(folder: &str, name: &str) -> String {
+    format!("{folder}/{name}")
+}
+
+/// Names between which a file is renamed.
+const ONE: &str = "one";
+const OTHER: &str = "other";
 
 /// The smallest program there is, so that what is measured is the kernel's part: an ELF header, one
 /// segment, and `exit(0)`.
@@ -72,79 +140,99 @@ fn smallest_program() -> Vec<u8> {
     elf
 }
 
-/// The operations to measure: all, those whose name contains a word, or the denied one, which is
-/// no part of all.
-pub(super) fn chosen(only: &str) -> Result<Vec<Operation>> {
-    if only == "denied" {
-        return Ok(vec![udp_connect_denied()?]);
+/// The operations of a kind, as they are allowed.
+pub(super) fn allowed(kind: Kind) -> Result<Vec<Operation>> {
+    let path = |name| CString::new(within(FOLDER, name));
+    Ok(match kind {
+        Kind::Files => {
+            let (file, seen, new) = (path(FILE)?, path(FILE)?, path("new")?);
+            let relative = CString::new(FILE)?;
+            let mut names = (path(ONE)?, path(OTHER)?);
+            std::env::set_current_dir(FOLDER).context(FOLDER)?;
+            vec![
+                Operation::new("getppid", 4000, || {
+                    call::getppid();
+                    Ok(())
+                }),
+                Operation::new("open_close", 2000, move || call::open_close(&file)),
+                Operation::new("open_relative", 2000, move || call::open_close(&relative)),
+                Operation::new("stat", 4000, move || call::stat(&seen)),
+                Operation::new("create_unlink", 1000, move || {
+                    call::create(&new)?;
+                    call::unlink(&new)
+                }),
+                Operation::new("rename", 1000, move || {
+                    let (old, new) = &names;
+                    call::rename(old, new)?;
+                    std::mem::swap(&mut names.0, &mut names.1);
+                    Ok(())
+                }),
+            ]
+        }
+        Kind::Programs => {
+            let program = path(PROGRAM)?;
+            vec![
+                Operation::new("fork_exit_wait", 60, || child(|| process::exit_now(0))),
+                Operation::new("fork_exec_wait", 60, move || {
+                    child(|| Err(call::exec_bare(&program)))
+                }),
+            ]
+        }
+        Kind::Network => vec![udp_connect()?, udp_send()?, tcp()?],
+    })
+}
+
+/// The operations of a kind that are denied, under the names of the allowed ones. Few enough of each
+/// for the ring to hold all records, so that what is measured is a denial that is told.
+pub(super) fn denied(kind: Kind) -> Result<Vec<Operation>> {
+    const TIMES: u32 = 100;
+    let path = |name| CString::new(within(REFUSED_FOLDER, name));
+    Ok(match kind {
+        Kind::Files => {
+            let (file, new) = (path(FILE)?, path("new")?);
+            let (one, other) = (path(ONE)?, path(OTHER)?);
+            vec![
+                Operation::new("open_close", TIMES, move || {
+                    refused(call::open_close(&file))
+                }),
+                Operation::new("create_unlink", TIMES, move || refused(call::create(&new))),
+                Operation::new("rename", TIMES, move || refused(call::rename(&one, &other))),
+            ]
+        }
+        Kind::Programs => {
+            let program = path(PROGRAM)?;
+            vec![Operation::new("fork_exec_wait", 60, move || {
+                child(|| {
+                    refused(Err(call::exec_bare(&program)))?;
+                    process::exit_now(0)
+                })
+            })]
+        }
+        Kind::Network => {
+            let socket = net::socket(INET, DGRAM)?;
+            let mut to = UDP;
+            to.set_port(UDP.port() - 1);
+            let to = SockAddr::of(to);
+            vec![Operation::new("udp_connect", TIMES, move || {
+                refused(net::connect(socket.as_fd(), &to))
+            })]
+        }
+    })
+}
+
+fn refused(outcome: io::Result<()>) -> io::Result<()> {
+    match outcome {
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => Ok(()),
+        other => Err(io::Error::other(format!("expected EPERM, got {other:?}"))),
     }
-    let all = vec![
-        Operation {
-            name: "getppid",
-            per_round: 4000,
-            run: Box::new(|| {
-                call::getppid();
-                Ok(())
-            }),
-        },
-        open_close()?,
-        stat()?,
-        udp_connect()?,
-        udp_send()?,
-        tcp()?,
-        Operation {
-            name: "fork_exit_wait",
-            per_round: 60,
-            run: Box::new(|| child(|| process::exit_now(0))),
-        },
-        fork_exec()?,
-    ];
-    Ok(all
-        .into_iter()
-        .filter(|operation| operation.name.contains(only))
-        .collect())
-}
-
-fn open_close() -> Result<Operation> {
-    let file = CString::new(FILE)?;
-    Ok(Operation {
-        name: "open_close",
-        per_round: 2000,
-        run: Box::new(move || call::open_close(&file)),
-    })
-}
-
-fn stat() -> Result<Operation> {
-    let file = CString::new(FILE)?;
-    Ok(Operation {
-        name: "stat",
-        per_round: 4000,
-        run: Box::new(move || call::stat(&file)),
-    })
 }
 
 fn udp_connect() -> Result<Operation> {
     let socket = net::socket(INET, DGRAM)?;
     let to = SockAddr::of(UDP);
-    Ok(Operation {
-        name: "udp_connect",
-        per_round: 4000,
-        run: Box::new(move || net::connect(socket.as_fd(), &to)),
-    })
-}
-
-fn udp_connect_denied() -> Result<Operation> {
-    let socket = net::socket(INET, DGRAM)?;
-    let to = SockAddr::of(UDP);
-    Ok(Operation {
-        // Few enough for the ring to hold them all, so that what is measured is a told denial.
-        name: "udp_connect_denied",
-        per_round: 1000,
-        run: Box::new(move || match net::connect(socket.as_fd(), &to) {
-            Err(error) if error.raw_os_error() == Some(libc::EPERM) => Ok(()),
-            other => Err(io::Error::other(format!("expected EPERM, got {other:?}"))),
-        }),
-    })
+    Ok(Operation::new("udp_connect", 4000, move || {
+        net::connect(socket.as_fd(), &to)
+    }))
 }
 
 fn udp_send() -> Result<Operation> {
@@ -152,46 +240,24 @@ fn udp_send() -> Result<Operation> {
     let receiver = UdpSocket::bind(UDP).context("binding the receiver")?;
     let socket = net::socket(INET, DGRAM)?;
     let to = SockAddr::of(UDP);
-    Ok(Operation {
-        name: "udp_send",
-        per_round: 4000,
-        run: Box::new(move || {
-            let _ = &receiver;
-            net::send(socket.as_fd(), b"x", 0, Some(&to))
-        }),
-    })
+    Ok(Operation::new("udp_send", 4000, move || {
+        let _ = &receiver;
+        net::send(socket.as_fd(), b"x", 0, Some(&to))
+    }))
 }
 
 fn tcp() -> Result<Operation> {
     let listener = TcpListener::bind(TCP).context("listening")?;
     let to = SockAddr::of(TCP);
-    Ok(Operation {
-        name: "tcp_connect_accept_close",
-        per_round: 500,
-        run: Box::new(move || {
-            let client = net::socket(INET, STREAM)?;
-            net::connect(client.as_fd(), &to)?;
-            let (server, _) = listener.accept()?;
-            net::reset_on_close(client.as_fd())?;
-            drop(client);
-            drop(server);
-            Ok(())
-        }),
-    })
-}
-
-fn fork_exec() -> Result<Operation> {
-    let program = CString::new(PROGRAM)?;
-    Ok(Operation {
-        name: "fork_exec_wait",
-        per_round: 60,
-        run: Box::new(move || {
-            child(|| {
-                call::exec_bare(&program);
-                process::exit_now(127)
-            })
-        }),
-    })
+    Ok(Operation::new("tcp_connect_accept_close", 500, move || {
+        let client = net::socket(INET, STREAM)?;
+        net::connect(client.as_fd(), &to)?;
+        let (server, _) = listener.accept()?;
+        net::reset_on_close(client.as_fd())?;
+        drop(client);
+        drop(server);
+        Ok(())
+    }))
 }
 
 fn child(work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! Single calls, as bare as a benchmark wants them.
 
-use super::{check, check_long};
+use super::check;
 use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
@@ -27,12 +27,32 @@ pub(crate) fn stat(path: &CStr) -> io::Result<()> {
     check(unsafe { libc::stat(path.as_ptr(), buffer.as_mut_ptr()) }).map(drop)
 }
 
-/// `execve(2)` with no arguments and no environment. Returns only when it fails.
-pub(crate) fn exec_bare(path: &CStr) {
+/// `open(2)` of a name that nothing has, and `close(2)`.
+pub(crate) fn create(path: &CStr) -> io::Result<()> {
+    let flags = libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY;
+    // SAFETY: the path is a terminated string.
+    let fd = check(unsafe { libc::open(path.as_ptr(), flags, 0o600) })?;
+    // SAFETY: as in `open_close`.
+    check(unsafe { libc::close(fd) }).map(drop)
+}
+
+/// `unlink(2)`.
+pub(crate) fn unlink(path: &CStr) -> io::Result<()> {
+    // SAFETY: the path is a terminated string.
+    check(unsafe { libc::unlink(path.as_ptr()) }).map(drop)
+}
+
+/// `rename(2)`.
+pub(crate) fn rename(old: &CStr, new: &CStr) -> io::Result<()> {
+    // SAFETY: both paths are terminated strings.
+    check(unsafe { libc::rename(old.as_ptr(), new.as_ptr()) }).map(drop)
+}
+
+/// `execve(2)` with no arguments and no environment. Returns only when it fails, with the reason.
+pub(crate) fn exec_bare(path: &CStr) -> io::Error {
     let arguments = [path.as_ptr(), ptr::null()];
     let environment = [ptr::null()];
     // SAFETY: the path is a terminated string; both arrays end with null.
-    let _ = check_long(libc::c_long::from(unsafe {
-        libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr())
-    }));
+    unsafe { libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    io::Error::last_os_error()
 }

@@ -1,50 +1,112 @@
 //! Figures as a person reads them.
 
-use anyhow::{Context as _, Result};
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
-use super::Row;
+use super::{Row, goal};
 
-/// The figures of system calls: a line for each operation, a column for each situation, and
-/// beside each figure its ratio to the one without Interlock.
-pub(super) fn calls(rows: &[Row]) -> Result<String> {
+/// The figures of system calls, a line for each operation and situation, with the goals that they
+/// meet or miss; and how many are missed.
+pub(super) fn calls(rows: &[Row]) -> (String, usize) {
+    let mut text = String::new();
+    let mut missed = 0;
+    for kernel in distinct(rows, "kernel") {
+        let here = rows
+            .iter()
+            .filter(|row| shown(row.get("kernel")) == kernel && row.contains_key("relative"))
+            .collect::<Vec<_>>();
+        let heading = [
+            "operation",
+            "where",
+            "rules",
+            "daemon",
+            "instructions",
+            "without",
+            "ratio",
+            "goal",
+            "to 1 rule",
+            "",
+        ];
+        let mut lines = vec![heading.map(str::to_owned).to_vec()];
+        for op in distinct(here.iter().copied(), "op") {
+            for row in here.iter().filter(|row| shown(row.get("op")) == op) {
+                let Some(judged) = goal::judge(row, &here) else {
+                    continue;
+                };
+                missed += usize::from(judged.met == Some(false));
+                let ratio = |ratio: Option<f64>, digits: usize| {
+                    ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.digits$}"))
+                };
+                let cell = |name: &str| shown(row.get(name));
+                lines.push(vec![
+                    op.clone(),
+                    cell("label"),
+                    cell("rules"),
+                    cell("daemon"),
+                    whole(row.get("instructions")),
+                    whole(row.get("without")),
+                    ratio(row.get("relative").and_then(Value::as_f64), 3),
+                    ratio(judged.goal, 2),
+                    ratio(judged.growth, 3),
+                    match judged.met {
+                        Some(true) => "met".to_owned(),
+                        Some(false) => "MISSED".to_owned(),
+                        None => String::new(),
+                    },
+                ]);
+            }
+        }
+        let _ = writeln!(
+            text,
+            "{kernel}: instructions an operation; goal: ratio to the same without Interlock, and at \
+             most {:.2} to 1 rule",
+            goal::GROWTH
+        );
+        text.push_str(&aligned(&lines));
+        text.push('\n');
+    }
+    (text, missed)
+}
+
+fn whole(value: Option<&Value>) -> String {
+    value
+        .and_then(Value::as_f64)
+        .map_or("-".to_owned(), |value| format!("{value:.0}"))
+}
+
+/// What maps take, in KiB: a line for each map, a column for each number of sessions.
+pub(super) fn memory(rows: &[Row]) -> String {
     let mut text = String::new();
     for kernel in distinct(rows, "kernel") {
         let here = rows
             .iter()
             .filter(|row| shown(row.get("kernel")) == kernel)
             .collect::<Vec<_>>();
-        let labels = distinct(here.iter().copied(), "label");
-        let base = labels
-            .first()
-            .context("figures name their situation (`label`)")?;
+        let numbers = distinct(here.iter().copied(), "sessions");
+        let heading = numbers.iter().map(|number| format!("{number} sessions"));
         let mut lines = vec![
-            [format!("instructions on {kernel}")]
+            [format!("KiB on {kernel}")]
                 .into_iter()
-                .chain(labels.iter().cloned())
+                .chain(heading)
                 .collect::<Vec<_>>(),
         ];
-        for op in distinct(here.iter().copied(), "op") {
-            let median = |label: &str| {
+        for map in distinct(here.iter().copied(), "map") {
+            let size = |number: &String| {
                 here.iter()
-                    .find(|row| shown(row.get("op")) == op && shown(row.get("label")) == label)
-                    .and_then(|row| row.get("median")?.as_f64())
+                    .find(|row| {
+                        shown(row.get("map")) == map && shown(row.get("sessions")) == *number
+                    })
+                    .and_then(|row| Some(row.get("bytes")?.as_u64()?.div_ceil(1024).to_string()))
+                    .unwrap_or_else(|| "-".to_owned())
             };
-            let without = median(base);
-            let cells = labels.iter().map(|label| match (median(label), without) {
-                (None, _) => "-".to_owned(),
-                (Some(figure), Some(without)) if label != base && without > 0.0 => {
-                    format!("{figure:.0} ({:.3})", figure / without)
-                }
-                (Some(figure), _) => format!("{figure:.0}"),
-            });
-            let cells = cells.collect::<Vec<_>>();
-            lines.push([op].into_iter().chain(cells).collect());
+            let sizes = numbers.iter().map(size).collect::<Vec<_>>();
+            lines.push([map].into_iter().chain(sizes).collect());
         }
         text.push_str(&aligned(&lines));
         text.push('\n');
     }
-    Ok(text)
+    text
 }
 
 /// Any figures: a line for each row, the columns in the order of what names the row.
@@ -77,7 +139,7 @@ fn distinct<'a>(rows: impl IntoIterator<Item = &'a Row>, column: &str) -> Vec<St
     values
 }
 
-fn shown(value: Option<&Value>) -> String {
+pub(super) fn shown(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "-".to_owned(),
         Some(Value::String(text)) => text.clone(),
@@ -121,17 +183,44 @@ mod tests {
     }
 
     #[test]
-    fn ratios_to_the_first_situation() {
-        let rows = [
-            row(r#"{"kernel":"6.1","label":"none","op":"getppid","median":200}"#),
-            row(r#"{"kernel":"6.1","label":"none","op":"udp connect","median":1800.4}"#),
-            row(r#"{"kernel":"6.1","label":"inside","op":"udp connect","median":2340.5}"#),
+    fn goals_stand_beside_figures() {
+        let figures = [
+            ("inside", 1, 1100),
+            ("inside", 10_000, 1200),
+            ("denied", 1, 1400),
         ];
+        let rows = figures.map(|(label, rules, figure)| {
+            row(&format!(
+                r#"{{"kernel":"6.1","op":"open_close","label":"{label}","rules":{rules},
+                    "daemon":"stopped","instructions":{figure}.0,"without":1000.0,
+                    "relative":{}}}"#,
+                f64::from(figure) / 1000.0
+            ))
+        });
+        let (text, missed) = calls(&rows);
         assert_eq!(
-            calls(&rows).expect("a table"),
-            "instructions on 6.1  none  inside\n\
-             getppid               200  -\n\
-             udp connect          1800  2340 (1.300)\n\n"
+            text.split_once('\n').expect("a heading").1,
+            "operation   where   rules  daemon   instructions  without  ratio  goal  to 1 rule\n\
+             open_close  inside      1  stopped          1100     1000  1.100  1.11  -          met\n\
+             open_close  inside  10000  stopped          1200     1000  1.200  1.11      1.091  MISSED\n\
+             open_close  denied      1  stopped          1400     1000  1.400  1.50  -          met\n\n"
+        );
+        assert_eq!(missed, 1);
+    }
+
+    #[test]
+    fn memory_by_sessions() {
+        let rows =
+            [("A", 1, 1024), ("all", 1, 1025), ("A", 100, 4096)].map(|(map, sessions, bytes)| {
+                row(&format!(
+                    r#"{{"kernel":"6.1","map":"{map}","sessions":{sessions},"bytes":{bytes}}}"#
+                ))
+            });
+        assert_eq!(
+            memory(&rows),
+            "KiB on 6.1  1 sessions  100 sessions\n\
+             A                    1             4\n\
+             all                  2  -\n\n"
         );
     }
 
