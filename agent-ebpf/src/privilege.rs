@@ -40,7 +40,7 @@ impl Act {
 #[inline(always)]
 pub fn member(earlier: i32) -> Result<Member, i32> {
     if earlier != 0 {
-        return Err(verdict::after(earlier));
+        return Err(earlier);
     }
     Task::current_if_marked()
         .and_then(Task::member)

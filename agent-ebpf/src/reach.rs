@@ -60,11 +60,16 @@ pub fn ptrace_traceme(ctx: LsmContext) -> i32 {
 /// who is not running: for a USB device, to who asked for it.
 #[lsm(hook = "task_kill")]
 pub fn task_kill(ctx: LsmContext) -> i32 {
+    // Asked first: 6.18's verifier does not follow an answer that is loaded after the other look.
+    let earlier: i32 = ctx.arg(4);
+    if earlier != 0 {
+        return earlier;
+    }
     let for_another: u64 = ctx.arg(3);
     if !is_null(for_another) {
-        return verdict::after(ctx.arg(4));
+        return verdict::lsm(true);
     }
-    reach(ctx.arg(4), ctx.arg(0), Privilege::Signal, false)
+    reach(earlier, ctx.arg(0), Privilege::Signal, false)
 }
 
 /// `security_task_setnice(struct task_struct *, int)`.

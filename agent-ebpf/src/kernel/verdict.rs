@@ -27,14 +27,6 @@ pub fn lsm(allowed: bool) -> i32 {
     if allowed { 0 } else { DENIED.load() }
 }
 
-/// The answer where an earlier hook's is all there is to say: a denial stays one. Not its very number:
-/// 6.18's verifier takes what it knows of an earlier answer's register for what the register held
-/// before (`__mark_reg_s32_range` keeps its id), and refuses the program.
-#[inline(always)]
-pub fn after(earlier: i32) -> i32 {
-    lsm(earlier == 0)
-}
-
 /// The answer of `task_alloc` to a fork.
 #[inline(always)]
 pub fn fork(labelled: bool) -> i32 {
