@@ -194,7 +194,9 @@ fn sentence(rule: &Authored<'_>) -> String {
         "{verb}: {object}{}. (line {}){}",
         conditions(common),
         common.span.line,
-        because.map_or_else(String::new, |text| format!(" To whoever is denied it says \"{text}\""))
+        because.map_or_else(String::new, |text| format!(
+            " To whoever is denied it says \"{text}\""
+        ))
     )
 }
 

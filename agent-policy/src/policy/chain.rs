@@ -74,7 +74,8 @@ impl Chain {
 pub(crate) const FAILURES: [(&str, ()); 3] = [("exit", ()), ("timeout", ()), ("deviation", ())];
 
 const STEP: [&str; 10] = [
-    "step", "repeat", "optional", "resets", "within", "approval", "because", "egress", "exec", "files",
+    "step", "repeat", "optional", "resets", "within", "approval", "because", "egress", "exec",
+    "files",
 ];
 
 pub(super) fn read(reader: &mut Reader<'_>, source: &Arc<Source>, node: &Node) -> Chain {

@@ -130,7 +130,8 @@ pub struct Common {
 
 /// Fields that every rule can have.
 pub(crate) const COMMON: &[&str] = &[
-    "id", "requires", "forbids", "sets", "clears", "during", "approval", "limit", "hours", "because",
+    "id", "requires", "forbids", "sets", "clears", "during", "approval", "limit", "hours",
+    "because",
 ];
 
 /// Characters that the reason of a denial may have.
@@ -217,7 +218,11 @@ pub(super) fn because(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<St
         return None;
     }
     if text.contains(char::is_control) {
-        reader.found(node.span, "a text with control characters or several lines", expected);
+        reader.found(
+            node.span,
+            "a text with control characters or several lines",
+            expected,
+        );
         return None;
     }
     Some(text.to_owned())

@@ -4,6 +4,7 @@ use crate::events::journal::{Filter, Selection};
 use crate::kernel::loader::Mode;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// The longest line either side accepts. A policy of the largest size and the profiles that it is made
@@ -240,16 +241,20 @@ pub struct SessionInfo {
     /// How it was recognised, if not by `interlock run`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recognised: Option<String>,
+    /// Where it can read its own denials.
+    pub denials: PathBuf,
 }
 
 /// What a process needs to become the session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Started {
     /// The session's number.
     pub session: SessionId,
     /// The slot of its state.
     pub slot: u32,
+    /// Where it can read its own denials.
+    pub denials: PathBuf,
 }
 
 /// A session that waits for its first process, and what it was started with.

@@ -33,6 +33,7 @@ use crate::library::{Change, Library, Look};
 use crate::recognition::Recognition;
 use crate::sessions::Sessions;
 use crate::sessions::census::Census;
+use crate::sessions::denials::Denials;
 use crate::sessions::moving::Moved;
 use crate::sessions::records::Records;
 use agent_common::counter::Counter;
@@ -61,6 +62,8 @@ pub struct Settings {
     pub policies: Vec<PathBuf>,
     /// Where it keeps what the next daemon needs.
     pub records: PathBuf,
+    /// Where sessions can read their own denials.
+    pub denials: PathBuf,
     /// Where it keeps the newest events.
     pub events: PathBuf,
 }
@@ -131,6 +134,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let mut sessions = Sessions::adopt(
         enforcement.maps,
         Records::new(&settings.records),
+        Denials::open(&settings.denials).map_err(MapsError::Denials)?,
         mode == Mode::Full,
     )?;
     sessions.set_clocks()?;

@@ -9,8 +9,8 @@ pub mod adopt;
 pub mod sought;
 
 use crate::events::explain;
-use crate::events::line::{Line, NotReady, Process};
-use crate::events::process::{Programs, readable};
+use crate::events::line::{Line, NotReady};
+use crate::events::process::Programs;
 use crate::kernel::clock;
 use crate::kernel::maps::MapsError;
 use crate::kernel::pins::Pins;
@@ -251,11 +251,7 @@ impl Recognition {
                 time: explain::wall_clock(begun.header.time_ns),
                 agent: way.map(|way| way.loaded.start.agent.clone()),
                 recognised: way.map(|way| way.sought.to_string()),
-                process: Process {
-                    pid: begun.process.pid,
-                    exe: programs.of(&begun.process, &[]),
-                    comm: readable(begun.process.comm()),
-                },
+                process: explain::process(&begun.process, programs.of(&begun.process, &[])),
             })));
         }
         if sessions.begin(id) {
