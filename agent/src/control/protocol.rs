@@ -184,6 +184,37 @@ pub struct Status {
     pub policies: Vec<PolicyInfo>,
     /// Files and folders of which what is there now was not taken.
     pub rejected: Vec<RejectedInfo>,
+    /// Times a session should have begun and none lay ready, since the programs were loaded.
+    pub not_ready: u64,
+    /// The ways by which sessions are recognised.
+    pub ways: Vec<WayInfo>,
+}
+
+impl Status {
+    /// Whether everything is as it should be. What was not taken does not count: what was loaded
+    /// before holds on.
+    pub fn is_whole(&self) -> bool {
+        let holds = |way: &WayInfo| way.error.is_none() && way.ready > 0;
+        self.enforcement == Mode::Full && self.ways.iter().all(holds)
+    }
+}
+
+/// A way by which sessions are recognised, or should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WayInfo {
+    /// The agent.
+    pub agent: String,
+    /// The cgroup, unit or executable.
+    pub recognised: String,
+    /// Sessions that lie ready.
+    pub ready: usize,
+    /// Times that none lay ready, since the daemon began.
+    pub not_ready: u64,
+    /// When that was last told.
+    pub last_not_ready: Option<String>,
+    /// Why nobody is recognised by it.
+    pub error: Option<String>,
 }
 
 /// A policy that the daemon has loaded: sessions of the agent that begin now are held to it.

@@ -185,6 +185,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         journal,
     );
     let ending = Rc::clone(&killer);
+    let ways = Rc::clone(&recognition);
     let events = settings.events.clone();
     let mut tasks = JoinSet::new();
     tasks.spawn_local(async move {
@@ -229,6 +230,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
             sessions,
             library,
             killer,
+            ways,
             census: Census::new(&Pins::in_force()),
             events,
             mode,
@@ -334,6 +336,7 @@ struct Clerk {
     sessions: Rc<RefCell<Sessions>>,
     library: Rc<RefCell<Library>>,
     killer: Rc<Killer>,
+    ways: Rc<RefCell<Recognition>>,
     census: Census,
     events: PathBuf,
     mode: Mode,
@@ -382,6 +385,7 @@ impl Clerk {
     }
 
     fn status(&self) -> Result<Status, MapsError> {
+        let ways = self.ways.borrow().list(&mut self.sessions.borrow_mut())?;
         let (sessions, mode) = (self.sessions.borrow(), &self.mode);
         let library = self.library.borrow();
         let policies = library.iter().map(|loaded| {
@@ -422,6 +426,8 @@ impl Clerk {
                 .collect(),
             policies: policies.collect(),
             rejected: rejected.collect(),
+            not_ready: count(Counter::NotReady)?,
+            ways,
         })
     }
 
