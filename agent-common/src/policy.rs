@@ -1,6 +1,7 @@
 //! What the kernel programs know of a policy as a whole, by its number.
 
 use crate::decide::Reason;
+use crate::privilege::Privilege;
 use crate::session::Session;
 use crate::wire::assert_layout;
 
@@ -17,7 +18,7 @@ pub struct PolicyHead {
     pub edition: u32,
     /// Padding, zero.
     pub padding: u32,
-    /// The privileges of each tool. Inside a tool both must have it.
+    /// The privileges of each tool. Inside a tool both must have it, unless it is the program's own.
     pub tools: [u64; MAX_TOOLS],
 }
 
@@ -32,13 +33,19 @@ impl PolicyHead {
         tools: [0; MAX_TOOLS],
     };
 
-    /// Why a session with some flags must not do what needs a privilege, given by its number; nothing when it may.
+    /// Why a session with some flags must not do what needs a privilege, given by its number, inside
+    /// a tool (or 0 where it is in none); nothing when it may. The tools around that one are asked
+    /// by [`Self::gives_tool`].
     #[inline(always)]
-    pub const fn refusal(&self, flags: u32, privilege: u8) -> Option<Reason> {
+    pub const fn refusal(&self, flags: u32, privilege: u8, innermost: u8) -> Option<Reason> {
         if flags & Session::REVOKED != 0 {
             return Some(Reason::Revoked);
         }
-        if self.privileges >> (privilege & 63) & 1 == 0 {
+        let alone = innermost != 0 && Privilege::is_of_program(privilege);
+        if !alone && self.privileges >> (privilege & 63) & 1 == 0 {
+            return Some(Reason::Privilege);
+        }
+        if innermost != 0 && !self.gives_tool(innermost, privilege) {
             return Some(Reason::Privilege);
         }
         None
@@ -55,7 +62,6 @@ impl PolicyHead {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::privilege::Privilege;
 
     #[test]
     fn a_privilege_is_given_by_its_bit_until_the_permission_ends() {
@@ -64,14 +70,33 @@ mod tests {
             ..PolicyHead::NONE
         };
         let (ptrace, signal) = (Privilege::Ptrace.wire(), Privilege::Signal.wire());
-        assert_eq!(policy.refusal(0, ptrace), None);
+        assert_eq!(policy.refusal(0, ptrace, 0), None);
         policy.tools[63] = Privilege::Ptrace.bit();
         assert!(policy.gives_tool(64, ptrace));
+        assert_eq!(policy.refusal(0, ptrace, 64), None);
+        assert_eq!(policy.refusal(0, ptrace, 1), Some(Reason::Privilege));
         assert!(!policy.gives_tool(64, signal) && !policy.gives_tool(1, ptrace));
-        assert_eq!(policy.refusal(0, signal), Some(Reason::Privilege));
+        assert_eq!(policy.refusal(0, signal, 0), Some(Reason::Privilege));
         assert_eq!(
-            policy.refusal(Session::REVOKED, ptrace),
+            policy.refusal(Session::REVOKED, ptrace, 0),
             Some(Reason::Revoked)
         );
+    }
+
+    #[test]
+    fn what_is_of_a_program_its_tool_alone_has() {
+        let jit = Privilege::Jit.wire();
+        let mut policy = PolicyHead::NONE;
+        policy.tools[0] = Privilege::Jit.bit() | Privilege::Signal.bit();
+        assert_eq!(policy.refusal(0, jit, 1), None);
+        assert_eq!(policy.refusal(0, jit, 0), Some(Reason::Privilege));
+        let signal = Privilege::Signal.wire();
+        assert_eq!(policy.refusal(0, signal, 1), Some(Reason::Privilege));
+        assert_eq!(
+            policy.refusal(Session::REVOKED, jit, 1),
+            Some(Reason::Revoked)
+        );
+        policy.privileges = Privilege::Jit.bit();
+        assert_eq!(policy.refusal(0, jit, 2), Some(Reason::Privilege));
     }
 }

@@ -73,6 +73,8 @@ wire_enum! {
         Disk = 54 => "disk",
         /// A terminal is typed into.
         Terminal = 55 => "terminal",
+        /// Memory becomes code.
+        Jit = 56 => "jit",
     }
 }
 
@@ -102,6 +104,13 @@ impl Privilege {
     /// Whether it is a capability.
     pub const fn is_capability(self) -> bool {
         (self as u8) < FIRST_ACT
+    }
+
+    /// Whether a privilege, given by its number, is a property of one program and reaches nothing
+    /// else: then the innermost tool alone has it or has it not.
+    #[inline(always)]
+    pub const fn is_of_program(number: u8) -> bool {
+        number == Self::Jit as u8
     }
 
     /// The privileges of a mask, in the order of their numbers.
@@ -150,6 +159,7 @@ impl Privilege {
             Self::Uring => "have io_uring poll from a thread, act for others, and command devices",
             Self::Disk => "open disks, past every file system",
             Self::Terminal => "type into its terminal for whoever reads it next",
+            Self::Jit => "run code that it has written into memory, as just-in-time compilers do",
         }
     }
 

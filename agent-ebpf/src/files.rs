@@ -9,7 +9,9 @@ use crate::kernel::offsets::{
 use crate::kernel::task::{Member, Task};
 use crate::kernel::{path, state, verdict};
 use crate::paths::{self, Uses};
+use crate::privilege::{self, Act};
 use agent_common::action::Action;
+use agent_common::privilege::Privilege;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use aya_ebpf::{EbpfContext as _, Global};
@@ -238,7 +240,8 @@ pub fn inode_remove_acl(ctx: LsmContext) -> i32 {
     name(ctx.arg(3), ctx.arg(1), Uses::of(Action::Write))
 }
 
-/// `security_mmap_file(struct file *, unsigned long reqprot, unsigned long prot, unsigned long)`.
+/// `security_mmap_file(struct file *, unsigned long reqprot, unsigned long prot, unsigned long)`:
+/// what `shmat` maps comes here, too.
 #[lsm(hook = "mmap_file")]
 pub fn mmap_file(ctx: LsmContext) -> i32 {
     let earlier: i32 = ctx.arg(4);
@@ -249,16 +252,20 @@ pub fn mmap_file(ctx: LsmContext) -> i32 {
     if protection & EXECUTABLE == 0 {
         return verdict::lsm(true);
     }
-    if actor().is_none() {
+    let Some(member) = actor() else {
         return verdict::lsm(true);
-    }
-    // Without a file it is memory of nobody else's. Newer verifiers want the look at the pointer
-    // itself, older ones drop it.
+    };
+    // Newer verifiers want the look at the pointer itself, older ones drop it.
     let file: *const c_void = ctx.arg(0);
-    if file::first_argument(ctx.as_ptr()) == 0 || file.is_null() {
-        return verdict::lsm(true);
+    if file::first_argument(ctx.as_ptr()) != 0 && !file.is_null() {
+        if !map(File::given(file)) {
+            return verdict::lsm(false);
+        }
+        if protection & WRITABLE == 0 {
+            return verdict::lsm(true);
+        }
     }
-    verdict::lsm(map(File::given(file)))
+    privilege::judge(member, Act::of(Privilege::Jit))
 }
 
 /// `security_file_mprotect(struct vm_area_struct *, unsigned long reqprot, unsigned long prot)`.
@@ -272,16 +279,27 @@ pub fn file_mprotect(ctx: LsmContext) -> i32 {
     if protection & EXECUTABLE == 0 {
         return verdict::lsm(true);
     }
-    if actor().is_none() {
-        return verdict::lsm(true);
-    }
-    let area: *const c_void = ctx.arg(0);
-    let Some(file) = File::of_area(area) else {
+    let Some(member) = actor() else {
         return verdict::lsm(true);
     };
-    verdict::lsm(file::is_code(area) || map(file))
+    let area: *const c_void = ctx.arg(0);
+    if protection & WRITABLE == 0 && file::is_code(area) {
+        return verdict::lsm(true);
+    }
+    if let Some(file) = File::of_area(area) {
+        if !file::is_code(area) && !map(file) {
+            return verdict::lsm(false);
+        }
+        if protection & WRITABLE == 0 && !file::is_changed(area) {
+            return verdict::lsm(true);
+        }
+    }
+    // Code that comes from no file, or not as it is there.
+    privilege::judge(member, Act::of(Privilege::Jit))
 }
 
+/// `PROT_WRITE`.
+const WRITABLE: u64 = 2;
 /// `PROT_EXEC`.
 const EXECUTABLE: u64 = 4;
 

@@ -6,10 +6,12 @@ use crate::kernel::memory::Address;
 use crate::kernel::path::{self, End, Path};
 use crate::kernel::task::{Member, Task};
 use crate::kernel::{counts, names, state};
+use crate::privilege;
 use agent_common::action::Action;
 use agent_common::counter::Counter;
 use agent_common::decide::{Reason, SCOPES, Verdict};
 use agent_common::path::{Access, Scope};
+use agent_common::privilege::Privilege;
 use agent_common::session::{Label, Session};
 
 /// Uses of one file that are attempted at once, at most three; all must be allowed. Put together
@@ -109,7 +111,7 @@ pub fn judge_one(action: u64, end: End, flags: u64) -> bool {
         if end != End::Lost && flags & Uses::PATHS_ONLY != 0 {
             return true;
         }
-        nowhere(&session, end, action)
+        nowhere(member, &session, end, action)
     } else if path.is_of_denials() {
         if action != Action::Read || path.name() != session.denials {
             return keep_out(member, path.subject(), action, flags);
@@ -205,13 +207,16 @@ fn is_above_rules(member: Member, session: &Session, path: Path) -> bool {
 }
 
 /// A pipe's end, and memory, a task can have only because it was given them, and what it may do to
-/// a namespace or a process is asked elsewhere; but code comes from files that have a path.
+/// a namespace or a process is asked elsewhere; but code comes from files that have a path, or is
+/// written by who may do that.
 #[inline(always)]
-fn nowhere(session: &Session, end: End, action: Action) -> Judgement {
+fn nowhere(member: Member, session: &Session, end: End, action: Action) -> Judgement {
     match end {
         End::Object => allow_by_default(session, action),
         End::Memory if action != Action::Map => allow_by_default(session, action),
-        End::Memory | End::Elsewhere => refuse(action, Reason::NoRule),
+        End::Memory if privilege::has(member, Privilege::Jit) => Ok(()),
+        End::Memory => refuse(action, Reason::Privilege),
+        End::Elsewhere => refuse(action, Reason::NoRule),
         End::Root | End::Lost => doubt(action, Reason::Unreadable),
     }
 }

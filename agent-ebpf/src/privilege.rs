@@ -70,6 +70,12 @@ pub fn doubt(member: Member, act: Act) -> i32 {
     refuse(member, act, Reason::Unreadable)
 }
 
+/// Whether a member has a privilege, for what is judged and told elsewhere.
+#[inline(always)]
+pub fn has(member: Member, privilege: Privilege) -> bool {
+    why_not(member, privilege.wire()).is_none()
+}
+
 #[inline(always)]
 fn why_not(member: Member, privilege: u8) -> Option<Reason> {
     let Some(session) = state::begin(member) else {
@@ -80,8 +86,12 @@ fn why_not(member: Member, privilege: u8) -> Option<Reason> {
         counts::add(Counter::Doubts);
         return Some(Reason::Unreadable);
     };
-    if let Some(reason) = policy.refusal(session.flags, privilege) {
+    let innermost = member.innermost_tool();
+    if let Some(reason) = policy.refusal(session.flags, privilege, innermost) {
         return Some(reason);
+    }
+    if Privilege::is_of_program(privilege) {
+        return None;
     }
     let mut scope = 1;
     while scope < SCOPES {

@@ -179,15 +179,14 @@ impl<'c> Trial<'c> {
                 },
             );
             let head = compiled.head();
-            let number = tool.and_then(|tool| u8::try_from(tool + 1).ok());
-            let by_tool = number
-                .filter(|tool| !head.gives_tool(*tool, privilege.wire()))
-                .map(|_| Reason::Privilege);
-            let by_agent = head.refusal(self.flags, privilege.wire());
+            let tool = tool.map_or(0, |tool| u8::try_from(tool + 1).unwrap_or(u8::MAX));
+            let number = privilege.wire();
             (weighing.verdict, weighing.reason) = (Verdict::Allow.wire(), Reason::Rule.wire());
-            if let Some(reason) = by_agent.or(by_tool) {
+            if let Some(reason) = head.refusal(self.flags, number, tool) {
                 (weighing.verdict, weighing.reason) = (Verdict::Deny.wire(), reason.wire());
-                weighing.scope = u8::from(by_agent.is_none());
+                let agent_may = head.refusal(self.flags, number, 0).is_none();
+                let is_tools = agent_may || Privilege::is_of_program(number) && tool != 0;
+                weighing.scope = u8::from(is_tools);
             }
             weighing.finish(&terms);
             return weighing;

@@ -327,8 +327,7 @@ impl Files {
             let _ = file.read_to_end(&mut bytes);
         }
         let text = String::from_utf8_lossy(&bytes);
-        let lines = text.lines().collect::<Vec<_>>();
-        let tail = lines[lines.len().saturating_sub(40)..].join("\n");
+        let tail = telling(&text).join("\n");
         format!("--- the end of its console ---\n{tail}\n--- end ---")
     }
 }
@@ -337,6 +336,20 @@ impl Drop for Files {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// What of a kernel's log tells why it ended: from its first complaint on, or else the end.
+fn telling(log: &str) -> Vec<&str> {
+    const LINES: usize = 60;
+    let lines = log.lines().collect::<Vec<_>>();
+    let complaint = lines.iter().position(|line| {
+        ["Oops", "BUG: ", "panic"]
+            .iter()
+            .any(|word| line.contains(word))
+            && !line.contains("Command line")
+    });
+    let from = complaint.unwrap_or(lines.len().saturating_sub(LINES));
+    lines[from..].iter().take(LINES).copied().collect()
 }
 
 /// Where the kernel log of the last run with a kernel is kept.
@@ -357,5 +370,20 @@ fn forget_dead_runs(runs: &Path) {
         if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
             let _ = fs::remove_dir_all(entry.path());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::telling;
+
+    #[test]
+    fn a_log_is_shown_from_its_first_complaint_on() {
+        let quiet = (0..100).map(|n| format!("line {n}\n")).collect::<String>();
+        assert_eq!(telling(&quiet).first(), Some(&"line 40"));
+        let broken = format!("Command line: panic=-1\n{quiet}Oops: int3: 0000\n{quiet}");
+        assert_eq!(telling(&broken).first(), Some(&"Oops: int3: 0000"));
+        assert_eq!(telling(&broken).len(), 60);
+        assert!(telling("").is_empty());
     }
 }

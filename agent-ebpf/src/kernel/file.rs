@@ -2,9 +2,9 @@
 
 use super::memory::{Address, Typed};
 use super::offsets::{
-    AREA_FILE, AREA_FLAGS, ATTRIBUTES_VALID, DENTRY_HASHED, DENTRY_INODE, DENTRY_PARENT,
-    DENTRY_SUPER, FILE_DENTRY, FILE_FLAGS, FILE_INODE, FILE_MODE, INODE_LINKS, SB_MAGIC,
-    SUPER_ROOT,
+    AREA_COPIED, AREA_FILE, AREA_FLAGS, ATTRIBUTES_VALID, DENTRY_HASHED, DENTRY_INODE,
+    DENTRY_PARENT, DENTRY_SUPER, FILE_DENTRY, FILE_FLAGS, FILE_INODE, FILE_MODE, INODE_LINKS,
+    SB_MAGIC, SUPER_ROOT,
 };
 use aya_ebpf::Global;
 use core::ffi::c_void;
@@ -29,6 +29,9 @@ const NAMESPACES: u64 = 0x6e73_6673;
 const PROCESSES: u64 = 0x5049_4446;
 /// `TMPFS_MAGIC`, which the memory behind `memfd_create` has, too.
 const MEMORY: u64 = 0x0102_1994;
+
+/// `HUGETLBFS_MAGIC`: the same in large pages.
+const LARGE_PAGES: u64 = 0x9584_58f6;
 
 /// The first field of a structure.
 static START: Global<u32> = Global::new(0);
@@ -103,7 +106,7 @@ impl Super {
     pub fn detached(self) -> Detached {
         match self.0.load::<u64>(&SB_MAGIC) {
             PIPES | NAMESPACES | PROCESSES => Detached::Object,
-            MEMORY => Detached::Memory,
+            MEMORY | LARGE_PAGES => Detached::Memory,
             _ => Detached::Other,
         }
     }
@@ -200,6 +203,14 @@ pub fn first_argument(ctx: *const c_void) -> u64 {
 #[inline(always)]
 pub fn is_code(area: *const c_void) -> bool {
     Typed::given(area).load::<u64>(&AREA_FLAGS) & VM_EXEC != 0
+}
+
+/// Whether a private mapping of a file has contents of its own. A number, as in [`Dentry::inode`];
+/// what cannot be read counts as changed.
+#[inline(always)]
+pub fn is_changed(area: *const c_void) -> bool {
+    let copied = Typed::given(area).address().read::<u64>(&AREA_COPIED);
+    copied.is_none_or(|copied| copied != 0)
 }
 
 /// Whether attributes change by the caller's will, and not as a consequence of what was judged

@@ -106,6 +106,8 @@ offsets! {
     AREA_FILE,
     /// `vm_area_struct.vm_flags`.
     AREA_FLAGS,
+    /// `vm_area_struct.anon_vma`: set once a page of the mapping was copied to be written to.
+    AREA_COPIED,
     /// `iattr.ia_valid`.
     ATTRIBUTES_VALID,
     /// `task_struct.cgroups`.

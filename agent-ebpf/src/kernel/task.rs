@@ -350,6 +350,21 @@ impl Member {
         (tool != 0).then_some(tool)
     }
 
+    /// The tool that the task is in, of several the innermost, or 0.
+    #[inline(always)]
+    pub fn innermost_tool(self) -> u8 {
+        let mut innermost = 0;
+        let mut scope = 1;
+        while scope < SCOPES {
+            match self.tool(scope) {
+                Some(tool) => innermost = tool,
+                None => break,
+            }
+            scope += 1;
+        }
+        innermost
+    }
+
     /// Forgets the tools that were to begin with a program that did not run.
     #[inline(always)]
     pub fn clear_starting(self) {

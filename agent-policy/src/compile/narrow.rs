@@ -1,5 +1,7 @@
 //! A tool can only narrow: whatever it allows, the agent allows too.
 
+use agent_common::privilege::Privilege;
+
 use crate::policy::{
     Destination, Effect, EgressRule, ExecRule, FileRule, Pattern, Policy, privilege_mask,
 };
@@ -59,7 +61,8 @@ fn privileges(policy: &Policy) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for tool in &policy.tools {
         for (privilege, span) in &tool.privileges {
-            if privilege.bit() & given == 0 {
+            // What is of one program reaches nothing that the agent does not.
+            if privilege.bit() & given == 0 && !Privilege::is_of_program(privilege.wire()) {
                 let message = format!(
                     "found tool \"{}\" with privilege \"{privilege}\", which the agent does not have, expected a tool to narrow what the agent may do",
                     tool.name

@@ -177,8 +177,15 @@ impl Draw {
             .map(|privilege| privilege.word())
             .filter(|_| self.one_in(8))
             .collect();
-        if has_tool && let [first, ..] = privileges.as_slice() {
-            text += &format!("      privileges: [{first}]\n");
+        if has_tool {
+            // One of the agent's, and one that a tool may have for itself.
+            let mut own: Vec<&str> = privileges.iter().take(1).copied().collect();
+            if self.one_in(4) && !own.contains(&"jit") {
+                own.push("jit");
+            }
+            if !own.is_empty() {
+                text += &format!("      privileges: [{}]\n", own.join(", "));
+            }
         }
         if !privileges.is_empty() {
             text += &format!("  privileges: [{}]\n", privileges.join(", "));

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use agent_common::decide::{Reason, Verdict};
 use agent_common::egress::Endpoint;
 use agent_common::path::Access;
+use agent_common::privilege::Privilege;
 use agent_policy::{
     Action, AnyRule, Approval, Authored, Destination, Direction, Effect, FactKind, Host, Hours,
     Instant, LimitKind, Network, OnDeviation, Pattern, Place, Policy, RevokeOn,
@@ -156,7 +157,9 @@ impl<'p> Model<'p> {
         bytes: u64,
     ) -> (Verdict, Reason) {
         let mut after = self.clone();
-        let mut outcome = after.attempt_in(None, action, at, bytes);
+        // To run what it has written is a program's own, and the tool's alone.
+        let tools_alone = tool.filter(|_| *action == Action::Privilege(Privilege::Jit));
+        let mut outcome = after.attempt_in(tools_alone, action, at, bytes);
         if let (Some(tool), Verdict::Allow) = (tool, outcome.0) {
             outcome = after.attempt_in(Some(tool), action, at, bytes);
         }

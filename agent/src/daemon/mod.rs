@@ -6,6 +6,7 @@
 //! | events | the ring, the programs of processes | the ring or a map fails |
 //! | clients | the control socket | the socket fails |
 //! | policies | the watch on files of policies | the watch fails |
+//! | tables | nothing | a runtime that ends |
 //! | signals | nothing | SIGTERM or SIGINT |
 //!
 //! All share the sessions, and run on one thread. The first task to end ends the daemon: with its
@@ -122,6 +123,7 @@ pub fn run(settings: &Settings) -> Result<(), DaemonError> {
 async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let failed = |task| move |source| DaemonError::Task { task, source };
     killer::lift_descriptor_limit();
+    urgent::ask_for_more();
     // Two daemons must not both read the ring.
     let place = Place::take(&settings.socket)?;
     let journal = Journal::open(&settings.events).map_err(|source| DaemonError::Journal {
@@ -170,6 +172,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let house_sessions = Rc::clone(&sessions);
     let house_library = Rc::clone(&library);
     let (shelf, held) = (Rc::clone(&library), Rc::clone(&sessions));
+    let (leaving, hurry) = (Rc::clone(&sessions), haste.clone());
     let (lines, mut told) = tokio::sync::mpsc::unbounded_channel();
     let killer = Killer::new(
         Rc::clone(&sessions),
@@ -208,8 +211,10 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
                     let rest = ring.take();
                     let drained = rest.is_empty();
                     if drained {
-                        house_sessions.borrow_mut().all_read(&written).map_err(io::Error::other)
+                        let mut sessions = house_sessions.borrow_mut();
+                        sessions.all_read(&written).map_err(io::Error::other)
                             .map_err(failed("events"))?;
+                        sessions.note_told();
                     }
                     teller.tell(rest).await.map_err(failed("events"))?;
                     let lines = recognition
@@ -218,7 +223,6 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
                         .map_err(io::Error::other)
                         .map_err(failed("events"))?;
                     teller.print(&lines).await.map_err(failed("events"))?;
-                    take_out(&house_sessions, drained).await.map_err(failed("events"))?;
                     teller.keep_house(drained).await
                 }
             }
@@ -247,9 +251,10 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
             .map_err(failed("clients"))
     });
     tasks.spawn_local(async move {
-        let followed = follow(&watch, &shelf, &held).await;
+        let followed = follow(&watch, &hurry, &shelf, &held).await;
         followed.map_err(failed("policies"))
     });
+    tasks.spawn_local(async move { take_out(&leaving).await.map_err(failed("tables")) });
     tasks.spawn_local(async move { end_signal().await.map_err(failed("signals")) });
     match tasks.join_next().await {
         Some(Ok(ended)) => ended,
@@ -290,17 +295,20 @@ fn announce_change(change: &Change, sessions: &mut Sessions) {
 }
 
 /// Follows the policies in files and folders. They are read and compiled beside: others go on being
-/// answered meanwhile.
+/// answered meanwhile. Sessions that want every processor must not hold up what they are held to.
 async fn follow(
     watch: &Watch,
+    haste: &Haste,
     library: &Rc<RefCell<Library>>,
     sessions: &Rc<RefCell<Sessions>>,
 ) -> io::Result<()> {
     loop {
         watch.changed().await?;
+        let _urgent = haste.begin();
         let roots = library.borrow().roots().to_vec();
         let host = sessions.borrow().host();
         let look = tokio::task::spawn_blocking(move || {
+            let _urgent = Haste::of_this_thread().begin();
             Look::into(&roots, |compiled| host.accepts(compiled).map_err(chain))
         });
         let look = look.await?;
@@ -311,13 +319,18 @@ async fn follow(
     }
 }
 
-/// Takes tables out by which nothing can be judged any more.
-async fn take_out(sessions: &Rc<RefCell<Sessions>>, ring_drained: bool) -> io::Result<()> {
-    if sessions.borrow_mut().has_leaving(ring_drained) {
-        let waited = tokio::task::spawn_blocking(barrier::wait_for_programs).await?;
-        sessions.borrow_mut().take_out(waited.is_ok());
+/// Takes tables out by which nothing can be judged any more. A task of its own: on a busy machine
+/// the kernel takes its time to say so, and nothing else must wait for it.
+async fn take_out(sessions: &Rc<RefCell<Sessions>>) -> io::Result<()> {
+    let mut house = tokio::time::interval(HOUSE);
+    house.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        house.tick().await;
+        if sessions.borrow_mut().begin_take_out() {
+            let waited = tokio::task::spawn_blocking(barrier::wait_for_programs).await?;
+            sessions.borrow_mut().take_out(waited.is_ok());
+        }
     }
-    Ok(())
 }
 
 async fn end_signal() -> io::Result<()> {

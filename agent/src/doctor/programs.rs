@@ -42,7 +42,7 @@ pub(super) fn maps() -> Vec<Check> {
             trial::map(Map::TaskStorage),
         )
         .weighing(Weight::Informing)
-        .without("every task is looked up in the table of labels: slower, not less safe")
+        .without("every task is looked up in the table of labels: slower, not less safe. On overlayfs a policy must allow the layers too, for what the overlay itself does to them passes as the session's own")
         .settled(),
     );
     checks

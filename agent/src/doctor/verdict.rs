@@ -5,7 +5,7 @@ use serde::Serialize;
 
 /// What this version lets every session do, on every kernel.
 const NOT_ENFORCED: &[&str] = &[
-    "programs by their digest, and code in memory that comes from no file",
+    "programs by their digest",
     "raw and packet sockets, and datagrams to UNIX sockets",
     "bind, listen and accept: what comes in",
     "host names and what is said on an allowed connection",

@@ -8,7 +8,7 @@ use aya::programs::links::{FdLink, LinkError};
 use aya::programs::{
     BtfTracePoint, CgroupAttachMode, CgroupSockAddr, Iter, Lsm, ProgramError, RawTracePoint,
 };
-use aya::{Btf, Ebpf, EbpfLoader};
+use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
 use aya_obj::btf::BtfKind;
 use std::fs::File;
 use std::path::PathBuf;
@@ -254,6 +254,9 @@ pub fn open(pins: &Pins, btf: &Btf) -> Result<Ebpf, LoadError> {
     let mut loader = EbpfLoader::new();
     loader
         .btf(Some(btf))
+        // A signal interrupts the verifier, and aya loads once more, with a log. With every
+        // instruction in it the log of these programs is too long for any room.
+        .verifier_log_level(VerifierLogLevel::STATS)
         .allow_unsupported_maps()
         .default_map_pin_directory(pins.maps());
     for (name, offset) in &fields {

@@ -185,13 +185,13 @@ pub const PROGRAMS: &[Program] = &[
         name: "mmap_file",
         kind: Kind::Lsm("mmap_file"),
         used: Use::WithLsm,
-        purpose: "judge the mapping of files as code",
+        purpose: "judge the mapping of files and memory as code",
     },
     Program {
         name: "file_mprotect",
         kind: Kind::Lsm("file_mprotect"),
         used: Use::WithLsm,
-        purpose: "judge mappings of files that become code",
+        purpose: "judge mappings that become code",
     },
     Program {
         name: "inode_set_acl",
@@ -469,6 +469,7 @@ pub const HOLDS: &[(Privilege, &[&str])] = &[
     ),
     (Privilege::Disk, &["special_open"]),
     (Privilege::Terminal, &["file_ioctl", "file_ioctl_compat"]),
+    (Privilege::Jit, &["mmap_file", "file_mprotect"]),
 ];
 
 /// The program that ends a session's permission.

@@ -100,6 +100,7 @@ pub const NEEDED: &[Field] = &[
     required("SUPER_ROOT", "super_block", "s_root", 8),
     required("AREA_FILE", "vm_area_struct", "vm_file", 8),
     required("AREA_FLAGS", "vm_area_struct", "vm_flags", 8),
+    required("AREA_COPIED", "vm_area_struct", "anon_vma", 8),
     required("ATTRIBUTES_VALID", "iattr", "ia_valid", 4),
     required("TASK_CGROUPS", "task_struct", "cgroups", 8),
     required("CGROUPS_UNIFIED", "css_set", "dfl_cgrp", 8),

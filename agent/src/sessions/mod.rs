@@ -147,8 +147,8 @@ pub enum StartError {
     Policy(#[from] PolicyError),
     /// Files and programs are not judged here.
     #[error(
-        "the policy of `{0}` has {1}, and this kernel does not ask BPF LSM programs: `interlock \
-         doctor` says why"
+        "the policy of `{0}` has {1}, and no BPF LSM programs are in force here: `interlock status` \
+         and `interlock doctor` say why"
     )]
     NoLsm(String, &'static str),
     /// Every slot is taken.

@@ -35,6 +35,8 @@ pub(super) struct Leaving {
     since: Instant,
     /// Whether the ring has been empty since.
     told: bool,
+    /// Whether the kernel was asked for an end of the programs that had begun by then.
+    asked: bool,
 }
 
 impl Leaving {
@@ -44,6 +46,7 @@ impl Leaving {
             place,
             since: Instant::now(),
             told: false,
+            asked: false,
         }
     }
 }
@@ -178,21 +181,29 @@ impl Sessions {
         Ok(())
     }
 
-    /// Notes that all has been told that was in the ring. True when tables wait to be taken out.
-    pub fn has_leaving(&mut self, ring_drained: bool) -> bool {
+    /// Notes that all has been told that was in the ring.
+    pub fn note_told(&mut self) {
         for leaving in &mut self.leaving {
-            leaving.told |= ring_drained;
+            leaving.told = true;
         }
-        self.leaving.iter().any(Leaving::is_due)
+    }
+
+    /// Whether tables wait to be taken out. Who hears so waits for the kernel's programs, and then
+    /// calls [`Sessions::take_out`].
+    pub fn begin_take_out(&mut self) -> bool {
+        for leaving in &mut self.leaving {
+            leaving.asked = leaving.is_due();
+        }
+        self.leaving.iter().any(|leaving| leaving.asked)
     }
 
     /// Takes the tables out by which nothing can be judged any more. `proven` when the kernel has
-    /// said so of all programs that had begun when [`Sessions::has_leaving`] was asked.
+    /// said so of all programs that had begun at [`Sessions::begin_take_out`].
     pub fn take_out(&mut self, proven: bool) {
         let (over, stay): (Vec<Leaving>, Vec<Leaving>) = std::mem::take(&mut self.leaving)
             .into_iter()
             .partition(|leaving| {
-                leaving.is_due() && (proven || leaving.since.elapsed() > LINGER_UNPROVEN)
+                leaving.asked && (proven || leaving.since.elapsed() > LINGER_UNPROVEN)
             });
         self.leaving = stay;
         for leaving in over {

@@ -1,6 +1,6 @@
 //! The ways to execute a program that might be judged as another one, or as none.
 
-use crate::sys::exec::{self, Mapping};
+use crate::sys::exec;
 use crate::sys::process::End;
 use crate::sys::{errno_name, outcome};
 use anyhow::{Context, Result, bail};
@@ -143,40 +143,4 @@ pub(crate) fn alias(kind: &str, path: &str, name: &str) -> Result<String> {
         return Ok(format!("not made: {}", outcome(&made)));
     }
     execute("execve", name, &[])
-}
-
-/// Makes memory executable in a way.
-pub(crate) fn code(way: &str) -> Result<String> {
-    const PAGE: usize = 4096;
-    let (read, write, run) = (libc::PROT_READ, libc::PROT_WRITE, libc::PROT_EXEC);
-    let library = || File::open("/proc/self/exe").context("/proc/self/exe");
-    let made = match way {
-        "anonymous" => Mapping::new(None, read | run, PAGE).map(drop),
-        "anonymous-writable" => Mapping::new(None, read | write | run, PAGE).map(drop),
-        "becomes" => Mapping::new(None, read | write, PAGE).and_then(|memory| {
-            memory.write();
-            memory.protect(read | run)
-        }),
-        "file" => Mapping::new(Some(library()?.as_fd()), read | run, PAGE).map(drop),
-        "file-writable" => {
-            Mapping::new(Some(library()?.as_fd()), read | write | run, PAGE).map(drop)
-        }
-        "file-written" => {
-            Mapping::new(Some(library()?.as_fd()), read | write, PAGE).and_then(|memory| {
-                memory.write();
-                memory.protect(read | run)
-            })
-        }
-        "file-becomes" => Mapping::new(Some(library()?.as_fd()), read, PAGE)
-            .and_then(|memory| memory.protect(read | run)),
-        "file-reopened" => Mapping::new(Some(library()?.as_fd()), read | run, PAGE)
-            .and_then(|memory| memory.protect(read | write | run)),
-        "memory-file" => {
-            let mut file = exec::memory_file()?;
-            file.write_all(&[0xc3; PAGE])?;
-            Mapping::new(Some(file.as_fd()), read | run, PAGE).map(drop)
-        }
-        _ => bail!("there is no way called {way}"),
-    };
-    Ok(outcome(&made))
 }

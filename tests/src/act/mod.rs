@@ -6,9 +6,11 @@
 
 pub(crate) mod below;
 mod bomb;
+pub(crate) mod code;
 pub(crate) mod execute;
 pub(crate) mod file;
 mod join_late;
+pub(crate) mod local;
 mod obey;
 mod outlive;
 pub(crate) mod overreach;
@@ -59,9 +61,9 @@ fn play(words: &[String]) -> Result<u8> {
                 failed => println!("{}", outcome(&failed)),
             }
         }
-        ["probe-code", to] => return Ok(code(spread::probe_as_code(address(to)?))),
+        ["probe-code", to] => return Ok(exit_code(spread::probe_as_code(address(to)?))),
         ["exec-chain", to, left] => {
-            return Ok(code(spread::exec_chain(address(to)?, left.parse()?)?));
+            return Ok(exit_code(spread::exec_chain(address(to)?, left.parse()?)?));
         }
         ["spread", kind, to, count] => {
             println!(
@@ -91,11 +93,17 @@ fn play(words: &[String]) -> Result<u8> {
             return Ok(42);
         }
         ["alias", kind, path, name] => println!("{}", execute::alias(kind, path, name)?),
-        ["code", way] => println!("{}", execute::code(way)?),
+        ["code", ways @ ..] => {
+            for way in ways {
+                println!("{way}: {}", outcome(&code::make(way)?));
+            }
+        }
         ["swap", address, processes] => {
             process::end_after(SWAP_SECONDS);
             print!("{}", swap::act(address, processes.parse()?)?);
         }
+        ["local", way, to] => println!("{}", outcome(&local::connect(way, to)?)),
+        ["receive"] => println!("{}", local::receive()?),
         ["obey"] => obey::obey()?,
         ["overreach", act, on] => println!("{}", outcome(&overreach::attempt(act, on)?)),
         ["at-home"] => overreach::at_home()?,
@@ -116,7 +124,7 @@ fn address(word: &str) -> Result<SocketAddr> {
         .with_context(|| format!("{word} is no address with a port"))
 }
 
-fn code(number: i32) -> u8 {
+fn exit_code(number: i32) -> u8 {
     u8::try_from(number).unwrap_or(u8::MAX)
 }
 

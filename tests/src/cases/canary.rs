@@ -25,13 +25,13 @@ pub(super) fn tests() -> Vec<Test> {
         )
         .unless(kernel::unless_with_bpf_lsm),
         Test::new(
-            "canary.doctor_without_lsm",
+            "red.t3.doctor",
             "doctor says that bpf is missing among the LSMs, and how to add it",
             doctor_without_lsm,
         )
         .unless(kernel::unless_without_bpf_lsm),
         Test::new(
-            "canary.without_lsm",
+            "red.t3.without_lsm",
             "without BPF LSM the daemon is not ready, or ready and true to its word",
             without_lsm,
         )
@@ -107,6 +107,7 @@ fn doctor_without_lsm() -> Result<()> {
     );
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(text.contains("lsm="), "no word on how to change it: {text}");
+    println!("HELD refused");
     Ok(())
 }
 

@@ -1,46 +1,52 @@
-//! Full maps (red team E2): a session's fork fails, nobody else notices.
+//! Full maps (red team E2): a session is denied what there is no room for, nobody else notices.
 
 use crate::harness::Test;
+use crate::harness::events::Events;
+use crate::harness::kernel::unless_with_bpf_lsm;
 use crate::harness::network::{ALLOWED4, DENIED4, PORT, at};
 use crate::harness::policy::Policy;
 use crate::harness::product::{self, Daemon, PINS};
 use crate::harness::session::Place;
+use crate::sys::map;
 use agent_common::abi;
-use agent_common::session::Member;
 use anyhow::{Context, Result, ensure};
-use aya::maps::{HashMap, Map, MapData};
+use aya::maps::MapData;
+use std::os::fd::AsFd;
 
 pub(super) fn tests() -> Vec<Test> {
     vec![
         Test::new(
-            "full.labels",
+            "red.e2.labels",
             "with no room for a label a session's fork fails with ENOMEM, and all else goes on",
             labels,
         )
         .patience(120),
+        Test::new(
+            "red.e2.walks",
+            "with no room to find a path a session's new process is denied every file and program",
+            walks,
+        )
+        .unless(unless_with_bpf_lsm)
+        .patience(120),
     ]
 }
 
-/// Bytes that the kernel programs keep for one task.
-const MEMBER: usize = size_of::<Member>();
-
-/// Fills the real map with labels of tasks that do not exist.
+/// Fills a real map that has tasks for keys with tasks that do not exist.
 struct Filling {
-    map: HashMap<MapData, u64, [u8; MEMBER]>,
+    map: MapData,
     keys: Vec<u64>,
 }
 
 impl Filling {
-    fn new() -> Result<Self> {
-        let path = format!("{PINS}/v{}/maps/MEMBERS", abi::VERSION);
-        let data = MapData::from_pin(&path).with_context(|| path.clone())?;
-        let mut map =
-            HashMap::<_, u64, [u8; MEMBER]>::try_from(Map::HashMap(data)).context("MEMBERS")?;
+    fn of(name: &str) -> Result<Self> {
+        let path = format!("{PINS}/v{}/maps/{name}", abi::VERSION);
+        let map = MapData::from_pin(&path).with_context(|| path.clone())?;
+        let value = vec![0; map.info().context("the map's size")?.value_size() as usize];
         let mut keys = Vec::new();
         // No task_struct lies at an address of user space.
         for key in 1..=u64::from(abi::MAX_TASKS) {
             let key = key << 12;
-            match map.insert(key, [0; MEMBER], 0) {
+            match map::put(map.fd().as_fd(), key, &value) {
                 Ok(()) => keys.push(key),
                 Err(_) => break,
             }
@@ -48,14 +54,48 @@ impl Filling {
         Ok(Self { map, keys })
     }
 
-    fn empty(mut self) -> Result<()> {
-        for key in &self.keys {
-            self.map
-                .remove(key)
-                .context("removing a label of no task")?;
+    fn empty(self) -> Result<()> {
+        for key in self.keys {
+            map::remove(self.map.fd().as_fd(), key).context("removing what fills")?;
         }
         Ok(())
     }
+}
+
+fn walks() -> Result<()> {
+    const TRUE: &[&str] = &["execute", "execve", "/usr/bin/true"];
+    Daemon::shared()?;
+    let agent = "full-walks";
+    let policy = Policy::named(agent);
+    let mut actor = Place::Inside(&policy).obey()?;
+    let order = TRUE.join(" ");
+    let before = actor.order(&order)?;
+    ensure!(before == "ran 0", "while there is room: {before}");
+    let doubts = product::status()?.doubts;
+    let events = Events::from_now()?;
+    let filling = Filling::of("WALKS")?;
+    let filled = filling.keys.len();
+    // A new process has no place of its own yet.
+    let full = actor.order(&order);
+    let outside = Place::Outside.act(TRUE);
+    filling.empty()?;
+    ensure!(filled > 60_000, "only {filled} walks filled the map");
+    let (full, outside) = (full?, outside?);
+    ensure!(full == "EPERM", "with no room: {full}, expected EPERM");
+    ensure!(outside == "ran 0", "outside, with no room: {outside}");
+    let denials = events.wait(agent, 1)?;
+    ensure!(
+        denials
+            .iter()
+            .all(|denial| denial.action == "exec" && denial.reason == "unreadable"),
+        "told: {denials:?}"
+    );
+    let counted = product::status()?.doubts - doubts;
+    ensure!(counted >= 1, "{counted} doubts were counted");
+    let after = actor.order(&order)?;
+    ensure!(after == "ran 0", "once there is room again: {after}");
+    actor.end()?;
+    Ok(())
 }
 
 fn labels() -> Result<()> {
@@ -71,7 +111,7 @@ fn labels() -> Result<()> {
     );
 
     let count = product::status()?.labels_refused;
-    let filling = Filling::new()?;
+    let filling = Filling::of("MEMBERS")?;
     ensure!(
         filling.keys.len() > 60_000,
         "only {} labels filled the map",

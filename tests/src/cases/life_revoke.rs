@@ -2,7 +2,6 @@
 
 use crate::harness::Test;
 use crate::harness::events::{Events, Line};
-use crate::harness::kernel;
 use crate::harness::network::{ALLOWED4, PORT, at};
 use crate::harness::policy::Policy;
 use crate::harness::product::{self, Daemon, PINS, Revoked};
@@ -51,7 +50,6 @@ pub(super) fn tests() -> Vec<Test> {
             "a fork bomb is ended, proven, within a second; outsiders go on",
             fork_bomb,
         )
-        .unless(kernel::unless_open_on_7)
         .patience(100),
         Test::new(
             "red.p4.pid_reuse",

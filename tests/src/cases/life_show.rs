@@ -199,6 +199,7 @@ fn late_member() -> Result<()> {
                 .is_some_and(|line| line.contains("it belongs to session")),
         "the daemon said {lines:?}, expected an answer and then a refusal"
     );
+    println!("HELD refused");
     Ok(())
 }
 
@@ -214,5 +215,6 @@ fn member_connects() -> Result<()> {
         "inside: {}",
         said(&inside)
     );
+    println!("HELD refused");
     Ok(())
 }

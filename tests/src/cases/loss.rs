@@ -22,9 +22,15 @@ pub(super) fn tests() -> Vec<Test> {
         Test::new(
             "loss.neighbour",
             "a session that causes denials as fast as it can costs another none of its own",
-            neighbour,
+            || neighbour(100_000),
         )
         .patience(240),
+        Test::new(
+            "long.neighbour",
+            "a session that causes a million denials as fast as it can costs another none of its own",
+            || neighbour(1_000_000),
+        )
+        .patience(840),
     ]
 }
 
@@ -69,8 +75,7 @@ fn ring_full() -> Result<()> {
 }
 
 /// Red team E1: the flood of one session, and the single denials of another beside it.
-fn neighbour() -> Result<()> {
-    const FLOOD: u32 = 100_000;
+fn neighbour(many: u32) -> Result<()> {
     const SINGLE: usize = 200;
     Daemon::shared()?;
     let to = at(DENIED4, PORT)?.to_string();
@@ -80,7 +85,7 @@ fn neighbour() -> Result<()> {
     let mut flooding = Place::Inside(&loud).obey()?;
     let mut single = Place::Inside(&quiet).obey()?;
     let flood = std::thread::spawn({
-        let order = format!("flood {to} {FLOOD}");
+        let order = format!("flood {to} {many}");
         move || {
             let answer = flooding.order(&order);
             flooding.end().map(|_| ()).and(answer)
@@ -96,8 +101,8 @@ fn neighbour() -> Result<()> {
         .join()
         .map_err(|_| anyhow::anyhow!("the flood panicked"))??;
     let flooded = tally(&answer)?;
-    ensure!(flooded.denied == FLOOD, "the flood: {flooded:?}");
-    let expected = u64::from(FLOOD) + SINGLE as u64;
+    ensure!(flooded.denied == many, "the flood: {flooded:?}");
+    let expected = u64::from(many) + SINGLE as u64;
     // The daemon tells what fills half of the ring before it comes to the last of these.
     let deadline = Instant::now() + Duration::from_secs(90);
     loop {

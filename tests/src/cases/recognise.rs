@@ -57,7 +57,7 @@ pub(super) fn tests() -> Vec<Test> {
     ];
     let mut tests = vec![
         Test::new(
-            "recognise.cgroup",
+            "red.p5.cgroup",
             "who comes into a cgroup, or one below it, is in its session, and nobody else",
             cgroup,
         ),
@@ -77,7 +77,7 @@ pub(super) fn tests() -> Vec<Test> {
             threads,
         ),
         Test::new(
-            "recognise.adopt",
+            "red.p5.adopt",
             "a fork storm that ran before is adopted whole, with its unknown history",
             adopt,
         ),

@@ -55,17 +55,17 @@ pub(super) fn tests() -> Vec<Test> {
         ),
         Test::new(
             "policy.swaps",
-            "120 swaps while 50 processes act: each action is judged by one version as a whole",
-            || swaps(120),
+            "60 swaps while 50 processes act: each action is judged by one version as a whole",
+            || swaps(60),
         )
-        .unless(kernel::unless_with_bpf_lsm_or_open_before_6_12)
+        .unless(kernel::unless_with_bpf_lsm)
         .patience(240),
         Test::new(
             "long.swaps",
             "1,000 swaps while 50 processes act: each action is judged by one version as a whole",
             || swaps(1_000),
         )
-        .unless(kernel::unless_with_bpf_lsm_or_open_before_6_12)
+        .unless(kernel::unless_with_bpf_lsm)
         .patience(840),
     ]
 }

@@ -45,19 +45,3 @@ pub(crate) fn before(major: u32, minor: u32) -> bool {
         .map(|part| part.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < (major, minor)
 }
-
-/// On 7.x, where a test fails for a reason that is not known yet; ARCHITECTURE.md says so.
-pub(crate) fn unless_open_on_7() -> Option<String> {
-    (!before(7, 0)).then(|| "fails on 7.x, and why is not known yet".to_owned())
-}
-
-/// Before 6.12, where a test fails for a reason that is not known yet; ARCHITECTURE.md says so.
-pub(crate) fn unless_with_bpf_lsm_or_open_before_6_12() -> Option<String> {
-    let open = || before(6, 12).then(|| "fails before 6.12, and why is not known yet".to_owned());
-    unless_with_bpf_lsm().or_else(open)
-}
-
-/// Either.
-pub(crate) fn unless_with_bpf_lsm_or_open_on_7() -> Option<String> {
-    unless_with_bpf_lsm().or_else(unless_open_on_7)
-}

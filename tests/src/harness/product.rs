@@ -27,6 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) struct Status {
     pub(crate) adopted: bool,
     pub(crate) denied: u64,
+    pub(crate) doubts: u64,
     pub(crate) labels_refused: u64,
     pub(crate) events_lost: u64,
 }

@@ -20,6 +20,8 @@ const LONG: &str = "long.";
 const RED: &str = "red.";
 /// How a line of a test begins that is to be seen when it passes, too.
 const NOTE: &str = "NOTE ";
+/// How a line of a red team's test begins that says itself how the attack was held.
+const HELD: &str = "HELD ";
 
 enum Outcome {
     /// And what it has to say.
@@ -89,7 +91,12 @@ pub(crate) fn run(tests: &[Test], filter: &str, share: Share) -> ExitCode {
                 }
                 println!("{}: {:.1} s", test.name, began.elapsed().as_secs_f32());
                 if test.name.starts_with(RED) {
-                    println!("HELD {} {}", test.name, held(events));
+                    let own = said.lines().find_map(|line| line.strip_prefix(HELD));
+                    println!(
+                        "{HELD}{} {}",
+                        test.name,
+                        own.unwrap_or_else(|| held(events))
+                    );
                 }
                 println!("TEST {} ok", test.name);
             }

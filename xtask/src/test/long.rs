@@ -33,7 +33,7 @@ const ALL: &[Long] = &[
 ];
 
 /// Tests that a machine runs only in the long mode.
-const IN_MACHINES: &[&str] = &["long.once", "long.swaps"];
+const IN_MACHINES: &[&str] = &["long.once", "long.swaps", "long.neighbour"];
 
 const SEED: &str = "INTERLOCK_SEED";
 

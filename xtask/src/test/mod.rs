@@ -16,8 +16,8 @@ use report::Tally;
 #[command(override_usage = "cargo xtask test [unit|vm|long|all] [--kernel K]... [FILTER]")]
 pub(crate) struct Options {
     /// `unit`: here, without root; `vm`: in machines; `all`: both, which is what runs when nothing
-    /// is said; `long`: a million policies against their meaning, minutes of damaged ones, and
-    /// ten thousand races for one permission
+    /// is said; `long`: a million policies against their meaning, minutes of damaged ones, ten
+    /// thousand races for one permission, a thousand swaps under load, a million denials
     #[arg(value_name = "unit|vm|long|all")]
     tier: Option<String>,
     /// Only tests whose name contains this

@@ -17,8 +17,7 @@ pub(super) const FILTER: &str = "red.";
 const PAGE: &str = "docs/redteam.md";
 const JSON: &str = "target/redteam.json";
 
-/// The rows that this piece of work is held to, each with its technique. Rows that have tests beside
-/// these are shown as well.
+/// The rows each of which has a test, with its technique.
 const ROWS: &[(&str, &str)] = &[
     (
         "X1",
@@ -26,8 +25,8 @@ const ROWS: &[(&str, &str)] = &[
     ),
     ("X2", "the loader run as a program"),
     ("X3", "memory, deleted and nameless files executed"),
-    ("X4", "scripts, interpreters, shells"),
-    ("X5", "anonymous executable memory"),
+    ("X4", "scripts, interpreters, shells, registered formats"),
+    ("X5", "memory that becomes code"),
     (
         "X6",
         "into processes outside: ptrace, process_vm, /proc/PID/mem",
@@ -64,7 +63,33 @@ const ROWS: &[(&str, &str)] = &[
     ("T3", "a kernel without bpf among its LSMs"),
     ("T7", "an empty or missing field read as permission"),
     ("E2", "full maps"),
-    ("E3", "the clock set"),
+    ("E3", "the clock set, and a clock that jumps"),
+];
+
+/// The rows that are not or not wholly shown yet.
+const LATER: &[(&str, &str)] = &[
+    ("N1", "io_uring in place of system calls"),
+    ("N2", "MSG_FASTOPEN connects without connect"),
+    ("N3", "unconnected UDP, sendmmsg"),
+    ("N4", "AF_UNSPEC; an IPv6 socket with an IPv4 address"),
+    ("N5", "IPv6, v4-mapped and NAT64 addresses"),
+    ("N6", "MPTCP, SCTP, UDP-Lite"),
+    ("N7", "raw, packet, vsock, netlink and AF_ALG sockets"),
+    ("N8", "tunnels through DNS"),
+    ("N9", "shared addresses, fronting, DoH"),
+    ("N10", "host names that are none"),
+    ("N11", "relays on loopback"),
+    ("N12", "connections from before the policy"),
+    ("N13", "connected sockets handed over"),
+    ("N14", "the address changed after the check"),
+    ("T4", "1,000 policy reloads under load"),
+    ("T5", "kill -9 in a loop, upgrade"),
+    ("T6", "a session that asks the daemon"),
+    ("T8", "precedence of rules"),
+    ("E1", "a flood of events that hides a denial"),
+    ("A1", "the agent approves itself, or replays an approval"),
+    ("A2", "approve one thing, run another"),
+    ("A3", "arguments rewritten while held"),
 ];
 
 /// What one test has shown on one kernel.
@@ -73,7 +98,7 @@ const ROWS: &[(&str, &str)] = &[
 struct Shown {
     test: String,
     kernel: String,
-    /// `blocked`, `killed`, `not possible` or `FAILED`.
+    /// `blocked`, `killed`, `refused`, `not held`, `not possible` or `FAILED`.
     outcome: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
@@ -83,7 +108,9 @@ struct Shown {
 #[derive(Debug, Serialize)]
 struct Row {
     id: String,
-    technique: Option<&'static str>,
+    technique: &'static str,
+    /// Whether it is to be shown, but for what its tests show, later.
+    is_later: bool,
     shown: Vec<Shown>,
 }
 
@@ -126,7 +153,11 @@ fn rows(tallies: &[Tally]) -> Vec<Row> {
     };
     for tally in tallies {
         for (name, how) in &tally.held {
-            add(name, &tally.place, how, None);
+            let (how, why) = match how.split_once(": ") {
+                Some((how, why)) => (how, Some(why)),
+                None => (how.as_str(), None),
+            };
+            add(name, &tally.place, how, why);
         }
         for (name, why) in &tally.skipped {
             add(name, &tally.place, "not possible", Some(why));
@@ -135,17 +166,27 @@ fn rows(tallies: &[Tally]) -> Vec<Row> {
             add(name, &tally.place, "FAILED", None);
         }
     }
+    let row = |is_later: bool| {
+        move |(id, technique): &(&'static str, &'static str)| Row {
+            id: (*id).to_owned(),
+            technique,
+            is_later,
+            shown: Vec::new(),
+        }
+    };
     let mut rows: Vec<Row> = ROWS
         .iter()
-        .map(|(id, technique)| Row {
-            id: (*id).to_owned(),
-            technique: Some(technique),
-            shown: by_id.remove(*id).unwrap_or_default(),
-        })
+        .map(row(false))
+        .chain(LATER.iter().map(row(true)))
         .collect();
+    for row in &mut rows {
+        row.shown = by_id.remove(&row.id).unwrap_or_default();
+    }
+    // A test of a row that the catalogue has not.
     rows.extend(by_id.into_iter().map(|(id, shown)| Row {
         id,
-        technique: None,
+        technique: "",
+        is_later: false,
         shown,
     }));
     rows
@@ -155,9 +196,11 @@ fn page(rows: &[Row], places: &[&str]) -> String {
     let mut text = String::from(
         "# The red team's catalogue, by kernel\n\n\
          Written by `cargo xtask test red --report` from the tests whose names begin with `red.`; do not edit. Behind each\n\
-         word stands how many tests of the row came out so. *Blocked*: the attempt failed before it took effect. *Killed*: the\n\
-         processes that attempted it were killed. *Not possible*: the kernel cannot do it, or the test does not run there; the\n\
-         reasons stand below. *Observed only* would be a row that is told and not prevented; no test may pass that way.\n\n",
+         word stands how many tests of the row came out so; each has a control that shows the attempt at work where no policy\n\
+         forbids it. *Blocked*: the attempt failed before it took effect, and was told. *Killed*: the processes that attempted\n\
+         it were killed. *Refused*: a policy, a request or a kernel was turned down, and the answer says why. *Observed only*:\n\
+         told and not prevented. *Not held*: neither; the note says what is open. *Not possible*: the kernel cannot do it, or\n\
+         has no hook there. *Not yet*: not shown by a test of this page so far.\n\n",
     );
     let mut reasons: Vec<&str> = Vec::new();
     let heads: Vec<&str> = places
@@ -179,12 +222,7 @@ fn page(rows: &[Row], places: &[&str]) -> String {
             .collect();
         line(
             &mut text,
-            &format!(
-                "| {} | {} | {} |",
-                row.id,
-                row.technique.unwrap_or(""),
-                cells.join(" | ")
-            ),
+            &format!("| {} | {} | {} |", row.id, row.technique, cells.join(" | ")),
         );
     }
     if !reasons.is_empty() {
@@ -199,26 +237,39 @@ fn page(rows: &[Row], places: &[&str]) -> String {
 /// What a row's tests have shown on one kernel. Reasons get numbers.
 fn cell<'a>(row: &'a Row, place: &str, reasons: &mut Vec<&'a str>) -> String {
     let shown: Vec<&Shown> = row.shown.iter().filter(|one| one.kernel == place).collect();
-    if shown.is_empty() {
-        return "no test".to_owned();
-    }
-    let mut counted: BTreeMap<String, u32> = BTreeMap::new();
+    // How many there are of each outcome, and the notes to them.
+    let mut counted: BTreeMap<&str, (u32, Vec<usize>)> = BTreeMap::new();
     for one in shown {
-        let mut word = one.outcome.clone();
+        let (count, notes) = counted.entry(&one.outcome).or_default();
+        *count += 1;
         if let Some(why) = &one.why {
-            let number = reasons.iter().position(|reason| reason == why);
-            let number = number.unwrap_or_else(|| {
+            let known = reasons.iter().position(|reason| reason == why);
+            let number = known.unwrap_or_else(|| {
                 reasons.push(why);
                 reasons.len() - 1
             });
-            word = format!("{word} ({})", number + 1);
+            if !notes.contains(&(number + 1)) {
+                notes.push(number + 1);
+            }
         }
-        *counted.entry(word).or_default() += 1;
     }
-    let words = counted
+    let mut words: Vec<String> = counted
         .iter()
-        .map(|(word, count)| format!("{word} {count}"));
-    words.collect::<Vec<_>>().join(", ")
+        .map(|(outcome, (count, notes))| {
+            let notes: Vec<String> = notes.iter().map(usize::to_string).collect();
+            match notes.as_slice() {
+                [] => format!("{outcome} {count}"),
+                notes => format!("{outcome} {count} (note {})", notes.join(", ")),
+            }
+        })
+        .collect();
+    match (row.is_later, words.is_empty()) {
+        (true, true) => words.push("not yet".to_owned()),
+        (true, false) => words.push("the rest not yet".to_owned()),
+        (false, true) => words.push("no test".to_owned()),
+        (false, false) => {}
+    }
+    words.join(", ")
 }
 
 fn line(text: &mut String, what: &str) {
@@ -247,6 +298,8 @@ mod tests {
                     "HELD red.x1.alias blocked",
                     "TEST red.x1.alias ok",
                     "HELD red.x1.own killed",
+                    "HELD red.x5.open not held: a heap",
+                    "TEST red.x5.open ok",
                     "TEST red.n1.openat FAILED",
                     "TEST chain.once ok",
                 ],
@@ -256,10 +309,13 @@ mod tests {
         let rows = rows(&tallies);
         let page = page(&rows, &["kernel 6.1", "kernel 7.x"]);
         for expected in [
-            "| X1 | another name or a copy of a program; a program of its own | blocked 1, killed 1 | not possible (1) 1 |",
+            "| X1 | another name or a copy of a program; a program of its own | blocked 1, killed 1 | not possible 1 (note 1) |",
             "| X2 | the loader run as a program | no test | no test |",
-            "| N1 |  | FAILED 1 | no test |",
+            "| X5 | memory that becomes code | not held 1 (note 2) | no test |",
+            "| N1 | io_uring in place of system calls | FAILED 1, the rest not yet | not yet |",
+            "| A1 | the agent approves itself, or replays an approval | not yet | not yet |",
             "1. no cat here",
+            "2. a heap",
         ] {
             assert!(page.lines().any(|line| line == expected), "{page}");
         }

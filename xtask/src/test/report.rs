@@ -13,6 +13,8 @@ pub(super) struct Tally {
     pub(super) failed: Vec<String>,
     /// The names of those that were skipped, and why.
     pub(super) skipped: Vec<(String, String)>,
+    /// The names of those among the passed that failed first, and passed with no machine beside.
+    pub(super) unsteady: Vec<String>,
     /// For tests of the red team that passed: how the attack was held.
     pub(super) held: Vec<(String, String)>,
 }
@@ -98,7 +100,22 @@ impl Tally {
         self.passed += other.passed;
         self.failed.extend(other.failed);
         self.skipped.extend(other.skipped);
+        self.unsteady.extend(other.unsteady);
         self.held.extend(other.held);
+    }
+
+    /// The tests that failed, if nothing else did: a machine that went down is no test.
+    pub(super) fn failed_tests(&self) -> Vec<String> {
+        let is_test = |name: &String| !name.contains(' ');
+        let all = self.failed.iter().all(is_test);
+        if all { self.failed.clone() } else { Vec::new() }
+    }
+
+    /// Notes that these failed first and passed alone.
+    pub(super) fn note_unsteady(&mut self, names: &[String]) {
+        self.failed.retain(|failed| !names.contains(failed));
+        self.passed += names.len();
+        self.unsteady.extend_from_slice(names);
     }
 
     /// Whether no test ran or was skipped.
@@ -115,6 +132,12 @@ pub(super) fn summary(tallies: &[Tally]) -> String {
         line(&mut text, format_args!("{}: {counts}", tally.place));
         for name in &tally.failed {
             line(&mut text, format_args!("    FAILED  {name}"));
+        }
+        for name in &tally.unsteady {
+            line(
+                &mut text,
+                format_args!("    unsteady {name}: failed first, passed alone"),
+            );
         }
         for (name, reason) in &tally.skipped {
             line(&mut text, format_args!("    skipped {name}: {reason}"));
@@ -186,6 +209,30 @@ mod tests {
         );
         assert_eq!(tally.skipped, [("b".to_owned(), "no io_uring".to_owned())]);
         assert_eq!(tally.take_other_boots(), []);
+    }
+
+    #[test]
+    fn what_passes_alone_is_told_apart() {
+        let mut tally = Tally::new("kernel 6.1");
+        for text in ["TEST a ok", "TEST b FAILED"] {
+            tally.count(&Line::parse(text));
+        }
+        let names = tally.failed_tests();
+        assert_eq!(names, ["b"]);
+        tally.note_unsteady(&names);
+        assert_eq!(
+            summary(&[tally]),
+            "\nkernel 6.1: 2 passed, 0 failed, 0 skipped\n    \
+             unsteady b: failed first, passed alone\n2 passed, 0 failed, 0 skipped\n"
+        );
+    }
+
+    #[test]
+    fn nothing_is_tried_again_when_a_machine_went_down() {
+        let mut tally = Tally::new("kernel 6.1");
+        tally.count(&Line::parse("TEST b FAILED"));
+        tally.failed.push("the machine: went down".to_owned());
+        assert_eq!(tally.failed_tests(), Vec::<String>::new());
     }
 
     #[test]

@@ -18,6 +18,17 @@ pub(super) const JOBS: u32 = 2;
 /// A machine that is still running by now hangs: each test has a time limit of its own.
 const PATIENCE: Duration = Duration::from_secs(1200);
 
+/// How often a machine is booted that goes down before its first test, or in the emulator's known
+/// fault.
+const BOOTS: u32 = 3;
+
+/// Emulated, a kernel now and then traps while it patches its own code, most of all while it boots.
+const EMULATOR: &str = "Oops: int3";
+
+/// With more failures than these on a kernel something is broken, and running them again tells
+/// nothing new.
+const AGAIN: usize = 3;
+
 /// Machines that share the tests of one kernel when all of them run, so that none is waited for long
 /// after the others have ended.
 const SHARES: usize = 2;
@@ -65,7 +76,34 @@ pub(super) fn run(kernels: &[Series], filter: Option<&str>, jobs: u32) -> Result
             None => tallies.push((number, tally)),
         }
     }
+    let mut tallies = tallies
+        .into_iter()
+        .map(|(number, tally)| (&kernels[number], tally))
+        .collect::<Vec<_>>();
+    if filter.is_none() {
+        for (kernel, tally) in &mut tallies {
+            try_again(kernel, tally);
+        }
+    }
     Ok(tallies.into_iter().map(|(_, tally)| tally).collect())
+}
+
+/// Runs what failed once more, with no machine beside it: where two machines share two processors,
+/// time limits judge the host. What passes then is told apart from what passed at once.
+fn try_again(kernel: &Kernel, tally: &mut Tally) {
+    let names = tally.failed_tests();
+    if names.is_empty() || names.len() > AGAIN {
+        return;
+    }
+    println!(
+        "{:5} | again, alone: {}",
+        kernel.series.to_string(),
+        names.join(", ")
+    );
+    let again = boot(kernel, machine::LSM, &each_of(&names), false);
+    if again.failed.is_empty() && again.skipped.is_empty() {
+        tally.note_unsteady(&names);
+    }
 }
 
 fn on(kernel: &Kernel, filter: Option<&str>, share: &str) -> Tally {
@@ -99,6 +137,35 @@ fn each_of(names: &[String]) -> Vec<String> {
 }
 
 fn boot(kernel: &Kernel, lsm: &str, command: &[String], may_match_nothing: bool) -> Tally {
+    let place = kernel.series.to_string();
+    for left in (0..BOOTS).rev() {
+        let (mut tally, ended) = boot_once(kernel, lsm, command);
+        let broken = match ended {
+            Err(error)
+                if left > 0 && (tally.is_empty() || error.to_string().contains(EMULATOR)) =>
+            {
+                println!("{place:5} | {error:#}");
+                println!("{place:5} | the machine boots again");
+                continue;
+            }
+            Err(error) => Some(format!("the machine: {error:#}")),
+            // The tests' own failures tell more than this code.
+            Ok(_) if !tally.failed.is_empty() => None,
+            // interlock-tests ends with 1 when its filter matches nothing.
+            Ok(0 | 1) if tally.is_empty() && may_match_nothing => None,
+            Ok(0) => tally.is_empty().then(|| "no test ran".to_owned()),
+            Ok(code) => Some(format!(
+                "interlock-tests ended with {code} though no test had failed (kernel log: {})",
+                workspace::shown(&machine::console(kernel))
+            )),
+        };
+        tally.failed.extend(broken);
+        return tally;
+    }
+    unreachable!("the last boot returns")
+}
+
+fn boot_once(kernel: &Kernel, lsm: &str, command: &[String]) -> (Tally, Result<u8>) {
     let mut tally = Tally::new(format!("kernel {} ({})", kernel.series, kernel.release));
     let machine = Machine {
         lsm,
@@ -114,20 +181,7 @@ fn boot(kernel: &Kernel, lsm: &str, command: &[String], may_match_nothing: bool)
     for (lines, stream) in lines.into_iter().zip([Stream::Out, Stream::Err]) {
         lines.rest(|line| take(&mut tally, kernel, stream, line));
     }
-    let broken = match ended {
-        Err(error) => Some(format!("the machine: {error:#}")),
-        // The tests' own failures tell more than this code.
-        Ok(_) if !tally.failed.is_empty() => None,
-        // interlock-tests ends with 1 when its filter matches nothing.
-        Ok(0 | 1) if tally.is_empty() && may_match_nothing => None,
-        Ok(0) => tally.is_empty().then(|| "no test ran".to_owned()),
-        Ok(code) => Some(format!(
-            "interlock-tests ended with {code} though no test had failed (kernel log: {})",
-            workspace::shown(&machine::console(kernel))
-        )),
-    };
-    tally.failed.extend(broken);
-    tally
+    (tally, ended)
 }
 
 fn take(tally: &mut Tally, kernel: &Kernel, stream: Stream, line: &str) {

@@ -1,12 +1,14 @@
 //! The enforcer itself, attacked by a session that runs as root.
 
-use crate::harness::events::Events;
-use crate::harness::network::{DENIED4, PORT, at};
+use crate::harness::events::{Events, Line};
+use crate::harness::network::{ALLOWED4, DENIED4, PORT, at};
 use crate::harness::policy::Policy;
 use crate::harness::product::{self, Daemon, said};
 use crate::harness::session::Place;
 use crate::harness::{Test, kernel};
-use anyhow::{Result, ensure};
+use crate::sys::system;
+use anyhow::{Context, Result, ensure};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 pub(super) fn tests() -> Vec<Test> {
     vec![
@@ -28,7 +30,70 @@ pub(super) fn tests() -> Vec<Test> {
             pins,
         )
         .unless(kernel::unless_with_bpf_lsm),
+        Test::new(
+            "red.e3.jump",
+            "when the clock jumps, nothing ends sooner or later by it",
+            jump,
+        ),
     ]
+}
+
+/// What time it is, by the clock that can be set.
+fn now() -> Result<i64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    Ok(i64::try_from(now.as_secs())?)
+}
+
+fn jump() -> Result<()> {
+    const HOURS: i64 = 3;
+    Daemon::shared()?;
+    let (first, then) = (at(ALLOWED4, PORT)?, at(ALLOWED4, PORT + 1)?);
+    let rule = |port, rest: &str| {
+        format!(
+            "      - {{to: [{}], ports: [{port}], protocol: udp, {rest}}}\n",
+            first.ip()
+        )
+    };
+    let lasting = Policy::named("e3-lasting").with(&format!(
+        "  end: {{ttl: 1h}}\n  facts: [{{fact: seen, meaning: was there, expires: 30m}}]\n  \
+         egress:\n    allow:\n{}{}",
+        rule(PORT, "sets: [seen]"),
+        rule(PORT + 1, "requires: [seen]")
+    ));
+    let brief = Policy::named("e3-brief").with("  end: {ttl: 3s}\n");
+    let (first, then) = (format!("probe {first}"), format!("probe {then}"));
+    let mut session = Place::Inside(&lasting).obey()?;
+    let without = session.order(&then)?;
+    ensure!(
+        without == "EPERM",
+        "the control, without the fact: {without}"
+    );
+    session.order(&first)?;
+    let (began, clock) = (now()?, Instant::now());
+    let events = Events::from_now()?;
+    let ends = Place::Inside(&brief).obey()?;
+    let outcome = (|| {
+        for hours in [HOURS, -HOURS] {
+            system::set_clock_to(began + hours * 3600).context("setting the clock")?;
+            let answer = session.order(&then)?;
+            ensure!(
+                answer == "ok",
+                "with the clock moved by {hours} h: {answer}, expected ok"
+            );
+        }
+        // What was to end in three seconds ends, though the clock was set back.
+        events.first("the end of the brief session", |line| match line {
+            Line::Revoked(revoked) if revoked.agent == "e3-brief" => Some(revoked.cause),
+            _ => None,
+        })
+    })();
+    let passed = i64::try_from(clock.elapsed().as_secs())?;
+    system::set_clock_to(began + passed).context("setting the clock right")?;
+    let cause = outcome?;
+    ensure!(cause == "ttl", "the brief session ended by {cause}");
+    ends.end()?;
+    session.end()?;
+    Ok(())
 }
 
 fn daemon() -> Result<()> {
