@@ -112,13 +112,15 @@ wire_struct! {
         parent: Process,
         /// Bytes of `path` that are meaningful.
         path_length: u32,
-        /// Padding, zero.
-        reserved: u32,
+        /// Bytes of `arguments` that are meaningful.
+        arguments_length: u32,
         /// The path that was executed, as it was given.
         path: [u8; MAX_PATH],
+        /// The program's words, its own name first, each ended by a zero byte unless it is cut off.
+        arguments: [u8; MAX_ARGUMENT_BYTES],
     }
 }
-assert_layout!(Exec, size 352, process at 24, parent at 56, path_length at 88, path at 96);
+assert_layout!(Exec, size 608, process at 24, parent at 56, path_length at 88, path at 96, arguments at 352);
 
 wire_struct! {
     /// The last task of a session is gone.
@@ -216,15 +218,7 @@ impl FileDenial {
 
     /// The words of a program.
     pub fn arguments(&self) -> impl Iterator<Item = &[u8]> {
-        let length = (self.arguments_length as usize).min(MAX_ARGUMENT_BYTES);
-        let words = self
-            .arguments
-            .get(..length)
-            .filter(|words| !words.is_empty());
-        words
-            .map(|words| words.strip_suffix(&[0]).unwrap_or(words))
-            .into_iter()
-            .flat_map(|words| words.split(|byte| *byte == 0))
+        words(&self.arguments, self.arguments_length)
     }
 
     /// The names, from the file upwards.
@@ -236,6 +230,16 @@ impl FileDenial {
             .into_iter()
             .flat_map(|names| names.split(|byte| *byte == 0))
     }
+}
+
+/// The words in an array, of which so many bytes are meaningful.
+fn words(bytes: &[u8; MAX_ARGUMENT_BYTES], length: u32) -> impl Iterator<Item = &[u8]> {
+    let length = (length as usize).min(MAX_ARGUMENT_BYTES);
+    let words = bytes.get(..length).filter(|words| !words.is_empty());
+    words
+        .map(|words| words.strip_suffix(&[0]).unwrap_or(words))
+        .into_iter()
+        .flat_map(|words| words.split(|byte| *byte == 0))
 }
 
 /// A decoded record.
@@ -351,6 +355,11 @@ impl Exec {
         self.path
             .get(..self.path_length as usize)
             .unwrap_or(&self.path)
+    }
+
+    /// The words of the program.
+    pub fn arguments(&self) -> impl Iterator<Item = &[u8]> {
+        words(&self.arguments, self.arguments_length)
     }
 }
 

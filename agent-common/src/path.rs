@@ -232,11 +232,18 @@ pub struct Index {
     pub generation: u64,
     /// How many extensions there are to look for.
     pub extensions: u64,
+    /// The folder of the sessions' denials, by the number of its inode; 0 where there is none. What
+    /// lies in it no rule speaks of: each session may read its own, and touch nothing.
+    pub denials: u64,
+    /// The device of its file system.
+    pub denials_device: u32,
+    /// Padding, zero.
+    pub reserved: u32,
     /// Two bits of one word for each entry: what is not here is not in the table.
     pub filter: [u64; FILTER_WORDS],
 }
 
-assert_layout!(Index, size 131120, secret at 0, generation at 32, extensions at 40, filter at 48);
+assert_layout!(Index, size 131136, secret at 0, generation at 32, extensions at 40, denials at 48, denials_device at 56, filter at 64);
 
 /// The word and the two bits of the filter that stand for a key.
 #[inline(always)]

@@ -108,9 +108,11 @@ pub struct Session {
     pub flags: u32,
     /// The cgroup by which it was recognised; zero where it was otherwise.
     pub door: u64,
+    /// The hash of the name that the file of its denials has in their folder.
+    pub denials: u64,
 }
 
-assert_layout!(Session, size 40, id at 0, tasks at 8, expires_ns at 16, policy at 24, flags at 28, door at 32);
+assert_layout!(Session, size 48, id at 0, tasks at 8, expires_ns at 16, policy at 24, flags at 28, door at 32, denials at 40);
 
 impl Session {
     /// The permission has ended: every action is denied. Never cleared while the slot is taken.
@@ -166,6 +168,7 @@ impl Session {
         policy: 0,
         flags: 0,
         door: 0,
+        denials: 0,
     };
 }
 

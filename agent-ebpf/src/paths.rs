@@ -113,6 +113,11 @@ pub fn judge_one(action: u64, end: End, flags: u64) -> bool {
             return true;
         }
         nowhere(member, &session, end, action)
+    } else if path.is_of_denials() {
+        if action != Action::Read || path.name() != session.denials {
+            return keep_out(member, path.subject(), action, flags);
+        }
+        allow_by_default(&session, action)
     } else {
         on_path(member, &session, path, action, flags)
     };
@@ -146,6 +151,18 @@ pub fn settle(member: Member, dentry: Address, judgement: Judgement) -> bool {
     let judged = judge::follow_up(member, judged);
     names::tell(member.label(), judged, dentry, [0; 2]);
     judged.verdict == Verdict::Audit.wire()
+}
+
+/// Denies what no policy can allow, not even one that is only watched.
+#[inline(always)]
+fn keep_out(member: Member, dentry: Address, action: Action, flags: u64) -> bool {
+    if flags & Uses::QUIET == 0
+        && let Err(judged) = refuse(action, Reason::NoRule)
+    {
+        counts::add(Counter::Denied);
+        names::tell(member.label(), judged, dentry, [0; 2]);
+    }
+    false
 }
 
 /// The scope of a number, if the task has it.

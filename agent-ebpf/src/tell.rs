@@ -133,8 +133,8 @@ pub fn exec(label: Label, filename: u64) {
     let actor = Task::current();
     actor.describe(&mut out.process);
     actor.parent().describe(&mut out.parent);
-    out.reserved = 0;
     out.path_length = copy_string(filename, &mut out.path);
+    out.arguments_length = arguments::copy(actor.words(), &mut out.arguments);
     record.submit();
 }
 

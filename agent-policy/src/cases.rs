@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::compile::{Compiled, FactKind};
 use crate::policy::{API_VERSION, Policy, digest_of, duration_of, flag_of};
 use crate::text::{self, Diagnostics, Fields, Node, Reader, Source, Span, quoted};
-use crate::trial::{Action, Instant, Trial};
+use crate::trial::{Action, Decision, Instant, Trial};
 
 /// The `kind` of a file of cases.
 pub const CASES_KIND: &str = "PolicyCases";
@@ -324,8 +324,9 @@ fn run(
                 reached.insert(decision.number);
                 reached.extend(outcome.tool_rule);
                 if decision.verdict != *expect {
+                    let because = said(compiled, &decision);
                     fail(format!(
-                        "{action}: found {} ({}), expected {expect}",
+                        "{action}: found {} ({}), expected {expect}{because}",
                         decision.verdict, decision.reason
                     ));
                 } else if let Some(reason) = reason
@@ -352,6 +353,15 @@ fn run(
         }
     }
     failures
+}
+
+/// What the author says of a denial, as the end of a sentence.
+fn said(compiled: &Compiled, decision: &Decision) -> String {
+    let source = compiled.sources.get(decision.number as usize);
+    source
+        .filter(|_| decision.verdict != Verdict::Allow)
+        .and_then(|source| source.because.as_ref())
+        .map_or_else(String::new, |because| format!("; because: {because}"))
 }
 
 /// The author's facts by name and the steps as `step:NAME`, sorted.

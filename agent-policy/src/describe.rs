@@ -153,6 +153,9 @@ pub(crate) fn order(policy: &Policy, stage: usize, step: &Step) -> String {
     if let Some(approval) = &step.approval {
         text += &format!("; {} must approve it", approval.by.join(" or "));
     }
+    if let Some(because) = &step.because {
+        text += &format!("; to whoever is denied it says \"{because}\"");
+    }
     text + "."
 }
 
@@ -186,10 +189,14 @@ fn sentence(rule: &Authored<'_>) -> String {
     } else {
         verb
     };
+    let because = common.because.as_ref();
     format!(
-        "{verb}: {object}{}. (line {})",
+        "{verb}: {object}{}. (line {}){}",
         conditions(common),
-        common.span.line
+        common.span.line,
+        because.map_or_else(String::new, |text| format!(
+            " To whoever is denied it says \"{text}\""
+        ))
     )
 }
 

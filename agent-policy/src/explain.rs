@@ -8,6 +8,8 @@ use serde::Serialize;
 use crate::compile::{Compiled, FactKind};
 use crate::trial::{Action, Instant, Trial};
 
+const ALLOW: &str = Verdict::Allow.word();
+
 /// A rule that spoke or was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Speaker {
@@ -17,8 +19,14 @@ pub struct Speaker {
     pub line: u32,
     /// Its name, where it has one.
     pub id: Option<String>,
+    /// The step that its actions perform.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
     /// The rule in words.
     pub text: String,
+    /// What its author says to whoever it denies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
     /// The facts it requires, in words.
     pub requires: Vec<String>,
     /// The facts it forbids.
@@ -87,7 +95,9 @@ impl Compiled {
             file: source.file.to_string(),
             line: source.span.line,
             id: source.id.clone(),
+            step: source.step.clone(),
             text: source.text.clone(),
+            because: source.because.clone(),
             requires: self.fact_names(rule.require),
             forbids: self.fact_names(rule.forbid),
         })
@@ -234,7 +244,12 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {} ({})", self.action, self.verdict, self.reason)?;
         match &self.rule {
-            Some(rule) => writeln!(f, "  decided by {rule}")?,
+            Some(rule) => {
+                writeln!(f, "  decided by {rule}")?;
+                if let Some(because) = rule.because.as_ref().filter(|_| self.verdict != ALLOW) {
+                    writeln!(f, "  because: {because}")?;
+                }
+            }
             None => writeln!(f, "  no rule decided")?,
         }
         for rule in &self.asked {

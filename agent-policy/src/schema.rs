@@ -149,6 +149,10 @@ fn text() -> Value {
     json!({"type": "string", "minLength": 1})
 }
 
+fn because() -> Value {
+    json!({"type": "string", "minLength": 1, "maxLength": words::MAX_BECAUSE})
+}
+
 fn texts() -> Value {
     json!({"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}})
 }
@@ -171,6 +175,7 @@ fn with_common(required: &[&str], own: Value) -> Value {
     for key in words::COMMON {
         let value = match *key {
             "id" => text(),
+            "because" => because(),
             "approval" | "limit" | "hours" => reference(key),
             _ => reference("words"),
         };
@@ -231,6 +236,7 @@ fn step() -> Value {
         json!({
             "step": text(), "repeat": {"type": "boolean"}, "optional": {"type": "boolean"},
             "resets": reference("words"), "within": reference("duration"), "approval": reference("approval"),
+            "because": because(),
             "egress": list(reference("egress")), "exec": list(reference("exec")), "files": list(reference("files"))
         }),
     )

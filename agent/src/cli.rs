@@ -86,6 +86,9 @@ pub struct Daemon {
     /// Where to keep what the next daemon needs to know; must not outlive the boot
     #[arg(long, value_name = "DIR", default_value = FOLDER)]
     pub records: PathBuf,
+    /// Where sessions can read their own denials; must not outlive the boot
+    #[arg(long, value_name = "DIR", default_value = crate::sessions::denials::FOLDER)]
+    pub denials: PathBuf,
     /// Where to keep the newest events, at most 16 MiB
     #[arg(long, value_name = "DIR", default_value = crate::events::journal::FOLDER)]
     pub events: PathBuf,

@@ -19,6 +19,7 @@ fn main() -> ExitCode {
                     policies => policies,
                 },
                 records: options.records,
+                denials: options.denials,
                 events: options.events,
             };
             done(daemon::run(&settings))

@@ -20,7 +20,8 @@ pub enum ReportError {
     Json(#[from] serde_json::Error),
 }
 
-/// Prints the daemon's state. True when enforcement is in force and whole.
+/// Prints the daemon's state. True when enforcement is in force and whole, and sessions are
+/// recognised wherever they should be.
 pub fn status(socket: &Path, json: bool) -> Result<bool, ReportError> {
     let status = match client::ask(socket, &Request::Status)? {
         Response::Status(status) => status,
@@ -31,7 +32,7 @@ pub fn status(socket: &Path, json: bool) -> Result<bool, ReportError> {
     } else {
         print_status(&status);
     }
-    Ok(status.enforcement == Mode::Full)
+    Ok(status.is_whole())
 }
 
 /// Prints the sessions.
@@ -132,9 +133,28 @@ fn print_status(status: &Status) {
     println!("forks failed {}", status.labels_refused);
     println!("events lost  {}", status.events_lost);
     println!("probes       {}", status.probes);
+    println!("not ready    {}", status.not_ready);
+    print_ways(status);
     print_policies(status);
     for hook in &status.hooks_missing {
         println!("not here     {hook}: see `interlock doctor`");
+    }
+}
+
+fn print_ways(status: &Status) {
+    for way in &status.ways {
+        let (agent, by) = (&way.agent, &way.recognised);
+        match (&way.error, way.ready) {
+            (Some(error), _) => println!("NOT IN FORCE {agent} by {by}: {error}"),
+            (None, 0) => println!("NONE READY   {agent} by {by}: who comes now is denied"),
+            (None, ready) => println!("recognised   {agent} by {by}: {ready} lie ready"),
+        }
+        if let Some(last) = &way.last_not_ready {
+            println!(
+                "             none lay ready {} times, last {last}",
+                way.not_ready
+            );
+        }
     }
 }
 

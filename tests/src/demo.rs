@@ -68,8 +68,8 @@ pub(crate) fn run() -> Result<()> {
         "who",
         &format!(
             "{} (pid {}, user {})",
-            denial.exe.unwrap_or_default(),
-            denial.pid,
+            denial.process.exe.unwrap_or_default(),
+            denial.process.pid,
             denial.uid
         ),
     );

@@ -135,6 +135,10 @@ offsets! {
     SIGNAL_THREADS,
     /// `inode.i_ino`.
     INODE_NUMBER,
+    /// `mm_struct.arg_start`.
+    MM_ARGUMENTS,
+    /// `mm_struct.arg_end`.
+    MM_ARGUMENTS_END,
     /// Which argument of `inode_setattr` is the dentry: 5.12 and later put others before it.
     SETATTR_DENTRY,
     /// Which argument of `inode_setxattr` is the dentry.

@@ -7,7 +7,9 @@
 use super::file::{Dentry, Detached, Super};
 use super::inode::{InodeAddress, Owner};
 use super::memory::Address;
-use super::offsets::{DENTRY_INODE, DENTRY_NAME, DENTRY_NAME_LENGTH, SUPER_DEVICE};
+use super::offsets::{
+    DENTRY_INODE, DENTRY_NAME, DENTRY_NAME_LENGTH, DENTRY_PARENT, INODE_NUMBER, SUPER_DEVICE,
+};
 use super::short;
 use super::task::Task;
 use crate::maps::{EMPTY_WALK, INDEX, PATHS, WALKS};
@@ -50,6 +52,8 @@ pub struct Walk {
     subject: u64,
     /// The address of the bytes of a name, to the same end.
     bytes: u64,
+    /// 1 where the path is that of the sessions' denials, or of one of them; or 0.
+    denials: u64,
 }
 
 /// Where a walk ended.
@@ -185,9 +189,39 @@ fn climb(walk: *mut Walk, index: &Index, dentry: Dentry) -> u64 {
     // SAFETY: as above.
     unsafe {
         (*walk).count = count as u64;
-        (*walk).root = index.secret.root(super_block.load(&SUPER_DEVICE));
+        let device = super_block.load(&SUPER_DEVICE);
+        (*walk).root = index.secret.root(device);
+        // Nearly all files lie elsewhere, and cost this one comparison.
+        (*walk).denials = if device == index.denials_device {
+            path_in_denials(core::ptr::read_volatile(&raw const (*walk).subject))
+        } else {
+            0
+        };
     }
     End::Root as u64
+}
+
+/// Whether a name is that of the folder of the sessions' denials, or lies in it: 1, or 0. By the
+/// folder's inode, so that no other name of it and of what lies above it matters.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn path_in_denials(dentry: u64) -> u64 {
+    let Some(index) = INDEX.get(0) else {
+        return 0;
+    };
+    let mut above = 0u64;
+    Address(dentry).copy(&DENTRY_PARENT, &mut above);
+    let (own, above) = (inode_number(dentry), inode_number(above));
+    u64::from(index.denials != 0 && (own == index.denials || above == index.denials))
+}
+
+/// The number of the inode that has a name; 0 where nothing has it.
+#[inline(always)]
+fn inode_number(dentry: u64) -> u64 {
+    let (mut inode, mut number) = (0u64, 0u64);
+    Address(dentry).copy(&DENTRY_INODE, &mut inode);
+    Address(inode).copy(&INODE_NUMBER, &mut number);
+    number
 }
 
 /// What [`path_find`] answers where there is no such entry; no list has that number.
@@ -547,6 +581,20 @@ impl Path {
         let exact = unsafe { (*self.walk).exact };
         let key = PathKey::new(scope, EntryKind::Above, exact);
         may_be_there(self.index, key) && rules(key, exact.check).is_some()
+    }
+
+    /// Whether it is that of the sessions' denials, or of one of them.
+    #[inline(always)]
+    pub fn is_of_denials(self) -> bool {
+        // SAFETY: as in `climb`.
+        unsafe { core::ptr::read_volatile(&raw const (*self.walk).denials) != 0 }
+    }
+
+    /// The hash of its last name.
+    #[inline(always)]
+    pub fn name(self) -> u64 {
+        // SAFETY: as in `climb`.
+        unsafe { core::ptr::read_volatile(&raw const (*self.walk).name) }
     }
 
     /// The address of the name that was walked up from.

@@ -2,9 +2,10 @@
 
 use super::memory::{Address, Typed};
 use super::offsets::{
-    HAS_TASK_REGS, MM_EXE_FILE, PID_TASKS, REGS_CALL, SIGNAL_LIVE, TASK_BPF_STORAGE, TASK_COMM,
-    TASK_CRED, TASK_EXIT_CODE, TASK_EXIT_STATE, TASK_FLAGS, TASK_GROUP_LEADER, TASK_MM, TASK_PID,
-    TASK_PID_LINKS, TASK_REAL_CRED, TASK_REAL_PARENT, TASK_SIGNAL, TASK_START_BOOTTIME, TASK_TGID,
+    HAS_TASK_REGS, MM_ARGUMENTS, MM_ARGUMENTS_END, MM_EXE_FILE, PID_TASKS, REGS_CALL, SIGNAL_LIVE,
+    TASK_BPF_STORAGE, TASK_COMM, TASK_CRED, TASK_EXIT_CODE, TASK_EXIT_STATE, TASK_FLAGS,
+    TASK_GROUP_LEADER, TASK_MM, TASK_PID, TASK_PID_LINKS, TASK_REAL_CRED, TASK_REAL_PARENT,
+    TASK_SIGNAL, TASK_START_BOOTTIME, TASK_TGID,
 };
 use super::storage;
 use crate::maps::{FRESH, MEMBERS, TEMPLATES};
@@ -96,6 +97,13 @@ impl Task {
     pub fn executable(self) -> u64 {
         let mm = self.0.read::<u64>(&TASK_MM).unwrap_or(0);
         Address(mm).read::<u64>(&MM_EXE_FILE).unwrap_or(0)
+    }
+
+    /// Where the words of its program begin, and where they end.
+    #[inline(always)]
+    pub fn words(self) -> [u64; 2] {
+        let mm = Address(self.0.read::<u64>(&TASK_MM).unwrap_or(0));
+        [&MM_ARGUMENTS, &MM_ARGUMENTS_END].map(|offset| mm.read(offset).unwrap_or(0))
     }
 
     /// A task that a hook was given.

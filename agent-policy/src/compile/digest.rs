@@ -9,7 +9,7 @@ use crate::policy::{
 };
 
 use super::plan::{ApprovalInfo, FactKind};
-use super::{Compiled, NetworkEntry, Objects, PathKind};
+use super::{Compiled, NetworkEntry, Objects, PathKind, RuleSource};
 
 /// Grows whenever the encoding changes.
 const VERSION: u32 = 2;
@@ -94,6 +94,13 @@ pub(super) fn of(policy: &Policy, compiled: &Compiled) -> [u8; 32] {
     // Last, and only where it says something: policies that do not have kept their names.
     if policy.on_change == OnChange::Move {
         encoder.text("on change: move");
+    }
+    let said = |source: &RuleSource| source.because.is_some();
+    if compiled.sources.iter().any(said) {
+        encoder.text("because");
+        encoder.list(&compiled.sources, |encoder, source| {
+            encoder.maybe_text(source.because.as_deref());
+        });
     }
     encoder.0.finalize().into()
 }

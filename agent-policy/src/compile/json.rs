@@ -35,7 +35,8 @@ impl Compiled {
                 "at": argument.at, "text": argument.text, "prefix": argument.prefix,
             }))),
             "authored": list(self.sources.iter().map(|source| json!({
-                "file": *source.file, "line": source.span.line, "id": source.id, "text": source.text,
+                "file": *source.file, "line": source.span.line, "id": source.id, "step": source.step,
+                "text": source.text, "because": source.because,
             }))),
             "rules": list(self.rules.iter().map(|rule| self.rule(rule))),
             "networks": networks(&self.networks),

@@ -85,6 +85,10 @@ pub struct RuleSource {
     pub text: String,
     /// The name that its author gave it.
     pub id: Option<String>,
+    /// The step that its actions perform.
+    pub step: Option<String>,
+    /// What its author says to whoever it denies.
+    pub because: Option<String>,
 }
 
 /// A policy as the kernel looks it up. Set and rule numbers count from 0 within the policy. A list
@@ -254,12 +258,7 @@ impl Policy {
                 objects,
             });
         }
-        let sources = authored.iter().map(|rule| RuleSource {
-            file: rule.common().source.name().clone(),
-            span: rule.common().span,
-            text: rule.to_string(),
-            id: rule.common().id.clone(),
-        });
+        let sources = authored.iter().map(|rule| self.source_of(rule));
         let mut compiled = Compiled {
             name: self.name.clone(),
             file: self.source.name().clone(),
@@ -291,6 +290,23 @@ impl Policy {
         };
         compiled.digest = digest::of(self, &compiled);
         Ok(compiled)
+    }
+
+    fn source_of(&self, rule: &Authored<'_>) -> RuleSource {
+        let common = rule.common();
+        let step = match rule.place {
+            Place::Step(at) => self.chain.steps().nth(at).map(|(_, step)| step),
+            _ => None,
+        };
+        let by_step = || step.and_then(|step| step.because.clone());
+        RuleSource {
+            file: common.source.name().clone(),
+            span: common.span,
+            text: rule.to_string(),
+            id: common.id.clone(),
+            step: step.map(|step| step.name.clone()),
+            because: common.because.clone().or_else(by_step),
+        }
     }
 
     fn bound(&self, what: &str, found: usize, most: usize) -> Result<(), Diagnostics> {

@@ -24,6 +24,8 @@ pub struct Step {
     pub within_s: Option<u64>,
     /// A person's yes for its actions.
     pub approval: Option<Approval>,
+    /// What is said to whoever is denied one of its actions, unless the action has its own.
+    pub because: Option<String>,
     /// The actions that perform it.
     pub actions: Block,
 }
@@ -71,8 +73,9 @@ impl Chain {
 /// What can count as failure.
 pub(crate) const FAILURES: [(&str, ()); 3] = [("exit", ()), ("timeout", ()), ("deviation", ())];
 
-const STEP: [&str; 9] = [
-    "step", "repeat", "optional", "resets", "within", "approval", "egress", "exec", "files",
+const STEP: [&str; 10] = [
+    "step", "repeat", "optional", "resets", "within", "approval", "because", "egress", "exec",
+    "files",
 ];
 
 pub(super) fn read(reader: &mut Reader<'_>, source: &Arc<Source>, node: &Node) -> Chain {
@@ -152,6 +155,7 @@ fn step(reader: &mut Reader<'_>, source: &Arc<Source>, node: &Node) -> Option<St
         approval: fields
             .get("approval")
             .and_then(|node| condition::approval(reader, node)),
+        because: condition::because(reader, &fields),
         actions,
     })
 }

@@ -123,13 +123,19 @@ pub struct Common {
     pub limits: Vec<Limit>,
     /// Hours.
     pub hours: Option<Hours>,
+    /// What is said to whoever it denies.
+    pub because: Option<String>,
     pub(crate) source: Arc<Source>,
 }
 
 /// Fields that every rule can have.
 pub(crate) const COMMON: &[&str] = &[
     "id", "requires", "forbids", "sets", "clears", "during", "approval", "limit", "hours",
+    "because",
 ];
+
+/// Characters that the reason of a denial may have.
+pub(crate) const MAX_BECAUSE: usize = 300;
 
 /// The fields of a rule: its own, and those that every rule can have.
 pub(super) fn known(own: &[&'static str]) -> Vec<&'static str> {
@@ -196,8 +202,30 @@ pub(super) fn read(
         approval,
         limits,
         hours,
+        because: because(reader, fields),
         source: source.clone(),
     }
+}
+
+/// What an author has to say to whoever is denied: one line, which terminals take without harm.
+pub(super) fn because(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<String> {
+    let node = fields.get("because")?;
+    let expected = "one line of at most 300 characters for whoever is denied";
+    let text = reader.text(node, expected)?.trim();
+    let length = text.chars().count();
+    if length > MAX_BECAUSE {
+        reader.found(node.span, &format!("{length} characters"), expected);
+        return None;
+    }
+    if text.contains(char::is_control) {
+        reader.found(
+            node.span,
+            "a text with control characters or several lines",
+            expected,
+        );
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 /// A list of words, or one word alone.

@@ -49,7 +49,7 @@ pub const PROFILE_KIND: &str = "AgentProfile";
 
 /// The words of the language, where another part of the crate needs them.
 pub(crate) mod words {
-    pub(crate) use super::condition::{COMMON, DAYS};
+    pub(crate) use super::condition::{COMMON, DAYS, MAX_BECAUSE};
     pub(crate) use super::document::SPEC;
     pub(crate) use super::file::ACCESSES;
 }

@@ -4,6 +4,7 @@ use crate::events::journal::{Filter, Selection};
 use crate::kernel::loader::Mode;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// The longest line either side accepts. A policy of the largest size and the profiles that it is made
@@ -183,6 +184,37 @@ pub struct Status {
     pub policies: Vec<PolicyInfo>,
     /// Files and folders of which what is there now was not taken.
     pub rejected: Vec<RejectedInfo>,
+    /// Times a session should have begun and none lay ready, since the programs were loaded.
+    pub not_ready: u64,
+    /// The ways by which sessions are recognised.
+    pub ways: Vec<WayInfo>,
+}
+
+impl Status {
+    /// Whether everything is as it should be. What was not taken does not count: what was loaded
+    /// before holds on.
+    pub fn is_whole(&self) -> bool {
+        let holds = |way: &WayInfo| way.error.is_none() && way.ready > 0;
+        self.enforcement == Mode::Full && self.ways.iter().all(holds)
+    }
+}
+
+/// A way by which sessions are recognised, or should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WayInfo {
+    /// The agent.
+    pub agent: String,
+    /// The cgroup, unit or executable.
+    pub recognised: String,
+    /// Sessions that lie ready.
+    pub ready: usize,
+    /// Times that none lay ready, since the daemon began.
+    pub not_ready: u64,
+    /// When that was last told.
+    pub last_not_ready: Option<String>,
+    /// Why nobody is recognised by it.
+    pub error: Option<String>,
 }
 
 /// A policy that the daemon has loaded: sessions of the agent that begin now are held to it.
@@ -240,16 +272,20 @@ pub struct SessionInfo {
     /// How it was recognised, if not by `interlock run`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recognised: Option<String>,
+    /// Where it can read its own denials.
+    pub denials: PathBuf,
 }
 
 /// What a process needs to become the session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Started {
     /// The session's number.
     pub session: SessionId,
     /// The slot of its state.
     pub slot: u32,
+    /// Where it can read its own denials.
+    pub denials: PathBuf,
 }
 
 /// A session that waits for its first process, and what it was started with.

@@ -90,14 +90,15 @@ pub async fn prove(
         profiles: Vec::new(),
     })?;
     let program = loader::enrol_program().map_err(CanaryError::Enrol)?;
+    let session = started.session;
     let outcome = attempts(Some(Enrol { program, started })).await;
     let mut actions = vec![Action::Connect, Action::Send];
     if *mode == Mode::Full {
         actions.push(Action::Privilege);
     }
-    let told = expect_events(started.session.0, ring, actions).await;
+    let told = expect_events(session.0, ring, actions).await;
     // The session must not stay, whatever came of it.
-    let ended = sessions.end(started.session.0);
+    let ended = sessions.end(session.0);
     let mut outcome = outcome?;
     // The cgroup programs see no signals.
     outcome.retain(|(_, attempt)| *mode == Mode::Full || attempt != SIGNAL);

@@ -34,6 +34,7 @@ use crate::library::{Change, Library, Look};
 use crate::recognition::Recognition;
 use crate::sessions::Sessions;
 use crate::sessions::census::Census;
+use crate::sessions::denials::Denials;
 use crate::sessions::moving::Moved;
 use crate::sessions::records::Records;
 use agent_common::counter::Counter;
@@ -62,6 +63,8 @@ pub struct Settings {
     pub policies: Vec<PathBuf>,
     /// Where it keeps what the next daemon needs.
     pub records: PathBuf,
+    /// Where sessions can read their own denials.
+    pub denials: PathBuf,
     /// Where it keeps the newest events.
     pub events: PathBuf,
 }
@@ -133,6 +136,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let mut sessions = Sessions::adopt(
         enforcement.maps,
         Records::new(&settings.records),
+        Denials::open(&settings.denials).map_err(MapsError::Denials)?,
         mode == Mode::Full,
     )?;
     sessions.set_clocks()?;
@@ -184,6 +188,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         journal,
     );
     let ending = Rc::clone(&killer);
+    let ways = Rc::clone(&recognition);
     let events = settings.events.clone();
     let mut tasks = JoinSet::new();
     tasks.spawn_local(async move {
@@ -229,6 +234,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
             sessions,
             library,
             killer,
+            ways,
             census: Census::new(&Pins::in_force()),
             events,
             mode,
@@ -343,6 +349,7 @@ struct Clerk {
     sessions: Rc<RefCell<Sessions>>,
     library: Rc<RefCell<Library>>,
     killer: Rc<Killer>,
+    ways: Rc<RefCell<Recognition>>,
     census: Census,
     events: PathBuf,
     mode: Mode,
@@ -391,6 +398,7 @@ impl Clerk {
     }
 
     fn status(&self) -> Result<Status, MapsError> {
+        let ways = self.ways.borrow().list(&mut self.sessions.borrow_mut())?;
         let (sessions, mode) = (self.sessions.borrow(), &self.mode);
         let library = self.library.borrow();
         let policies = library.iter().map(|loaded| {
@@ -431,6 +439,8 @@ impl Clerk {
                 .collect(),
             policies: policies.collect(),
             rejected: rejected.collect(),
+            not_ready: count(Counter::NotReady)?,
+            ways,
         })
     }
 

@@ -3,7 +3,7 @@
 use super::killer::Killer;
 use crate::events::explain;
 use crate::events::journal::Journal;
-use crate::events::line::{Garbled, Line, Loss};
+use crate::events::line::{Denial, Garbled, Line, Loss};
 use crate::events::process::Programs;
 use crate::recognition::Recognition;
 use crate::sessions::Sessions;
@@ -63,19 +63,15 @@ impl Teller {
             match event {
                 Ok(Event::Denial(denial)) => {
                     revoked |= denial.reason == Reason::Revoked.wire();
-                    lines.push(explain::denial(
-                        &denial,
-                        &self.sessions.borrow(),
-                        &mut self.programs,
-                    ));
+                    let told =
+                        explain::denial(&denial, &self.sessions.borrow(), &mut self.programs);
+                    lines.push(self.keep(denial.header.session, told));
                 }
                 Ok(Event::FileDenial(file)) => {
                     revoked |= file.denial.reason == Reason::Revoked.wire();
-                    lines.push(explain::file_denial(
-                        &file,
-                        &self.sessions.borrow(),
-                        &mut self.programs,
-                    ));
+                    let told =
+                        explain::file_denial(&file, &self.sessions.borrow(), &mut self.programs);
+                    lines.push(self.keep(file.denial.header.session, told));
                 }
                 Ok(Event::Exec(exec)) => {
                     self.programs.note(&exec);
@@ -112,6 +108,7 @@ impl Teller {
                 })),
             }
         }
+        self.sessions.borrow_mut().denials().write_all();
         if revoked {
             // Its time has passed, or the kernel ended its permission: the house need not wait.
             self.killer.begin_all();
@@ -152,6 +149,13 @@ impl Teller {
             self.lost_otherwise = otherwise;
         }
         self.print(&lines).await
+    }
+
+    /// Keeps a denial for the session itself.
+    fn keep(&self, session: u64, denial: Denial) -> Line {
+        let mut sessions = self.sessions.borrow_mut();
+        sessions.denials().keep(session, &denial);
+        Line::Denial(Box::new(denial))
     }
 
     /// The beginning of a session, told once.

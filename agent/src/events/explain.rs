@@ -1,7 +1,7 @@
 //! Puts names to numbers: a record becomes a line.
 
-use super::line::{self, Line, Object};
-use super::process::{Programs, readable};
+use super::line::{self, Object};
+use super::process::{Program, Programs, readable};
 use crate::control::protocol::SessionId;
 use crate::sessions::Sessions;
 use crate::sessions::mounts::{FsPath, Mounts};
@@ -10,17 +10,21 @@ use agent_common::decide::{NO_RULE, Reason, Verdict};
 use agent_common::egress::{AF_INET, AF_INET6, Endpoint, TCP, UDP, is_v4};
 use agent_common::event::{Denial, FileDenial, Process};
 use agent_common::privilege::Privilege;
-use agent_policy::{Compiled, told_facts};
+use agent_policy::{Compiled, RuleSource, told_facts};
 use nix::time::{ClockId, clock_gettime};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Explains a denial.
-pub fn denial(denial: &Denial, sessions: &Sessions, programs: &mut Programs) -> Line {
+pub fn denial(denial: &Denial, sessions: &Sessions, programs: &mut Programs) -> line::Denial {
     explained(denial, object(denial), sessions, programs)
 }
 
 /// Explains the denial of a use of a file.
-pub fn file_denial(file: &FileDenial, sessions: &Sessions, programs: &mut Programs) -> Line {
+pub fn file_denial(
+    file: &FileDenial,
+    sessions: &Sessions,
+    programs: &mut Programs,
+) -> line::Denial {
     let object = Object::File {
         path: path(file, sessions.mounts()),
         arguments: file.arguments().map(readable).collect(),
@@ -58,56 +62,90 @@ fn explained(
     object: Object,
     sessions: &Sessions,
     programs: &mut Programs,
-) -> Line {
+) -> line::Denial {
     let session = sessions.get(denial.header.session);
     // The one by which it was judged; the session may have been moved to another since.
     let policy = session.map(|session| session.version(denial.policy));
     let reason = Reason::from_wire(denial.reason);
-    Line::Denial(line::Denial {
+    let spoke = policy.filter(|_| denial.rule != NO_RULE);
+    let source = spoke.and_then(|policy| policy.sources.get(denial.rule as usize));
+    line::Denial {
         time: wall_clock(denial.header.time_ns),
         session: SessionId(denial.header.session),
         agent: session.map(|session| session.agent.clone()),
         tid: denial.tid,
         uid: denial.uid,
-        process: line::Process {
-            pid: denial.process.pid,
-            exe: programs.of(&denial.process, denial.ancestors()),
-            comm: readable(denial.process.comm()),
-        },
+        process: process(
+            &denial.process,
+            programs.of(&denial.process, denial.ancestors()),
+        ),
         ancestry: denial
             .ancestors()
             .iter()
             // The idle task is its own kind of process, and nobody's idea of an ancestor.
             .take_while(|process| process.pid != 0)
-            .map(|process| ancestor(process, programs))
+            .map(|ancestor| process(ancestor, programs.of_one(ancestor)))
             .collect(),
         action: Action::from_wire(denial.action).map_or("unknown", Action::word),
         object,
         facts: policy.map_or_else(Vec::new, |policy| told_facts(policy, denial.facts)),
-        rule: policy
-            .filter(|_| denial.rule != NO_RULE)
-            .and_then(|policy| rule(policy, denial.rule)),
+        step: policy.and_then(|policy| step(policy, denial.facts)),
+        missing: spoke.map_or_else(Vec::new, |policy| missing(policy, denial)),
+        rule: source.map(rule),
         reason: reason.map_or("unknown", Reason::word),
+        because: source.and_then(|source| source.because.clone()),
         verdict: Verdict::from_wire(denial.verdict).map_or("unknown", Verdict::word),
         policy: policy.map(Compiled::digest_hex),
-    })
+    }
 }
 
-/// The rule of a number, for people.
-fn rule(policy: &Compiled, number: u32) -> Option<line::Rule> {
-    let source = policy.sources.get(number as usize)?;
-    Some(line::Rule {
+/// A rule, for people.
+fn rule(source: &RuleSource) -> line::Rule {
+    line::Rule {
         file: source.file.to_string(),
         line: source.span.line,
         text: source.text.clone(),
-    })
+        id: source.id.clone(),
+        step: source.step.clone(),
+    }
 }
 
-fn ancestor(process: &Process, programs: &mut Programs) -> line::Process {
+/// The last step of the chain that has been performed.
+fn step(policy: &Compiled, facts: u64) -> Option<String> {
+    let steps = policy.sources.iter().rev();
+    let performed = |step: &&String| {
+        let bit = policy.fact_bit(&format!("step:{step}"));
+        bit.is_some_and(|bit| facts & bit != 0)
+    };
+    let mut steps = steps.filter_map(|source| source.step.as_ref());
+    steps.find(performed).cloned()
+}
+
+/// What the rule requires and did not hold.
+fn missing(policy: &Compiled, denial: &Denial) -> Vec<String> {
+    if Reason::from_wire(denial.reason) != Some(Reason::FactMissing) {
+        return Vec::new();
+    }
+    // One that holds during several steps is several rules, of which any would do.
+    let mut forms = policy
+        .rules
+        .iter()
+        .filter(|rule| rule.number == denial.rule)
+        .map(|rule| rule.require & !denial.facts);
+    forms
+        .find(|missing| *missing != 0)
+        .map_or_else(Vec::new, |missing| policy.fact_names(missing))
+}
+
+/// A process and its program, for people.
+pub fn process(process: &Process, program: Program) -> line::Process {
     line::Process {
         pid: process.pid,
-        exe: programs.of_one(process),
+        exe: program.exe,
         comm: readable(process.comm()),
+        args: program.args,
+        args_cut: program.cut,
+        started: wall_clock(process.start_ns),
     }
 }
 
@@ -125,6 +163,7 @@ fn endpoint(endpoint: &Endpoint) -> Object {
     if endpoint.family != AF_INET && endpoint.family != AF_INET6 {
         return Object::Family {
             family: endpoint.family,
+            name: family(endpoint.family),
         };
     }
     let address = if is_v4(&endpoint.address) {
@@ -143,6 +182,19 @@ fn endpoint(endpoint: &Endpoint) -> Object {
         port: endpoint.port,
         protocol,
     }
+}
+
+/// The name of an address family: linux/socket.h.
+fn family(number: u8) -> Option<&'static str> {
+    Some(match number {
+        1 => "unix",
+        16 => "netlink",
+        17 => "packet",
+        38 => "alg",
+        40 => "vsock",
+        44 => "xdp",
+        _ => return None,
+    })
 }
 
 /// The wall clock's time of a moment since boot.
@@ -186,13 +238,19 @@ mod tests {
     }
 
     #[test]
-    fn a_family_without_addresses_is_named_by_its_number() {
+    fn a_family_without_addresses_is_named() {
         let endpoint = Endpoint {
             address: [0; 16],
             port: 0,
             protocol: 0,
             family: 1,
         };
-        assert_eq!(super::endpoint(&endpoint), Object::Family { family: 1 });
+        assert_eq!(
+            super::endpoint(&endpoint),
+            Object::Family {
+                family: 1,
+                name: Some("unix")
+            }
+        );
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 #[serde(rename_all = "camelCase", tag = "kind")]
 pub enum Line {
     /// An action was not allowed.
-    Denial(Denial),
+    Denial(Box<Denial>),
     /// A session has its first process.
     Started(Session),
     /// A session should have begun, and none lay ready.
@@ -52,6 +52,13 @@ pub struct Denial {
     pub rule: Option<Rule>,
     /// Why.
     pub reason: &'static str,
+    /// What the policy's author says to whoever is denied by the rule.
+    pub because: Option<String>,
+    /// The last step of the chain that the session has performed, if any.
+    pub step: Option<String>,
+    /// What the rule requires and did not hold, where that is the reason.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
     /// What became of it.
     pub verdict: &'static str,
     /// The policy's digest.
@@ -68,6 +75,15 @@ pub struct Process {
     pub exe: Option<String>,
     /// Its short name.
     pub comm: String,
+    /// The words with which the program was started, its own name first: those that the kernel had
+    /// for it, or for who is in no session those that it shows. At most 256 bytes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// Whether there were more.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub args_cut: bool,
+    /// When it started, by the wall clock.
+    pub started: String,
 }
 
 /// What an action was attempted on.
@@ -98,6 +114,9 @@ pub enum Object {
     Family {
         /// The family's number.
         family: u8,
+        /// Its name, if it is one that people know.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<&'static str>,
     },
     /// What needs a privilege.
     #[serde(rename_all = "camelCase")]
@@ -120,6 +139,12 @@ pub struct Rule {
     pub line: u32,
     /// The rule itself.
     pub text: String,
+    /// Its name, where its author gave it one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The step that its actions perform.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
 }
 
 /// A session's beginning or end.

@@ -51,6 +51,9 @@ pub enum MapsError {
     /// What is mounted where cannot be learned, or no secret be drawn.
     #[error("cannot learn what is mounted where")]
     Mounts(#[source] std::io::Error),
+    /// Sessions could not be told of their denials.
+    #[error("cannot write the files of sessions' denials")]
+    Denials(#[source] std::io::Error),
     /// Reading or writing failed.
     #[error(transparent)]
     Access(#[from] MapError),

@@ -113,6 +113,8 @@ pub const NEEDED: &[Field] = &[
     required("NODE_NAME", "kernfs_node", "name", 8),
     required("SIGNAL_THREADS", "signal_struct", "nr_threads", 4),
     required("INODE_NUMBER", "inode", "i_ino", 8),
+    required("MM_ARGUMENTS", "mm_struct", "arg_start", 8),
+    required("MM_ARGUMENTS_END", "mm_struct", "arg_end", 8),
 ];
 
 /// Bytes of a dentry's own name that the programs read, its end included.

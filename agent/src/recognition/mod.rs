@@ -8,9 +8,10 @@
 pub mod adopt;
 pub mod sought;
 
+use crate::control::protocol::WayInfo;
 use crate::events::explain;
-use crate::events::line::{Line, NotReady, Process};
-use crate::events::process::{Programs, readable};
+use crate::events::line::{Line, NotReady};
+use crate::events::process::Programs;
 use crate::kernel::clock;
 use crate::kernel::maps::MapsError;
 use crate::kernel::pins::Pins;
@@ -57,6 +58,8 @@ struct Way {
     loaded: Rc<Loaded>,
     sought: Sought,
     pool: [Label; POOL],
+    /// How often none lay ready, and when last.
+    not_ready: (u64, Option<String>),
 }
 
 /// Everything by which sessions are recognised.
@@ -67,6 +70,8 @@ pub struct Recognition {
     adopter: Adopter,
     /// Labels that were refused until the last look.
     refused: u64,
+    /// The ways that are not in force, and why.
+    failed: BTreeMap<Sought, (String, String)>,
 }
 
 impl Recognition {
@@ -77,6 +82,7 @@ impl Recognition {
             followed: BTreeSet::new(),
             adopter: Adopter::new(pins),
             refused: 0,
+            failed: BTreeMap::new(),
         }
     }
 
@@ -96,6 +102,7 @@ impl Recognition {
         for id in earlier {
             sessions.withdraw(id)?;
         }
+        move_begun(sessions, library);
         Ok(lines)
     }
 
@@ -154,9 +161,12 @@ impl Recognition {
             executables: u32::from(!all().all(cgroups)),
             ..Watch::default()
         })?;
+        let ways = &self.ways;
+        self.failed
+            .retain(|sought, _| ways.values().any(|way| way.sought == *sought));
         for (sought, loaded) in wanted {
             let agent = loaded.start.agent.clone();
-            let shown = sought.to_string();
+            let (way, shown) = (sought.clone(), sought.to_string());
             match self.begin(sessions, sought, loaded) {
                 Ok(begun) => {
                     info!(agent, by = shown, "sessions are recognised");
@@ -165,6 +175,7 @@ impl Recognition {
                 Err(error) => {
                     let error = format!("{:#}", anyhow::Error::from(error));
                     warn!(agent, by = shown, error, "sessions are NOT recognised");
+                    self.failed.insert(way, (agent, error));
                 }
             }
         }
@@ -172,6 +183,7 @@ impl Recognition {
         for label in old.iter().filter(|label| **label != Label::NOBODY) {
             sessions.withdraw(label.session)?;
         }
+        move_begun(sessions, library);
         Ok(lines)
     }
 
@@ -201,6 +213,7 @@ impl Recognition {
             loaded,
             sought,
             pool: [Label::NOBODY; POOL],
+            not_ready: (0, None),
         });
         way.fill(sessions, number)?;
         if let Some(place) = way.sought.place() {
@@ -246,25 +259,58 @@ impl Recognition {
     ) -> Result<Option<Line>, MapsError> {
         let id = begun.header.session;
         if id == Label::HOMELESS.session {
-            let way = self.ways.get(&begun.way);
+            let time = explain::wall_clock(begun.header.time_ns);
+            let way = self.ways.get_mut(&begun.way).map(|way| {
+                way.not_ready = (way.not_ready.0 + 1, Some(time.clone()));
+                &*way
+            });
             return Ok(Some(Line::NotReady(NotReady {
-                time: explain::wall_clock(begun.header.time_ns),
+                time,
                 agent: way.map(|way| way.loaded.start.agent.clone()),
                 recognised: way.map(|way| way.sought.to_string()),
-                process: Process {
-                    pid: begun.process.pid,
-                    exe: programs.of(&begun.process, &[]),
-                    comm: readable(begun.process.comm()),
-                },
+                process: explain::process(&begun.process, programs.of(&begun.process, &[])),
             })));
         }
-        if sessions.begin(id) {
+        if sessions.begin(id, Some(begun.header.time_ns)) {
             self.refill(sessions, id);
         }
         if begun.threads > 0 {
             self.adopt(sessions);
         }
         Ok(None)
+    }
+
+    /// The ways, for people.
+    pub fn list(&self, sessions: &mut Sessions) -> Result<Vec<WayInfo>, MapsError> {
+        let mut list = Vec::new();
+        let in_force = self
+            .ways
+            .values()
+            .filter(|way| !self.failed.contains_key(&way.sought));
+        for way in in_force {
+            let mut ready = 0;
+            for label in way.pool.iter().filter(|label| **label != Label::NOBODY) {
+                ready += usize::from(!sessions.recognised().is_claimed(label.session)?);
+            }
+            let (not_ready, last_not_ready) = way.not_ready.clone();
+            list.push(WayInfo {
+                agent: way.loaded.start.agent.clone(),
+                recognised: way.sought.to_string(),
+                ready,
+                not_ready,
+                last_not_ready,
+                error: None,
+            });
+        }
+        list.extend(self.failed.iter().map(|(sought, (agent, error))| WayInfo {
+            agent: agent.clone(),
+            recognised: sought.to_string(),
+            ready: 0,
+            not_ready: 0,
+            last_not_ready: None,
+            error: Some(error.clone()),
+        }));
+        Ok(list)
     }
 
     /// Looks for what no event told, and follows files that were replaced.
@@ -275,7 +321,7 @@ impl Recognition {
     ) -> Result<Vec<Line>, MapsError> {
         let lines = self.follow(sessions, library)?;
         for id in sessions.begun_unheard()? {
-            sessions.begin(id);
+            sessions.begin(id, None);
             self.refill(sessions, id);
         }
         let short: Vec<u32> = self.short().collect();
@@ -390,6 +436,14 @@ impl Way {
         };
         sessions.recognised().set_pool(number, pool)?;
         filled
+    }
+}
+
+/// Holds those to the policies that are loaded who began, under earlier versions, after the others had
+/// been moved.
+fn move_begun(sessions: &mut Sessions, library: &Library) {
+    for loaded in library.iter() {
+        sessions.follow(loaded);
     }
 }
 

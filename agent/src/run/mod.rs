@@ -10,6 +10,7 @@ use crate::control::protocol::{Request, Response, SessionId, Start};
 use crate::kernel::loader;
 use crate::policy::{self, PolicyError};
 use crate::policy_cli;
+use crate::sessions::denials::VARIABLE;
 use agent_common::session::Enrolment;
 use enrol::Enrol;
 use nix::errno::Errno;
@@ -135,18 +136,17 @@ pub fn run(settings: &Settings) -> Result<Ended, RunError> {
     let waiting = signals::Waiting::begin().map_err(RunError::Wait)?;
     let mut command = command(&settings.command);
     waiting.restore_in(&mut command);
+    command.env(VARIABLE, &started.denials);
+    let session = started.session;
     enrol::before_exec(&mut command, Enrol { program, started }, user.as_ref());
     let child = command
         .spawn()
         .map_err(|source| match enrol::answer(&source) {
-            Some(answer) => RunError::NotEnrolled {
-                session: started.session,
-                answer,
-            },
+            Some(answer) => RunError::NotEnrolled { session, answer },
             None => {
                 denied::explained(&source, settings, &start).unwrap_or_else(|| RunError::Spawn {
                     command: settings.command.first().cloned().unwrap_or_default(),
-                    session: started.session,
+                    session,
                     source,
                 })
             }

@@ -1,6 +1,7 @@
 //! The sessions of this host, in the kernel's tables, in memory, and on disk for the next daemon.
 
 pub mod census;
+pub mod denials;
 pub mod kill;
 pub mod mounts;
 pub mod moving;
@@ -21,11 +22,13 @@ use agent_common::session::{Cause, Label, Revocation, Session as State};
 use agent_common::terms::{Progress, TIMERS};
 use agent_policy::{Compiled, Mode, Need};
 use aya::programs::{RawTracePointRunOptions, TestRun};
+use denials::Denials;
 use mounts::Mounts;
 use moving::Leaving;
 use paths::Paths;
 use records::{Record, Records};
 use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tables::{InstallError, Place, Tables};
@@ -40,6 +43,7 @@ pub struct Sessions {
     tables: Tables,
     paths: Paths,
     records: Records,
+    denials: Denials,
     by_id: HashMap<u64, Session>,
     /// Policies that sessions were moved from.
     leaving: Vec<Leaving>,
@@ -183,12 +187,23 @@ impl Session {
 
 impl Sessions {
     /// Takes over what is in force.
-    pub fn adopt(mut maps: Maps, records: Records, judges_files: bool) -> Result<Self, MapsError> {
+    pub fn adopt(
+        mut maps: Maps,
+        records: Records,
+        denials: Denials,
+        judges_files: bool,
+    ) -> Result<Self, MapsError> {
+        let mut paths = Paths::open(&mut maps)?;
+        let (folder, inode) = denials.folder().map_err(MapsError::Denials)?;
+        let device = paths.mounts().resolve(folder.as_os_str().as_bytes());
+        let device = device.map_or(0, |place| place.device);
+        paths.set_denials(&mut maps, (device, inode))?;
         let mut sessions = Self {
-            paths: Paths::open(&mut maps)?,
+            paths,
             maps,
             tables: Tables::default(),
             records,
+            denials,
             by_id: HashMap::new(),
             leaving: Vec::new(),
             host: Host { judges_files },
@@ -197,6 +212,7 @@ impl Sessions {
         for (id, record) in sessions.records.read() {
             all &= sessions.adopt_one(id, &record)?;
         }
+        sessions.denials.sweep();
         if all {
             sessions.tidy()?;
         }
@@ -231,6 +247,7 @@ impl Sessions {
                     .and_then(|layout| compiled.laid_out(layout))
                     .unwrap_or(compiled);
                 self.tables.adopt(record.place, &compiled);
+                self.denials.adopt(id).map_err(MapsError::Denials)?;
                 self.by_id
                     .insert(id, Session::new(record.clone(), compiled));
                 Ok(true)
@@ -275,6 +292,7 @@ impl Sessions {
         Ok(Started {
             session: SessionId(label.session),
             slot: label.slot,
+            denials: self.denials.path(label.session),
         })
     }
 
@@ -300,8 +318,11 @@ impl Sessions {
             started_ns: clock::boot_ns(),
         };
         let done = self.records.write(id, &record).map_err(StartError::from);
-        let open = |maps: &mut Maps| open(maps, id, &record, &compiled, begin);
+        let done = done.and_then(|()| Ok(self.denials.begin(id)?));
+        let denials = self.paths.hash(&Denials::name(id));
+        let open = |maps: &mut Maps| open(maps, id, &record, &compiled, (begin, denials));
         if let Err(error) = done.and_then(|()| open(&mut self.maps).map_err(StartError::from)) {
+            self.denials.end(id);
             self.release(&Rc::new(compiled), place);
             return Err(error);
         }
@@ -372,6 +393,7 @@ impl Sessions {
         self.maps.set_session(session.slot, State::FREE)?;
         self.maps.recognised.unclaim(id)?;
         self.records.remove(id);
+        self.denials.end(id);
         self.release(&session.compiled, session.place);
         Ok(Some(session.ended(id, &state, facts)))
     }
@@ -504,6 +526,11 @@ impl Sessions {
         self.by_id.get(&id)
     }
 
+    /// What sessions are told of their denials.
+    pub fn denials(&mut self) -> &mut Denials {
+        &mut self.denials
+    }
+
     /// The maps, to look into.
     pub fn maps(&self) -> &Maps {
         &self.maps
@@ -529,6 +556,7 @@ impl Sessions {
                 facts: session.facts(facts),
                 tasks: self.maps.session(session.slot)?.tasks,
                 recognised: session.record.recognised.clone(),
+                denials: self.denials.path(*id),
             });
         }
         list.sort_by(|a, b| (&a.agent, a.session).cmp(&(&b.agent, b.session)));
@@ -727,7 +755,7 @@ fn open(
     id: u64,
     record: &Record,
     compiled: &Compiled,
-    begin: &Begin,
+    (begin, denials): (&Begin, u64),
 ) -> Result<(), MapsError> {
     let (slot, now_ns) = (record.slot, record.started_ns);
     // What has no lifetime does not get one by being moved to a version that gives it one.
@@ -752,6 +780,7 @@ fn open(
             expiry(compiled, now_ns)
         },
         door: begin.door,
+        denials,
         ..State::FREE
     };
     maps.set_session(slot, state)

@@ -104,7 +104,8 @@ impl Sessions {
         let of_agent = self
             .by_id
             .values()
-            .filter(|session| session.record.loaded && session.agent == loaded.start.agent);
+            .filter(|session| session.record.loaded && !session.ready)
+            .filter(|session| session.agent == loaded.start.agent);
         let (under, before): (Vec<_>, Vec<_>) =
             of_agent.partition(|session| session.compiled.digest == digest);
         (under.len(), before.len())
@@ -117,7 +118,9 @@ impl Sessions {
         let running = self.by_id.iter();
         let mut others: Vec<(u64, u64)> = running
             .filter(|(_, session)| {
+                // Others are put in the place of those that lie ready.
                 session.record.loaded
+                    && !session.ready
                     && session.agent == loaded.start.agent
                     && session.digest != digest
             })

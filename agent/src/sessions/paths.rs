@@ -67,6 +67,24 @@ impl Paths {
         })
     }
 
+    /// Says where the sessions' denials lie: in a folder of this number, on this device.
+    pub fn set_denials(
+        &mut self,
+        maps: &mut Maps,
+        (device, inode): (u32, u64),
+    ) -> Result<(), MapsError> {
+        if (self.index.denials_device, self.index.denials) == (device, inode) {
+            return Ok(());
+        }
+        (self.index.denials_device, self.index.denials) = (device, inode);
+        maps.set_index(&self.index)
+    }
+
+    /// The hash of a name, as the kernel programs make it.
+    pub fn hash(&self, name: &str) -> u64 {
+        self.index.secret.name_of(name.as_bytes())
+    }
+
     /// What is mounted where.
     pub fn mounts(&self) -> &Mounts {
         &self.mounts

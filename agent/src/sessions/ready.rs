@@ -1,12 +1,14 @@
 //! Sessions that lie ready for whoever the kernel programs recognise, and their beginning.
 
 use super::{PATIENCE, Session, Sessions, StartError};
-use crate::control::protocol::Start;
+use crate::control::protocol::{SessionId, Start};
+use crate::kernel::clock;
 use crate::kernel::maps::MapsError;
 use crate::kernel::recognised::Recognised;
 use agent_common::session::Label;
 use agent_policy::Compiled;
 use std::time::Instant;
+use tracing::warn;
 
 /// A session that is to lie ready.
 #[derive(Debug, Clone, Copy)]
@@ -23,11 +25,13 @@ impl Sessions {
     /// Makes a session that waits for the kernel programs to begin it.
     pub fn prepare(&mut self, prepared: &Prepared<'_>) -> Result<Label, StartError> {
         let begin = super::Begin {
+            loaded: true,
             ready: true,
             recognised: Some(prepared.recognised.to_owned()),
             ..super::Begin::default()
         };
-        self.make(prepared.start, prepared.compiled.clone(), &begin)
+        let compiled = self.lay_out(prepared.compiled.clone());
+        self.make(prepared.start, compiled, &begin)
     }
 
     /// Makes a session that begins at once, for the processes that already run in a cgroup.
@@ -36,14 +40,15 @@ impl Sessions {
         prepared: &Prepared<'_>,
         cgroup: u64,
     ) -> Result<Label, StartError> {
+        let compiled = self.lay_out(prepared.compiled.clone());
         let begin = super::Begin {
             recognised: Some(prepared.recognised.to_owned()),
-            facts: prepared.compiled.unknown_history(),
+            facts: compiled.unknown_history(),
             door: cgroup,
             ready: false,
-            loaded: false,
+            loaded: true,
         };
-        self.make(prepared.start, prepared.compiled.clone(), &begin)
+        self.make(prepared.start, compiled, &begin)
     }
 
     /// The maps by which sessions are recognised.
@@ -51,13 +56,24 @@ impl Sessions {
         &mut self.maps.recognised
     }
 
-    /// Notes that a session that lay ready has begun. False when it is not one of those.
-    pub fn begin(&mut self, id: u64) -> bool {
+    /// Notes that a session that lay ready has begun, at a time if that is known. False when it is
+    /// not one of those.
+    pub fn begin(&mut self, id: u64, boot_ns: Option<u64>) -> bool {
         let Some(session) = self.by_id.get_mut(&id) else {
             return false;
         };
         session.since = Instant::now();
-        std::mem::replace(&mut session.ready, false)
+        if !std::mem::replace(&mut session.ready, false) {
+            return false;
+        }
+        // Its ttl counts from there under every version that it is moved to.
+        session.record.started_ns = boot_ns.unwrap_or_else(clock::boot_ns);
+        session.record.ready = false;
+        if let Err(error) = self.records.write(id, &session.record) {
+            let session = SessionId(id);
+            warn!(%session, %error, "its beginning is not recorded");
+        }
+        true
     }
 
     /// Takes a session away that lies ready, unless it has begun.
@@ -65,7 +81,7 @@ impl Sessions {
         if self.maps.recognised.claim(id)? {
             self.end(id)?;
         } else {
-            self.begin(id);
+            self.begin(id, None);
         }
         Ok(())
     }

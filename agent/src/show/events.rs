@@ -68,11 +68,12 @@ fn row(event: &Value) -> String {
 fn what(event: &Value) -> String {
     match word(event, "kind") {
         "denial" => format!(
-            "{}: {} {} ({})",
+            "{}: {} {} ({}{})",
             word(event, "verdict"),
             word(event, "action"),
             object(&event["object"]),
-            word(event, "reason")
+            word(event, "reason"),
+            place(&event["rule"])
         ),
         "revoked" => format!(
             "{}, {} killed, {} left",
@@ -84,6 +85,14 @@ fn what(event: &Value) -> String {
         "loss" => format!("{} events were lost", event["events"]),
         "garbled" => word(event, "error").to_owned(),
         _ => word(event, "session").to_owned(),
+    }
+}
+
+/// Where a rule stands, if one spoke.
+fn place(rule: &Value) -> String {
+    match rule["file"].as_str() {
+        Some(file) => format!(", {file}:{}", rule["line"]),
+        None => String::new(),
     }
 }
 
@@ -132,6 +141,7 @@ mod tests {
             "number": 57, "kind": "denial", "time": "2026-11-21T05:15:31.86649195Z",
             "agent": "demo", "pid": 152, "action": "send", "reason": "no rule", "verdict": "deny",
             "object": {"address": "127.0.0.1", "port": 7, "protocol": "udp"},
+            "rule": null,
         });
         assert_eq!(
             row(&event),

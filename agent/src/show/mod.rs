@@ -20,6 +20,29 @@ fn word<'a>(event: &'a serde_json::Value, field: &str) -> &'a str {
     event[field].as_str().unwrap_or("-")
 }
 
+/// Characters of a command line that fit into a sentence.
+const WORDS: usize = 80;
+
+/// The words of a command line, as a person would type them, as far as they fit.
+fn command_line(process: &serde_json::Value) -> String {
+    let args = process["args"].as_array().map_or(&[][..], Vec::as_slice);
+    let plain = |word: &str| {
+        let plain = |c: char| c.is_alphanumeric() || "-_./=:,@%+".contains(c);
+        !word.is_empty() && word.chars().all(plain)
+    };
+    let words = args.iter().filter_map(|word| word.as_str());
+    let words = words.map(|word| match plain(word) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    });
+    let line = words.collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(WORDS) {
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
+        None if process["argsCut"] == true => format!("{line}…"),
+        None => line,
+    }
+}
+
 /// What an action was attempted on, in a few words.
 fn object(object: &serde_json::Value) -> String {
     if let Some(address) = object["address"].as_str() {
@@ -38,7 +61,11 @@ fn object(object: &serde_json::Value) -> String {
         };
     }
     if let Some(family) = object["family"].as_u64() {
-        return format!("address family {family}");
+        return match object["name"].as_str() {
+            Some("unix") => "a Unix socket".to_owned(),
+            Some(name) => format!("a {name} socket"),
+            None => format!("address family {family}"),
+        };
     }
     object.to_string()
 }

@@ -1,6 +1,6 @@
 //! `interlock why`: a denial in sentences.
 
-use super::{object, refused, word};
+use super::{command_line, object, refused, word};
 use crate::cli::Why;
 use crate::control::client;
 use crate::control::protocol::{Request, Response};
@@ -111,28 +111,54 @@ fn explain(event: &Value) -> String {
     if let Some(because) = event["because"].as_str() {
         lines.push(format!("The author says: {because}"));
     }
-    let facts: Vec<&str> = event["facts"]
-        .as_array()
-        .map(|facts| facts.iter().filter_map(Value::as_str).collect())
-        .unwrap_or_default();
+    if let Some(step) = event["rule"]["step"].as_str() {
+        lines.push(format!("It would have performed step {step}."));
+    }
+    if let Some(step) = event["step"].as_str() {
+        lines.push(format!("Of the chain, step {step} was performed last."));
+    }
+    let facts = texts(&event["facts"]);
     if facts.is_empty() {
-        lines.push("No fact held.".to_owned());
+        lines.push("No fact held, before and after it.".to_owned());
     } else {
-        lines.push(format!("These facts held: {}.", facts.join(", ")));
+        let facts = facts.join(", ");
+        lines.push(format!("These facts held, before and after it: {facts}."));
     }
-    if let Some(ancestry) = event["ancestry"].as_array().filter(|list| !list.is_empty()) {
-        let names: Vec<String> = ancestry
-            .iter()
-            .map(|process| {
-                let exe = process["exe"].as_str();
-                let name = exe.unwrap_or_else(|| word(process, "comm"));
-                format!("{} {name}", process["pid"])
-            })
-            .collect();
-        lines.push(format!("It descends from {}.", names.join(", from ")));
+    let missing = texts(&event["missing"]);
+    if !missing.is_empty() {
+        lines.push(format!("The rule also requires: {}.", missing.join(", ")));
     }
+    lines.push("The process, and those that it descends from:".to_owned());
+    lines.push(process(event));
+    lines.extend(
+        event["ancestry"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(process),
+    );
     lines.push(change(event));
     lines.join("\n")
+}
+
+fn texts(list: &Value) -> Vec<&str> {
+    let list = list.as_array().map_or(&[][..], Vec::as_slice);
+    list.iter().filter_map(Value::as_str).collect()
+}
+
+/// A process in a line.
+fn process(process: &Value) -> String {
+    let started = word(process, "started");
+    let exe = process["exe"].as_str();
+    let name = exe.unwrap_or_else(|| word(process, "comm"));
+    format!(
+        "{:>9}  {}Z  {name}  {}",
+        process["pid"].to_string(),
+        started.get(..19).unwrap_or(started),
+        command_line(process)
+    )
+    .trim_end()
+    .to_owned()
 }
 
 /// Who decided, and by what.
@@ -202,7 +228,13 @@ mod tests {
             "action": "connect", "reason": "fact missing", "verdict": "deny",
             "object": {"address": "10.4.1.7", "port": 443, "protocol": "tcp"},
             "rule": {"file": "reporter.yaml", "line": 13, "text": "allow egress to 10.4.1.7"},
-            "facts": [], "ancestry": [{"pid": 147, "exe": null, "comm": "sh"}],
+            "because": "Read the ledger first.", "missing": ["ledger-read"], "step": "open",
+            "started": "2026-11-21T05:15:30Z", "args": ["curl", "--data", "it's"],
+            "facts": [], "ancestry": [
+                {"pid": 147, "exe": null, "comm": "sh", "started": "2026-11-21T05:15:29.1Z"},
+                {"pid": 1, "exe": "/init", "comm": "x", "started": "2026-11-21T05:15:00Z",
+                 "args": ["/init", "x".repeat(100)], "argsCut": true},
+            ],
         });
         assert_eq!(
             explain(&event),
@@ -211,8 +243,15 @@ mod tests {
              Verdict: deny, at 2026-11-21T05:15:31Z (event e57).\n\
              A rule speaks of it, but: fact missing. The rule: reporter.yaml:13: allow egress to \
              10.4.1.7\n\
-             No fact held.\n\
-             It descends from 147 sh.\n\
+             The author says: Read the ledger first.\n\
+             Of the chain, step open was performed last.\n\
+             No fact held, before and after it.\n\
+             The rule also requires: ledger-read.\n\
+             The process, and those that it descends from:\n      \
+             152  2026-11-21T05:15:30Z  /usr/bin/curl  curl --data 'it'\\''s'\n      \
+             147  2026-11-21T05:15:29Z  sh\n        \
+             1  2026-11-21T05:15:00Z  /init  /init xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\
+             xxxxxxxxxxxxxxxxxxxxxxxxxxxx…\n\
              To allow it, the session must first do what sets the facts that the rule requires."
         );
     }

@@ -212,13 +212,13 @@ fn one_way(way: Way, spelling: Spelling) -> Result<()> {
 fn check_actor(denial: &crate::harness::events::Denial) -> Result<()> {
     let own = crate::harness::session::own_program()?;
     ensure!(
-        denial.exe.as_deref() == Some(&own),
+        denial.process.exe.as_deref() == Some(&own),
         "the program is {:?}, expected {own}",
-        denial.exe
+        denial.process.exe
     );
     ensure!(denial.uid == 0, "the user is {}, expected 0", denial.uid);
     ensure!(
-        denial.pid != 0 && denial.tid != 0,
+        denial.process.pid != 0 && denial.tid != 0,
         "no process is named: {denial:?}"
     );
     let parent = denial

@@ -54,7 +54,12 @@ fn events() -> Result<()> {
     let to = at(DENIED4, PORT)?;
     let denied = Place::Inside(&Policy::named("shown")).act(&["way", "udp", &to.to_string()])?;
     ensure!(denied == "EPERM", "the send: {denied}, expected EPERM");
-    let pid = told.wait("shown", 1)?.first().context("no denial")?.pid;
+    let pid = told
+        .wait("shown", 1)?
+        .first()
+        .context("no denial")?
+        .process
+        .pid;
     told.ended("shown")?;
     let words = ["events", "--json", "--since", "1m", "--agent", "shown"];
     let all = lines(&words)?;

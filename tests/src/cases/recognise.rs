@@ -30,6 +30,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) fn tests() -> Vec<Test> {
     let by_executable = [
         Test::new(
+            "recognise.status",
+            "status says how many sessions lie ready, and which way is not in force, and fails then",
+            status,
+        ),
+        Test::new(
             "recognise.executable",
             "an executable begins a session by whatever name or way, and by no other file",
             executable,
@@ -55,6 +60,11 @@ pub(super) fn tests() -> Vec<Test> {
             "red.p5.cgroup",
             "who comes into a cgroup, or one below it, is in its session, and nobody else",
             cgroup,
+        ),
+        Test::new(
+            "recognise.moves",
+            "recognised sessions are moved to another version of their policy, or kept",
+            moves,
         ),
         Test::new(
             "recognise.unit",
@@ -187,6 +197,110 @@ fn cgroup() -> Result<()> {
     Ok(())
 }
 
+fn moves() -> Result<()> {
+    let name = "by-cgroup-moves";
+    let write = |rest: &str| {
+        let policy = recognised(name, "cgroup: /recognise-moves").with(rest);
+        let path = format!("{POLICIES}/{name}.yaml");
+        fs::write(&path, policy.text()).context(path)
+    };
+    let adopts = recognised(name, "cgroup: /recognise-moves");
+    let cgroup = make("/recognise-moves")?;
+    let to = at(ALLOWED4, PORT)?;
+    let allows = format!("  egress: {{allow: [{{to: [{ALLOWED4}], ports: [{PORT}]}}]}}\n");
+    let probe = format!("probe {to}");
+    let generation = |generation: u64| {
+        wait_until(&format!("generation {generation} is loaded"), || {
+            let output = call(&["status", "--json"])?;
+            let status: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+            let mut policies = status["policies"].as_array().into_iter().flatten();
+            Ok(policies.any(|it| it["agent"] == name && it["generation"] == generation))
+        })
+    };
+    let mut old = Place::Outside.obey()?;
+    move_into(&cgroup, old.pid)?;
+    daemon(&[&adopts])?;
+    generation(1)?;
+    expect(&mut old, &probe, "EPERM", "adopted")?;
+    write(&format!("  onChange: move\n{allows}"))?;
+    generation(2)?;
+    // An adopted one, and its facts, which have the place that they had.
+    wait_until("the session is moved", || Ok(old.order(&probe)? == "ok"))?;
+    let facts = product::facts(name)?;
+    ensure!(
+        facts == ["unknown_history"],
+        "facts {facts:?}, expected unknown_history"
+    );
+    old.end()?;
+    wait_until("its end", || Ok(session_of(name)?.is_none()))?;
+    // One that lay ready.
+    let mut new = Place::Outside.obey()?;
+    move_into(&cgroup, new.pid)?;
+    expect(
+        &mut new,
+        &probe,
+        "ok",
+        "recognised under the second version",
+    )?;
+    write("  onChange: keep\n")?;
+    generation(3)?;
+    thread::sleep(Duration::from_secs(2));
+    expect(&mut new, &probe, "ok", "kept")?;
+    write("  onChange: move\n")?;
+    generation(4)?;
+    wait_until("the session is moved", || Ok(new.order(&probe)? == "EPERM"))?;
+    // The next daemon goes on.
+    write(&format!("  onChange: move\n{allows}"))?;
+    generation(5)?;
+    product::stop()?;
+    write("  onChange: move\n")?;
+    Daemon::start()?;
+    wait_until("the next daemon moves it", || {
+        Ok(new.order(&probe)? == "EPERM")
+    })?;
+    new.end()?;
+    Ok(())
+}
+
+fn status() -> Result<()> {
+    let way = |name: &str| -> Result<(bool, serde_json::Value)> {
+        let output = call(&["status", "--json"])?;
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        let mut ways = status["ways"].as_array().into_iter().flatten();
+        let way = ways.find(|way| way["agent"] == name).cloned();
+        Ok((output.status.success(), way.unwrap_or_default()))
+    };
+    let running = daemon(&[&recognised("shows", "cgroup: /recognise-shows")])?;
+    let (whole, shown) = way("shows")?;
+    ensure!(
+        whole && shown["ready"] == 16 && shown["recognised"] == "cgroup /recognise-shows",
+        "status: {shown}, exit code 0: {whole}"
+    );
+    // The daemon itself must be in no session.
+    move_into(&make("/recognise-host")?, running.pid)?;
+    let host = recognised("host", "cgroup: /recognise-host");
+    fs::write(format!("{POLICIES}/host.yaml"), host.text())?;
+    wait_until("the policy is followed", || Ok(way("host")?.1.is_object()))?;
+    let (whole, shown) = way("host")?;
+    ensure!(
+        !whole
+            && shown["error"]
+                .as_str()
+                .is_some_and(|error| error.contains("process 1")),
+        "status: {shown}, exit code 0: {whole}, expected an error and exit code 1"
+    );
+    let text = call(&["status"])?;
+    ensure!(
+        said(&text).contains("NOT IN FORCE host by cgroup /recognise-host"),
+        "status: {}",
+        said(&text)
+    );
+    fs::remove_file(format!("{POLICIES}/host.yaml"))?;
+    wait_until("status is whole again", || {
+        Ok(call(&["status"])?.status.success())
+    })
+}
+
 fn unit() -> Result<()> {
     let name = "by-unit";
     daemon(&[&recognised(name, "systemdUnit: recognise.service")])?;
@@ -301,9 +415,13 @@ fn adopt() -> Result<()> {
     ensure!(there.len() > STORM as usize / 2, "only {}", there.len());
     ensure!(
         missed.is_empty(),
-        "{} of {} were missed: {missed:?}",
+        "{} of {} were missed: {:?}",
         missed.len(),
-        there.len()
+        there.len(),
+        missed
+            .iter()
+            .map(|pid| fs::read_to_string(format!("/proc/{pid}/stat")))
+            .collect::<Vec<_>>()
     );
     // One that waits for its parent is a member still, and in no cgroup's list.
     for pid in strangers {

@@ -237,11 +237,12 @@ fn ordinary() -> Result<()> {
         .filter(|denial| {
             // It tries to compile what it looks for, and goes on without.
             !denial
+                .process
                 .exe
                 .as_deref()
                 .is_some_and(|exe| exe.ends_with("/grep"))
         });
-    let code: Vec<_> = code.map(|denial| &denial.exe).collect();
+    let code: Vec<_> = code.map(|denial| &denial.process.exe).collect();
     ensure!(code.is_empty(), "denied code of {code:?}");
     Ok(())
 }

@@ -35,18 +35,24 @@ pub(crate) enum Line {
 /// A denial.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Denial {
+    pub(crate) number: u64,
     pub(crate) time: String,
     pub(crate) session: String,
     pub(crate) agent: Option<String>,
-    pub(crate) pid: u32,
+    #[serde(flatten)]
+    pub(crate) process: Process,
     pub(crate) tid: u32,
     pub(crate) uid: u32,
-    pub(crate) exe: Option<String>,
     pub(crate) ancestry: Vec<Process>,
     pub(crate) action: String,
     pub(crate) object: Object,
+    pub(crate) facts: Vec<String>,
+    pub(crate) step: Option<String>,
+    #[serde(default)]
+    pub(crate) missing: Vec<String>,
     pub(crate) rule: Option<serde_json::Value>,
     pub(crate) reason: String,
+    pub(crate) because: Option<String>,
     pub(crate) verdict: String,
     pub(crate) policy: Option<String>,
 }
@@ -57,6 +63,11 @@ pub(crate) struct Process {
     pub(crate) pid: u32,
     pub(crate) exe: Option<String>,
     pub(crate) comm: String,
+    #[serde(default)]
+    pub(crate) args: Vec<String>,
+    #[serde(default, rename = "argsCut")]
+    pub(crate) args_cut: bool,
+    pub(crate) started: String,
 }
 
 /// Where a denied action wanted to go. An address of another family has none of these.

@@ -97,7 +97,7 @@ fn shell() -> Result<()> {
         told.retain(|denial| {
             kernel::before(7, 0)
                 || !asked.contains(&denial.object.privilege.as_str())
-                || denial.exe.as_deref() != Some("/usr/bin/ps")
+                || denial.process.exe.as_deref() != Some("/usr/bin/ps")
         });
         ensure!(told.is_empty(), "{place:?}: {told:?}");
     }
