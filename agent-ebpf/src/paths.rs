@@ -2,6 +2,7 @@
 
 use crate::judge::{self, Judgement, doubt, refuse};
 use crate::kernel::file::Dentry;
+use crate::kernel::lists;
 use crate::kernel::memory::Address;
 use crate::kernel::path::{self, End, Path};
 use crate::kernel::task::{Member, Task};
@@ -137,7 +138,7 @@ pub fn put_lists(member: Member, session: &Session, access: Access) {
         let Some(scope) = scope(member, session, number) else {
             break;
         };
-        path::note_lists(scope, number, access);
+        lists::note_lists(scope, number, access);
         number += 1;
     }
 }
@@ -215,7 +216,7 @@ fn on_path(member: Member, session: &Session, path: Path, action: Action, flags:
         let Some(scope) = scope(member, session, number) else {
             break;
         };
-        none &= !path::note_lists(scope, number, access);
+        none &= !lists::note_lists(scope, number, access);
         number += 1;
     }
     if flags & Uses::NOT_ABOVE != 0 && is_above_rules(member, session, path) {

@@ -102,10 +102,11 @@ pub fn cgroup_moved(ctx: BtfTracePointContext) -> i32 {
 }
 
 /// `task_newtask(struct task_struct *, unsigned long clone_flags)`: a child that does not run yet
-/// is in its cgroup. What its parent is in was labelled before.
+/// is in its cgroup. A label that it inherits it has by now; that its parent has one says nothing,
+/// for a walk may have labelled the parent since.
 #[btf_tracepoint(function = "task_newtask")]
 pub fn born(ctx: BtfTracePointContext) -> i32 {
-    if !watch::cgroups() || Task::current().member().is_some() {
+    if !watch::cgroups() {
         return 0;
     }
     let child: *mut c_void = ctx.arg(0);

@@ -1,0 +1,215 @@
+//! Which lists of rules speak of the path that was walked: what the table of paths has for it.
+
+use super::path::{NAMES, Path, Walk, of_current, place};
+use super::task::Task;
+use crate::maps::PATHS;
+use agent_common::decide::{LISTS, NO_LIST, SCOPES};
+use agent_common::path::{
+    ACCESS_SLOTS, Access, EntryKind, Index, Lanes, PathKey, PathRules, Scope, filter_bits,
+};
+use core::arch::asm;
+
+/// What [`path_find`] answers where there is no such entry; no list has that number.
+const NOT_THERE: u64 = u64::MAX - 1;
+/// No list in either half of an answer.
+const NO_LISTS: u64 = u64::MAX;
+const _: () = assert!(NO_LISTS as u32 == NO_LIST && (NO_LISTS >> 32) as u32 == NO_LIST);
+
+/// What is looked for in the table, in one number.
+#[derive(Clone, Copy)]
+struct Wanted(u64);
+
+impl Wanted {
+    #[inline(always)]
+    fn new(scope: Scope, number: usize, access: Access) -> Self {
+        let scope = u64::from(scope.policy) << 32 | u64::from(scope.tool) << 16;
+        Self(scope | (number as u64) << 8 | u64::from(access.wire()))
+    }
+
+    #[inline(always)]
+    fn scope(self) -> Scope {
+        Scope {
+            policy: (self.0 >> 32) as u32,
+            tool: (self.0 >> 16) as u16,
+        }
+    }
+
+    #[inline(always)]
+    fn number(self) -> usize {
+        (self.0 >> 8) as usize & (SCOPES - 1)
+    }
+
+    #[inline(always)]
+    fn access(self) -> u64 {
+        self.0 & (ACCESS_SLOTS as u64 - 1)
+    }
+
+    /// The lists of an entry: those that are asked first in the lower half, those that come last in
+    /// the upper. Most keys are not in the table, which the filter knows.
+    #[inline(always)]
+    fn find(self, index: &Index, kind: EntryKind, lanes: Lanes) -> u64 {
+        if !may_be_there(index, PathKey::new(self.scope(), kind, lanes)) {
+            return NOT_THERE;
+        }
+        let rest = self.0 & !0xffff | u64::from(kind.wire());
+        path_find(lanes.key, lanes.check, rest, self.access())
+    }
+
+    /// The same; no lists where there is no entry.
+    #[inline(always)]
+    fn found(self, index: &Index, kind: EntryKind, lanes: Lanes) -> u64 {
+        match self.find(index, kind, lanes) {
+            NOT_THERE => NO_LISTS,
+            lists => lists,
+        }
+    }
+}
+
+/// Goes down again, and finds the lists of rules that speak of a use of the file, for a scope: what
+/// `Objects::lists_for_path` of agent-policy says. Puts them where they are weighed. 1 where any
+/// speaks, or 0. A function of its own, so that its stack does not add to that of what comes next.
+#[inline(never)]
+fn look(walk: *mut Walk, index: &Index, wanted: u64, lists: *mut [u32; LISTS]) -> u64 {
+    let wanted = Wanted(wanted);
+    // SAFETY: as in `path::climb`.
+    let (mut lanes, count) = unsafe {
+        let count = core::ptr::read_volatile(&raw const (*walk).count);
+        ((*walk).root, count)
+    };
+    let mut under = wanted.found(index, EntryKind::Under, lanes);
+    let mut i = 0;
+    while i < NAMES {
+        if i as u64 >= count {
+            break;
+        }
+        // From the root, whose name was noted last.
+        let at = place(count - 1 - i as u64);
+        // SAFETY: as in `path::climb`. By pointer: a bound that only the verifier sees would leave a panic
+        // in the program.
+        lanes = unsafe {
+            let names = (&raw const (*walk).names).cast::<u64>();
+            lanes.with(core::ptr::read_volatile(names.add(at)))
+        };
+        let found = wanted.find(index, EntryKind::Under, lanes);
+        if found != NOT_THERE {
+            under = found;
+        }
+        i += 1;
+    }
+    // SAFETY: as in `path::climb`.
+    let (name, extension) = unsafe {
+        (*walk).exact = lanes;
+        ((*walk).name, (*walk).extension)
+    };
+    let mut first = wanted.find(index, EntryKind::Exact, lanes);
+    let (mut by_name, mut by_extension) = (NO_LISTS, NO_LISTS);
+    if first == NOT_THERE {
+        let secret = index.secret;
+        by_name = wanted.found(index, EntryKind::Name, secret.anywhere(name));
+        if extension != 0 {
+            by_extension = wanted.found(index, EntryKind::Extension, secret.anywhere(extension));
+        }
+        first = by_name;
+    } else {
+        under = NO_LISTS;
+    }
+    let [a, b, c, d, e] = [
+        first as u32,
+        by_extension as u32,
+        under as u32,
+        (by_name >> 32) as u32,
+        (by_extension >> 32) as u32,
+    ];
+    // SAFETY: the caller's pointer is to the running task's entry.
+    unsafe { *lists = [a, b, c, d, e, NO_LIST] };
+    // Not one by one: the compiler would call a loop over their bytes.
+    u64::from(a & b & c & d & e != NO_LIST)
+}
+
+/// The same for any scope of the running task. A global function.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn path_look(wanted: u64) -> u64 {
+    let (Some(path), Some(member)) = (of_current(), Task::current().member()) else {
+        return 0;
+    };
+    let lists = member.lists(Wanted(wanted).number());
+    look(path.walk, path.index, wanted, lists)
+}
+
+/// Puts the lists that speak of a use of the file to which the running task's walk led where the
+/// task's are weighed, for a scope. False where none does.
+#[inline(always)]
+pub fn note_lists(scope: Scope, number: usize, access: Access) -> bool {
+    path_look(Wanted::new(scope, number, access).0) != 0
+}
+
+impl Path {
+    /// What [`note_lists`] does, where walk and lists are known already.
+    #[inline(always)]
+    pub fn note_lists(self, scope: Scope, access: Access, lists: &mut [u32; LISTS]) -> bool {
+        look(
+            self.walk,
+            self.index,
+            Wanted::new(scope, 0, access).0,
+            lists,
+        ) != 0
+    }
+
+    /// Whether there are rules further down, which would no longer hold if it had another name.
+    #[inline(always)]
+    pub fn is_above_rules(self, scope: Scope) -> bool {
+        // SAFETY: as in `path::climb`.
+        let exact = unsafe { (*self.walk).exact };
+        let key = PathKey::new(scope, EntryKind::Above, exact);
+        may_be_there(self.index, key) && rules(key, exact.check).is_some()
+    }
+}
+
+/// The lists of an entry, as [`Wanted::find`] says. A global function.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn path_find(hash: u64, check: u64, rest: u64, access: u64) -> u64 {
+    let key = PathKey {
+        hash,
+        policy: (rest >> 32) as u32,
+        tool: (rest >> 16) as u16,
+        kind: rest as u16,
+    };
+    let Some(rules) = rules(key, check) else {
+        return NOT_THERE;
+    };
+    let first = of(&raw const rules.lists, access);
+    let last = of(&raw const rules.fallback, access);
+    u64::from(last) << 32 | u64::from(first)
+}
+
+/// False where the filter knows that the table has no such entry.
+#[inline(always)]
+fn may_be_there(index: &Index, key: PathKey) -> bool {
+    let (word, bits) = filter_bits(key);
+    // SAFETY: 14 bits number the words of the filter.
+    let present =
+        unsafe { core::ptr::read_volatile((&raw const index.filter).cast::<u64>().add(word)) };
+    present & bits == bits
+}
+
+/// The rules of a key, if the entry is really for what the check value stands for.
+#[inline(always)]
+fn rules(key: PathKey, check: u64) -> Option<&'static PathRules> {
+    // SAFETY: an entry that user space removes meanwhile stays readable until the program ends.
+    let rules = unsafe { PATHS.get(key) }?;
+    (rules.check == check).then_some(rules)
+}
+
+/// One of the lists of an entry. The mask stands right before the use, as in [`place`].
+#[inline(always)]
+fn of(lists: *const [u32; ACCESS_SLOTS], access: u64) -> u32 {
+    const _: () = assert!(ACCESS_SLOTS == 16);
+    let mut at = access;
+    // SAFETY: the instruction changes nothing but its register, which then is below 16.
+    unsafe {
+        asm!("{at} &= 15", at = inout(reg) at, options(pure, nomem, nostack));
+        core::ptr::read_volatile(lists.cast::<u32>().add(at as usize))
+    }
+}

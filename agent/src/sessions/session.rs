@@ -1,0 +1,117 @@
+//! One session, and how it is told.
+
+use super::Session;
+use super::records::Record;
+use crate::control::protocol::SessionId;
+use crate::events::line::Exit;
+use crate::events::{explain, line};
+use agent_common::session::{Cause, Session as State};
+use agent_policy::{Compiled, Mode};
+use std::rc::Rc;
+use std::time::Instant;
+
+impl Session {
+    /// The names of facts, as cases have them: steps as `step:NAME`.
+    pub fn facts(&self, facts: u64) -> Vec<String> {
+        agent_policy::told_facts(&self.compiled, facts)
+    }
+
+    /// The policy that it is held to.
+    pub fn compiled(&self) -> &Compiled {
+        &self.compiled
+    }
+
+    /// Why it was revoked, in the words of who ordered it.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    pub(super) fn new(record: Record, compiled: Compiled) -> Self {
+        Self {
+            agent: record.start.agent.clone(),
+            digest: compiled.digest_hex(),
+            slot: record.slot,
+            file: record.start.file.clone(),
+            compiled: Rc::new(compiled),
+            place: record.place,
+            earlier: Vec::new(),
+            since: Instant::now(),
+            read: 0,
+            lost: 0,
+            had_tasks: false,
+            over: false,
+            told: false,
+            exit: None,
+            reason: record.reason.clone(),
+            dying: false,
+            ready: record.ready,
+            record,
+        }
+    }
+
+    pub(super) fn ended(&self, id: u64, state: &State, facts: u64) -> line::Ended {
+        line::Ended {
+            session: self.line(id, explain::now()),
+            outcome: self.outcome(state, facts),
+            cause: state.cause().map(Cause::word),
+            exit: self.exit,
+        }
+    }
+
+    /// What the policy calls such an end.
+    pub(super) fn outcome(&self, state: &State, facts: u64) -> &'static str {
+        let completion = self.compiled.terms.completion;
+        let has_chain = completion != 0;
+        let is_complete = !has_chain || facts & completion != 0;
+        match (state.cause(), self.exit) {
+            (Some(Cause::Completion), _) => "completed",
+            (Some(Cause::RootExit), Some(Exit::Code(0))) if is_complete => "completed",
+            (Some(Cause::RootExit), Some(Exit::Code(0)) | None) => "ended",
+            (Some(Cause::RootExit), Some(_)) if !has_chain || self.compiled.failed_by_exit => {
+                "failed"
+            }
+            (Some(Cause::Failure | Cause::Timeout), _) => "failed",
+            (Some(Cause::RootExit) | None, _) => "ended",
+            (Some(_), _) => "revoked",
+        }
+    }
+
+    pub(super) fn loss(&mut self, id: u64, total: u64) -> Option<line::Loss> {
+        let events = total.checked_sub(self.lost).filter(|events| *events > 0)?;
+        self.lost = total;
+        Some(line::Loss {
+            time: explain::now(),
+            session: Some(SessionId(id)),
+            agent: Some(self.agent.clone()),
+            events,
+            total,
+        })
+    }
+
+    pub(super) fn line(&self, id: u64, time: String) -> line::Session {
+        line::Session {
+            time,
+            session: SessionId(id),
+            agent: self.agent.clone(),
+            policy: self.digest.clone(),
+            recognised: self.record.recognised.clone(),
+        }
+    }
+}
+
+/// How long the permission of a session lasts; 0 for no end.
+pub fn ttl_ns(compiled: &Compiled) -> u64 {
+    match compiled.end.ttl_s {
+        // A policy that is only watched ends nothing.
+        Some(ttl_s) if compiled.mode == Mode::Enforce => ttl_s.saturating_mul(1_000_000_000),
+        _ => 0,
+    }
+}
+
+/// When the permission of a session that begins now ends by itself; 0 where it does not.
+pub(super) fn expiry(compiled: &Compiled, now_ns: u64) -> u64 {
+    match ttl_ns(compiled) {
+        0 => 0,
+        ttl_ns => now_ns.saturating_add(ttl_ns),
+    }
+}

@@ -1,0 +1,187 @@
+//! How a session begins.
+
+use super::denials::Denials;
+use super::records::Record;
+use super::session::expiry;
+use super::tables::InstallError;
+use super::{Session, Sessions};
+use crate::control::protocol::{SessionId, Start, Started};
+use crate::kernel::clock;
+use crate::kernel::maps::{Maps, MapsError};
+use crate::library::Loaded;
+use crate::policy::{self, PolicyError};
+use agent_common::session::{Label, Session as State};
+use agent_common::terms::{Progress, TIMERS};
+use agent_policy::Compiled;
+use std::rc::Rc;
+
+/// How a session begins, if not by `interlock run`.
+#[derive(Debug, Default)]
+pub(super) struct Begin {
+    /// Under a policy that the daemon has loaded, and may move it from.
+    pub(super) loaded: bool,
+    /// It lies ready.
+    pub(super) ready: bool,
+    /// How it is recognised, for people.
+    pub(super) recognised: Option<String>,
+    /// Facts that hold from its beginning, besides the policy's.
+    pub(super) facts: u64,
+    /// The cgroup that it is for, or zero.
+    pub(super) door: u64,
+}
+
+/// Why a session cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The policy cannot be put in force.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// Files and programs are not judged here.
+    #[error(
+        "the policy of `{0}` has {1}, and no BPF LSM programs are in force here: `interlock status` \
+         and `interlock doctor` say why"
+    )]
+    NoLsm(String, &'static str),
+    /// Every slot is taken.
+    #[error("no room for another session: all {0} slots are taken")]
+    Full(u32),
+    /// The tables are full.
+    #[error(transparent)]
+    Install(#[from] InstallError),
+    /// A map failed.
+    #[error("cannot write the session into the kernel's tables")]
+    Map(#[from] MapsError),
+    /// The record for the next daemon could not be written.
+    #[error("cannot record the session")]
+    Record(#[from] std::io::Error),
+    /// The machine has no random numbers.
+    #[error("cannot draw a session number")]
+    Random(#[from] rand::rand_core::OsError),
+}
+
+impl Sessions {
+    /// Makes room for a session, whose first process must then come by itself.
+    pub fn start(&mut self, start: &Start) -> Result<Started, StartError> {
+        let compiled = policy::compile(start)?;
+        self.host.accepts(&compiled)?;
+        self.started(start, compiled, &Begin::default())
+    }
+
+    /// The same under a policy that the daemon has loaded, and may move the session from.
+    pub fn start_loaded(&mut self, loaded: &Loaded) -> Result<Started, StartError> {
+        let compiled = self.lay_out((*loaded.compiled).clone());
+        let begin = Begin {
+            loaded: true,
+            ..Begin::default()
+        };
+        self.started(&loaded.start, compiled, &begin)
+    }
+
+    pub(super) fn started(
+        &mut self,
+        start: &Start,
+        compiled: Compiled,
+        begin: &Begin,
+    ) -> Result<Started, StartError> {
+        let label = self.make(start, compiled, begin)?;
+        Ok(Started {
+            session: SessionId(label.session),
+            slot: label.slot,
+            denials: self.denials.path(label.session),
+        })
+    }
+
+    /// Makes a session under a policy that this kernel can hold.
+    pub(super) fn make(
+        &mut self,
+        start: &Start,
+        compiled: Compiled,
+        begin: &Begin,
+    ) -> Result<Label, StartError> {
+        let slot = self.free_slot()?;
+        let id = self.draw_id()?;
+        let place = self.place_of(&compiled)?;
+        let record = Record {
+            start: start.clone(),
+            slot,
+            place,
+            reason: None,
+            recognised: begin.recognised.clone(),
+            ready: begin.ready,
+            loaded: begin.loaded,
+            layout: begin.loaded.then(|| compiled.layout.clone()),
+            started_ns: clock::boot_ns(),
+        };
+        let done = self.records.write(id, &record).map_err(StartError::from);
+        let done = done.and_then(|()| Ok(self.denials.begin(id)?));
+        let denials = self.paths.hash(&Denials::name(id));
+        let open = |maps: &mut Maps| open(maps, id, &record, &compiled, (begin, denials));
+        if let Err(error) = done.and_then(|()| open(&mut self.maps).map_err(StartError::from)) {
+            self.denials.end(id);
+            self.release(&Rc::new(compiled), place);
+            return Err(error);
+        }
+        self.by_id.insert(id, Session::new(record, compiled));
+        Ok(Label {
+            session: id,
+            slot,
+            reserved: 0,
+        })
+    }
+
+    pub(super) fn free_slot(&self) -> Result<u32, StartError> {
+        for slot in 0..self.maps.slots() {
+            if self.maps.session(slot)?.id == State::FREE.id {
+                return Ok(slot);
+            }
+        }
+        Err(StartError::Full(self.maps.slots()))
+    }
+
+    pub(super) fn draw_id(&self) -> Result<u64, StartError> {
+        use rand::TryRngCore;
+        loop {
+            let id = rand::rngs::OsRng.try_next_u64()?;
+            if id != State::FREE.id && !self.by_id.contains_key(&id) {
+                return Ok(id);
+            }
+        }
+    }
+}
+
+/// Makes a slot a session's. Its progress comes first: once the slot is taken, processes may come.
+fn open(
+    maps: &mut Maps,
+    id: u64,
+    record: &Record,
+    compiled: &Compiled,
+    (begin, denials): (&Begin, u64),
+) -> Result<(), MapsError> {
+    let (slot, now_ns) = (record.slot, record.started_ns);
+    // What has no lifetime does not get one by being moved to a version that gives it one.
+    let mut progress = Progress {
+        deadlines: [u64::MAX; TIMERS],
+        ..Progress::START
+    };
+    progress.set_facts(
+        compiled.initial_facts | begin.facts,
+        &compiled.terms,
+        now_ns,
+    );
+    maps.set_progress(slot, progress)?;
+    maps.clear_share(slot)?;
+    let state = State {
+        id,
+        policy: record.place.policy,
+        // The time of one that lies ready begins when it does.
+        expires_ns: if begin.ready {
+            0
+        } else {
+            expiry(compiled, now_ns)
+        },
+        door: begin.door,
+        denials,
+        ..State::FREE
+    };
+    maps.set_session(slot, state)
+}
