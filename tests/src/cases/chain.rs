@@ -213,7 +213,7 @@ fn kill() -> Result<()> {
         "after the deviation ({first:?}) the session may still connect: {after:?}"
     );
     let _ = actor.end();
-    let told = events.denials("kills")?;
+    let told = events.wait("kills", 1)?;
     ensure!(
         told.iter().any(|denial| denial.verdict == "kill"),
         "no event speaks of the kill: {told:?}"
@@ -295,7 +295,7 @@ fn audit() -> Result<()> {
     let events = Events::from_now()?;
     let answer = Place::Inside(&policy).act(&["way", "udp", &at(DENIED4, PORT)?.to_string()])?;
     ensure!(answer != "EPERM", "denied although it is only watched");
-    let told = events.denials("watched")?;
+    let told = events.wait("watched", 1)?;
     ensure!(
         told.iter()
             .any(|denial| denial.verdict == "audit" && denial.reason == "no rule"),
