@@ -23,6 +23,7 @@ use crate::control::protocol::{
 use crate::control::server::{self, ListenError, Place};
 use crate::events::explain;
 use crate::events::journal::{self, Journal};
+use crate::events::line::Line;
 use crate::events::process::readable;
 use crate::events::ring::{Ring, RingError};
 use crate::kernel::barrier;
@@ -46,6 +47,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use teller::Teller;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, info, warn};
@@ -171,16 +173,22 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let sessions = Rc::new(RefCell::new(sessions));
     let house_sessions = Rc::clone(&sessions);
     let house_library = Rc::clone(&library);
-    let (shelf, held) = (Rc::clone(&library), Rc::clone(&sessions));
-    let (leaving, hurry) = (Rc::clone(&sessions), haste.clone());
+    let leaving = Rc::clone(&sessions);
     let (lines, mut told) = tokio::sync::mpsc::unbounded_channel();
     let killer = Killer::new(
         Rc::clone(&sessions),
         Census::new(&Pins::in_force()),
         haste.clone(),
-        lines,
+        lines.clone(),
     );
     let recognition = Rc::new(RefCell::new(recognition));
+    let follower = Follower {
+        haste: haste.clone(),
+        library: Rc::clone(&library),
+        sessions: Rc::clone(&sessions),
+        recognition: Rc::clone(&recognition),
+        lines,
+    };
     let mut teller = Teller::new(
         Rc::clone(&sessions),
         Rc::clone(&killer),
@@ -250,10 +258,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
             .await
             .map_err(failed("clients"))
     });
-    tasks.spawn_local(async move {
-        let followed = follow(&watch, &hurry, &shelf, &held).await;
-        followed.map_err(failed("policies"))
-    });
+    tasks.spawn_local(async move { follower.follow(&watch).await.map_err(failed("policies")) });
     tasks.spawn_local(async move { take_out(&leaving).await.map_err(failed("tables")) });
     tasks.spawn_local(async move { end_signal().await.map_err(failed("signals")) });
     match tasks.join_next().await {
@@ -294,28 +299,49 @@ fn announce_change(change: &Change, sessions: &mut Sessions) {
     }
 }
 
-/// Follows the policies in files and folders. They are read and compiled beside: others go on being
-/// answered meanwhile. Sessions that want every processor must not hold up what they are held to.
-async fn follow(
-    watch: &Watch,
-    haste: &Haste,
-    library: &Rc<RefCell<Library>>,
-    sessions: &Rc<RefCell<Sessions>>,
-) -> io::Result<()> {
-    loop {
-        watch.changed().await?;
-        let _urgent = haste.begin();
-        let roots = library.borrow().roots().to_vec();
-        let host = sessions.borrow().host();
-        let look = tokio::task::spawn_blocking(move || {
-            let _urgent = Haste::of_this_thread().begin();
-            Look::into(&roots, |compiled| host.accepts(compiled).map_err(chain))
-        });
-        let look = look.await?;
-        let changes = library.borrow_mut().take(look);
-        for change in changes {
-            announce_change(&change, &mut sessions.borrow_mut());
+/// Follows the policies in files and folders.
+struct Follower {
+    haste: Haste,
+    library: Rc<RefCell<Library>>,
+    sessions: Rc<RefCell<Sessions>>,
+    recognition: Rc<RefCell<Recognition>>,
+    /// Where what is to be told goes.
+    lines: UnboundedSender<Line>,
+}
+
+impl Follower {
+    /// They are read and compiled beside: others go on being answered meanwhile. Sessions that want
+    /// every processor must not hold up what they are held to.
+    async fn follow(&self, watch: &Watch) -> io::Result<()> {
+        loop {
+            watch.changed().await?;
+            let _urgent = self.haste.begin();
+            let roots = self.library.borrow().roots().to_vec();
+            let host = self.sessions.borrow().host();
+            let look = tokio::task::spawn_blocking(move || {
+                let _urgent = Haste::of_this_thread().begin();
+                Look::into(&roots, |compiled| host.accepts(compiled).map_err(chain))
+            });
+            self.take_up(look.await?).map_err(io::Error::other)?;
         }
+    }
+
+    /// Who is told of a new version finds everything under it, what lies ready for others included.
+    fn take_up(&self, look: Look) -> Result<(), MapsError> {
+        let mut library = self.library.borrow_mut();
+        let mut sessions = self.sessions.borrow_mut();
+        for change in library.take(look) {
+            announce_change(&change, &mut sessions);
+        }
+        let begun = self
+            .recognition
+            .borrow_mut()
+            .follow(&mut sessions, &library)?;
+        for line in begun {
+            // Only a daemon that is ending hears no more.
+            let _ = self.lines.send(line);
+        }
+        Ok(())
     }
 }
 
