@@ -64,6 +64,10 @@ pub enum Command {
     /// action that is not allowed; 2: a file, a policy or an option is wrong.
     #[command(subcommand)]
     Policy(Policy),
+    /// Ask the central controller, and order through it
+    ///
+    /// Exit code 0: done, and for what is waited for: at every node; 1: not, or not everywhere.
+    Ctl(crate::ctl::Ctl),
     /// Take everything Interlock put into the kernel out again
     ///
     /// Sessions that still run are then held to nothing.
@@ -92,6 +96,35 @@ pub struct Daemon {
     /// Where to keep the newest events, at most 16 MiB
     #[arg(long, value_name = "DIR", default_value = crate::events::journal::FOLDER)]
     pub events: PathBuf,
+    /// How to reach the controller.
+    #[command(flatten)]
+    pub central: Central,
+}
+
+/// How a node reaches the controller.
+#[derive(Debug, Args)]
+pub struct Central {
+    /// The controller that sees and steers this node [default: none]
+    #[arg(long, value_name = "HOST:PORT", env = "INTERLOCK_CONTROLLER")]
+    pub controller: Option<String>,
+    /// Where ca.pem, node.pem and node.key lie; they may be replaced at any time
+    #[arg(long, value_name = "DIR", default_value = crate::central::CERTS)]
+    pub certs: PathBuf,
+    /// Where to keep what the controller said; must outlive the boot
+    #[arg(long, value_name = "DIR", default_value = crate::central::FOLDER)]
+    pub central: PathBuf,
+    /// What operators select this node by; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", requires = "controller", value_parser = pair)]
+    pub label: Vec<(String, String)>,
+    /// Start no session without a grant of the controller
+    #[arg(long, requires = "controller")]
+    pub require_grant: bool,
+}
+
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let pair = pair.ok_or_else(|| "expected NAME=VALUE".to_owned())?;
+    Ok((pair.0.to_owned(), pair.1.to_owned()))
 }
 
 /// Options of `events`.
@@ -152,6 +185,12 @@ pub struct Run {
     /// The user to run as, by name or number [default: the one who calls]
     #[arg(long, value_name = "U")]
     pub user: Option<String>,
+    /// The task that it is for [default: the grant's]
+    #[arg(long, value_name = "NAME")]
+    pub task: Option<String>,
+    /// The grant to start with, as the controller issued it; `-` for standard input
+    #[arg(long, value_name = "FILE|-")]
+    pub grant: Option<PathBuf>,
     /// The daemon's socket
     #[arg(long, default_value = SOCKET)]
     pub socket: PathBuf,

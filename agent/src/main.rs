@@ -1,11 +1,12 @@
 //! The binary `interlock`: reads the command line and calls what it names.
 
+use agent_proto::files::Files;
 use clap::Parser;
 use interlock_agent::cli::{Cli, Command};
 use interlock_agent::control::protocol::Revoke;
 use interlock_agent::daemon::{self, canary};
 use interlock_agent::run::{self, Ended, signals};
-use interlock_agent::{doctor, library, policy_cli, report, show, uninstall};
+use interlock_agent::{central, ctl, doctor, library, policy_cli, report, show, uninstall};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
                 records: options.records,
                 denials: options.denials,
                 events: options.events,
+                central: central_settings(options.central),
             };
             done(daemon::run(&settings))
         }
@@ -54,12 +56,27 @@ fn main() -> ExitCode {
             Ok(code) => code,
             Err(error) => fail(error, 2),
         },
+        Command::Ctl(options) => match ctl::run(&options) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => fail(error, 1),
+        },
         Command::Uninstall(options) => done(uninstall::run(&options.socket)),
         Command::Canary => {
             canary::attempt();
             ExitCode::SUCCESS
         }
     }
+}
+
+fn central_settings(options: interlock_agent::cli::Central) -> Option<central::Settings> {
+    Some(central::Settings {
+        address: options.controller?,
+        files: Files::in_folder(&options.certs, "node"),
+        folder: options.central,
+        labels: options.label.into_iter().collect(),
+        require_grant: options.require_grant,
+    })
 }
 
 fn start(options: interlock_agent::cli::Run) -> ExitCode {
@@ -69,6 +86,8 @@ fn start(options: interlock_agent::cli::Run) -> ExitCode {
         profiles: options.profiles,
         agent: options.agent,
         user: options.user,
+        task: options.task,
+        grant: options.grant,
         command: options.command,
     };
     match run::run(&settings) {

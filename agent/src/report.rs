@@ -1,5 +1,6 @@
 //! Answers of the daemon, for people.
 
+use crate::central::ControllerInfo;
 use crate::control::client::{self, AskError};
 use crate::control::protocol::{Request, Response, Revoke, Revoked, SessionInfo, Status};
 use crate::kernel::loader::Mode;
@@ -134,10 +135,32 @@ fn print_status(status: &Status) {
     println!("events lost  {}", status.events_lost);
     println!("probes       {}", status.probes);
     println!("not ready    {}", status.not_ready);
+    if let Some(controller) = &status.controller {
+        print_controller(controller);
+    }
     print_ways(status);
     print_policies(status);
     for hook in &status.hooks_missing {
         println!("not here     {hook}: see `interlock doctor`");
+    }
+}
+
+fn print_controller(controller: &ControllerInfo) {
+    let ControllerInfo { address, node, since, error, .. } = controller;
+    match (controller.connected, error) {
+        (true, _) => println!("controller   {address} as {node}, connected since {since}"),
+        (false, Some(error)) => println!("controller   {address}: NOT CONNECTED since {since}: {error}"),
+        (false, None) => println!("controller   {address}: not connected yet"),
+    }
+    println!(
+        "             directive {}; records waiting {}, dropped {}",
+        controller.epoch, controller.waiting, controller.dropped
+    );
+    for barred in &controller.barred {
+        println!("BARRED       {barred}");
+    }
+    if let Some(warning) = &controller.warning {
+        println!("WARNING      {warning}");
     }
 }
 

@@ -4,7 +4,7 @@ use agent_policy::{Profiles, check, parse_with};
 use agent_proto::wire::{Policy, UploadPolicyRequest};
 
 /// The policies of a file, and what perhaps is not meant.
-pub(crate) fn read(asked: UploadPolicyRequest) -> Result<(Vec<Policy>, String), String> {
+pub(crate) fn read(asked: &UploadPolicyRequest) -> Result<(Vec<Policy>, String), String> {
     let mut profiles = Profiles::none();
     for profile in &asked.profiles {
         let added = profiles.add(&profile.file, profile.text.as_bytes());

@@ -39,6 +39,8 @@ pub(crate) fn guest_programs(release: bool) -> Result<()> {
                 "--package",
                 "agent",
                 "--package",
+                "controller",
+                "--package",
                 "interlock-tests",
             ])
             .args(release.then_some("--release")),

@@ -77,7 +77,7 @@ enum Verb {
     Fuzz(fuzz::Options),
     /// Runs a command, or a shell, in a virtual machine with one kernel of the matrix
     ///
-    /// The machine has the built programs (interlock, interlock-tests: the newer of debug and
+    /// The machine has the built programs (interlock, interlock-controller, interlock-tests: the newer of debug and
     /// release) on its PATH, and a writable root with bash, python3, curl, ip, cgroup v2 and
     /// bpffs. Nothing that it writes stays. The command's output and exit code are passed on;
     /// 125 means that the machine itself failed. The kernel's log is in .cache/console/.

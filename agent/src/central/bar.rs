@@ -79,9 +79,18 @@ pub(crate) struct Bar {
 
 impl fmt::Display for Bar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { epoch, whom, by, reason } = self;
+        let Self {
+            epoch,
+            whom,
+            by,
+            reason,
+        } = self;
         write!(f, "{whom} was revoked by {by} (directive {epoch})")?;
-        if reason.is_empty() { Ok(()) } else { write!(f, ": {reason}") }
+        if reason.is_empty() {
+            Ok(())
+        } else {
+            write!(f, ": {reason}")
+        }
     }
 }
 
@@ -96,7 +105,14 @@ mod tests {
 
     #[test]
     fn bars_keep_out_whom_they_name() {
-        let bar = |whom| vec![Bar { epoch: 1, whom, by: "operator/a".into(), reason: "r".into() }];
+        let bar = |whom| {
+            vec![Bar {
+                epoch: 1,
+                whom,
+                by: "operator/a".into(),
+                reason: "r".into(),
+            }]
+        };
         let agent = bar(Whom::Agent("a".into()));
         assert!(against(&agent, "a", None).is_some());
         assert!(against(&agent, "b", Some("a")).is_none());

@@ -21,10 +21,14 @@ pub enum RefusedError {
     #[error("grant refused: {0}")]
     Grant(#[from] GrantError),
     /// No controller has ever been heard.
-    #[error("grant refused: this node has never heard from a controller whose grants it could check")]
+    #[error(
+        "grant refused: this node has never heard from a controller whose grants it could check"
+    )]
     NoController,
     /// None was given.
-    #[error("a grant is required on this node, and none was given: ask for one, then `interlock run --grant FILE`")]
+    #[error(
+        "a grant is required on this node, and none was given: ask for one, then `interlock run --grant FILE`"
+    )]
     Missing,
     /// It cannot be noted that it was used.
     #[error("grant refused: cannot note its use in {}", path.display())]
@@ -100,28 +104,37 @@ pub(crate) fn latch(folder: &Path, grant: &Grant) -> Result<Latch, RefusedError>
     match options.write(true).create_new(true).open(&path) {
         Ok(file) => {
             file.sync_all().map_err(failed)?;
-            File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
-            Ok(Latch { path })
+            File::open(folder)
+                .and_then(|folder| folder.sync_all())
+                .map_err(failed)?;
+            Ok(Latch { path: Some(path) })
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let session = fs::read_to_string(&path).map_err(failed)?;
-            let session = if session.is_empty() { "that failed to begin".into() } else { session };
+            let session = if session.is_empty() {
+                "that failed to begin".into()
+            } else {
+                session
+            };
             Err(GrantError::Used(session).into())
         }
         Err(error) => Err(failed(error)),
     }
 }
 
-/// A grant that has been used up.
-#[derive(Debug)]
-pub(crate) struct Latch {
-    path: PathBuf,
+/// A grant that has been used up, or none.
+#[derive(Debug, Default)]
+pub struct Latch {
+    path: Option<PathBuf>,
 }
 
 impl Latch {
     /// Notes the session that began with it, for whoever brings it again.
-    pub(crate) fn note(&self, session: SessionId) {
-        let noted = OpenOptions::new().write(true).open(&self.path);
+    pub fn used(&self, session: SessionId) {
+        let Some(path) = &self.path else {
+            return;
+        };
+        let noted = OpenOptions::new().write(true).open(path);
         let noted = noted.and_then(|mut file| file.write_all(session.to_string().as_bytes()));
         if let Err(error) = noted {
             tracing::warn!(%session, %error, "with which grant it began is not noted");
@@ -179,7 +192,12 @@ mod tests {
     }
 
     fn session() -> Session<'static> {
-        Session { node: "n", agent: "a", task: None, policy: &[1] }
+        Session {
+            node: "n",
+            agent: "a",
+            task: None,
+            policy: &[1],
+        }
     }
 
     #[test]
@@ -189,9 +207,16 @@ mod tests {
         let (key, now_ms) = (key(), super::super::source::now_ms());
         let grant = check(&text(&key, now_ms), session(), &kept(&key, now_ms), "boot");
         let grant = grant.expect("a grant that holds");
-        latch(&folder, &grant).expect("its first use").note(SessionId(0xab));
-        let again = latch(&folder, &grant).expect_err("its second use").to_string();
-        assert!(again.contains("replayed: session 00000000000000ab"), "{again}");
+        latch(&folder, &grant)
+            .expect("its first use")
+            .used(SessionId(0xab));
+        let again = latch(&folder, &grant)
+            .expect_err("its second use")
+            .to_string();
+        assert!(
+            again.contains("replayed: session 00000000000000ab"),
+            "{again}"
+        );
         sweep(&folder);
         assert!(latch(&folder, &grant).is_err(), "swept too soon");
         fs::remove_dir_all(&folder).expect("the folder goes");
@@ -202,16 +227,37 @@ mod tests {
         const YEAR_MS: u64 = 365 * 24 * 3600 * 1000;
         let (key, now_ms) = (key(), super::super::source::now_ms());
         for heard_ms in [now_ms - YEAR_MS, now_ms + YEAR_MS] {
-            let refused = check(&text(&key, heard_ms), session(), &kept(&key, heard_ms), "boot");
+            let refused = check(
+                &text(&key, heard_ms),
+                session(),
+                &kept(&key, heard_ms),
+                "boot",
+            );
             let refused = refused.expect_err("a wrong clock").to_string();
-            assert!(refused.contains("clock and its controller's are 315"), "{refused}");
+            assert!(
+                refused.contains("clock and its controller's are 315"),
+                "{refused}"
+            );
         }
         // After a boot without a word, the clock cannot be earlier than what was heard before.
         let kept = kept(&key, now_ms + YEAR_MS);
         let refused = check(&text(&key, now_ms), session(), &kept, "another boot");
-        assert!(refused.expect_err("expired").to_string().contains("expired"));
+        assert!(
+            refused
+                .expect_err("expired")
+                .to_string()
+                .contains("expired")
+        );
         // The control.
-        assert!(check(&text(&key, now_ms), session(), &self::kept(&key, now_ms), "boot").is_ok());
+        assert!(
+            check(
+                &text(&key, now_ms),
+                session(),
+                &self::kept(&key, now_ms),
+                "boot"
+            )
+            .is_ok()
+        );
     }
 
     #[test]
@@ -219,6 +265,9 @@ mod tests {
         let (key, now_ms) = (key(), super::super::source::now_ms());
         let never = Kept::default();
         let refused = check(&text(&key, now_ms), session(), &never, "boot");
-        assert!(matches!(refused, Err(RefusedError::NoController)), "{refused:?}");
+        assert!(
+            matches!(refused, Err(RefusedError::NoController)),
+            "{refused:?}"
+        );
     }
 }

@@ -10,16 +10,18 @@
 //! for the controller.
 
 mod bar;
-mod fleet_view;
 pub mod grants;
 mod obey;
 pub mod source;
 mod state;
+mod there;
 mod uplink;
 
+use crate::control::protocol::Start;
 use agent_proto::files::Files;
 use agent_proto::wire::{EnrolRequest, EnrolResponse, InventoryRequest, Outcome, SignedDirective};
-pub use obey::{Central, Parts};
+pub use grants::Latch;
+pub use obey::{Central, Parts, Permit};
 use serde::{Deserialize, Serialize};
 use source::Backlog;
 use std::collections::BTreeMap;
@@ -135,6 +137,13 @@ pub struct Begun {
     pub(crate) shown: Shown,
     /// Where records go.
     pub backlog: Backlog,
+}
+
+impl Begun {
+    /// The policies that the controller told before.
+    pub fn policies(&self) -> Vec<Start> {
+        self.state.kept.starts()
+    }
 }
 
 /// Reads what is kept, and begins to connect on a thread of its own.

@@ -62,7 +62,10 @@ impl Backlog {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes lines that the daemon prints.
@@ -130,7 +133,9 @@ impl Source for Backlog {
 
     fn after(&mut self, sequence: u64, most: usize, bytes: usize) -> Vec<Record> {
         let waiting = self.lock();
-        let from = waiting.records.partition_point(|record| record.sequence <= sequence);
+        let from = waiting
+            .records
+            .partition_point(|record| record.sequence <= sequence);
         let mut left = bytes;
         let mut fits = |record: &&Record| {
             let had = left;
@@ -143,7 +148,11 @@ impl Source for Backlog {
 
     fn acknowledged(&mut self, sequence: u64, _countersignature: &[u8]) {
         let mut waiting = self.lock();
-        while waiting.records.front().is_some_and(|first| first.sequence <= sequence) {
+        while waiting
+            .records
+            .front()
+            .is_some_and(|first| first.sequence <= sequence)
+        {
             let first = waiting.records.pop_front();
             waiting.bytes -= first.map_or(0, |first| first.body.len());
         }
@@ -185,7 +194,11 @@ mod tests {
         }
         assert_eq!(sequences(&backlog.after(0, 2, 1 << 20)), [1, 2]);
         assert_eq!(sequences(&backlog.after(2, 10, 1 << 20)), [3, 4, 5]);
-        assert_eq!(sequences(&backlog.after(0, 10, 1)), [1], "one fits whatever its size");
+        assert_eq!(
+            sequences(&backlog.after(0, 10, 1)),
+            [1],
+            "one fits whatever its size"
+        );
         backlog.acknowledged(3, &[]);
         assert_eq!(sequences(&backlog.after(0, 10, 1 << 20)), [4, 5]);
         assert_eq!(backlog.position().sequence, 3);

@@ -58,10 +58,16 @@ impl Kept {
         self.newest.as_ref().map_or(0, |newest| newest.epoch)
     }
 
+    /// The policies that were told.
+    pub(crate) fn starts(&self) -> Vec<Start> {
+        self.told.values().map(|told| told.start.clone()).collect()
+    }
+
     /// The directives that stand.
     pub(crate) fn holds(&self) -> Vec<u64> {
         let bars = self.bars.iter().map(|bar| bar.epoch);
-        bars.chain(self.told.values().map(|told| told.epoch)).collect()
+        bars.chain(self.told.values().map(|told| told.epoch))
+            .collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is said on the socket.
 
+use crate::central::ControllerInfo;
 use crate::events::journal::{Filter, Selection};
 use crate::kernel::loader::Mode;
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,22 @@ pub enum Request {
     Events(Filter),
     /// Which processes do sessions have?
     Processes,
+    /// Make room for a session that says more of itself.
+    StartAs(StartAs),
+}
+
+/// A session to be started for a task, or with a grant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StartAs {
+    /// The agent.
+    pub agent: String,
+    /// Its policy; none for the one that the daemon has loaded.
+    pub start: Option<Start>,
+    /// The task.
+    pub task: Option<String>,
+    /// The grant's text.
+    pub grant: Option<String>,
 }
 
 /// A session to be ended.
@@ -188,6 +205,9 @@ pub struct Status {
     pub not_ready: u64,
     /// The ways by which sessions are recognised.
     pub ways: Vec<WayInfo>,
+    /// How the way to the controller is, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controller: Option<Box<ControllerInfo>>,
 }
 
 impl Status {

@@ -5,6 +5,7 @@
 //! attempts must fail with EPERM and must be told in the ring. The same attempts are made outside
 //! first, where EPERM would mean that somebody else denies them and nothing is proven.
 
+use crate::central::Permit;
 use crate::control::protocol::Start;
 use crate::events::ring::Ring;
 use crate::kernel::loader::{self, Mode};
@@ -80,7 +81,7 @@ pub async fn prove(
     if let Some(attempts) = those(&attempts(None).await?, true) {
         return Err(CanaryError::Control(attempts));
     }
-    let started = sessions.start(&Start {
+    let start = Start {
         agent: "interlock-canary".into(),
         file: "the canary's policy".into(),
         policy: match mode {
@@ -88,7 +89,8 @@ pub async fn prove(
             Mode::Degraded(_) => POLICY.into(),
         },
         profiles: Vec::new(),
-    })?;
+    };
+    let started = sessions.start(&start, Permit::default())?;
     let program = loader::enrol_program().map_err(CanaryError::Enrol)?;
     let session = started.session;
     let outcome = attempts(Some(Enrol { program, started })).await;

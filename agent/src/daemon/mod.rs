@@ -7,6 +7,7 @@
 //! | clients | the control socket | the socket fails |
 //! | policies | the watch on files of policies | the watch fails |
 //! | tables | nothing | a runtime that ends |
+//! | central | what the controller wants, if there is one | its thread ends |
 //! | signals | nothing | SIGTERM or SIGINT |
 //!
 //! All share the sessions, and run on one thread. The first task to end ends the daemon: with its
@@ -17,8 +18,10 @@ pub mod killer;
 pub mod teller;
 pub mod urgent;
 
+use crate::central::{self, Central, CentralError, Parts, Permit};
 use crate::control::protocol::{
-    PolicyInfo, ProcessInfo, RejectedInfo, Request, Response, SessionId, StartedLoaded, Status,
+    PolicyInfo, ProcessInfo, RejectedInfo, Request, Response, SessionId, StartAs,
+    StartedLoaded, Status,
 };
 use crate::control::server::{self, ListenError, Place};
 use crate::events::explain;
@@ -30,6 +33,7 @@ use crate::kernel::barrier;
 use crate::kernel::loader::{self, LoadError, Mode};
 use crate::kernel::maps::MapsError;
 use crate::kernel::pins::Pins;
+use crate::library::given::Given;
 use crate::library::watch::Watch;
 use crate::library::{Change, Library, Look};
 use crate::recognition::Recognition;
@@ -69,6 +73,8 @@ pub struct Settings {
     pub denials: PathBuf,
     /// Where it keeps the newest events.
     pub events: PathBuf,
+    /// How it reaches the controller, if it has one.
+    pub central: Option<central::Settings>,
 }
 
 /// Why the daemon ended.
@@ -92,6 +98,9 @@ pub enum DaemonError {
         #[source]
         source: io::Error,
     },
+    /// The controller cannot be had.
+    #[error(transparent)]
+    Central(#[from] CentralError),
     /// The socket is not there.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -132,6 +141,9 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         path: settings.events.clone(),
         source,
     })?;
+    // What the controller said before must be known before anything begins.
+    let begun = settings.central.as_ref().map(central::begin).transpose()?;
+    let backlog = begun.as_ref().map(|begun| begun.backlog.clone());
     let enforcement = loader::ensure()?;
     let (mode, adopted) = (enforcement.mode, enforcement.adopted);
     debug!(?mode, adopted, "in force, not yet proven");
@@ -142,6 +154,9 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         mode == Mode::Full,
     )?;
     sessions.set_clocks()?;
+    if begun.is_some() {
+        sessions.set_controller();
+    }
     let mut ring = Ring::open(&Pins::in_force())?;
     let earlier = match canary::prove(&mut sessions, &mut ring, &mode).await {
         Ok(earlier) => earlier,
@@ -158,9 +173,10 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     // Before the first look: what changes from now on is heard.
     let watch = Watch::begin(library.roots()).map_err(failed("policies"))?;
     let host = sessions.host();
-    let look = Look::into(library.roots(), |compiled| {
-        host.accepts(compiled).map_err(chain)
-    });
+    let given = Rc::new(Given::default());
+    let accept = |compiled: &_| host.accepts(compiled).map_err(chain);
+    let kept = begun.as_ref().map(central::Begun::policies).unwrap_or_default();
+    let look = Look::into(library.roots(), accept).and_given(kept, accept);
     for change in library.take(look) {
         announce_change(&change, &mut sessions);
     }
@@ -182,8 +198,10 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         lines.clone(),
     );
     let recognition = Rc::new(RefCell::new(recognition));
+    let lines_of_central = lines.clone();
     let follower = Follower {
         haste: haste.clone(),
+        given: Rc::clone(&given),
         library: Rc::clone(&library),
         sessions: Rc::clone(&sessions),
         recognition: Rc::clone(&recognition),
@@ -194,10 +212,35 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         Rc::clone(&killer),
         Rc::clone(&recognition),
         journal,
+        backlog,
     );
+    let clerk = Rc::new(Clerk {
+        sessions: Rc::clone(&sessions),
+        library: Rc::clone(&library),
+        killer: Rc::clone(&killer),
+        ways: Rc::clone(&recognition),
+        census: Census::new(&Pins::in_force()),
+        events: settings.events.clone(),
+        mode,
+        adopted,
+        central: RefCell::new(None),
+    });
+    let central = begun.map(|begun| {
+        let status = Rc::clone(&clerk);
+        let parts = Parts {
+            sessions: Rc::clone(&sessions),
+            library: Rc::clone(&library),
+            given,
+            killer: Rc::clone(&killer),
+            status: Box::new(move || status.status_json()),
+            lines: lines_of_central,
+        };
+        Central::new(begun, parts)
+    });
+    let (central, heard) = central.unzip();
+    clerk.central.borrow_mut().clone_from(&central);
+    let barring = central.clone();
     let ending = Rc::clone(&killer);
-    let ways = Rc::clone(&recognition);
-    let events = settings.events.clone();
     let mut tasks = JoinSet::new();
     tasks.spawn_local(async move {
         teller
@@ -231,23 +274,19 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
                         .map_err(io::Error::other)
                         .map_err(failed("events"))?;
                     teller.print(&lines).await.map_err(failed("events"))?;
+                    if let Some(central) = &barring {
+                        central.keep_house();
+                    }
                     teller.keep_house(drained).await
                 }
             }
             .map_err(failed("events"))?;
+            if let Some(central) = &barring {
+                central.hold_bars();
+            }
         }
     });
     tasks.spawn_local(async move {
-        let clerk = Rc::new(Clerk {
-            sessions,
-            library,
-            killer,
-            ways,
-            census: Census::new(&Pins::in_force()),
-            events,
-            mode,
-            adopted,
-        });
         let guard = Rc::clone(&clerk);
         let session_of = move |pid| guard.session_of(pid);
         let answer = move |request| {
@@ -260,6 +299,9 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     });
     tasks.spawn_local(async move { follower.follow(&watch).await.map_err(failed("policies")) });
     tasks.spawn_local(async move { take_out(&leaving).await.map_err(failed("tables")) });
+    if let Some((central, heard)) = central.zip(heard) {
+        tasks.spawn_local(async move { central.obey(heard).await.map_err(failed("central")) });
+    }
     tasks.spawn_local(async move { end_signal().await.map_err(failed("signals")) });
     match tasks.join_next().await {
         Some(Ok(ended)) => ended,
@@ -302,6 +344,7 @@ fn announce_change(change: &Change, sessions: &mut Sessions) {
 /// Follows the policies in files and folders.
 struct Follower {
     haste: Haste,
+    given: Rc<Given>,
     library: Rc<RefCell<Library>>,
     sessions: Rc<RefCell<Sessions>>,
     recognition: Rc<RefCell<Recognition>>,
@@ -314,15 +357,21 @@ impl Follower {
     /// every processor must not hold up what they are held to.
     async fn follow(&self, watch: &Watch) -> io::Result<()> {
         loop {
-            watch.changed().await?;
+            tokio::select! {
+                changed = watch.changed() => changed?,
+                () = self.given.changed() => {}
+            }
             let _urgent = self.haste.begin();
             let roots = self.library.borrow().roots().to_vec();
             let host = self.sessions.borrow().host();
+            let (given, count) = self.given.now();
             let look = tokio::task::spawn_blocking(move || {
                 let _urgent = Haste::of_this_thread().begin();
-                Look::into(&roots, |compiled| host.accepts(compiled).map_err(chain))
+                let accept = |compiled: &_| host.accepts(compiled).map_err(chain);
+                Look::into(&roots, accept).and_given(given, accept)
             });
             self.take_up(look.await?).map_err(io::Error::other)?;
+            self.given.take(count);
         }
     }
 
@@ -380,6 +429,7 @@ struct Clerk {
     events: PathBuf,
     mode: Mode,
     adopted: bool,
+    central: RefCell<Option<Rc<Central>>>,
 }
 
 impl Clerk {
@@ -390,11 +440,19 @@ impl Clerk {
                 let list = self.sessions.borrow().list();
                 list.map(Response::Sessions).map_err(chain)
             }
-            Request::Start(start) => {
-                let started = self.sessions.borrow_mut().start(&start);
-                started.map(Response::Started).map_err(chain)
-            }
-            Request::StartLoaded(agent) => self.start_loaded(&agent),
+            Request::Start(start) => self.start_as(&StartAs {
+                agent: start.agent.clone(),
+                start: Some(start),
+                task: None,
+                grant: None,
+            }),
+            Request::StartLoaded(agent) => self.start_as(&StartAs {
+                agent,
+                start: None,
+                task: None,
+                grant: None,
+            }),
+            Request::StartAs(session) => self.start_as(&session),
             Request::Events(filter) => journal::select(&self.events, &filter)
                 .map(Response::Events)
                 .map_err(chain),
@@ -407,20 +465,67 @@ impl Clerk {
         answered.unwrap_or_else(Response::Error)
     }
 
-    /// Makes room for a session under a policy that is loaded.
-    fn start_loaded(&self, agent: &str) -> Result<Response, String> {
-        let loaded = self.library.borrow().get(agent).cloned();
+    /// Makes room for a session, if it may begin: under a policy of its own, or the one that is
+    /// loaded.
+    fn start_as(&self, session: &StartAs) -> Result<Response, String> {
+        if let Some(start) = &session.start {
+            let digest = || crate::policy::compile(start).map(|compiled| compiled.digest);
+            let permit = self.permit(session, || digest().map_err(chain))?;
+            let (started, permit) = {
+                let mut sessions = self.sessions.borrow_mut();
+                let latch = permit.1;
+                (sessions.start(start, permit.0).map_err(chain)?, latch)
+            };
+            permit.used(started.session);
+            return Ok(Response::Started(started));
+        }
+        let loaded = self.library.borrow().get(&session.agent).cloned();
         let Some(loaded) = loaded else {
-            return Err(self.library.borrow().why_not(agent));
+            return Err(self.library.borrow().why_not(&session.agent));
         };
-        let started = self.sessions.borrow_mut().start_loaded(&loaded);
-        let answer = |started| StartedLoaded {
+        let (permit, latch) = self.permit(session, || Ok(loaded.compiled.digest))?;
+        let started = self.sessions.borrow_mut().start_loaded(&loaded, permit);
+        let started = started.map_err(chain)?;
+        latch.used(started.session);
+        Ok(Response::StartedLoaded(StartedLoaded {
             started,
             start: loaded.start.clone(),
-        };
-        started
-            .map(|started| Response::StartedLoaded(answer(started)))
-            .map_err(chain)
+        }))
+    }
+
+    /// Whether a session may begin, and what is to be told when it has.
+    fn permit(
+        &self,
+        session: &StartAs,
+        digest: impl FnOnce() -> Result<[u8; 32], String>,
+    ) -> Result<(Permit, central::Latch), String> {
+        let (task, grant) = (session.task.as_deref(), session.grant.as_deref());
+        match &*self.central.borrow() {
+            Some(central) => central.permit((&session.agent, &digest()?), task, grant),
+            None if grant.is_some() => Err(
+                "found a grant, and this daemon has no controller whose grants it could check: \
+                 `interlock daemon --controller`"
+                    .into(),
+            ),
+            None => Ok((
+                Permit {
+                    task: session.task.clone(),
+                    ..Permit::default()
+                },
+                central::Latch::default(),
+            )),
+        }
+    }
+
+    fn status_json(&self) -> Vec<u8> {
+        let status = self.status().map_err(chain);
+        match status.and_then(|status| serde_json::to_vec(&status).map_err(chain)) {
+            Ok(json) => json,
+            Err(error) => {
+                warn!(error, "the controller is not told of the status");
+                Vec::new()
+            }
+        }
     }
 
     fn status(&self) -> Result<Status, MapsError> {
@@ -467,6 +572,7 @@ impl Clerk {
             rejected: rejected.collect(),
             not_ready: count(Counter::NotReady)?,
             ways,
+            controller: self.central.borrow().as_ref().map(|central| Box::new(central.info())),
         })
     }
 

@@ -1,6 +1,7 @@
 //! Tells people what happened: records become lines on standard output.
 
 use super::killer::Killer;
+use crate::central::source::Backlog;
 use crate::events::explain;
 use crate::events::journal::Journal;
 use crate::events::line::{Denial, Garbled, Line, Loss};
@@ -24,6 +25,8 @@ pub struct Teller {
     recognition: Rc<RefCell<Recognition>>,
     programs: Programs,
     journal: Journal,
+    /// Where lines wait for the controller, if there is one.
+    backlog: Option<Backlog>,
     output: Stdout,
     /// Lost events that lines of sessions spoke of.
     lost_by_sessions: u64,
@@ -38,6 +41,7 @@ impl Teller {
         killer: Rc<Killer>,
         recognition: Rc<RefCell<Recognition>>,
         journal: Journal,
+        backlog: Option<Backlog>,
     ) -> Self {
         Self {
             sessions,
@@ -45,6 +49,7 @@ impl Teller {
             recognition,
             programs: Programs::default(),
             journal,
+            backlog,
             output: tokio::io::stdout(),
             lost_by_sessions: 0,
             lost_otherwise: 0,
@@ -204,6 +209,9 @@ impl Teller {
     pub async fn print(&mut self, lines: &[Line]) -> io::Result<()> {
         if lines.is_empty() {
             return Ok(());
+        }
+        if let Some(backlog) = &self.backlog {
+            backlog.push(lines);
         }
         let (text, written) = self.journal.append(lines);
         if let Err(error) = written {

@@ -47,6 +47,7 @@ impl Sessions {
             door: cgroup,
             ready: false,
             loaded: true,
+            permit: crate::central::Permit::default(),
         };
         self.make(prepared.start, compiled, &begin)
     }

@@ -119,7 +119,7 @@ impl Operators {
     ) -> Result<UploadPolicyResponse, Status> {
         let file = asked.file.clone();
         // Compiling takes its time, and others go on meanwhile.
-        let read = tokio::task::spawn_blocking(move || policy::read(asked)).await;
+        let read = tokio::task::spawn_blocking(move || policy::read(&asked)).await;
         let read = read.map_err(|error| Status::internal(error.to_string()))?;
         let (policies, warnings) = match read {
             Ok(read) => read,

@@ -228,6 +228,7 @@ async fn a_database_restored_from_an_old_backup_is_noticed_and_outgrown() {
     orders.next().await.unwrap();
     let newest = revoke(&place, "new").await;
     let (signed, _) = orders.next().await.unwrap();
+    drop((orders, node));
     place.stop().await;
     for file in ["controller.db-wal", "controller.db-shm"] {
         let _ = std::fs::remove_file(place.folder.0.join("data").join(file));

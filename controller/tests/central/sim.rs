@@ -131,7 +131,16 @@ impl Place {
             served.await.unwrap();
         }
         // The store's threads let go of the database when nobody asks any more.
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        for _ in 0..200 {
+            let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+            let data = &self.settings.data;
+            let mut held = open.filter_map(|entry| entry.path().read_link().ok());
+            if !held.any(|path| path.starts_with(data)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("the database is still open");
     }
 
     pub fn certs(&self) -> PathBuf {

@@ -3,6 +3,7 @@
 mod arguments;
 mod bad_input;
 mod canary;
+mod central;
 mod chain;
 mod command;
 mod denials;
@@ -65,6 +66,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(takeover::tests());
     tests.extend(canary::tests());
     tests.extend(recognise::tests());
+    tests.extend(central::tests());
     tests.extend(workout::tests());
     tests
 }

@@ -1,0 +1,293 @@
+//! The thread that talks to the controller. It waits for nobody but the network, and nobody waits
+//! for it.
+
+use super::source::{Backlog, Source};
+use super::{Heard, Shown, show};
+use crate::events::explain;
+use agent_proto::client::{Client, ClientError};
+use agent_proto::wire::directives_request::What as Said;
+use agent_proto::wire::directives_response::What as Told;
+use agent_proto::wire::node_client::NodeClient;
+use agent_proto::wire::report_request::What as Reported;
+use agent_proto::wire::{
+    DirectivesRequest, EnrolResponse, InventoryRequest, Outcome, RecordBatch, ReportRequest,
+    Subscribe,
+};
+use prost::Message as _;
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Status, Streaming};
+use tracing::{debug, info, warn};
+
+/// How long the controller may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long it may take to store a batch: a slow disk is not a dead controller.
+const STORING: Duration = Duration::from_secs(60);
+
+/// How long it may say nothing. It beats every ten seconds at least.
+const SILENCE: Duration = Duration::from_secs(35);
+
+/// Between two attempts to connect: first and last.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// How often there is a look at what is on the node, and how often it is told although nothing changed.
+const LOOK: Duration = Duration::from_secs(1);
+const SAY: Duration = Duration::from_secs(30);
+
+/// Records and bytes in one batch.
+const BATCH: (usize, usize) = (500, 1024 * 1024);
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+enum EndError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("the controller says: {} ({:?})", .0.message(), .0.code())]
+    Status(#[from] Status),
+    #[error("the controller did not answer in {0:?}")]
+    Silent(Duration),
+    #[error("{0}")]
+    Refused(String),
+    #[error("the controller ended the stream of {0}")]
+    Over(&'static str),
+    #[error("the daemon has ended")]
+    Daemon,
+}
+
+/// The one who talks to the controller.
+pub(super) struct Uplink {
+    client: Client,
+    heard: Sender<Heard>,
+    source: Backlog,
+    shown: Shown,
+}
+
+impl Uplink {
+    pub(super) fn new(client: Client, heard: Sender<Heard>, source: Backlog, shown: Shown) -> Self {
+        Self {
+            client,
+            heard,
+            source,
+            shown,
+        }
+    }
+
+    /// Begins, on a thread of its own.
+    pub(super) fn spawn(self, mut outcomes: UnboundedReceiver<Outcome>) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let work = move || runtime.block_on(self.keep_connected(&mut outcomes));
+        std::thread::Builder::new()
+            .name("central".into())
+            .spawn(work)?;
+        Ok(())
+    }
+
+    async fn keep_connected(self, outcomes: &mut UnboundedReceiver<Outcome>) {
+        let mut pause = PAUSES.0;
+        loop {
+            let began = std::time::Instant::now();
+            let Err(error) = self.talk(outcomes).await;
+            let error = format!("{:#}", anyhow::Error::from(error));
+            let mut news = false;
+            show(&self.shown, |info| {
+                news = info.connected || info.error.as_ref() != Some(&error);
+                if info.connected || info.since.is_empty() {
+                    info.since = explain::now();
+                }
+                info.connected = false;
+                info.error = Some(error.clone());
+            });
+            if news {
+                warn!(controller = self.client.address(), error, "not connected");
+            }
+            if self.heard.send(Heard::Lost).await.is_err() {
+                // The daemon is gone.
+                return;
+            }
+            if began.elapsed() > PAUSES.1 {
+                pause = PAUSES.0;
+            }
+            // Not all nodes at once when the controller comes back.
+            tokio::time::sleep(pause.mul_f64(0.5 + share())).await;
+            pause = (pause * 2).min(PAUSES.1);
+            // They are of a connection that is over: the controller asks again.
+            while outcomes.try_recv().is_ok() {}
+        }
+    }
+
+    /// Connects and talks until something fails.
+    async fn talk(
+        &self,
+        outcomes: &mut UnboundedReceiver<Outcome>,
+    ) -> Result<std::convert::Infallible, EndError> {
+        let channel = self.client.connect().await?;
+        let mut node = NodeClient::new(channel)
+            .max_decoding_message_size(agent_proto::MAX_MESSAGE)
+            .max_encoding_message_size(agent_proto::MAX_MESSAGE);
+        let (mut request, holds) = self.ask(Heard::Hello).await?;
+        request.acknowledged = vec![self.source.position()];
+        let enrolled = soon(PATIENCE, node.enrol(request)).await??.into_inner();
+        let after = stored(&enrolled, &self.source.boot());
+        let accepted = self
+            .ask(|answer| Heard::Enrolled(Box::new(enrolled), answer))
+            .await?;
+        accepted.map_err(EndError::Refused)?;
+        info!(controller = self.client.address(), "connected");
+        show(&self.shown, |info| {
+            info.connected = true;
+            info.since = explain::now();
+            info.error = None;
+        });
+        tokio::select! {
+            ended = self.hear(node.clone(), holds, outcomes) => ended,
+            ended = self.report(node.clone(), after) => ended,
+            ended = self.tell_inventory(node) => ended,
+        }
+    }
+
+    /// Asks the daemon.
+    async fn ask<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<T>) -> Heard,
+    ) -> Result<T, EndError> {
+        let (answer, answered) = oneshot::channel();
+        self.heard
+            .send(question(answer))
+            .await
+            .map_err(|_| EndError::Daemon)?;
+        answered.await.map_err(|_| EndError::Daemon)
+    }
+
+    async fn hear(
+        &self,
+        mut node: NodeClient<Channel>,
+        holds: Vec<u64>,
+        outcomes: &mut UnboundedReceiver<Outcome>,
+    ) -> Result<std::convert::Infallible, EndError> {
+        let (say, said) = mpsc::channel(16);
+        send(&say, Said::Subscribe(Subscribe { holds })).await?;
+        let stream = soon(PATIENCE, node.directives(ReceiverStream::new(said))).await??;
+        let mut told = stream.into_inner();
+        loop {
+            tokio::select! {
+                message = soon(SILENCE, told.message()) => {
+                    let message = message??.ok_or(EndError::Over("directives"))?;
+                    let heard = match message.what {
+                        Some(Told::Directive(signed)) => Heard::Directive(signed),
+                        Some(Told::Heartbeat(beat)) => Heard::Beat(beat.time_ms),
+                        None => continue,
+                    };
+                    self.heard.send(heard).await.map_err(|_| EndError::Daemon)?;
+                }
+                outcome = outcomes.recv() => {
+                    let outcome = outcome.ok_or(EndError::Daemon)?;
+                    soon(PATIENCE, send(&say, Said::Outcome(outcome))).await??;
+                }
+            }
+        }
+    }
+
+    async fn report(
+        &self,
+        mut node: NodeClient<Channel>,
+        mut after: u64,
+    ) -> Result<std::convert::Infallible, EndError> {
+        let mut source = self.source.clone();
+        source.acknowledged(after, &[]);
+        let (sender, requests): (Sender<ReportRequest>, Receiver<ReportRequest>) = mpsc::channel(1);
+        let stream = soon(PATIENCE, node.report(ReceiverStream::new(requests))).await??;
+        let mut answers = stream.into_inner();
+        loop {
+            let records = source.after(after, BATCH.0, BATCH.1);
+            self.show_counts();
+            if records.is_empty() {
+                tokio::select! {
+                    () = source.more() => continue,
+                    // Nothing is asked: it can only be the end.
+                    ended = answers.message() => {
+                        ended?;
+                        return Err(EndError::Over("reports"));
+                    }
+                }
+            }
+            let boot = source.boot();
+            let batch = Reported::Batch(RecordBatch { boot, records });
+            let sent = sender.send(ReportRequest { what: Some(batch) });
+            sent.await.map_err(|_| EndError::Over("reports"))?;
+            let answer = next(&mut answers).await?;
+            if !answer.conflicts.is_empty() {
+                warn!(records = ?answer.conflicts, "the controller has other records of these numbers");
+            }
+            after = answer.sequence;
+            source.acknowledged(after, &answer.countersignature);
+        }
+    }
+
+    fn show_counts(&self) {
+        let (waiting, dropped) = self.source.counts();
+        show(&self.shown, |info| {
+            info.waiting = waiting;
+            info.dropped = dropped;
+        });
+    }
+
+    async fn tell_inventory(
+        &self,
+        mut node: NodeClient<Channel>,
+    ) -> Result<std::convert::Infallible, EndError> {
+        let mut told = InventoryRequest::default();
+        let mut when = None::<std::time::Instant>;
+        loop {
+            let there = self.ask(Heard::Look).await?;
+            if there != told || when.is_none_or(|when| when.elapsed() > SAY) {
+                let size = there.encoded_len();
+                soon(PATIENCE, node.inventory(there.clone())).await??;
+                debug!(size, "told what there is");
+                told = there;
+                when = Some(std::time::Instant::now());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// How far the controller has this boot's records.
+fn stored(enrolled: &EnrolResponse, boot: &str) -> u64 {
+    let mine = enrolled
+        .stored
+        .iter()
+        .find(|position| position.boot == boot);
+    mine.map_or(0, |position| position.sequence)
+}
+
+async fn soon<T>(patience: Duration, what: impl Future<Output = T>) -> Result<T, EndError> {
+    timeout(patience, what)
+        .await
+        .map_err(|_| EndError::Silent(patience))
+}
+
+async fn next<T>(answers: &mut Streaming<T>) -> Result<T, EndError> {
+    let answer = soon(STORING, answers.message()).await??;
+    answer.ok_or(EndError::Over("reports"))
+}
+
+async fn send(say: &Sender<DirectivesRequest>, what: Said) -> Result<(), EndError> {
+    let sent = say.send(DirectivesRequest { what: Some(what) }).await;
+    sent.map_err(|_| EndError::Over("directives"))
+}
+
+/// A number between 0 and 1. Where none can be drawn, all wait the same.
+fn share() -> f64 {
+    use rand::TryRngCore as _;
+    let drawn = rand::rngs::OsRng.try_next_u32().unwrap_or(u32::MAX / 2);
+    f64::from(drawn) / f64::from(u32::MAX)
+}
