@@ -74,6 +74,13 @@ pub struct Inside {
 
 assert_layout!(Inside, size 16, door at 0, way at 8);
 
+/// Under what the session of a process's tree is open, by when the process began: no cgroup has
+/// such a number, nor has another process that runs.
+#[inline(always)]
+pub const fn door_of_process(began_ns: u64) -> u64 {
+    began_ns | 1 << 63
+}
+
 /// A cgroup that is recognised when it is made: by its path, which begins with a slash, or by the
 /// name of the systemd unit that it is. Filled up with zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

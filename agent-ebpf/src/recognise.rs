@@ -9,12 +9,12 @@ use crate::kernel::cgroup::{self, Cgroup};
 use crate::kernel::ready;
 use crate::kernel::task::{self, Admission, Task};
 use crate::kernel::walk::Page;
-use crate::kernel::{counts, executable, state, watch};
+use crate::kernel::{counts, executable, state, tree, watch};
 use crate::maps::{ARRIVING, CGROUPS};
 use crate::tell;
 use agent_common::counter::Counter;
 use agent_common::event::{Living, Process};
-use agent_common::recognise::Inside;
+use agent_common::recognise::{Inside, door_of_process};
 use agent_common::session::{Label, Member as State};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
@@ -87,7 +87,7 @@ pub fn cgroup_moved(ctx: BtfTracePointContext) -> i32 {
     let moved: *mut c_void = ctx.arg(2);
     let task = Task::given(moved);
     if task.member().is_none() {
-        admit(moved, inside, BY_MOVE);
+        admit(moved, ready::of_cgroup(inside, task), 0, BY_MOVE);
     }
     let whole: u64 = ctx.arg(3);
     let threads = cgroup::other_threads(task);
@@ -106,58 +106,93 @@ pub fn cgroup_moved(ctx: BtfTracePointContext) -> i32 {
 /// for a walk may have labelled the parent since.
 #[btf_tracepoint(function = "task_newtask")]
 pub fn born(ctx: BtfTracePointContext) -> i32 {
-    if !watch::cgroups() {
+    if !watch::cgroups() && watch::adopting().is_none() {
         return 0;
     }
     let child: *mut c_void = ctx.arg(0);
     let task = Task::given(child);
-    let Some(inside) = Cgroup::of(task).and_then(Cgroup::inside) else {
-        return 0;
-    };
     if task.member().is_some() {
         return 0;
     }
-    let label = ready::of_cgroup(inside, task);
+    let (label, flags) = if let Some(inside) = place(task) {
+        (ready::of_cgroup(inside, task), 0)
+    } else if let Some(found) = tree::root(task).and_then(|root| of_tree(task, root)) {
+        found
+    } else {
+        // Where its tree has no session yet, whoever walks over all tasks comes to it.
+        return 0;
+    };
     state::task_added(label);
     // Nobody looks at the child yet, so its entry may be made in two steps.
-    if !Task::admit_unseen(child, label) {
+    if !Task::admit_unseen(child, label, flags) {
         counts::add(Counter::LabelsRefused);
         leave(label);
     }
     0
 }
 
-/// Labels a task that runs, for whoever walks over all tasks, and writes down whom.
+/// The session of a task's cgroup, where it has one.
+#[inline(always)]
+fn place(task: Task) -> Option<Inside> {
+    if !watch::cgroups() {
+        return None;
+    }
+    Cgroup::of(task).and_then(Cgroup::inside)
+}
+
+/// The session that is open for the tree of a root, and what a task of it is there.
+#[inline(always)]
+fn of_tree(task: Task, root: Task) -> Option<(Label, u32)> {
+    let label = ready::door(door_of_process(root.began_ns()))?;
+    let is_root = task.leader() == root;
+    Some((label, if is_root { State::ROOT } else { 0 }))
+}
+
+/// Labels a task that runs, for whoever walks over all tasks, and writes down whom. The root of a
+/// tree that is to be adopted and has no session yet is written down with none.
 #[inline(always)]
 pub fn adopt(given: *mut c_void, page: Page) {
     let task = Task::given(given);
     if task.member().is_some() || !task.is_alive() {
         return;
     }
-    let Some(inside) = Cgroup::of(task).and_then(Cgroup::inside) else {
-        return;
-    };
-    let Some(label) = admit(given, inside, BY_WALK) else {
-        return;
-    };
     let mut living = Living {
-        session: label.session,
+        session: 0,
         process: Process::UNKNOWN,
         parent: Process::UNKNOWN,
-        tid: task.tid(),
+        tid: 0,
         reserved: 0,
     };
+    let (label, flags) = if let Some(inside) = place(task) {
+        (ready::of_cgroup(inside, task), 0)
+    } else {
+        let Some(root) = tree::root(task) else {
+            return;
+        };
+        match of_tree(task, root) {
+            Some(found) => found,
+            None if root.member().is_some() || !root.is_alive() => return,
+            None => {
+                root.describe(&mut living.process);
+                page.write(&living);
+                return;
+            }
+        }
+    };
+    let Some(label) = admit(given, label, flags, BY_WALK) else {
+        return;
+    };
+    living.session = label.session;
+    living.tid = task.tid();
     task.describe(&mut living.process);
     page.write(&living);
 }
 
-/// Puts a task that runs into the session of its cgroup.
+/// Puts a task that runs into a session.
 #[inline(always)]
-fn admit(given: *mut c_void, inside: Inside, room: u32) -> Option<Label> {
-    let task = Task::given(given);
-    let label = ready::of_cgroup(inside, task);
+fn admit(given: *mut c_void, label: Label, flags: u32, room: u32) -> Option<Label> {
     state::task_added(label);
-    match Task::admit(given, label, room) {
+    match Task::admit(given, label, flags, room) {
         Admission::Done => return Some(label),
         Admission::Refused => {
             counts::add(Counter::LabelsRefused);
@@ -204,22 +239,40 @@ pub fn check(binprm: Binprm) -> bool {
 }
 
 /// The program that a process outside every session executes can no longer fail to. Who was missed
-/// when it came into its cgroup is found here at the latest.
+/// when it came into its cgroup is found here at the latest, and so is who was asked which program
+/// it executes before that was recognised.
 #[inline(always)]
-pub fn commit() {
+pub fn commit(binprm: Binprm) {
     let task = Task::current();
-    if watch::executables()
-        && let Some(label) = executable::arriving(task)
-    {
-        enter(label, State::ROOT);
-        tell::begun(label, 0, task, 0);
-        return;
+    if watch::executables() {
+        if let Some(label) = executable::arriving(task) {
+            enter(label, State::ROOT);
+            tell::begun(label, 0, task, 0);
+            return;
+        }
+        if binprm.is_first()
+            && let Some(way) = executable::way(binprm)
+        {
+            let label = late(way);
+            enter(label, State::ROOT);
+            tell::begun(label, way, task, 0);
+            return;
+        }
     }
     if watch::cgroups()
         && let Some(inside) = Cgroup::of(task).and_then(Cgroup::inside)
     {
         enter(ready::of_cgroup(inside, task), 0);
     }
+}
+
+/// The session of who can no longer be refused its program.
+#[inline(always)]
+fn late(way: u32) -> Label {
+    ready::take(way, 0).unwrap_or_else(|| {
+        counts::add(Counter::NotReady);
+        Label::HOMELESS
+    })
 }
 
 /// Puts the running task into a session, or ends it.

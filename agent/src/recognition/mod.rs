@@ -6,13 +6,13 @@
 //! sessions be.
 
 pub mod adopt;
+mod running;
 pub mod sought;
 
 use crate::control::protocol::WayInfo;
 use crate::events::explain;
 use crate::events::line::{Line, NotReady};
 use crate::events::process::Programs;
-use crate::kernel::clock;
 use crate::kernel::maps::MapsError;
 use crate::kernel::pins::Pins;
 use crate::library::{Library, Loaded};
@@ -21,12 +21,10 @@ use crate::sessions::{Sessions, StartError, ttl_ns};
 use adopt::{AdoptError, Adopter};
 use agent_common::counter::Counter;
 use agent_common::event::Begun;
-use agent_common::recognise::{Executable, Inside, MAX_WAYS, POOL, Pool, Watch};
+use agent_common::recognise::{Executable, MAX_WAYS, POOL, Pool, Watch};
 use agent_common::session::Label;
 use sought::Sought;
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::rc::Rc;
 use tracing::{info, warn};
 
@@ -222,9 +220,18 @@ impl Recognition {
         for executable in way.sought.executables(sessions.mounts()) {
             sessions.recognised().set_executable(executable, number)?;
         }
+        if matches!(way.sought, Sought::Executable(_)) {
+            return running::adopt_trees(sessions, &self.adopter, number, way);
+        }
         let mut lines = Vec::new();
         for root in roots {
-            lines.extend(adopt(sessions, &self.adopter, number, way, &root)?);
+            lines.extend(running::adopt_cgroup(
+                sessions,
+                &self.adopter,
+                number,
+                way,
+                &root,
+            )?);
         }
         Ok(lines)
     }
@@ -445,56 +452,4 @@ fn move_begun(sessions: &mut Sessions, library: &Library) {
     for loaded in library.iter() {
         sessions.follow(loaded);
     }
-}
-
-/// Makes a cgroup and all below it a session's, with everybody who is in them.
-fn adopt(
-    sessions: &mut Sessions,
-    adopter: &Adopter,
-    number: u32,
-    way: &Way,
-    root: &Path,
-) -> Result<Option<Line>, RecognitionError> {
-    let unreadable = |error| RecognitionError::Cgroups(way.sought.clone(), error);
-    let door = std::fs::metadata(root).map_err(unreadable)?.ino();
-    let inside = Inside {
-        door,
-        way: number,
-        reserved: 0,
-    };
-    // The session is open before anybody can be recognised, so that whoever is found has its facts.
-    let recognised = way.sought.to_string();
-    let label = sessions.adopt_cgroup(&way.prepared(&recognised), door)?;
-    let opened = sessions.recognised().open_door(door, label)?;
-    if !opened {
-        sessions.end(label.session)?;
-    }
-    let mut known = BTreeSet::new();
-    loop {
-        let before = known.len();
-        for cgroup in sought::numbers(root) {
-            if known.insert(cgroup) {
-                sessions.recognised().set_cgroup(cgroup, inside)?;
-            }
-        }
-        if known.len() == before {
-            break;
-        }
-        sought::wait_for_makers().map_err(unreadable)?;
-    }
-    adopter.adopt(sessions.maps())?;
-    if !opened {
-        return Ok(None);
-    }
-    if sessions.tasks(label)? == 0 {
-        // Nobody was there. Who comes now begins a session of its own.
-        sessions.recognised().close_door(door)?;
-        if sessions.tasks(label)? == 0 {
-            sessions.end(label.session)?;
-            return Ok(None);
-        }
-    }
-    Ok(sessions
-        .seen(label.session, clock::boot_ns())
-        .map(Line::Started))
 }

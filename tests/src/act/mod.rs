@@ -73,6 +73,7 @@ fn play(words: &[String]) -> Result<u8> {
         }
         ["join-late", socket, policy] => join_late::join_late(socket, policy)?,
         ["bomb", limit] => bomb::explode(limit.parse()?)?,
+        ["breed", limit] => bomb::breed(limit.parse()?)?,
         ["outlive", how, file] => return outlive::leave_behind(how, file),
         ["main-thread-ends", to] => outlive::main_thread_ends(address(to)?)?,
         ["race", permission, use_up, threads, rounds] => {

@@ -1,5 +1,6 @@
 //! The tests, one file a family.
 
+mod adopted;
 mod arguments;
 mod bad_input;
 mod canary;
@@ -65,6 +66,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(takeover::tests());
     tests.extend(canary::tests());
     tests.extend(recognise::tests());
+    tests.extend(adopted::tests());
     tests.extend(workout::tests());
     tests
 }
