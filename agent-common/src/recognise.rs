@@ -54,8 +54,8 @@ pub struct Watch {
     pub executables: u32,
     /// The way whose running executables are being adopted, counted from 1; or zero.
     pub adopting: u32,
-    /// Padding, zero.
-    pub reserved: u32,
+    /// Not zero while anything that already runs is being adopted.
+    pub settling: u32,
 }
 
 assert_layout!(Watch, size 16, cgroups at 0, executables at 4, adopting at 8);

@@ -101,6 +101,23 @@ pub fn cgroup_moved(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// A child of a process outside every session is about to be made. While what runs is being adopted
+/// its parent may belong to a session and not have its label yet. [`born`] comes later and sees
+/// more, but a preemptible kernel skips a tracepoint's program that it interrupted (7.x does).
+#[inline(always)]
+pub fn conceived(child: *mut c_void, clone_flags: u64) {
+    const THREAD: u64 = 0x10000;
+    const INTO_CGROUP: u64 = 1 << 33;
+    if !watch::settling() || clone_flags & INTO_CGROUP != 0 {
+        return;
+    }
+    let Some((label, flags)) = belongs(Task::current()) else {
+        return;
+    };
+    let flags = if clone_flags & THREAD != 0 { flags } else { 0 };
+    bear(child, label, flags);
+}
+
 /// `task_newtask(struct task_struct *, unsigned long clone_flags)`: a child that does not run yet
 /// is in its cgroup. A label that it inherits it has by now; that its parent has one says nothing,
 /// for a walk may have labelled the parent since.
@@ -114,21 +131,30 @@ pub fn born(ctx: BtfTracePointContext) -> i32 {
     if task.member().is_some() {
         return 0;
     }
-    let (label, flags) = if let Some(inside) = place(task) {
-        (ready::of_cgroup(inside, task), 0)
-    } else if let Some(found) = tree::root(task).and_then(|root| of_tree(task, root)) {
-        found
-    } else {
-        // Where its tree has no session yet, whoever walks over all tasks comes to it.
-        return 0;
-    };
+    // Where its tree has no session yet, whoever walks over all tasks comes to it.
+    if let Some((label, flags)) = belongs(task) {
+        bear(child, label, flags);
+    }
+    0
+}
+
+/// The session that a task without a label belongs to, and what it is there.
+#[inline(always)]
+fn belongs(task: Task) -> Option<(Label, u32)> {
+    match place(task) {
+        Some(inside) => Some((ready::of_cgroup(inside, task), 0)),
+        None => of_tree(task, tree::root(task)?),
+    }
+}
+
+/// Labels a child. Nobody looks at it yet, so its entry may be made in two steps.
+#[inline(always)]
+fn bear(child: *mut c_void, label: Label, flags: u32) {
     state::task_added(label);
-    // Nobody looks at the child yet, so its entry may be made in two steps.
     if !Task::admit_unseen(child, label, flags) {
         counts::add(Counter::LabelsRefused);
         leave(label);
     }
-    0
 }
 
 /// The session of a task's cgroup, where it has one.

@@ -140,13 +140,13 @@ pub fn exec(label: Label, filename: u64) {
 
 /// The first process of a session is gone.
 #[inline(always)]
-pub fn root_exit(label: Label, status: u32) {
+pub fn root_exit(label: Label, root: Task, status: u32) {
     let Some(mut record) = Record::<RootExit>::reserve() else {
         return;
     };
     let out = record.as_mut();
     out.header = header::<RootExit>(Kind::RootExit, label);
-    Task::current().describe(&mut out.process);
+    root.describe(&mut out.process);
     out.status = status;
     out.reserved = 0;
     record.submit();

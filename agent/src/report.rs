@@ -132,6 +132,9 @@ fn print_status(status: &Status) {
     );
     println!("forks failed {}", status.labels_refused);
     println!("events lost  {}", status.events_lost);
+    for (program, count) in &status.skipped {
+        println!("skipped      {program}, {count} times: see docs/operations.md");
+    }
     println!("probes       {}", status.probes);
     println!("not ready    {}", status.not_ready);
     print_ways(status);

@@ -19,3 +19,9 @@ pub fn executables() -> bool {
 pub fn adopting() -> Option<u32> {
     WATCH.get(0)?.adopting.checked_sub(1)
 }
+
+/// Whether anything that already runs is being adopted.
+#[inline(always)]
+pub fn settling() -> bool {
+    WATCH.get(0).is_some_and(|watch| watch.settling != 0)
+}

@@ -30,6 +30,7 @@ use crate::kernel::barrier;
 use crate::kernel::loader::{self, LoadError, Mode};
 use crate::kernel::maps::MapsError;
 use crate::kernel::pins::Pins;
+use crate::kernel::skipped::Skipped;
 use crate::library::watch::Watch;
 use crate::library::{Change, Library, Look};
 use crate::recognition::Recognition;
@@ -41,6 +42,7 @@ use crate::sessions::records::Records;
 use agent_common::counter::Counter;
 use killer::Killer;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -458,6 +460,7 @@ impl Clerk {
             doubts: count(Counter::Doubts)?,
             labels_refused: count(Counter::LabelsRefused)?,
             events_lost: count(Counter::EventsLost)?,
+            skipped: self.skipped(),
             probes: count(Counter::Probes)?,
             hooks_missing: loader::hooks_missing(&Pins::in_force(), mode)
                 .iter()
@@ -468,6 +471,13 @@ impl Clerk {
             not_ready: count(Counter::NotReady)?,
             ways,
         })
+    }
+
+    fn skipped(&self) -> BTreeMap<String, u64> {
+        let counts = Skipped::open().counts().into_iter();
+        counts
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect()
     }
 
     /// The processes of all sessions.

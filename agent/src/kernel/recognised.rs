@@ -42,11 +42,23 @@ impl Recognised {
         Ok(self.watch.set(0, Plain(watch), 0)?)
     }
 
-    /// Says the running executables of which way are being adopted, if of one.
-    pub fn set_adopting(&mut self, way: Option<u32>) -> Result<(), MapsError> {
+    /// Says that what already runs is being adopted: whoever is in a cgroup, or the trees of the
+    /// executable of a way.
+    pub fn set_settling(&mut self, executable: Option<u32>) -> Result<(), MapsError> {
         let mut watch = self.watch.get(&0, 0)?.0;
-        watch.adopting = way.map_or(0, |way| way + 1);
+        watch.settling = 1;
+        watch.adopting = executable.map_or(0, |way| way + 1);
         self.set_watch(watch)
+    }
+
+    /// Says that it no longer is.
+    pub fn set_settled(&mut self) -> Result<(), MapsError> {
+        let watch = self.watch.get(&0, 0)?.0;
+        self.set_watch(Watch {
+            cgroups: watch.cgroups,
+            executables: watch.executables,
+            ..Watch::default()
+        })
     }
 
     /// Lays sessions ready for a way.

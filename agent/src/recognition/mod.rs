@@ -15,6 +15,7 @@ use crate::events::line::{Line, NotReady};
 use crate::events::process::Programs;
 use crate::kernel::maps::MapsError;
 use crate::kernel::pins::Pins;
+use crate::kernel::skipped::Skipped;
 use crate::library::{Library, Loaded};
 use crate::sessions::ready::Prepared;
 use crate::sessions::{Sessions, StartError, ttl_ns};
@@ -68,6 +69,8 @@ pub struct Recognition {
     adopter: Adopter,
     /// Labels that were refused until the last look.
     refused: u64,
+    /// How often programs were skipped, and how often they had been at the last look.
+    skipped: (Skipped, BTreeMap<&'static str, u64>),
     /// The ways that are not in force, and why.
     failed: BTreeMap<Sought, (String, String)>,
 }
@@ -80,6 +83,7 @@ impl Recognition {
             followed: BTreeSet::new(),
             adopter: Adopter::new(pins),
             refused: 0,
+            skipped: (Skipped::open(), BTreeMap::new()),
             failed: BTreeMap::new(),
         }
     }
@@ -337,11 +341,21 @@ impl Recognition {
         }
         self.follow_executables(sessions)?;
         let refused = sessions.maps().count(Counter::LabelsRefused)?;
-        if refused != self.refused && !self.ways.is_empty() {
+        if (refused != self.refused || self.has_skipped()) && !self.ways.is_empty() {
             self.adopt(sessions);
         }
         self.refused = sessions.maps().count(Counter::LabelsRefused)?;
         Ok(lines)
+    }
+
+    /// Whether the kernel has skipped a program since the last look: somebody may have come into a
+    /// session's cgroup and not have been seen.
+    fn has_skipped(&mut self) -> bool {
+        let (skipped, before) = &mut self.skipped;
+        let now = skipped.counts();
+        let more = now != *before;
+        *before = now;
+        more
     }
 
     /// Ways of which less lies ready than should.

@@ -48,7 +48,10 @@ pub(super) fn adopt_cgroup(
         }
         sought::wait_for_makers().map_err(unreadable)?;
     }
-    adopter.adopt(sessions.maps())?;
+    sessions.recognised().set_settling(None)?;
+    let adopted = adopter.adopt(sessions.maps());
+    sessions.recognised().set_settled()?;
+    adopted?;
     if !opened {
         return Ok(None);
     }
@@ -73,10 +76,10 @@ pub(super) fn adopt_trees(
     number: u32,
     way: &Way,
 ) -> Result<Vec<Line>, RecognitionError> {
-    sessions.recognised().set_adopting(Some(number))?;
+    sessions.recognised().set_settling(Some(number))?;
     let mut doors = BTreeMap::new();
     let adopted = adopt_all(sessions, adopter, way, &mut doors);
-    sessions.recognised().set_adopting(None)?;
+    sessions.recognised().set_settled()?;
     let mut lines = Vec::new();
     for (door, label) in doors {
         sessions.recognised().close_door(door)?;

@@ -29,6 +29,10 @@ pub(crate) fn obey() -> Result<()> {
             ["file", words @ ..] => outcome(&super::file::attempt(words)?),
             ["fork", to] => fork_and_probe(to)?,
             ["exec", program] => outcome::<()>(&Err(process::exec(program, &[]))),
+            ["live-long"] => {
+                process::end_after(super::LONG_SECONDS);
+                "ok".to_owned()
+            }
             ["flood", to, count] => super::flood(to.parse()?, count.parse()?).line(),
             ["execute", way, path, words @ ..] => super::execute::execute(way, path, words)?,
             ["threads", count] => {

@@ -85,6 +85,14 @@ fn storm(cgroup: &str, command: &str) -> Result<Child> {
     Ok(storm)
 }
 
+fn processes_of(cgroups: &[&str]) -> Result<BTreeSet<i32>> {
+    let mut all = BTreeSet::new();
+    for cgroup in cgroups {
+        all.extend(processes(cgroup)?);
+    }
+    Ok(all)
+}
+
 /// Holds the processes of cgroups against the members of an agent's sessions. What stands still can
 /// be counted on both sides.
 fn compare(agent: &str, frozen: &str, cgroups: &[&str]) -> Result<()> {
@@ -93,14 +101,15 @@ fn compare(agent: &str, frozen: &str, cgroups: &[&str]) -> Result<()> {
         let events = fs::read_to_string(format!("{frozen}/cgroup.events"))?;
         Ok(events.contains("frozen 1"))
     })?;
-    let mut there = BTreeSet::new();
-    for cgroup in cgroups {
-        there.extend(processes(cgroup)?);
-    }
+    let there = processes_of(cgroups)?;
     let known = members(agent)?;
+    // 7.x tells of a fork that was under way when it said that all stands still.
+    let later = processes_of(cgroups)?;
     let missed: Vec<_> = there.difference(&known).collect();
-    let strangers: Vec<_> = known.difference(&there).collect();
-    ensure!(there.len() > STORM as usize / 2, "only {}", there.len());
+    let strangers = known
+        .iter()
+        .filter(|pid| !there.contains(*pid) && !later.contains(*pid));
+    ensure!(there.len() > STORM as usize / 5, "only {}", there.len());
     ensure!(
         missed.is_empty(),
         "{} of {} were missed: {:?}",
