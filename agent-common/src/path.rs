@@ -132,6 +132,10 @@ wire_enum! {
         Extension = 3 => "extension",
         /// A directory with rules further down, which must not get another name.
         Above = 4 => "above",
+        /// The name of a Unix socket that has no path.
+        Abstract = 5 => "abstract",
+        /// The name of another agent.
+        Agent = 6 => "agent",
     }
 }
 

@@ -73,6 +73,11 @@ impl Teller {
                         explain::file_denial(&file, &self.sessions.borrow(), &mut self.programs);
                     lines.push(self.keep(file.denial.header.session, told));
                 }
+                Ok(Event::Handoff(handoff)) => {
+                    let sides =
+                        explain::handoff(&handoff, &self.sessions.borrow(), &mut self.programs);
+                    lines.extend(sides.map(|side| Line::Handoff(Box::new(side))));
+                }
                 Ok(Event::Exec(exec)) => {
                     self.programs.note(&exec);
                     lines.extend(self.seen(&exec.header));

@@ -59,14 +59,21 @@ pub struct Sessions {
 /// What a host can hold sessions to.
 #[derive(Debug, Clone, Copy)]
 pub struct Host {
-    /// Whether BPF LSM is there, without which no file is judged.
+    /// Whether BPF LSM is there, without which no file and no Unix socket is judged.
     judges_files: bool,
 }
 
 impl Host {
     /// Whether sessions can be held to a policy here.
     pub fn accepts(self, compiled: &Compiled) -> Result<(), StartError> {
-        let by_lsm = [Need::Files, Need::Exec, Need::Tools, Need::Executables];
+        let by_lsm = [
+            Need::Files,
+            Need::Exec,
+            Need::Tools,
+            Need::Executables,
+            Need::UnixSockets,
+            Need::Handoffs,
+        ];
         let mut needs = compiled.needs().into_iter();
         match needs.find(|need| by_lsm.contains(need)) {
             Some(need) if !self.judges_files => {

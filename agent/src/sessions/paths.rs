@@ -9,7 +9,7 @@ use super::tables::{InstallError, Place};
 use crate::kernel::maps::{Maps, MapsError};
 use agent_common::abi::MAX_PATHS;
 use agent_common::path::{
-    ACCESS_SLOTS, ACCESSES, EntryKind, FILTER_WORDS, Index, Lanes, MAX_EXTENSION, NO_LIST, PathKey,
+    ACCESS_SLOTS, ACCESSES, Access, EntryKind, FILTER_WORDS, Index, Lanes, MAX_EXTENSION, NO_LIST, PathKey,
     PathRules, Scope, Secret, filter_bits,
 };
 use agent_policy::{Compiled, Objects, PathEntry, PathKind};
@@ -308,7 +308,17 @@ impl Placing<'_> {
                     return Err(InstallError::Extension(entry.text.clone()));
                 }
                 PathKind::Extension => self.anywhere(entries, EntryKind::Extension, entry),
+                PathKind::Abstract => self.anywhere(entries, EntryKind::Abstract, entry),
             }
+        }
+        for agent in &objects.agents {
+            let mut lists = [NO_LIST; ACCESSES];
+            lists[usize::from(Access::Connect.wire())] = agent.list;
+            let rules = PathRules {
+                lists: self.absolute(&lists),
+                ..PathRules::NONE
+            };
+            self.named(entries, EntryKind::Agent, agent.name.as_bytes(), rules);
         }
         // What is mounted below a directory belongs to it.
         places.extend(self.mounts.visible().map(|(_, what)| what.clone()));
@@ -388,11 +398,15 @@ impl Placing<'_> {
 
     /// An entry of a name or an extension.
     fn anywhere(&self, entries: &mut Entries, kind: EntryKind, entry: &PathEntry) {
-        let name = self.secret.name_of(entry.text.as_bytes());
-        let lanes = self.secret.anywhere(name);
+        self.named(entries, kind, entry.text.as_bytes(), self.rules(entry));
+    }
+
+    /// An entry of what is known by a name alone.
+    fn named(&self, entries: &mut Entries, kind: EntryKind, name: &[u8], rules: PathRules) {
+        let lanes = self.secret.anywhere(self.secret.name_of(name));
         let rules = PathRules {
             check: lanes.check,
-            ..self.rules(entry)
+            ..rules
         };
         let key = PathKey::new(self.scope, kind, lanes);
         entries.insert(key, Entry { rules, depth: 0 });

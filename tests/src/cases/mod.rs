@@ -29,6 +29,7 @@ mod rules;
 mod swap;
 mod takeover;
 mod tools;
+mod unix;
 mod workout;
 
 use crate::harness::Test;
@@ -49,6 +50,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(red_files::tests());
     tests.extend(red_others::tests());
     tests.extend(red_words::tests());
+    tests.extend(unix::tests());
     tests.extend(inherit::tests());
     tests.extend(label::tests());
     tests.extend(command::tests());
