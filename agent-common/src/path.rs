@@ -181,6 +181,10 @@ impl PathKey {
 /// No list.
 pub const NO_LIST: u32 = u32::MAX;
 
+/// In place of a list: the file is the enforcer's own, and no rule, privilege or mode lets a session
+/// do this with it.
+pub const KEEP_OUT: u32 = u32::MAX - 1;
+
 /// A path and its lists of rules, for each [`Access`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -241,8 +245,8 @@ pub struct Index {
     pub denials: u64,
     /// The device of its file system.
     pub denials_device: u32,
-    /// Padding, zero.
-    pub reserved: u32,
+    /// The daemon's process, which no session reaches; 0 where it is not known.
+    pub daemon: u32,
     /// Two bits of one word for each entry: what is not here is not in the table.
     pub filter: [u64; FILTER_WORDS],
 }

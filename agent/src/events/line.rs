@@ -19,6 +19,8 @@ pub enum Line {
     Ended(Ended),
     /// A session reached another, or was denied it; told once for each of the two.
     Handoff(Box<Handoff>),
+    /// Enforcement is not proven any more, or is again.
+    Canary(Canary),
     /// Events found the ring full since the last such line.
     Loss(Loss),
     /// A record of the ring that makes no sense: a fault of ours, said aloud.
@@ -267,6 +269,19 @@ impl Exit {
             signal => Self::Signal(signal),
         }
     }
+}
+
+/// What the canary has shown, where that is news.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Canary {
+    /// When, by the wall clock.
+    pub time: String,
+    /// Whether it was denied all that it should be, and that was told.
+    pub proven: bool,
+    /// What went wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// Lost events.

@@ -380,6 +380,11 @@ pub const PROGRAMS: &[Program] = &[
     ),
     held("special_symlink", "inode_symlink", "judge links there"),
     held(
+        "file_signal",
+        "file_send_sigiotask",
+        "keep signals from files from the daemon",
+    ),
+    held(
         "socket_made",
         "socket_post_create",
         "know the sockets that sessions make",

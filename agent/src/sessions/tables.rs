@@ -188,12 +188,7 @@ pub fn refresh_hours(maps: &mut Maps, compiled: &Compiled, place: Place) -> Resu
     maps.set_terms(place.policy, compiled.terms_at(wall_s()))
 }
 
-fn write(
-    maps: &mut Maps,
-    compiled: &Compiled,
-    place: Place,
-    agent: u64,
-) -> Result<(), MapsError> {
+fn write(maps: &mut Maps, compiled: &Compiled, place: Place, agent: u64) -> Result<(), MapsError> {
     let head = PolicyHead {
         edition: edition(),
         agent,

@@ -89,6 +89,8 @@ fn what(event: &Value) -> String {
             word(event, "peerAgent"),
         ),
         "ended" => format!("{}, {}", word(event, "outcome"), word(event, "cause")),
+        "canary" if event["proven"] == true => "enforcement is proven again".to_owned(),
+        "canary" => format!("NOT READY: {}", word(event, "error")),
         "loss" => format!("{} events were lost", event["events"]),
         "garbled" => word(event, "error").to_owned(),
         _ => word(event, "session").to_owned(),

@@ -21,6 +21,7 @@ mod privilege;
 mod profiles;
 mod recognise;
 mod red_code;
+mod red_enforcer;
 mod red_files;
 mod red_others;
 mod red_words;
@@ -49,6 +50,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(red_code::tests());
     tests.extend(red_files::tests());
     tests.extend(red_others::tests());
+    tests.extend(red_enforcer::tests());
     tests.extend(red_words::tests());
     tests.extend(unix::tests());
     tests.extend(inherit::tests());

@@ -23,6 +23,8 @@ pub(crate) enum Line {
     Revoked(super::product::Revoked),
     /// A session's last process is gone.
     Ended(Ended),
+    /// What the canary has shown.
+    Canary(Canary),
     /// One side of a handoff.
     Handoff(Box<Handoff>),
     /// Events were lost.
@@ -91,6 +93,13 @@ pub(crate) struct Object {
     pub(crate) privilege: String,
     /// The process that was to be reached.
     pub(crate) target: Option<i32>,
+}
+
+/// What the canary has shown.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Canary {
+    pub(crate) proven: bool,
+    pub(crate) error: Option<String>,
 }
 
 /// One side of a handoff.
