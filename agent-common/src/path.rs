@@ -182,8 +182,9 @@ impl PathKey {
 pub const NO_LIST: u32 = u32::MAX;
 
 /// In place of a list: the file is the enforcer's own, and no rule, privilege or mode lets a session
-/// do this with it.
-pub const KEEP_OUT: u32 = u32::MAX - 1;
+/// do this with it. Beside no fallback it must not look like [`u64::MAX`] less one, by which the kernel
+/// programs know that there is no entry.
+pub const KEEP_OUT: u32 = u32::MAX - 2;
 
 /// A path and its lists of rules, for each [`Access`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

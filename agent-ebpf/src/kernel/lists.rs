@@ -5,7 +5,7 @@ use super::task::Task;
 use crate::maps::{INDEX, PATHS};
 use agent_common::decide::{LISTS, NO_LIST, SCOPES};
 use agent_common::path::{
-    ACCESS_SLOTS, Access, EntryKind, Index, Lanes, PathKey, PathRules, Scope, filter_bits,
+    ACCESS_SLOTS, Access, EntryKind, Index, KEEP_OUT, Lanes, PathKey, PathRules, Scope, filter_bits,
 };
 use core::arch::asm;
 
@@ -13,6 +13,7 @@ use core::arch::asm;
 const NOT_THERE: u64 = u64::MAX - 1;
 /// No list in either half of an answer.
 const NO_LISTS: u64 = u64::MAX;
+const _: () = assert!((NO_LIST as u64) << 32 | (KEEP_OUT as u64) != NOT_THERE);
 const _: () = assert!(NO_LISTS as u32 == NO_LIST && (NO_LISTS >> 32) as u32 == NO_LIST);
 
 /// What is looked for in the table, in one number.
