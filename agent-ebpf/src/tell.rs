@@ -8,7 +8,7 @@ use crate::kernel::{
 use agent_common::action::Action;
 use agent_common::egress::Endpoint;
 use agent_common::event::{
-    Begun, Denial, Empty, Exec, FileDenial, Header, Kind, MAX_ANCESTORS, RootExit,
+    Begun, Denial, Empty, Exec, FileDenial, Handoff, Header, Kind, MAX_ANCESTORS, RootExit,
 };
 use agent_common::session::Label;
 
@@ -89,6 +89,44 @@ pub fn file_denial(label: Label, judged: Judged, dentry: Address, words: [u64; 2
     });
     names::copy(dentry, out);
     out.arguments_length = arguments::copy(words, &mut out.arguments);
+    record.submit();
+}
+
+/// A Unix socket without a path was not to be reached.
+#[inline(always)]
+pub fn abstract_denial(label: Label, judged: Judged, name: u64, length: u64) {
+    let Some(mut record) = Record::<FileDenial>::reserve_for(label) else {
+        return;
+    };
+    let out = record.as_mut();
+    out.denial.header = header::<FileDenial>(Kind::FileDenial, label);
+    describe(&mut out.denial, judged, |out| {
+        out.endpoint = Endpoint::NOWHERE;
+        out.privilege = 0;
+        out.target = 0;
+    });
+    names::copy_abstract(name, length, out);
+    out.arguments_length = 0;
+    record.submit();
+}
+
+/// A session has reached another, or was denied it.
+#[inline(never)]
+pub fn handoff(member: Member, peer: u64, judged: Judged) {
+    let label = member.label();
+    let Some(mut record) = Record::<Handoff>::reserve_for(label) else {
+        return;
+    };
+    let out = record.as_mut();
+    out.header = header::<Handoff>(Kind::Handoff, label);
+    Task::current().describe(&mut out.process);
+    out.peer = peer;
+    out.action = judged.action.wire();
+    out.rule = judged.rule;
+    out.verdict = judged.verdict;
+    out.reason = judged.reason;
+    out.policy = member.policy();
+    out.reserved = 0;
     record.submit();
 }
 

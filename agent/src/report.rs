@@ -120,6 +120,9 @@ fn print_status(status: &Status) {
         Mode::Full => println!("enforcement  in force"),
         Mode::Degraded(reason) => println!("enforcement  DEGRADED: {reason}"),
     }
+    if let Some(why) = &status.not_proven {
+        println!("NOT READY    no session is started: {why}");
+    }
     println!("version      {}", status.version);
     if !status.missing.is_empty() {
         println!("not attached {}", status.missing.join(", "));

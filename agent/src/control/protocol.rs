@@ -191,6 +191,8 @@ pub struct Status {
     pub not_ready: u64,
     /// The ways by which sessions are recognised.
     pub ways: Vec<WayInfo>,
+    /// Why enforcement is not proven at the moment, if it is not: then no session is started.
+    pub not_proven: Option<String>,
 }
 
 impl Status {
@@ -198,7 +200,7 @@ impl Status {
     /// before holds on.
     pub fn is_whole(&self) -> bool {
         let holds = |way: &WayInfo| way.error.is_none() && way.ready > 0;
-        self.enforcement == Mode::Full && self.ways.iter().all(holds)
+        self.enforcement == Mode::Full && self.not_proven.is_none() && self.ways.iter().all(holds)
     }
 }
 

@@ -105,6 +105,7 @@ fn play(words: &[String]) -> Result<u8> {
             print!("{}", swap::act(address, processes.parse()?)?);
         }
         ["local", way, to] => println!("{}", outcome(&local::connect(way, to)?)),
+        ["use-inherited"] => println!("{}", local::use_inherited()?),
         ["receive"] => println!("{}", local::receive()?),
         ["obey"] => obey::obey()?,
         ["overreach", act, on] => println!("{}", outcome(&overreach::attempt(act, on)?)),

@@ -45,6 +45,8 @@ pub(crate) fn obey() -> Result<()> {
                 }
                 "ok".to_owned()
             }
+            ["local", way, to] => outcome(&super::local::connect(way, to)?),
+            ["serve", at] => outcome(&super::local::serve(at)),
             ["unix", path] => outcome(&UnixStream::connect(path)),
             ["answer", path, words @ ..] => answer(path, words)?,
             ["start", name, path, words @ ..] => below.start(name, path, words)?,

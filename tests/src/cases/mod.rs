@@ -22,6 +22,7 @@ mod privilege;
 mod profiles;
 mod recognise;
 mod red_code;
+mod red_enforcer;
 mod red_files;
 mod red_others;
 mod red_words;
@@ -30,6 +31,7 @@ mod rules;
 mod swap;
 mod takeover;
 mod tools;
+mod unix;
 mod workout;
 
 use crate::harness::Test;
@@ -49,7 +51,9 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(red_code::tests());
     tests.extend(red_files::tests());
     tests.extend(red_others::tests());
+    tests.extend(red_enforcer::tests());
     tests.extend(red_words::tests());
+    tests.extend(unix::tests());
     tests.extend(inherit::tests());
     tests.extend(label::tests());
     tests.extend(of_one_kernel(command::tests()));
