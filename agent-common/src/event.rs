@@ -93,7 +93,8 @@ wire_struct! {
         ancestors: [Process; MAX_ANCESTORS],
         /// The session's facts, which the action did not change.
         facts: u64,
-        /// The process that it wanted to reach, if it was one; else 0.
+        /// The process that it wanted to reach, if it was one; for a privilege that is a kind of
+        /// socket, that [`SocketKind`](crate::socket::SocketKind) as a number; else 0.
         target: u32,
         /// The number of the policy by which it was judged.
         policy: u32,

@@ -1,7 +1,7 @@
 //! Who acts: the label a task carries, and the state its session shares.
 
 use crate::decide::{LISTS, SCOPES, Weighing};
-use crate::egress::Endpoint;
+use crate::egress::{Endpoint, NetworkKey};
 use crate::wire::{assert_layout, wire_enum};
 
 /// The label on a task: which session it belongs to. Copied to every child before it runs.
@@ -127,7 +127,7 @@ impl Session {
     /// The policy of such a number.
     #[inline(always)]
     pub const fn policy_of(scope: u32) -> u32 {
-        scope >> 8
+        (scope & !NetworkKey::LISTEN) >> 8
     }
 
     /// Where the [`Cause`] begins in `flags`.

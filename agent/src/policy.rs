@@ -84,6 +84,7 @@ pub(crate) const ENFORCED: &[Need] = &[
     Need::Tools,
     Need::Cgroups,
     Need::Executables,
+    Need::Listen,
 ];
 
 #[cfg(test)]

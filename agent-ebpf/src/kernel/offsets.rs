@@ -48,6 +48,12 @@ offsets! {
     SOCK_FAMILY,
     /// `sock.sk_protocol`.
     SOCK_PROTOCOL,
+    /// `sock.__sk_common.skc_num`: the port of this host's, in host order.
+    SOCK_PORT,
+    /// `sock.__sk_common.skc_rcv_saddr`: the IPv4 address of this host's.
+    SOCK_ADDRESS,
+    /// `sock.__sk_common.skc_v6_rcv_saddr`: the IPv6 address of this host's.
+    SOCK_ADDRESS6,
     /// `task_struct.cred`: as whom the task acts.
     TASK_CRED,
     /// `task_struct.real_cred`: who the task is.

@@ -379,6 +379,41 @@ pub const PROGRAMS: &[Program] = &[
         "judge renamed files there",
     ),
     held("special_symlink", "inode_symlink", "judge links there"),
+    Program {
+        name: "socket_bind",
+        kind: Kind::Lsm("socket_bind"),
+        used: Use::WithLsm,
+        purpose: "judge which addresses of this host sockets get",
+    },
+    Program {
+        name: "socket_listen",
+        kind: Kind::Lsm("socket_listen"),
+        used: Use::WithLsm,
+        purpose: "judge where sockets listen",
+    },
+    Program {
+        name: "socket_accept",
+        kind: Kind::Lsm("socket_accept"),
+        used: Use::WithLsm,
+        purpose: "judge who takes connections where",
+    },
+    Program {
+        name: "bind4",
+        kind: Kind::Cgroup,
+        used: Use::WithoutLsm,
+        purpose: "judge which IPv4 addresses sockets get",
+    },
+    Program {
+        name: "bind6",
+        kind: Kind::Cgroup,
+        used: Use::WithoutLsm,
+        purpose: "judge which IPv6 addresses sockets get",
+    },
+    held(
+        "socket_create",
+        "socket_create",
+        "judge which kinds of sockets are made",
+    ),
 ];
 
 /// A program at an LSM hook that holds privileges.
@@ -460,6 +495,11 @@ pub const HOLDS: &[(Privilege, &[&str])] = &[
     (Privilege::Disk, &["file_open"]),
     (Privilege::Terminal, &["file_ioctl", "file_ioctl_compat"]),
     (Privilege::Jit, &["mmap_file", "file_mprotect"]),
+    (Privilege::Ping, &["socket_create"]),
+    (Privilege::Mptcp, &["socket_create"]),
+    (Privilege::Netlink, &["socket_create"]),
+    (Privilege::Vsock, &["socket_create"]),
+    (Privilege::Sockets, &["socket_create"]),
 ];
 
 /// The program that ends a session's permission.

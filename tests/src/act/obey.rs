@@ -2,6 +2,7 @@
 //! between two attempts of one process.
 
 use super::below::Below;
+use super::socket::Sockets;
 use super::spread::probe_as_code;
 use super::way::{Way, attempt, probe};
 use crate::sys::process::{self, Fork};
@@ -14,6 +15,7 @@ use std::process::Command;
 /// Reads orders until there are no more, and answers each with one line.
 pub(crate) fn obey() -> Result<()> {
     let mut below = Below::default();
+    let mut sockets = Sockets::default();
     let mut out = io::stdout().lock();
     writeln!(out, "pid {}", std::process::id())?;
     out.flush()?;
@@ -41,6 +43,7 @@ pub(crate) fn obey() -> Result<()> {
                 }
                 "ok".to_owned()
             }
+            ["socket", words @ ..] => sockets.obey(words)?,
             ["unix", path] => outcome(&UnixStream::connect(path)),
             ["answer", path, words @ ..] => answer(path, words)?,
             ["start", name, path, words @ ..] => below.start(name, path, words)?,
