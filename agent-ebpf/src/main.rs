@@ -9,6 +9,9 @@
 //! The programs in [`lifecycle`] keep the label on every task of a session; those in [`recognise`]
 //! put it on whoever begins one without being started as one.
 //!
+//! The programs in [`sockets`] put it on sockets, and those in [`packet`] look at it when the session
+//! has been revoked.
+//!
 //! A task outside every session leaves each program after one look at its label.
 
 #![no_std]
@@ -36,10 +39,12 @@ mod judge;
 mod kernel;
 mod lifecycle;
 mod maps;
+mod packet;
 mod paths;
 mod privilege;
 mod reach;
 mod recognise;
+mod sockets;
 mod special;
 mod tell;
 
