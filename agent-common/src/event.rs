@@ -178,9 +178,11 @@ wire_struct! {
         tid: u32,
         /// Padding, zero.
         reserved: u32,
+        /// When it was last allowed an action, in nanoseconds since boot; 0 where it never was.
+        last_ns: u64,
     }
 }
-assert_layout!(Living, size 80, session at 0, process at 8, parent at 40, tid at 72);
+assert_layout!(Living, size 88, session at 0, process at 8, parent at 40, tid at 72, last_ns at 80);
 
 wire_struct! {
     /// A use of a file that was not allowed. Names stand as the kernel has them: from the file up to

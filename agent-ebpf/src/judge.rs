@@ -3,7 +3,7 @@
 use crate::kernel::progress::Shared;
 use crate::kernel::task::Member;
 use crate::kernel::weigh::{self, Outcome};
-use crate::kernel::{counts, state};
+use crate::kernel::{counts, record, state};
 use crate::maps::{NETWORKS, PORTS, RULES};
 use crate::tell::{self, Judged};
 use agent_common::action::Action;
@@ -132,12 +132,30 @@ pub fn refuse(action: Action, reason: Reason) -> Judgement {
 #[inline(always)]
 pub fn settle(member: Member, endpoint: &Endpoint, judgement: Judgement) -> bool {
     let Err(judged) = judgement else {
-        counts::add(Counter::Allowed);
+        allowed(member);
         return true;
     };
     let judged = follow_up(member, judged);
     tell::denial(member.label(), judged, endpoint);
     judged.verdict == Verdict::Audit.wire()
+}
+
+/// Counts an action that is allowed, and notes when it was.
+#[inline(always)]
+pub fn allowed(member: Member) {
+    counts::add(Counter::Allowed);
+    member.note_action(record::now());
+}
+
+/// The number of the rule that allowed what the task attempted last, in its policy.
+#[inline(always)]
+pub fn rule_of(member: Member) -> u32 {
+    let first = member.lists(0).iter().find(|list| **list != NO_LIST);
+    match first.and_then(|list| RULES.get(*list)) {
+        Some(rule) if allows_always(rule) && member.tool(1).is_none() => rule.number,
+        Some(_) => member.weighing().number(),
+        None => NO_RULE,
+    }
 }
 
 /// What an action that is not allowed brings upon its session. The daemon kills the processes of a
@@ -153,6 +171,9 @@ pub fn follow_up(member: Member, judged: Judged) -> Judged {
         };
     }
     counts::add(Counter::Denied);
+    if judged.reason == Reason::Revoked.wire() {
+        state::note_denied(member.label());
+    }
     let kill = judged.verdict == Verdict::Kill.wire();
     if kill || judged.revoke != 0 {
         state::revoke(member.label(), Cause::Deviation);

@@ -10,6 +10,9 @@
 //! The programs in [`lifecycle`] keep the label on every task of a session; those in [`recognise`]
 //! put it on whoever begins one without being started as one.
 //!
+//! The programs in [`sockets`] put it on sockets, and those in [`packet`] look at it when the session
+//! has been revoked.
+//!
 //! A task outside every session leaves each program after one look at its label.
 
 #![no_std]
@@ -39,10 +42,12 @@ mod kinds;
 mod lifecycle;
 mod listen;
 mod maps;
+mod packet;
 mod paths;
 mod privilege;
 mod reach;
 mod recognise;
+mod sockets;
 mod special;
 mod tell;
 

@@ -16,7 +16,7 @@ use agent_common::session::{Label, Member, Session, Share};
 use agent_common::terms::Terms;
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 
 /// Every task of a session with its label, by the address of its `task_struct`. An entry lives from before
 /// the task runs until the kernel frees it, so that an address names one task only.
@@ -143,3 +143,7 @@ pub static ARRIVING: HashMap<u64, Label> = HashMap::pinned(abi::MAX_SESSIONS, 0)
 /// What an entry of [`MEMBERS`] is made of for a task that runs already: one for each user.
 #[map]
 pub static TEMPLATES: Array<Member> = Array::pinned(2, 0);
+
+/// Sessions that are over and came to their own end, the latest: what they had sent may still leave.
+#[map]
+pub static DRAINING: LruHashMap<u64, u8> = LruHashMap::pinned(abi::MAX_SESSIONS, 0);

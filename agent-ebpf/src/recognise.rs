@@ -146,6 +146,7 @@ pub fn adopt(given: *mut c_void, page: Page) {
         parent: Process::UNKNOWN,
         tid: task.tid(),
         reserved: 0,
+        last_ns: 0,
     };
     task.describe(&mut living.process);
     page.write(&living);

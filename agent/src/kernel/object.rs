@@ -14,10 +14,23 @@ pub enum Kind {
     Tracepoint(&'static str),
     /// To the root cgroup.
     Cgroup,
+    /// To the root cgroup, for sockets that are made.
+    Sockets,
+    /// To the root cgroup, for packets this way.
+    Packets(Way),
     /// Nowhere: user space runs it.
     Run,
     /// To a walk over all objects of this kind; who opens the pinned link reads what it writes.
     Iter(&'static str),
+}
+
+/// Which packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Those that leave.
+    Out,
+    /// Those that come.
+    In,
 }
 
 /// Which way of enforcing a program belongs to.
@@ -108,6 +121,30 @@ pub const PROGRAMS: &[Program] = &[
         kind: Kind::Cgroup,
         used: Use::Always,
         purpose: "judge datagrams to IPv6",
+    },
+    Program {
+        name: "socket_post_create",
+        kind: Kind::Lsm("socket_post_create"),
+        used: Use::WithLsm,
+        purpose: "label every socket of a session",
+    },
+    Program {
+        name: "sock_create",
+        kind: Kind::Sockets,
+        used: Use::WithoutLsm,
+        purpose: "label every socket of a session",
+    },
+    Program {
+        name: "egress",
+        kind: Kind::Packets(Way::Out),
+        used: Use::Always,
+        purpose: "drop what a revoked session's sockets send",
+    },
+    Program {
+        name: "ingress",
+        kind: Kind::Packets(Way::In),
+        used: Use::Always,
+        purpose: "drop what comes to a revoked session's sockets",
     },
     Program {
         name: "file_open",
