@@ -441,10 +441,8 @@ impl Weighing {
                 let asked = &standing.terms.limits[at];
                 let (has_room, value) = asked.charge(before, self.now_ns, self.bytes);
                 let looks = self.flags & Self::LOOK != 0;
-                if !looks {
-                    charge.limit = u32::from(limit);
-                    charge.value = value;
-                }
+                charge.limit = u32::from(limit);
+                charge.value = value;
                 room = room && (has_room || looks && asked.kind != Limit::BYTES);
             }
             self.charges[own + i] = charge;
@@ -505,6 +503,7 @@ impl Weighing {
             i += 1;
         }
         self.allows()
+            && self.flags & Self::LOOK == 0
             && (self.facts != progress.facts || self.timers != 0 || self.renew != 0 || charged != 0)
     }
 
@@ -545,6 +544,22 @@ impl Weighing {
             }
             i += 1;
         }
+    }
+
+    /// The budgets of bytes that the action draws on, a bit for each limit.
+    #[inline(always)]
+    pub fn budgets(&self, terms: &Terms) -> u16 {
+        let mut budgets = 0;
+        let mut i = 0;
+        while i < self.charges.len() {
+            let limit = self.charges[i].limit;
+            let at = (limit as usize).wrapping_sub(1) & (LIMITS - 1);
+            if limit != 0 && terms.limits[at].kind == Limit::BYTES {
+                budgets |= 1 << at;
+            }
+            i += 1;
+        }
+        budgets
     }
 
     /// The number of the rule that decided.

@@ -204,11 +204,18 @@ wire_struct! {
         /// The tool inside which it was opened, or 0.
         tool: u8,
         /// Padding, zero.
-        reserved: [u8; 3],
+        reserved: u8,
+        /// The budgets of bytes to which its packets count, a bit for each limit.
+        budgets: u16,
+        /// Where to the agent may send through it at all times and without counting, as was found
+        /// when it last did; no place before.
+        free: Endpoint,
+        /// The edition of the policy by which that was found.
+        edition: u32,
     }
 }
 
-assert_layout!(Owner, size 24, session at 0, slot at 8, policy at 12, rule at 16, tool at 20);
+assert_layout!(Owner, size 48, session at 0, slot at 8, policy at 12, rule at 16, tool at 20, budgets at 22, free at 24, edition at 44);
 
 impl Owner {
     /// The session's label.

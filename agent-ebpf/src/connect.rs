@@ -97,5 +97,6 @@ fn send(ctx: &SockAddrContext, endpoint: impl Fn(&SockAddrContext) -> Endpoint) 
     };
     let endpoint = endpoint(ctx);
     let judgement = judge::egress(member, Action::Send, &endpoint);
-    verdict::cgroup(judge::settle(member, &endpoint, judgement))
+    let allowed = judge::settle(member, &endpoint, judgement);
+    verdict::cgroup(allowed && owner::note_budgets_in(ctx, member))
 }

@@ -24,6 +24,12 @@ pub fn egress(member: Member, action: Action, endpoint: &Endpoint) -> Judgement 
     network(member, action, endpoint, 0, false)
 }
 
+/// Judges whether the session may go on sending where it is connected to.
+#[inline(always)]
+pub fn still(member: Member, endpoint: &Endpoint) -> Judgement {
+    network(member, Action::Send, endpoint, 0, true)
+}
+
 /// Judges whether the session may listen at an address of this host's. Whoever only looks wants to
 /// know whether it could, or still may.
 #[inline(always)]
@@ -156,6 +162,23 @@ pub fn rule_of(member: Member) -> u32 {
         Some(_) => member.weighing().number(),
         None => NO_RULE,
     }
+}
+
+/// The budgets of bytes that the action draws on that was allowed last, a bit for each limit.
+#[inline(always)]
+pub fn budgets(member: Member) -> u16 {
+    match (state::during(member), state::terms(member)) {
+        (Some(session), Some(terms)) if !is_allowed_at_once(member, &session) => {
+            member.weighing().budgets(terms)
+        }
+        _ => 0,
+    }
+}
+
+/// Whether what was just allowed is so for the agent itself, at all times and without counting.
+#[inline(always)]
+pub fn was_free(member: Member) -> bool {
+    state::during(member).is_some_and(|session| is_allowed_at_once(member, &session))
 }
 
 /// What an action that is not allowed brings upon its session. The daemon kills the processes of a

@@ -47,6 +47,7 @@ mod paths;
 mod privilege;
 mod reach;
 mod recognise;
+mod send;
 mod sockets;
 mod special;
 mod tell;

@@ -85,6 +85,7 @@ pub(crate) const ENFORCED: &[Need] = &[
     Need::Cgroups,
     Need::Executables,
     Need::Listen,
+    Need::Bytes,
 ];
 
 #[cfg(test)]

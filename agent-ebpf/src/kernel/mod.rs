@@ -9,6 +9,7 @@ pub mod argument;
 pub mod arguments;
 pub mod binprm;
 mod btf_map;
+pub mod budget;
 pub mod cgroup;
 pub mod counts;
 pub mod executable;

@@ -48,6 +48,14 @@ offsets! {
     SOCK_FAMILY,
     /// `sock.sk_protocol`.
     SOCK_PROTOCOL,
+    /// `sock.__sk_common.skc_daddr`.
+    SOCK_REMOTE,
+    /// `sock.__sk_common.skc_v6_daddr`.
+    SOCK_REMOTE_V6,
+    /// `sock.__sk_common.skc_dport`.
+    SOCK_REMOTE_PORT,
+    /// `msghdr.msg_name`: the address to send to, or null.
+    MESSAGE_NAME,
     /// `sock.__sk_common.skc_num`: the port of this host's, in host order.
     SOCK_PORT,
     /// `sock.__sk_common.skc_rcv_saddr`: the IPv4 address of this host's.

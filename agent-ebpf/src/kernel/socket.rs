@@ -2,9 +2,10 @@
 
 use super::memory::{Address, Typed};
 use super::offsets::{
-    SOCK_ADDRESS, SOCK_ADDRESS6, SOCK_FAMILY, SOCK_PORT, SOCK_PROTOCOL, SOCKET_SK,
+    MESSAGE_NAME, SOCK_ADDRESS, SOCK_ADDRESS6, SOCK_FAMILY, SOCK_PORT, SOCK_PROTOCOL, SOCK_REMOTE,
+    SOCK_REMOTE_PORT, SOCK_REMOTE_V6, SOCKET_SK,
 };
-use agent_common::egress::{AF_INET, AF_INET6, AF_UNSPEC, Endpoint, TCP};
+use agent_common::egress::{AF_INET, AF_INET6, AF_UNSPEC, Endpoint, TCP, UDP};
 use agent_common::socket::MPTCP;
 use aya_ebpf::Global;
 use aya_ebpf::programs::SockAddrContext;
@@ -116,6 +117,41 @@ pub fn own(
     } else {
         Endpoint::own_v6(given.v6, port, protocol)
     };
+    Target::Network
+}
+
+/// Reads where to a message goes that is sent without an address: to the socket's peer. One with an
+/// address is judged by the hooks that see that.
+#[inline(always)]
+pub fn peer(socket: *const c_void, message: *const c_void, endpoint: &mut Endpoint) -> Target {
+    let Some(sk) = Typed::given(socket).follow(&SOCKET_SK) else {
+        return Target::Unreadable;
+    };
+    let family: u16 = sk.load(&SOCK_FAMILY);
+    if family != u16::from(AF_INET) && family != u16::from(AF_INET6) {
+        return Target::Other;
+    }
+    let number: u16 = sk.load(&SOCK_PROTOCOL);
+    let protocol = protocol(u32::from(number));
+    let is_addressed = Typed::given(message).load::<u64>(&MESSAGE_NAME) != 0;
+    if protocol != TCP && (protocol != UDP || is_addressed) {
+        return Target::Other;
+    }
+    let port = u16::from_be(sk.load(&SOCK_REMOTE_PORT));
+    let is_anywhere = if family == u16::from(AF_INET) {
+        let address: u32 = sk.load(&SOCK_REMOTE);
+        *endpoint = Endpoint::v4(address.to_ne_bytes(), port, protocol);
+        address == 0
+    } else {
+        let Some(address) = sk.address().read::<[u8; 16]>(&SOCK_REMOTE_V6) else {
+            return Target::Unreadable;
+        };
+        *endpoint = Endpoint::v6(address, port, protocol);
+        u128::from_ne_bytes(address) == 0
+    };
+    if is_anywhere && port == 0 {
+        return Target::Disconnect;
+    }
     Target::Network
 }
 

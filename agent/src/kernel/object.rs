@@ -435,6 +435,18 @@ pub const PROGRAMS: &[Program] = &[
         purpose: "judge who takes connections where",
     },
     Program {
+        name: "accepted",
+        kind: Kind::Lsm("sock_graft"),
+        used: Use::WithLsm,
+        purpose: "label sockets that a session accepts",
+    },
+    Program {
+        name: "socket_sendmsg",
+        kind: Kind::Lsm("socket_sendmsg"),
+        used: Use::WithLsm,
+        purpose: "judge whether connected sockets may go on sending",
+    },
+    Program {
         name: "bind4",
         kind: Kind::Cgroup,
         used: Use::WithoutLsm,

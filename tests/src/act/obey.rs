@@ -43,6 +43,7 @@ pub(crate) fn obey() -> Result<()> {
                 }
                 "ok".to_owned()
             }
+            ["listen", kind, at] => super::socket::listen(kind.parse()?, at.parse()?)?,
             ["socket", words @ ..] => sockets.obey(words)?,
             ["unix", path] => outcome(&UnixStream::connect(path)),
             ["answer", path, words @ ..] => answer(path, words)?,

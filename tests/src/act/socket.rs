@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The sockets of one actor.
@@ -56,6 +57,17 @@ impl Sockets {
         let socket = self.0.get(name);
         Ok(socket.with_context(|| format!("no socket {name}"))?.as_fd())
     }
+}
+
+/// Listens at an address for a moment.
+pub(crate) fn listen(kind: i32, at: SocketAddr) -> Result<String> {
+    let family = if at.is_ipv4() { net::INET } else { net::INET6 };
+    let socket = net::socket(family, kind).context("making a socket")?;
+    let bound = net::bind(socket.as_fd(), &SockAddr::of(at));
+    Ok(outcome(&bound.and_then(|()| match kind {
+        net::STREAM => net::listen(socket.as_fd()),
+        _ => Ok(()),
+    })))
 }
 
 fn bytes_of(count: &str) -> Result<Vec<u8>> {

@@ -28,6 +28,7 @@ mod red_others;
 mod red_words;
 mod replay;
 mod rules;
+mod send;
 mod sockets;
 mod swap;
 mod takeover;
@@ -54,6 +55,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(red_words::tests());
     tests.extend(sockets::tests());
     tests.extend(listen::tests());
+    tests.extend(send::tests());
     tests.extend(red_network::tests());
     tests.extend(inherit::tests());
     tests.extend(label::tests());

@@ -72,6 +72,7 @@ const ROWS: &[(&str, &str)] = &[
     ("N6", "MPTCP, SCTP, UDP-Lite"),
     ("N7", "raw, packet, vsock, netlink and AF_ALG sockets"),
     ("N11", "relays on loopback, the metadata service"),
+    ("N12", "connections from before the policy, and from before a step"),
     ("N14", "the address changed after the check"),
 ];
 
@@ -80,7 +81,6 @@ const LATER: &[(&str, &str)] = &[
     ("N8", "tunnels through DNS"),
     ("N9", "shared addresses, fronting, DoH"),
     ("N10", "host names that are none"),
-    ("N12", "connections from before the policy"),
     ("N13", "connected sockets handed over"),
     ("T4", "1,000 policy reloads under load"),
     ("T5", "kill -9 in a loop, upgrade"),
