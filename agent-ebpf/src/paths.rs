@@ -127,7 +127,7 @@ pub fn judge_one(action: u64, end: End, flags: u64) -> bool {
         judgement
     };
     if judgement.is_ok() {
-        counts::add(Counter::Allowed);
+        judge::allowed(member);
         return true;
     }
     flags & Uses::QUIET == 0 && settle(member, path.subject(), judgement)
