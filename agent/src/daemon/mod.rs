@@ -18,7 +18,8 @@ pub mod teller;
 pub mod urgent;
 
 use crate::control::protocol::{
-    PolicyInfo, ProcessInfo, RejectedInfo, Request, Response, SessionId, StartedLoaded, Status,
+    EvidenceInfo, PolicyInfo, ProcessInfo, RejectedInfo, Request, Response, SessionId,
+    StartedLoaded, Status,
 };
 use crate::control::server::{self, ListenError, Place};
 use crate::events::explain;
@@ -26,6 +27,8 @@ use crate::events::journal::{self, Journal};
 use crate::events::line::Line;
 use crate::events::process::readable;
 use crate::events::ring::{Ring, RingError};
+use crate::evidence::scribe::{Scribe, note_change};
+use crate::evidence::{self, Keeping};
 use crate::kernel::barrier;
 use crate::kernel::loader::{self, LoadError, Mode};
 use crate::kernel::maps::MapsError;
@@ -39,6 +42,8 @@ use crate::sessions::denials::Denials;
 use crate::sessions::moving::Moved;
 use crate::sessions::records::Records;
 use agent_common::counter::Counter;
+use agent_evidence::record::{Daemon as Life, Draft, What};
+use agent_evidence::recorder::Recorder;
 use killer::Killer;
 use std::cell::RefCell;
 use std::io;
@@ -69,6 +74,8 @@ pub struct Settings {
     pub denials: PathBuf,
     /// Where it keeps the newest events.
     pub events: PathBuf,
+    /// How it keeps the record.
+    pub evidence: Keeping,
 }
 
 /// Why the daemon ended.
@@ -132,6 +139,8 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         path: settings.events.clone(),
         source,
     })?;
+    // Ends last: what the others have handed in by then is recorded and signed.
+    let (recorder, _writer) = evidence::begin(&settings.evidence);
     let enforcement = loader::ensure()?;
     let (mode, adopted) = (enforcement.mode, enforcement.adopted);
     debug!(?mode, adopted, "in force, not yet proven");
@@ -162,13 +171,14 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         host.accepts(compiled).map_err(chain)
     });
     for change in library.take(look) {
-        announce_change(&change, &mut sessions);
+        announce_change(&change, &mut sessions, &recorder);
     }
     let mut recognition = Recognition::new(&Pins::in_force());
     let adoptions = recognition.take_over(&mut sessions, &library)?;
     let haste = Haste::of_this_thread();
     let door = place.open(haste.clone())?;
     announce(&mode, adopted, sessions.count());
+    note_life(&recorder, "started", Some((&mode, adopted)));
     let library = Rc::new(RefCell::new(library));
     let sessions = Rc::new(RefCell::new(sessions));
     let house_sessions = Rc::clone(&sessions);
@@ -188,16 +198,20 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         sessions: Rc::clone(&sessions),
         recognition: Rc::clone(&recognition),
         lines,
+        recorder: recorder.clone(),
     };
     let mut teller = Teller::new(
         Rc::clone(&sessions),
         Rc::clone(&killer),
         Rc::clone(&recognition),
         journal,
+        Scribe::new(recorder.clone()),
     );
+    let leaving_note = recorder.clone();
     let ending = Rc::clone(&killer);
     let ways = Rc::clone(&recognition);
     let events = settings.events.clone();
+    let evidence_folder = settings.evidence.folder.clone();
     let mut tasks = JoinSet::new();
     tasks.spawn_local(async move {
         teller
@@ -247,6 +261,8 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
             events,
             mode,
             adopted,
+            recorder,
+            evidence: evidence_folder,
         });
         let guard = Rc::clone(&clerk);
         let session_of = move |pid| guard.session_of(pid);
@@ -261,11 +277,27 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     tasks.spawn_local(async move { follower.follow(&watch).await.map_err(failed("policies")) });
     tasks.spawn_local(async move { take_out(&leaving).await.map_err(failed("tables")) });
     tasks.spawn_local(async move { end_signal().await.map_err(failed("signals")) });
-    match tasks.join_next().await {
+    let ended = match tasks.join_next().await {
         Some(Ok(ended)) => ended,
         Some(Err(error)) => Err(failed("a task")(io::Error::other(error))),
         None => Ok(()),
-    }
+    };
+    note_life(&leaving_note, "ended", None);
+    ended
+}
+
+/// Records that this daemon begins or ends.
+fn note_life(recorder: &Recorder, step: &str, how: Option<(&Mode, bool)>) {
+    let life = Life {
+        step: step.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        enforcement: how.map(|(mode, _)| match mode {
+            Mode::Full => "full".to_owned(),
+            Mode::Degraded(why) => format!("degraded: {why}"),
+        }),
+        adopted: how.map(|(_, adopted)| adopted),
+    };
+    recorder.record(Draft::now(None, What::Daemon(life)));
 }
 
 fn announce(mode: &Mode, adopted: bool, sessions: usize) {
@@ -282,10 +314,12 @@ fn announce(mode: &Mode, adopted: bool, sessions: usize) {
     }
 }
 
-fn announce_change(change: &Change, sessions: &mut Sessions) {
+fn announce_change(change: &Change, sessions: &mut Sessions, recorder: &Recorder) {
+    let mut followed = Moved::default();
     match change {
         Change::Loaded(loaded) => {
-            let Moved { moved, kept } = sessions.follow(loaded);
+            followed = sessions.follow(loaded);
+            let Moved { moved, kept } = followed;
             let (agent, generation) = (&loaded.start.agent, loaded.generation);
             info!(agent, generation, moved, kept, file = %loaded.path.display(), "policy loaded");
         }
@@ -297,6 +331,7 @@ fn announce_change(change: &Change, sessions: &mut Sessions) {
             warn!(file = %path.display(), "rejected, what was loaded before stays:\n{error}");
         }
     }
+    note_change(recorder, change, followed);
 }
 
 /// Follows the policies in files and folders.
@@ -307,6 +342,7 @@ struct Follower {
     recognition: Rc<RefCell<Recognition>>,
     /// Where what is to be told goes.
     lines: UnboundedSender<Line>,
+    recorder: Recorder,
 }
 
 impl Follower {
@@ -331,7 +367,7 @@ impl Follower {
         let mut library = self.library.borrow_mut();
         let mut sessions = self.sessions.borrow_mut();
         for change in library.take(look) {
-            announce_change(&change, &mut sessions);
+            announce_change(&change, &mut sessions, &self.recorder);
         }
         let begun = self
             .recognition
@@ -380,6 +416,8 @@ struct Clerk {
     events: PathBuf,
     mode: Mode,
     adopted: bool,
+    recorder: Recorder,
+    evidence: PathBuf,
 }
 
 impl Clerk {
@@ -467,7 +505,28 @@ impl Clerk {
             rejected: rejected.collect(),
             not_ready: count(Counter::NotReady)?,
             ways,
+            evidence: self.evidence(),
         })
+    }
+
+    fn evidence(&self) -> EvidenceInfo {
+        let health = self.recorder.health();
+        let repaired = health.gaps.iter().map(|gap| match gap.loses() {
+            true => format!(
+                "{}: records {} to {} are missing",
+                gap.found, gap.first, gap.last
+            ),
+            false => format!("{}: no record is missing", gap.found),
+        });
+        EvidenceInfo {
+            folder: self.evidence.clone(),
+            recorded: health.recorded,
+            hash: health.hash.to_string(),
+            waiting: health.waiting,
+            lost: health.lost,
+            repaired: repaired.collect(),
+            degraded: health.degraded,
+        }
     }
 
     /// The processes of all sessions.

@@ -5,6 +5,7 @@ use crate::events::explain;
 use crate::events::journal::Journal;
 use crate::events::line::{Denial, Garbled, Line, Loss};
 use crate::events::process::Programs;
+use crate::evidence::scribe::Scribe;
 use crate::recognition::Recognition;
 use crate::sessions::Sessions;
 use agent_common::counter::Counter;
@@ -24,6 +25,7 @@ pub struct Teller {
     recognition: Rc<RefCell<Recognition>>,
     programs: Programs,
     journal: Journal,
+    scribe: Scribe,
     output: Stdout,
     /// Lost events that lines of sessions spoke of.
     lost_by_sessions: u64,
@@ -38,6 +40,7 @@ impl Teller {
         killer: Rc<Killer>,
         recognition: Rc<RefCell<Recognition>>,
         journal: Journal,
+        scribe: Scribe,
     ) -> Self {
         Self {
             sessions,
@@ -45,6 +48,7 @@ impl Teller {
             recognition,
             programs: Programs::default(),
             journal,
+            scribe,
             output: tokio::io::stdout(),
             lost_by_sessions: 0,
             lost_otherwise: 0,
@@ -205,6 +209,8 @@ impl Teller {
         if lines.is_empty() {
             return Ok(());
         }
+        // First: who reads of it may look for it in the record a moment later.
+        self.scribe.note(lines, &self.sessions.borrow());
         let (text, written) = self.journal.append(lines);
         if let Err(error) = written {
             // A full disk stops no enforcement, and what was printed can still be kept.

@@ -29,6 +29,9 @@ pub enum Line {
 pub struct Denial {
     /// When, by the wall clock.
     pub time: String,
+    /// The same in nanoseconds since boot.
+    #[serde(skip)]
+    pub boot_ns: u64,
     /// The session.
     pub session: SessionId,
     /// Its agent; nothing if the daemon no longer knows the session.
