@@ -244,9 +244,8 @@ impl Gap {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Summary {
-    /// What was allowed; nothing where the kernel did not tell actions apart.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub action: Option<String>,
+    /// What the actions were about: `network`, `file`, `program` or `privilege`.
+    pub about: String,
     /// By which rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<Rule>,
@@ -254,6 +253,8 @@ pub struct Summary {
     pub allowed: u64,
     /// Seconds that this covers.
     pub seconds: u64,
+    /// How often since the session began.
+    pub total: u64,
 }
 
 /// The oldest segments were taken away.

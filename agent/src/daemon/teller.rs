@@ -15,8 +15,12 @@ use agent_common::session::Cause;
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncWriteExt, Stdout};
 use tracing::warn;
+
+/// How often what sessions were allowed is recorded.
+const SUMMARY: Duration = Duration::from_secs(60);
 
 /// Turns records into lines on standard output.
 pub struct Teller {
@@ -26,6 +30,8 @@ pub struct Teller {
     programs: Programs,
     journal: Journal,
     scribe: Scribe,
+    /// When it was last asked what sessions were allowed.
+    counted: Instant,
     output: Stdout,
     /// Lost events that lines of sessions spoke of.
     lost_by_sessions: u64,
@@ -49,6 +55,7 @@ impl Teller {
             programs: Programs::default(),
             journal,
             scribe,
+            counted: Instant::now(),
             output: tokio::io::stdout(),
             lost_by_sessions: 0,
             lost_otherwise: 0,
@@ -131,6 +138,11 @@ impl Teller {
             .borrow_mut()
             .set_clocks()
             .map_err(io::Error::other)?;
+        if self.counted.elapsed() >= SUMMARY {
+            self.counted = Instant::now();
+            let allowed = self.sessions.borrow_mut().allowed();
+            self.scribe.count(&allowed.map_err(io::Error::other)?);
+        }
         // Counted first: what is lost meanwhile is a session's, and will be told as that.
         let total = self
             .sessions

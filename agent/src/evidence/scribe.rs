@@ -5,6 +5,7 @@ use crate::events::line::{self, Line};
 use crate::library::Change;
 use crate::sessions::Sessions;
 use crate::sessions::moving::Moved;
+use agent_common::session::Allowed;
 use agent_evidence::record::{
     Decision, Draft, Lifecycle, Loss, Object, PolicyChange, Process, Rule, Session, Summary, What,
 };
@@ -30,6 +31,9 @@ impl Scribe {
     /// Hands in what was told.
     pub fn note(&mut self, lines: &[Line], sessions: &Sessions) {
         for line in lines {
+            if let Line::Ended(ended) = line {
+                self.count(ended.allowed.as_slice());
+            }
             // Somebody who is full counts it: nothing is lost silently.
             self.recorder.record(self.draft(line));
             match line {
@@ -43,6 +47,27 @@ impl Scribe {
                     }
                 }
                 _ => {}
+            }
+        }
+    }
+
+    /// Hands in what sessions were allowed.
+    pub fn count(&self, allowed: &[line::Allowed]) {
+        for allowed in allowed {
+            let counts = Allowed::ALL.iter().zip(allowed.counts);
+            for (kind, (count, total)) in counts.filter(|(_, (count, _))| *count > 0) {
+                let session = Session {
+                    policy: Some(allowed.policy.clone()),
+                    ..self.session(allowed.session, Some(allowed.agent.as_str()))
+                };
+                let what = What::Summary(Summary {
+                    about: kind.word().to_owned(),
+                    allowed: count,
+                    seconds: allowed.seconds,
+                    total,
+                    ..Summary::default()
+                });
+                self.recorder.record(at(&allowed.time, Some(session), what));
             }
         }
     }
@@ -157,16 +182,6 @@ pub fn note_change(recorder: &Recorder, change: &Change, moved: Moved) {
         },
     };
     recorder.record(Draft::now(None, What::Policy(what)));
-}
-
-/// Hands in how many actions were allowed.
-pub fn note_allowed(recorder: &Recorder, allowed: u64, seconds: u64) {
-    let what = What::Summary(Summary {
-        allowed,
-        seconds,
-        ..Summary::default()
-    });
-    recorder.record(Draft::now(None, what));
 }
 
 fn at(time: &str, session: Option<Session>, what: What) -> Draft {
@@ -291,6 +306,7 @@ mod tests {
             outcome: "failed",
             cause: Some("root exit"),
             exit: Some(Exit::Code(3)),
+            allowed: None,
         });
         let draft = scribe.draft(&line);
         let session = draft.session.unwrap();

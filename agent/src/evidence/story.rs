@@ -58,10 +58,18 @@ impl Story {
                 self.tell(time, text, approval.reason.into_iter().collect());
             }
             What::Summary(summary) => {
-                let what = summary.action.as_deref().unwrap_or("actions");
                 let text = format!(
-                    "in the last {} s allowed: {} times {what}",
-                    summary.seconds, summary.allowed
+                    "{} actions about {} were allowed in {} s, {} since it began",
+                    summary.allowed,
+                    match summary.about.as_str() {
+                        "network" => "networks",
+                        "file" => "files",
+                        "program" => "programs",
+                        "privilege" => "privileges",
+                        other => other,
+                    },
+                    summary.seconds,
+                    summary.total
                 );
                 self.tell(time, text, Vec::new());
             }

@@ -2,7 +2,7 @@
 
 use crate::harness::Test;
 use crate::harness::events::Events;
-use crate::harness::network::{DENIED4, PORT, at};
+use crate::harness::network::{ALLOWED4, DENIED4, PORT, at};
 use crate::harness::policy::Policy;
 use crate::harness::product::{self, Daemon, said};
 use crate::harness::session::Place;
@@ -71,12 +71,19 @@ fn denials(records: &[Value]) -> Vec<&Value> {
     decisions.filter(|decision| !decision.is_null()).collect()
 }
 
-/// A session that is denied one send, and its number.
+/// A session that is denied one send and allowed another, and its number.
 fn denied(agent: &str) -> Result<String> {
     let told = Events::from_now()?;
-    let to = at(DENIED4, PORT)?;
-    let answer = Place::Inside(&Policy::named(agent)).act(&["way", "udp", &to.to_string()])?;
-    ensure!(answer == "EPERM", "the send: {answer}, expected EPERM");
+    let policy = Policy::named(agent).allow(ALLOWED4, &PORT.to_string(), "udp");
+    let mut actor = Place::Inside(&policy).obey()?;
+    for (order, to, expected) in [("way udp", DENIED4, "EPERM"), ("probe", ALLOWED4, "ok")] {
+        let answer = actor.order(&format!("{order} {}", at(to, PORT)?))?;
+        ensure!(
+            answer == expected,
+            "{order} {to}: {answer}, expected {expected}"
+        );
+    }
+    actor.end()?;
     let session = told.wait(agent, 1)?[0].session.clone();
     told.ended(agent)?;
     Ok(session)
@@ -109,6 +116,14 @@ fn denial() -> Result<()> {
             && !decision["ancestry"].as_array().is_none_or(Vec::is_empty)
             && before[0]["session"]["agent"] == "recorded",
         "{decision}"
+    );
+    let networks = before.iter().map(|record| &record["what"]["summary"]);
+    let networks: Vec<_> = networks
+        .filter(|summary| summary["about"] == "network")
+        .collect();
+    ensure!(
+        networks.len() == 1 && networks[0]["allowed"] == 1 && networks[0]["total"] == 1,
+        "{networks:?}: expected the one send that was allowed"
     );
     let output = product::call(&["evidence", "show", &session])?;
     let story = String::from_utf8_lossy(&output.stdout).into_owned();
