@@ -66,6 +66,18 @@ impl Member {
     pub const ROOT: u32 = 1;
 }
 
+/// What is known of a socket that a task of a session has made or accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Owner {
+    /// The session.
+    pub label: Label,
+    /// The other session that was told to have been reached through it last, or 0.
+    pub told: u64,
+}
+
+assert_layout!(Owner, size 24, label at 0, told at 16);
+
 /// A connection that the LSM hook allowed and that the cgroup hook will be asked about in the same
 /// system call. One action is judged once, or it would be counted against limits twice. A pass is
 /// good for one use, for this socket and endpoint, and while the session's progress stays as it

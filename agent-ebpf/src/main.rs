@@ -42,6 +42,7 @@ mod reach;
 mod recognise;
 mod special;
 mod tell;
+mod unix;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

@@ -58,6 +58,19 @@ pub enum Object {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         arguments: Vec<String>,
     },
+    /// A Unix socket.
+    Unix {
+        /// The path by which it was bound, or `@` and its name without one.
+        name: String,
+    },
+    /// Another session.
+    Session {
+        /// Its number.
+        session: String,
+        /// Its agent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent: Option<String>,
+    },
     /// An address of another family.
     Family {
         /// The family's number.
@@ -155,6 +168,28 @@ pub struct Lifecycle {
     /// Who began, or would have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<Process>,
+}
+
+/// One side of an action that crossed from one session into another.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Handoff {
+    /// `to` for the session that acted, `from` for the one that it reached.
+    pub direction: String,
+    /// The session on the other side.
+    pub peer: String,
+    /// Its agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer_agent: Option<String>,
+    /// What was attempted.
+    pub action: String,
+    /// What became of it.
+    pub verdict: String,
+    /// Why, where it was not allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Who acted.
+    pub process: Process,
 }
 
 /// A policy came, went, or was not taken.
@@ -271,11 +306,11 @@ pub struct Retired {
     pub limit: String,
 }
 
-/// The daemon began or ended.
+/// The daemon began or ended, or could not prove enforcement, or could again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Daemon {
-    /// `started` or `ended`.
+    /// `started`, `ended`, `notProven` or `proven`.
     pub step: String,
     /// Its version.
     pub version: String,
@@ -285,4 +320,7 @@ pub struct Daemon {
     /// Whether an earlier daemon's enforcement was taken over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adopted: Option<bool>,
+    /// What went wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }

@@ -2,8 +2,8 @@
 //! in the order of the types here, what is absent left out, no floats and no maps.
 
 pub use crate::kinds::{
-    Approval, Daemon, Decision, Gap, Lifecycle, Loss, Object, PolicyChange, Process, Retired, Rule,
-    Summary,
+    Approval, Daemon, Decision, Gap, Handoff, Lifecycle, Loss, Object, PolicyChange, Process,
+    Retired, Rule, Summary,
 };
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +75,8 @@ pub enum What {
     Decision(Box<Decision>),
     /// A session began, lost its permission, or ended.
     Lifecycle(Box<Lifecycle>),
+    /// An action crossed from one session into another, or tried to.
+    Handoff(Box<Handoff>),
     /// A policy came, went, or was not taken.
     Policy(PolicyChange),
     /// A person said yes or no.
@@ -87,7 +89,7 @@ pub enum What {
     Summary(Summary),
     /// The oldest segments were taken away, as the limits ask.
     Retired(Retired),
-    /// The daemon itself began, or ended.
+    /// The daemon itself began, or ended, or could not prove enforcement.
     Daemon(Daemon),
 }
 
@@ -103,6 +105,7 @@ impl What {
         match self {
             Self::Decision(_) => "decision",
             Self::Lifecycle(_) => "lifecycle",
+            Self::Handoff(_) => "handoff",
             Self::Policy(_) => "policy",
             Self::Approval(_) => "approval",
             Self::Loss(_) => "loss",

@@ -2,7 +2,7 @@
 
 use super::memory::{Address, Typed};
 use super::offsets::{SOCK_FAMILY, SOCK_PROTOCOL, SOCKET_SK};
-use agent_common::egress::{AF_INET, AF_INET6, AF_UNSPEC, Endpoint};
+use agent_common::egress::{AF_INET, AF_INET6, AF_UNIX, AF_UNSPEC, Endpoint};
 use aya_ebpf::Global;
 use aya_ebpf::programs::SockAddrContext;
 use core::ffi::c_void;
@@ -18,6 +18,8 @@ const V6_LENGTH: i32 = 24;
 pub enum Target {
     /// Somewhere on a network.
     Network,
+    /// A Unix socket.
+    Local,
     /// Nowhere: the address that takes a socket's peer away.
     Disconnect,
     /// A family that no policy can speak of.
@@ -64,11 +66,14 @@ pub fn target(
         *endpoint = Endpoint::v6(given.v6, port, protocol);
         return Target::Network;
     }
-    if family == u16::from(AF_UNSPEC) {
-        let own: u16 = sk.load(&SOCK_FAMILY);
-        if own == u16::from(AF_INET) || own == u16::from(AF_INET6) {
-            return Target::Disconnect;
-        }
+    let own: u16 = sk.load(&SOCK_FAMILY);
+    if own == u16::from(AF_UNIX) && family == u16::from(AF_UNIX) {
+        return Target::Local;
+    }
+    if family == u16::from(AF_UNSPEC)
+        && (own == u16::from(AF_INET) || own == u16::from(AF_INET6) || own == u16::from(AF_UNIX))
+    {
+        return Target::Disconnect;
     }
     let family = if family > 255 { u8::MAX } else { family as u8 };
     *endpoint = Endpoint::of_family(family, protocol);

@@ -3,6 +3,7 @@
 use crate::events::journal::{Filter, Selection};
 use crate::kernel::loader::Mode;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -71,7 +72,7 @@ pub struct ProfileText {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Response {
     /// To [`Request::Status`].
-    Status(Status),
+    Status(Box<Status>),
     /// To [`Request::Sessions`].
     Sessions(Vec<SessionInfo>),
     /// To [`Request::Start`]: the session waits for its first process.
@@ -176,6 +177,8 @@ pub struct Status {
     pub labels_refused: u64,
     /// Events that found the ring full.
     pub events_lost: u64,
+    /// How often the kernel skipped a program that it had interrupted, by the program.
+    pub skipped: BTreeMap<String, u64>,
     /// Times the kernel looked whether a session has a capability, and it has not.
     pub probes: u64,
     /// Hooks that this kernel does not have, and since when kernels have them.
@@ -190,6 +193,8 @@ pub struct Status {
     pub ways: Vec<WayInfo>,
     /// The record of what happens.
     pub evidence: EvidenceInfo,
+    /// Why enforcement is not proven at the moment, if it is not: then no session is started.
+    pub not_proven: Option<String>,
 }
 
 impl Status {
@@ -198,6 +203,7 @@ impl Status {
     pub fn is_whole(&self) -> bool {
         let holds = |way: &WayInfo| way.error.is_none() && way.ready > 0;
         self.enforcement == Mode::Full
+            && self.not_proven.is_none()
             && self.ways.iter().all(holds)
             && self.evidence.degraded.is_none()
     }

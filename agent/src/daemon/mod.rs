@@ -6,6 +6,7 @@
 //! | events | the ring, the programs of processes | the ring or a map fails |
 //! | clients | the control socket | the socket fails |
 //! | policies | the watch on files of policies | the watch fails |
+//! | canary | nothing | never |
 //! | tables | nothing | a runtime that ends |
 //! | signals | nothing | SIGTERM or SIGINT |
 //!
@@ -14,12 +15,12 @@
 
 pub mod canary;
 pub mod killer;
+pub mod proof;
 pub mod teller;
 pub mod urgent;
 
 use crate::control::protocol::{
-    EvidenceInfo, PolicyInfo, ProcessInfo, RejectedInfo, Request, Response, SessionId,
-    StartedLoaded, Status,
+    PolicyInfo, ProcessInfo, RejectedInfo, Request, Response, SessionId, StartedLoaded, Status,
 };
 use crate::control::server::{self, ListenError, Place};
 use crate::events::explain;
@@ -27,25 +28,28 @@ use crate::events::journal::{self, Journal};
 use crate::events::line::Line;
 use crate::events::process::readable;
 use crate::events::ring::{Ring, RingError};
-use crate::evidence::scribe::{Scribe, note_change};
+use crate::evidence::scribe::{Scribe, note_change, note_life};
 use crate::evidence::{self, Keeping};
 use crate::kernel::barrier;
 use crate::kernel::loader::{self, LoadError, Mode};
 use crate::kernel::maps::MapsError;
-use crate::kernel::pins::Pins;
+use crate::kernel::pins::{self, Pins};
+use crate::kernel::skipped::Skipped;
 use crate::library::watch::Watch;
 use crate::library::{Change, Library, Look};
 use crate::recognition::Recognition;
 use crate::sessions::Sessions;
 use crate::sessions::census::Census;
 use crate::sessions::denials::Denials;
+use crate::sessions::guarded::Guarded;
 use crate::sessions::moving::Moved;
 use crate::sessions::records::Records;
 use agent_common::counter::Counter;
-use agent_evidence::record::{Daemon as Life, Draft, What};
 use agent_evidence::recorder::Recorder;
 use killer::Killer;
+use proof::Proof;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -149,6 +153,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         Records::new(&settings.records),
         Denials::open(&settings.denials).map_err(MapsError::Denials)?,
         mode == Mode::Full,
+        guarded(settings),
     )?;
     sessions.set_clocks()?;
     let mut ring = Ring::open(&Pins::in_force())?;
@@ -192,7 +197,10 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         lines.clone(),
     );
     let recognition = Rc::new(RefCell::new(recognition));
+    let proof = Proof::new(mode.clone());
+    let (proving, prover, proven) = (Rc::clone(&sessions), Rc::clone(&proof), lines.clone());
     let follower = Follower {
+        proof: Rc::clone(&proof),
         haste: haste.clone(),
         library: Rc::clone(&library),
         sessions: Rc::clone(&sessions),
@@ -204,6 +212,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         Rc::clone(&sessions),
         Rc::clone(&killer),
         Rc::clone(&recognition),
+        Rc::clone(&proof),
         journal,
         Scribe::new(recorder.clone()),
     );
@@ -263,6 +272,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
             adopted,
             recorder,
             evidence: evidence_folder,
+            proof,
         });
         let guard = Rc::clone(&clerk);
         let session_of = move |pid| guard.session_of(pid);
@@ -275,6 +285,10 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
             .map_err(failed("clients"))
     });
     tasks.spawn_local(async move { follower.follow(&watch).await.map_err(failed("policies")) });
+    tasks.spawn_local(async move {
+        let proving = prover.keep(&proving, &proven);
+        proving.await.map_err(failed("canary"))
+    });
     tasks.spawn_local(async move { take_out(&leaving).await.map_err(failed("tables")) });
     tasks.spawn_local(async move { end_signal().await.map_err(failed("signals")) });
     let ended = match tasks.join_next().await {
@@ -286,18 +300,24 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     ended
 }
 
-/// Records that this daemon begins or ends.
-fn note_life(recorder: &Recorder, step: &str, how: Option<(&Mode, bool)>) {
-    let life = Life {
-        step: step.to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        enforcement: how.map(|(mode, _)| match mode {
-            Mode::Full => "full".to_owned(),
-            Mode::Degraded(why) => format!("degraded: {why}"),
-        }),
-        adopted: how.map(|(_, adopted)| adopted),
-    };
-    recorder.record(Draft::now(None, What::Daemon(life)));
+/// What no session reaches, or changes.
+fn guarded(settings: &Settings) -> Guarded {
+    let lock = settings.socket.with_extension("lock");
+    let closed = [&settings.socket, &lock, &settings.records, &settings.events];
+    let evidence = evidence::Place::of(&settings.evidence.folder).all();
+    let guarded = closed
+        .into_iter()
+        .chain(&evidence)
+        .fold(Guarded::default(), |guarded, path| guarded.closed(path));
+    let guarded = guarded.closed(&pins::base());
+    let guarded = settings
+        .policies
+        .iter()
+        .fold(guarded, |guarded, path| guarded.unchanged(path));
+    match std::env::current_exe() {
+        Ok(program) => guarded.unchanged(&program),
+        Err(_) => guarded,
+    }
 }
 
 fn announce(mode: &Mode, adopted: bool, sessions: usize) {
@@ -336,6 +356,7 @@ fn announce_change(change: &Change, sessions: &mut Sessions, recorder: &Recorder
 
 /// Follows the policies in files and folders.
 struct Follower {
+    proof: Rc<Proof>,
     haste: Haste,
     library: Rc<RefCell<Library>>,
     sessions: Rc<RefCell<Sessions>>,
@@ -359,6 +380,7 @@ impl Follower {
                 Look::into(&roots, |compiled| host.accepts(compiled).map_err(chain))
             });
             self.take_up(look.await?).map_err(io::Error::other)?;
+            self.proof.want();
         }
     }
 
@@ -418,15 +440,26 @@ struct Clerk {
     adopted: bool,
     recorder: Recorder,
     evidence: PathBuf,
+    proof: Rc<Proof>,
 }
 
 impl Clerk {
     async fn answer(&self, request: Request) -> Response {
         let answered: Result<Response, String> = match request {
-            Request::Status => self.status().map(Response::Status).map_err(chain),
+            Request::Status => self
+                .status()
+                .map(Box::new)
+                .map(Response::Status)
+                .map_err(chain),
             Request::Sessions => {
                 let list = self.sessions.borrow().list();
                 list.map(Response::Sessions).map_err(chain)
+            }
+            Request::Start(_) | Request::StartLoaded(_) if self.proof.failure().is_some() => {
+                let failure = self.proof.failure().unwrap_or_default();
+                Err(format!(
+                    "no session is started: enforcement is not proven: {failure}"
+                ))
             }
             Request::Start(start) => {
                 let started = self.sessions.borrow_mut().start(&start);
@@ -485,6 +518,8 @@ impl Clerk {
             error: rejected.error.clone(),
         });
         let count = |counter| sessions.maps().count(counter);
+        // What the canary was denied since is nothing that a session has done.
+        let denied = count(Counter::Denied)?.saturating_sub(self.proof.denials());
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             enforcement: mode.clone(),
@@ -492,10 +527,11 @@ impl Clerk {
             missing: loader::missing(mode),
             sessions: sessions.count(),
             allowed: count(Counter::Allowed)?,
-            denied: count(Counter::Denied)?,
+            denied,
             doubts: count(Counter::Doubts)?,
             labels_refused: count(Counter::LabelsRefused)?,
             events_lost: count(Counter::EventsLost)?,
+            skipped: self.skipped(),
             probes: count(Counter::Probes)?,
             hooks_missing: loader::hooks_missing(&Pins::in_force(), mode)
                 .iter()
@@ -505,28 +541,16 @@ impl Clerk {
             rejected: rejected.collect(),
             not_ready: count(Counter::NotReady)?,
             ways,
-            evidence: self.evidence(),
+            evidence: evidence::info(&self.recorder, &self.evidence),
+            not_proven: self.proof.failure(),
         })
     }
 
-    fn evidence(&self) -> EvidenceInfo {
-        let health = self.recorder.health();
-        let repaired = health.gaps.iter().map(|gap| match gap.loses() {
-            true => format!(
-                "{}: records {} to {} are missing",
-                gap.found, gap.first, gap.last
-            ),
-            false => format!("{}: no record is missing", gap.found),
-        });
-        EvidenceInfo {
-            folder: self.evidence.clone(),
-            recorded: health.recorded,
-            hash: health.hash.to_string(),
-            waiting: health.waiting,
-            lost: health.lost,
-            repaired: repaired.collect(),
-            degraded: health.degraded,
-        }
+    fn skipped(&self) -> BTreeMap<String, u64> {
+        let counts = Skipped::open().counts().into_iter();
+        counts
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect()
     }
 
     /// The processes of all sessions.

@@ -1,6 +1,7 @@
 //! Tells people what happened: records become lines on standard output.
 
 use super::killer::Killer;
+use super::proof::Proof;
 use crate::events::explain;
 use crate::events::journal::Journal;
 use crate::events::line::{Denial, Garbled, Line, Loss};
@@ -27,6 +28,7 @@ pub struct Teller {
     sessions: Rc<RefCell<Sessions>>,
     killer: Rc<Killer>,
     recognition: Rc<RefCell<Recognition>>,
+    proof: Rc<Proof>,
     programs: Programs,
     journal: Journal,
     scribe: Scribe,
@@ -45,6 +47,7 @@ impl Teller {
         sessions: Rc<RefCell<Sessions>>,
         killer: Rc<Killer>,
         recognition: Rc<RefCell<Recognition>>,
+        proof: Rc<Proof>,
         journal: Journal,
         scribe: Scribe,
     ) -> Self {
@@ -52,6 +55,7 @@ impl Teller {
             sessions,
             killer,
             recognition,
+            proof,
             programs: Programs::default(),
             journal,
             scribe,
@@ -70,6 +74,9 @@ impl Teller {
         for event in events {
             if let Ok(event) = &event {
                 self.note_read(event)?;
+                if self.proof.takes(event) {
+                    continue;
+                }
             }
             match event {
                 Ok(Event::Denial(denial)) => {
@@ -83,6 +90,11 @@ impl Teller {
                     let told =
                         explain::file_denial(&file, &self.sessions.borrow(), &mut self.programs);
                     lines.push(self.keep(file.denial.header.session, told));
+                }
+                Ok(Event::Handoff(handoff)) => {
+                    let sides =
+                        explain::handoff(&handoff, &self.sessions.borrow(), &mut self.programs);
+                    lines.extend(sides.map(|side| Line::Handoff(Box::new(side))));
                 }
                 Ok(Event::Exec(exec)) => {
                     self.programs.note(&exec);

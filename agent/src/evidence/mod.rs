@@ -8,8 +8,9 @@ pub mod show;
 mod story;
 pub mod verify;
 
+use crate::control::protocol::EvidenceInfo;
 use agent_evidence::disk::Folder;
-use agent_evidence::key::{Key, KeyError};
+use agent_evidence::key::{Key, KeyError, public_path};
 use agent_evidence::mark::MarkFile;
 use agent_evidence::recorder::{Recorder, Writer};
 use agent_evidence::store::Settings;
@@ -39,6 +40,12 @@ impl Place {
             key: folder.with_extension("key"),
             mark: folder.with_extension("mark"),
         }
+    }
+
+    /// All of them: no session reaches any.
+    pub fn all(self) -> [PathBuf; 4] {
+        let public = public_path(&self.key);
+        [self.folder, self.key, self.mark, public]
     }
 }
 
@@ -92,6 +99,27 @@ fn try_begin(keeping: &Keeping) -> Result<(Recorder, Writer), BeginError> {
         ..Settings::of(&keeping.node, boot.trim())
     };
     Recorder::begin(disk, key, MarkFile::at(&place.mark), settings).map_err(BeginError::Thread)
+}
+
+/// What `status` says of the record.
+pub fn info(recorder: &Recorder, folder: &Path) -> EvidenceInfo {
+    let health = recorder.health();
+    let repaired = health.gaps.iter().map(|gap| match gap.loses() {
+        true => format!(
+            "{}: records {} to {} are missing",
+            gap.found, gap.first, gap.last
+        ),
+        false => format!("{}: no record is missing", gap.found),
+    });
+    EvidenceInfo {
+        folder: folder.to_owned(),
+        recorded: health.recorded,
+        hash: health.hash.to_string(),
+        waiting: health.waiting,
+        lost: health.lost,
+        repaired: repaired.collect(),
+        degraded: health.degraded,
+    }
 }
 
 /// What this host calls itself.

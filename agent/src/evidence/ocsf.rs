@@ -70,8 +70,13 @@ fn classify(what: &What) -> (Class, u32, u32) {
 
 fn action(decision: &Decision) -> (Class, u32) {
     match (&decision.object, decision.action.as_str()) {
-        (Object::Endpoint { .. } | Object::Family { .. }, "connect") => (NETWORK, 1),
-        (Object::Endpoint { .. } | Object::Family { .. }, _) => (NETWORK, 6),
+        (
+            Object::Endpoint { .. }
+            | Object::Unix { .. }
+            | Object::Session { .. }
+            | Object::Family { .. },
+            action,
+        ) => (NETWORK, if action == "connect" { 1 } else { 6 }),
         (Object::File { .. }, "exec") => (PROCESS, 1),
         (Object::File { .. }, "create") => (FILE, 1),
         (Object::File { .. }, "read") => (FILE, 2),
@@ -117,6 +122,10 @@ fn decided(event: &mut Value, decision: &Decision) {
                 "title": format!("privilege {privilege} refused"),
                 "uid": event["metadata"]["uid"],
             });
+        }
+        Object::Unix { name } => event["dst_endpoint"] = json!({"name": name}),
+        Object::Session { session, agent } => {
+            event["dst_endpoint"] = json!({"uid": session, "name": agent});
         }
         Object::Family { .. } | Object::Unknown => {}
     }

@@ -2,12 +2,14 @@
 
 use crate::control::protocol::{Revoked, SessionId};
 use crate::events::line::{self, Line};
+use crate::kernel::loader::Mode;
 use crate::library::Change;
 use crate::sessions::Sessions;
 use crate::sessions::moving::Moved;
 use agent_common::session::Allowed;
 use agent_evidence::record::{
-    Decision, Draft, Lifecycle, Loss, Object, PolicyChange, Process, Rule, Session, Summary, What,
+    Daemon, Decision, Draft, Handoff, Lifecycle, Loss, Object, PolicyChange, Process, Rule,
+    Session, Summary, What,
 };
 use agent_evidence::recorder::Recorder;
 use std::collections::HashMap;
@@ -128,6 +130,21 @@ impl Scribe {
                     ..Loss::default()
                 }),
             ),
+            Line::Handoff(handoff) => at(
+                &handoff.time,
+                Some(self.session(handoff.session, handoff.agent.as_deref())),
+                What::Handoff(Box::new(handed(handoff))),
+            ),
+            Line::Canary(canary) => at(
+                &canary.time,
+                None,
+                What::Daemon(Daemon {
+                    step: if canary.proven { "proven" } else { "notProven" }.into(),
+                    version: env!("CARGO_PKG_VERSION").to_owned(),
+                    error: canary.error.clone(),
+                    ..Daemon::default()
+                }),
+            ),
             Line::Garbled(garbled) => at(
                 &garbled.time,
                 None,
@@ -156,6 +173,21 @@ impl Scribe {
             ..Session::default()
         }
     }
+}
+
+/// Hands in that this daemon begins or ends.
+pub fn note_life(recorder: &Recorder, step: &str, how: Option<(&Mode, bool)>) {
+    let life = Daemon {
+        step: step.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        enforcement: how.map(|(mode, _)| match mode {
+            Mode::Full => "full".to_owned(),
+            Mode::Degraded(why) => format!("degraded: {why}"),
+        }),
+        adopted: how.map(|(_, adopted)| adopted),
+        error: None,
+    };
+    recorder.record(Draft::now(None, What::Daemon(life)));
 }
 
 /// Hands in that files of policies have changed.
@@ -224,6 +256,18 @@ fn revoked(revoked: &Revoked) -> Lifecycle {
     }
 }
 
+fn handed(handoff: &line::Handoff) -> Handoff {
+    Handoff {
+        direction: handoff.direction.into(),
+        peer: handoff.peer.to_string(),
+        peer_agent: handoff.peer_agent.clone(),
+        action: handoff.action.into(),
+        verdict: handoff.verdict.into(),
+        reason: handoff.reason.map(str::to_owned),
+        process: process(&handoff.process),
+    }
+}
+
 fn decision(denial: &line::Denial) -> Decision {
     Decision {
         verdict: denial.verdict.into(),
@@ -262,6 +306,11 @@ fn object(object: &line::Object) -> Object {
         line::Object::File { path, arguments } => Object::File {
             path: path.clone(),
             arguments: arguments.clone(),
+        },
+        line::Object::Unix { unix } => Object::Unix { name: unix.clone() },
+        line::Object::Session { handoff, session } => Object::Session {
+            session: session.to_string(),
+            agent: handoff.clone(),
         },
         line::Object::Family { family, name } => Object::Family {
             family: *family,

@@ -47,6 +47,16 @@ impl Story {
                 self.ended |= life.step == "ended";
                 self.tell(time, step(&life), Vec::new());
             }
+            What::Handoff(handoff) => {
+                let agent = handoff.peer_agent.as_deref().unwrap_or("an unknown agent");
+                let other = format!("session {} of {agent}", handoff.peer);
+                let crossed = match handoff.direction.as_str() {
+                    "to" => format!("{} reached for {other}", who(&handoff.process)),
+                    _ => format!("{other} reached for it"),
+                };
+                let text = format!("{crossed} ({}): {}", handoff.action, handoff.verdict);
+                self.tell(time, text, handoff.reason.into_iter().collect());
+            }
             What::Loss(Loss { events, .. }) => {
                 self.lost += events;
                 let text = format!("{events} events were lost: what they were is not known");
@@ -241,6 +251,11 @@ fn object(object: &Object) -> String {
             format!("{path} ({})", arguments.join(" "))
         }
         Object::File { path, .. } => path.clone(),
+        Object::Unix { name } => format!("Unix socket {name}"),
+        Object::Session { session, agent } => match agent {
+            Some(agent) => format!("session {session} of agent {agent}"),
+            None => format!("session {session}"),
+        },
         Object::Family { family, name } => match name {
             Some(name) => format!("a {name} socket"),
             None => format!("address family {family}"),

@@ -29,6 +29,10 @@ pub(crate) fn obey() -> Result<()> {
             ["file", words @ ..] => outcome(&super::file::attempt(words)?),
             ["fork", to] => fork_and_probe(to)?,
             ["exec", program] => outcome::<()>(&Err(process::exec(program, &[]))),
+            ["live-long"] => {
+                process::end_after(super::LONG_SECONDS);
+                "ok".to_owned()
+            }
             ["flood", to, count] => super::flood(to.parse()?, count.parse()?).line(),
             ["execute", way, path, words @ ..] => super::execute::execute(way, path, words)?,
             ["threads", count] => {
@@ -41,6 +45,8 @@ pub(crate) fn obey() -> Result<()> {
                 }
                 "ok".to_owned()
             }
+            ["local", way, to] => outcome(&super::local::connect(way, to)?),
+            ["serve", at] => outcome(&super::local::serve(at)),
             ["unix", path] => outcome(&UnixStream::connect(path)),
             ["answer", path, words @ ..] => answer(path, words)?,
             ["start", name, path, words @ ..] => below.start(name, path, words)?,
