@@ -1,13 +1,17 @@
 //! The limits and names that a kernel object file and its loader must share.
 
 /// Grows whenever the layout or the meaning of a map changes; it is part of every pin path.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 6;
 
 /// Sessions that can be in force at once on one host.
 pub const MAX_SESSIONS: u32 = 16_384;
 
 /// Tasks (threads) of all sessions together. A fork beyond it fails with ENOMEM.
 pub const MAX_TASKS: u32 = 65_536;
+
+/// Sockets that the tasks of all sessions have made or accepted, together. Who makes one more is
+/// denied it.
+pub const MAX_SOCKETS: u32 = 262_144;
 
 /// Policies in force at once.
 pub const MAX_POLICIES: u32 = 1_024;

@@ -11,13 +11,12 @@ use crate::kernel::path::{self, End, Path};
 use crate::kernel::pending::{self, LEVELS, Pending, Program};
 use crate::kernel::task::{self, Member, Task};
 use crate::kernel::weigh::{self, Survey};
-use crate::kernel::{arguments, counts, names, state, verdict};
+use crate::kernel::{arguments, names, state, verdict};
 use crate::{paths, recognise};
 use agent_common::action::Action;
-use agent_common::counter::Counter;
 use agent_common::decide::{Reason, TRAIT_WRITABLE, Verdict};
 use agent_common::path::Access;
-use agent_common::session::{Cause, Session};
+use agent_common::session::{Allowed, Cause, Session};
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 
@@ -39,7 +38,7 @@ pub fn bprm_check_security(ctx: LsmContext) -> i32 {
 #[lsm(hook = "bprm_committed_creds")]
 pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
     let Some(member) = Task::current_if_marked().and_then(Task::member) else {
-        recognise::commit();
+        recognise::commit(Binprm::given(ctx.arg(0)));
         return verdict::lsm(true);
     };
     commit(member, Binprm::given(ctx.arg(0)));
@@ -85,7 +84,7 @@ pub fn program(end: u64, words: u32, inode: u64) -> bool {
         Some(_) => judge::refuse(Action::Exec, Reason::Nameless),
     };
     if judgement.is_ok() {
-        counts::add(Counter::Allowed);
+        judge::allowed(member, Allowed::Program);
     }
     let subject = path::of_current().map_or(Address(0), Path::subject);
     paths::settle(member, subject, judgement)

@@ -8,6 +8,7 @@
 //! | `library` | the policies that the daemon has loaded from files, by agent |
 //! | `sessions` | the sessions in force, and their policies in the kernel's tables |
 //! | `events` | from a record in the ring to a line that a person can read |
+//! | `evidence` | the tamper-evident record: how the daemon writes it, what people read of it |
 //! | `control` | the daemon's local socket |
 //! | `daemon` | what runs all the time |
 //! | `show` | what people are shown of sessions: processes, events, why |
@@ -23,6 +24,7 @@ pub mod control;
 pub mod daemon;
 pub mod doctor;
 pub mod events;
+pub mod evidence;
 pub mod kernel;
 pub mod library;
 pub mod policy;
@@ -32,4 +34,5 @@ pub mod report;
 pub mod run;
 pub mod sessions;
 pub mod show;
+pub mod sockets;
 pub mod uninstall;

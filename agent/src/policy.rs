@@ -85,6 +85,10 @@ pub(crate) const ENFORCED: &[Need] = &[
     Need::Cgroups,
     Need::Executables,
     Need::ControllerLost,
+    Need::UnixSockets,
+    Need::Handoffs,
+    Need::Listen,
+    Need::Bytes,
 ];
 
 #[cfg(test)]

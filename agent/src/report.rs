@@ -2,7 +2,9 @@
 
 use crate::central::ControllerInfo;
 use crate::control::client::{self, AskError};
-use crate::control::protocol::{Request, Response, Revoke, Revoked, SessionInfo, Status};
+use crate::control::protocol::{
+    EvidenceInfo, Request, Response, Revoke, Revoked, SessionInfo, Status,
+};
 use crate::kernel::loader::Mode;
 use serde::Serialize;
 use std::path::Path;
@@ -121,6 +123,9 @@ fn print_status(status: &Status) {
         Mode::Full => println!("enforcement  in force"),
         Mode::Degraded(reason) => println!("enforcement  DEGRADED: {reason}"),
     }
+    if let Some(why) = &status.not_proven {
+        println!("NOT READY    no session is started: {why}");
+    }
     println!("version      {}", status.version);
     if !status.missing.is_empty() {
         println!("not attached {}", status.missing.join(", "));
@@ -133,11 +138,15 @@ fn print_status(status: &Status) {
     );
     println!("forks failed {}", status.labels_refused);
     println!("events lost  {}", status.events_lost);
+    for (program, count) in &status.skipped {
+        println!("skipped      {program}, {count} times: see docs/operations.md");
+    }
     println!("probes       {}", status.probes);
     println!("not ready    {}", status.not_ready);
     if let Some(controller) = &status.controller {
         print_controller(controller);
     }
+    print_evidence(&status.evidence);
     print_ways(status);
     print_policies(status);
     for hook in &status.hooks_missing {
@@ -161,6 +170,22 @@ fn print_controller(controller: &ControllerInfo) {
     }
     if let Some(warning) = &controller.warning {
         println!("WARNING      {warning}");
+    }
+}
+
+fn print_evidence(evidence: &EvidenceInfo) {
+    println!(
+        "evidence     up to record {} in {}; waiting {}, lost {}",
+        evidence.recorded,
+        evidence.folder.display(),
+        evidence.waiting,
+        evidence.lost
+    );
+    if let Some(why) = &evidence.degraded {
+        println!("DEGRADED     evidence: {why}");
+    }
+    for repaired in &evidence.repaired {
+        println!("REPAIRED     evidence: {repaired}");
     }
 }
 

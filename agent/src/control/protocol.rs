@@ -4,6 +4,7 @@ use crate::central::ControllerInfo;
 use crate::events::journal::{Filter, Selection};
 use crate::kernel::loader::Mode;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -88,7 +89,7 @@ pub struct ProfileText {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Response {
     /// To [`Request::Status`].
-    Status(Status),
+    Status(Box<Status>),
     /// To [`Request::Sessions`].
     Sessions(Vec<SessionInfo>),
     /// To [`Request::Start`]: the session waits for its first process.
@@ -193,6 +194,8 @@ pub struct Status {
     pub labels_refused: u64,
     /// Events that found the ring full.
     pub events_lost: u64,
+    /// How often the kernel skipped a program that it had interrupted, by the program.
+    pub skipped: BTreeMap<String, u64>,
     /// Times the kernel looked whether a session has a capability, and it has not.
     pub probes: u64,
     /// Hooks that this kernel does not have, and since when kernels have them.
@@ -208,6 +211,10 @@ pub struct Status {
     /// How the way to the controller is, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub controller: Option<Box<ControllerInfo>>,
+    /// The record of what happens.
+    pub evidence: EvidenceInfo,
+    /// Why enforcement is not proven at the moment, if it is not: then no session is started.
+    pub not_proven: Option<String>,
 }
 
 impl Status {
@@ -215,8 +222,31 @@ impl Status {
     /// before holds on.
     pub fn is_whole(&self) -> bool {
         let holds = |way: &WayInfo| way.error.is_none() && way.ready > 0;
-        self.enforcement == Mode::Full && self.ways.iter().all(holds)
+        self.enforcement == Mode::Full
+            && self.not_proven.is_none()
+            && self.ways.iter().all(holds)
+            && self.evidence.degraded.is_none()
     }
+}
+
+/// The record of what happens on this node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EvidenceInfo {
+    /// Where it lies.
+    pub folder: PathBuf,
+    /// The newest record that is on the disk.
+    pub recorded: u64,
+    /// Its hash.
+    pub hash: String,
+    /// What waits to be written.
+    pub waiting: usize,
+    /// What found no room, since the daemon began.
+    pub lost: u64,
+    /// What was wrong with it when the daemon began, in words.
+    pub repaired: Vec<String>,
+    /// Why not everything is recorded; enforcement does not depend on it.
+    pub degraded: Option<String>,
 }
 
 /// A way by which sessions are recognised, or should be.

@@ -6,6 +6,7 @@
 //! | events | the ring, the programs of processes | the ring or a map fails |
 //! | clients | the control socket | the socket fails |
 //! | policies | the watch on files of policies | the watch fails |
+//! | canary | nothing | never |
 //! | tables | nothing | a runtime that ends |
 //! | central | what the controller wants, if there is one | its thread ends |
 //! | signals | nothing | SIGTERM or SIGINT |
@@ -15,6 +16,7 @@
 
 pub mod canary;
 pub mod killer;
+pub mod proof;
 pub mod teller;
 pub mod urgent;
 
@@ -29,10 +31,13 @@ use crate::events::journal::{self, Journal};
 use crate::events::line::Line;
 use crate::events::process::readable;
 use crate::events::ring::{Ring, RingError};
+use crate::evidence::scribe::{Scribe, note_change, note_life};
+use crate::evidence::{self, Keeping};
 use crate::kernel::barrier;
 use crate::kernel::loader::{self, LoadError, Mode};
 use crate::kernel::maps::MapsError;
-use crate::kernel::pins::Pins;
+use crate::kernel::pins::{self, Pins};
+use crate::kernel::skipped::Skipped;
 use crate::library::given::Given;
 use crate::library::watch::Watch;
 use crate::library::{Change, Library, Look};
@@ -40,11 +45,15 @@ use crate::recognition::Recognition;
 use crate::sessions::Sessions;
 use crate::sessions::census::Census;
 use crate::sessions::denials::Denials;
+use crate::sessions::guarded::Guarded;
 use crate::sessions::moving::Moved;
 use crate::sessions::records::Records;
 use agent_common::counter::Counter;
+use agent_evidence::recorder::Recorder;
 use killer::Killer;
+use proof::Proof;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -75,6 +84,8 @@ pub struct Settings {
     pub events: PathBuf,
     /// How it reaches the controller, if it has one.
     pub central: Option<central::Settings>,
+    /// How it keeps the record.
+    pub evidence: Keeping,
 }
 
 /// Why the daemon ended.
@@ -144,6 +155,8 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     // What the controller said before must be known before anything begins.
     let begun = settings.central.as_ref().map(central::begin).transpose()?;
     let backlog = begun.as_ref().map(|begun| begun.backlog.clone());
+    // Ends last: what the others have handed in by then is recorded and signed.
+    let (recorder, _writer) = evidence::begin(&settings.evidence);
     let enforcement = loader::ensure()?;
     let (mode, adopted) = (enforcement.mode, enforcement.adopted);
     debug!(?mode, adopted, "in force, not yet proven");
@@ -152,6 +165,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         Records::new(&settings.records),
         Denials::open(&settings.denials).map_err(MapsError::Denials)?,
         mode == Mode::Full,
+        guarded(settings),
     )?;
     sessions.set_clocks()?;
     if begun.is_some() {
@@ -178,13 +192,14 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let kept = begun.as_ref().map(central::Begun::policies).unwrap_or_default();
     let look = Look::into(library.roots(), accept).and_given(kept, accept);
     for change in library.take(look) {
-        announce_change(&change, &mut sessions);
+        announce_change(&change, &mut sessions, &recorder);
     }
     let mut recognition = Recognition::new(&Pins::in_force());
     let adoptions = recognition.take_over(&mut sessions, &library)?;
     let haste = Haste::of_this_thread();
     let door = place.open(haste.clone())?;
     announce(&mode, adopted, sessions.count());
+    note_life(&recorder, "started", Some((&mode, adopted)));
     let library = Rc::new(RefCell::new(library));
     let sessions = Rc::new(RefCell::new(sessions));
     let house_sessions = Rc::clone(&sessions);
@@ -199,21 +214,28 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     );
     let recognition = Rc::new(RefCell::new(recognition));
     let lines_of_central = lines.clone();
+    let proof = Proof::new(mode.clone());
+    let (proving, prover, proven) = (Rc::clone(&sessions), Rc::clone(&proof), lines.clone());
     let follower = Follower {
+        proof: Rc::clone(&proof),
         haste: haste.clone(),
         given: Rc::clone(&given),
         library: Rc::clone(&library),
         sessions: Rc::clone(&sessions),
         recognition: Rc::clone(&recognition),
         lines,
+        recorder: recorder.clone(),
     };
     let mut teller = Teller::new(
         Rc::clone(&sessions),
         Rc::clone(&killer),
         Rc::clone(&recognition),
+        Rc::clone(&proof),
         journal,
+        Scribe::new(recorder.clone()),
         backlog,
     );
+    let leaving_note = recorder.clone();
     let clerk = Rc::new(Clerk {
         sessions: Rc::clone(&sessions),
         library: Rc::clone(&library),
@@ -223,6 +245,9 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         events: settings.events.clone(),
         mode,
         adopted,
+        recorder: recorder.clone(),
+        evidence: settings.evidence.folder.clone(),
+        proof,
         central: RefCell::new(None),
     });
     let central = begun.map(|begun| {
@@ -298,15 +323,45 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
             .map_err(failed("clients"))
     });
     tasks.spawn_local(async move { follower.follow(&watch).await.map_err(failed("policies")) });
+    tasks.spawn_local(async move {
+        let proving = prover.keep(&proving, &proven);
+        proving.await.map_err(failed("canary"))
+    });
     tasks.spawn_local(async move { take_out(&leaving).await.map_err(failed("tables")) });
     if let Some((central, heard)) = central.zip(heard) {
         tasks.spawn_local(async move { central.obey(heard).await.map_err(failed("central")) });
     }
     tasks.spawn_local(async move { end_signal().await.map_err(failed("signals")) });
-    match tasks.join_next().await {
+    let ended = match tasks.join_next().await {
         Some(Ok(ended)) => ended,
         Some(Err(error)) => Err(failed("a task")(io::Error::other(error))),
         None => Ok(()),
+    };
+    note_life(&leaving_note, "ended", None);
+    ended
+}
+
+/// What no session reaches, or changes.
+fn guarded(settings: &Settings) -> Guarded {
+    let lock = settings.socket.with_extension("lock");
+    let closed = [&settings.socket, &lock, &settings.records, &settings.events];
+    let evidence = evidence::Place::of(&settings.evidence.folder).all();
+    let guarded = closed
+        .into_iter()
+        .chain(&evidence)
+        .fold(Guarded::default(), |guarded, path| guarded.closed(path));
+    let guarded = guarded.closed(&pins::base());
+    let guarded = settings.central.iter().fold(guarded, |guarded, central| {
+        let guarded = guarded.closed(&central.folder);
+        guarded.closed(&central.files.key)
+    });
+    let guarded = settings
+        .policies
+        .iter()
+        .fold(guarded, |guarded, path| guarded.unchanged(path));
+    match std::env::current_exe() {
+        Ok(program) => guarded.unchanged(&program),
+        Err(_) => guarded,
     }
 }
 
@@ -324,10 +379,12 @@ fn announce(mode: &Mode, adopted: bool, sessions: usize) {
     }
 }
 
-fn announce_change(change: &Change, sessions: &mut Sessions) {
+fn announce_change(change: &Change, sessions: &mut Sessions, recorder: &Recorder) {
+    let mut followed = Moved::default();
     match change {
         Change::Loaded(loaded) => {
-            let Moved { moved, kept } = sessions.follow(loaded);
+            followed = sessions.follow(loaded);
+            let Moved { moved, kept } = followed;
             let (agent, generation) = (&loaded.start.agent, loaded.generation);
             info!(agent, generation, moved, kept, file = %loaded.path.display(), "policy loaded");
         }
@@ -339,10 +396,12 @@ fn announce_change(change: &Change, sessions: &mut Sessions) {
             warn!(file = %path.display(), "rejected, what was loaded before stays:\n{error}");
         }
     }
+    note_change(recorder, change, followed);
 }
 
 /// Follows the policies in files and folders.
 struct Follower {
+    proof: Rc<Proof>,
     haste: Haste,
     given: Rc<Given>,
     library: Rc<RefCell<Library>>,
@@ -350,6 +409,7 @@ struct Follower {
     recognition: Rc<RefCell<Recognition>>,
     /// Where what is to be told goes.
     lines: UnboundedSender<Line>,
+    recorder: Recorder,
 }
 
 impl Follower {
@@ -372,6 +432,7 @@ impl Follower {
             });
             self.take_up(look.await?).map_err(io::Error::other)?;
             self.given.take(count);
+            self.proof.want();
         }
     }
 
@@ -380,7 +441,7 @@ impl Follower {
         let mut library = self.library.borrow_mut();
         let mut sessions = self.sessions.borrow_mut();
         for change in library.take(look) {
-            announce_change(&change, &mut sessions);
+            announce_change(&change, &mut sessions, &self.recorder);
         }
         let begun = self
             .recognition
@@ -430,15 +491,30 @@ struct Clerk {
     mode: Mode,
     adopted: bool,
     central: RefCell<Option<Rc<Central>>>,
+    recorder: Recorder,
+    evidence: PathBuf,
+    proof: Rc<Proof>,
 }
 
 impl Clerk {
     async fn answer(&self, request: Request) -> Response {
         let answered: Result<Response, String> = match request {
-            Request::Status => self.status().map(Response::Status).map_err(chain),
+            Request::Status => self
+                .status()
+                .map(Box::new)
+                .map(Response::Status)
+                .map_err(chain),
             Request::Sessions => {
                 let list = self.sessions.borrow().list();
                 list.map(Response::Sessions).map_err(chain)
+            }
+            Request::Start(_) | Request::StartLoaded(_) | Request::StartAs(_)
+                if self.proof.failure().is_some() =>
+            {
+                let failure = self.proof.failure().unwrap_or_default();
+                Err(format!(
+                    "no session is started: enforcement is not proven: {failure}"
+                ))
             }
             Request::Start(start) => self.start_as(&StartAs {
                 agent: start.agent.clone(),
@@ -552,6 +628,8 @@ impl Clerk {
             error: rejected.error.clone(),
         });
         let count = |counter| sessions.maps().count(counter);
+        // What the canary was denied since is nothing that a session has done.
+        let denied = count(Counter::Denied)?.saturating_sub(self.proof.denials());
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             enforcement: mode.clone(),
@@ -559,10 +637,11 @@ impl Clerk {
             missing: loader::missing(mode),
             sessions: sessions.count(),
             allowed: count(Counter::Allowed)?,
-            denied: count(Counter::Denied)?,
+            denied,
             doubts: count(Counter::Doubts)?,
             labels_refused: count(Counter::LabelsRefused)?,
             events_lost: count(Counter::EventsLost)?,
+            skipped: self.skipped(),
             probes: count(Counter::Probes)?,
             hooks_missing: loader::hooks_missing(&Pins::in_force(), mode)
                 .iter()
@@ -573,7 +652,16 @@ impl Clerk {
             not_ready: count(Counter::NotReady)?,
             ways,
             controller: self.central.borrow().as_ref().map(|central| Box::new(central.info())),
+            evidence: evidence::info(&self.recorder, &self.evidence),
+            not_proven: self.proof.failure(),
         })
+    }
+
+    fn skipped(&self) -> BTreeMap<String, u64> {
+        let counts = Skipped::open().counts().into_iter();
+        counts
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect()
     }
 
     /// The processes of all sessions.

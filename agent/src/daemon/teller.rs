@@ -2,10 +2,12 @@
 
 use super::killer::Killer;
 use crate::central::source::Backlog;
+use super::proof::Proof;
 use crate::events::explain;
 use crate::events::journal::Journal;
 use crate::events::line::{Denial, Garbled, Line, Loss};
 use crate::events::process::Programs;
+use crate::evidence::scribe::Scribe;
 use crate::recognition::Recognition;
 use crate::sessions::Sessions;
 use agent_common::counter::Counter;
@@ -15,18 +17,26 @@ use agent_common::session::Cause;
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncWriteExt, Stdout};
 use tracing::warn;
+
+/// How often what sessions were allowed is recorded.
+const SUMMARY: Duration = Duration::from_secs(60);
 
 /// Turns records into lines on standard output.
 pub struct Teller {
     sessions: Rc<RefCell<Sessions>>,
     killer: Rc<Killer>,
     recognition: Rc<RefCell<Recognition>>,
+    proof: Rc<Proof>,
     programs: Programs,
     journal: Journal,
     /// Where lines wait for the controller, if there is one.
     backlog: Option<Backlog>,
+    scribe: Scribe,
+    /// When it was last asked what sessions were allowed.
+    counted: Instant,
     output: Stdout,
     /// Lost events that lines of sessions spoke of.
     lost_by_sessions: u64,
@@ -40,16 +50,21 @@ impl Teller {
         sessions: Rc<RefCell<Sessions>>,
         killer: Rc<Killer>,
         recognition: Rc<RefCell<Recognition>>,
+        proof: Rc<Proof>,
         journal: Journal,
         backlog: Option<Backlog>,
+        scribe: Scribe,
     ) -> Self {
         Self {
             sessions,
             killer,
             recognition,
+            proof,
             programs: Programs::default(),
             journal,
             backlog,
+            scribe,
+            counted: Instant::now(),
             output: tokio::io::stdout(),
             lost_by_sessions: 0,
             lost_otherwise: 0,
@@ -64,6 +79,9 @@ impl Teller {
         for event in events {
             if let Ok(event) = &event {
                 self.note_read(event)?;
+                if self.proof.takes(event) {
+                    continue;
+                }
             }
             match event {
                 Ok(Event::Denial(denial)) => {
@@ -77,6 +95,11 @@ impl Teller {
                     let told =
                         explain::file_denial(&file, &self.sessions.borrow(), &mut self.programs);
                     lines.push(self.keep(file.denial.header.session, told));
+                }
+                Ok(Event::Handoff(handoff)) => {
+                    let sides =
+                        explain::handoff(&handoff, &self.sessions.borrow(), &mut self.programs);
+                    lines.extend(sides.map(|side| Line::Handoff(Box::new(side))));
                 }
                 Ok(Event::Exec(exec)) => {
                     self.programs.note(&exec);
@@ -132,6 +155,11 @@ impl Teller {
             .borrow_mut()
             .set_clocks()
             .map_err(io::Error::other)?;
+        if self.counted.elapsed() >= SUMMARY {
+            self.counted = Instant::now();
+            let allowed = self.sessions.borrow_mut().allowed();
+            self.scribe.count(&allowed.map_err(io::Error::other)?);
+        }
         // Counted first: what is lost meanwhile is a session's, and will be told as that.
         let total = self
             .sessions
@@ -213,6 +241,8 @@ impl Teller {
         if let Some(backlog) = &self.backlog {
             backlog.push(lines);
         }
+        // First: who reads of it may look for it in the record a moment later.
+        self.scribe.note(lines, &self.sessions.borrow());
         let (text, written) = self.journal.append(lines);
         if let Err(error) = written {
             // A full disk stops no enforcement, and what was printed can still be kept.

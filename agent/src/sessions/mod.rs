@@ -3,6 +3,7 @@
 pub mod census;
 pub mod denials;
 mod end;
+pub mod guarded;
 mod in_force;
 pub mod kill;
 pub mod mounts;
@@ -20,17 +21,18 @@ use crate::events::line::Exit;
 use crate::kernel::clock;
 use crate::kernel::maps::{Maps, MapsError};
 use crate::policy::{self};
-use agent_common::session::Session as State;
+use agent_common::session::{ALLOWED, Session as State};
 use agent_policy::{Compiled, Need};
 use denials::Denials;
 pub use end::RevokeError;
+use guarded::Guarded;
 use in_force::policies;
 use mounts::Mounts;
 use moving::Leaving;
 use paths::Paths;
 use records::{Record, Records};
 use session::expiry;
-pub use session::ttl_ns;
+pub use session::{CANARY, ttl_ns};
 use start::Begin;
 pub use start::StartError;
 use std::collections::HashMap;
@@ -59,7 +61,7 @@ pub struct Sessions {
 /// What a host can hold sessions to.
 #[derive(Debug, Clone, Copy)]
 pub struct Host {
-    /// Whether BPF LSM is there, without which no file is judged.
+    /// Whether BPF LSM is there, without which no file and no Unix socket is judged.
     judges_files: bool,
     /// Whether the daemon has a controller, which it may lose.
     has_controller: bool,
@@ -71,7 +73,14 @@ impl Host {
         if !self.has_controller && compiled.needs().contains(&Need::ControllerLost) {
             return Err(StartError::NoController(compiled.name.clone()));
         }
-        let by_lsm = [Need::Files, Need::Exec, Need::Tools, Need::Executables];
+        let by_lsm = [
+            Need::Files,
+            Need::Exec,
+            Need::Tools,
+            Need::Executables,
+            Need::UnixSockets,
+            Need::Handoffs,
+        ];
         let mut needs = compiled.needs().into_iter();
         match needs.find(|need| by_lsm.contains(need)) {
             Some(need) if !self.judges_files => {
@@ -101,6 +110,9 @@ pub struct Session {
     read: u64,
     /// Records of it that were lost, and told to be.
     lost: u64,
+    /// What it had been allowed when that was asked last, and when.
+    allowed: [u64; ALLOWED],
+    asked: Instant,
     had_tasks: bool,
     /// It was found without a task, and what it did may still be in the ring.
     over: bool,
@@ -120,8 +132,10 @@ impl Sessions {
         records: Records,
         denials: Denials,
         judges_files: bool,
+        guarded: Guarded,
     ) -> Result<Self, MapsError> {
         let mut paths = Paths::open(&mut maps)?;
+        paths.protect(&mut maps, guarded)?;
         let (folder, inode) = denials.folder().map_err(MapsError::Denials)?;
         let device = paths.mounts().resolve(folder.as_os_str().as_bytes());
         let device = device.map_or(0, |place| place.device);
@@ -179,8 +193,9 @@ impl Sessions {
                     .unwrap_or(compiled);
                 self.tables.adopt(record.place, &compiled);
                 self.denials.adopt(id).map_err(MapsError::Denials)?;
-                self.by_id
-                    .insert(id, Session::new(record.clone(), compiled));
+                let mut session = Session::new(record.clone(), compiled);
+                session.adopt_allowed(&self.maps.share(record.slot)?);
+                self.by_id.insert(id, session);
                 Ok(true)
             }
             Err(error) => {
@@ -201,9 +216,10 @@ impl Sessions {
         self.host.has_controller = true;
     }
 
-    /// The sessions that are meant, but for those that lie ready and nobody has begun.
+    /// The sessions that are meant, but for those that lie ready and nobody has begun, and the
+    /// canary's.
     pub fn matching(&self, means: impl Fn(u64, &Session) -> bool) -> Vec<u64> {
-        let begun = self.by_id.iter().filter(|(_, session)| !session.ready);
+        let begun = self.by_id.iter().filter(|(_, session)| session.is_listed());
         let meant = begun.filter(|(id, session)| means(**id, session));
         meant.map(|(id, _)| *id).collect()
     }
@@ -258,6 +274,16 @@ impl Sessions {
         Ok(losses)
     }
 
+    /// What each session was allowed since it was asked last.
+    pub fn allowed(&mut self) -> Result<Vec<line::Allowed>, MapsError> {
+        let mut allowed = Vec::new();
+        for (id, session) in &mut self.by_id {
+            let share = self.maps.share(session.slot)?;
+            allowed.extend(session.allowed(*id, &share));
+        }
+        Ok(allowed)
+    }
+
     /// The session of a number.
     pub fn get(&self, id: u64) -> Option<&Session> {
         self.by_id.get(&id)
@@ -275,14 +301,17 @@ impl Sessions {
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.by_id.values().filter(|session| !session.ready).count()
+        self.by_id
+            .values()
+            .filter(|session| session.is_listed())
+            .count()
     }
 
     /// Every session, for people.
     pub fn list(&self) -> Result<Vec<SessionInfo>, MapsError> {
         let mut list = Vec::with_capacity(self.by_id.len());
         let now_ns = clock::boot_ns();
-        for (id, session) in self.by_id.iter().filter(|(_, session)| !session.ready) {
+        for (id, session) in self.by_id.iter().filter(|(_, session)| session.is_listed()) {
             let progress = self.maps.progress(session.slot)?;
             let facts = session.compiled.terms.live_facts(&progress, now_ns);
             list.push(SessionInfo {
