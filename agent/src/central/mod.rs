@@ -10,8 +10,10 @@
 //! for the controller.
 
 mod bar;
+mod end;
 pub mod grants;
 mod obey;
+mod permit;
 pub mod source;
 mod state;
 mod there;
@@ -21,7 +23,8 @@ use crate::control::protocol::Start;
 use agent_proto::files::Files;
 use agent_proto::wire::{EnrolRequest, EnrolResponse, InventoryRequest, Outcome, SignedDirective};
 pub use grants::Latch;
-pub use obey::{Central, Parts, Permit};
+pub use obey::{Central, Parts};
+pub use permit::Permit;
 use serde::{Deserialize, Serialize};
 use source::Backlog;
 use std::collections::BTreeMap;

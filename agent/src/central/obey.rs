@@ -1,21 +1,18 @@
 //! What the daemon does because of the controller. Runs on the daemon's thread.
 
-use super::bar::{self, Bar, Whom};
-use super::grants::{self, Latch, RefusedError};
+use super::bar::{Bar, Whom};
+use super::grants;
 use super::state::{Newest, State, Told};
 use super::there::Known;
 use super::{Begun, ControllerInfo, Heard, Settings, Shown, show, source};
-use crate::control::protocol::{ProfileText, Revoke, Revoked, SessionId, Start};
+use crate::control::protocol::{ProfileText, Start};
 use crate::daemon::killer::Killer;
-use crate::events::explain;
-use crate::events::line::{GrantUse, Line};
+use crate::events::line::Line;
 use crate::kernel::clock;
 use crate::library::Library;
 use crate::library::given::Given;
 use crate::policy;
 use crate::sessions::Sessions;
-use agent_common::session::Cause;
-use agent_policy::RevokeOn;
 use agent_proto::seal::{self, Purpose};
 use agent_proto::wire::directive::What;
 use agent_proto::wire::{
@@ -30,9 +27,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{Receiver, UnboundedSender};
 use tracing::{info, warn};
-
-/// How often is looked whether a revoked session's last process has gone.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// How far the controller's clock and this node's may be apart before it is said.
 const SKEW_MS: u64 = grant::SKEW_MS;
@@ -55,26 +49,17 @@ pub struct Parts {
 
 /// What the controller wants of this node.
 pub struct Central {
-    parts: Parts,
-    settings: Settings,
-    node: String,
-    state: RefCell<State>,
+    pub(super) parts: Parts,
+    pub(super) settings: Settings,
+    pub(super) node: String,
+    pub(super) state: RefCell<State>,
     known: RefCell<Known>,
     outcomes: UnboundedSender<Outcome>,
     shown: Shown,
     /// When the controller was heard last, in nanoseconds since boot.
-    heard_ns: RefCell<u64>,
-}
-
-/// A session may begin.
-#[derive(Debug, Clone, Default)]
-pub struct Permit {
-    /// The task that it is for.
-    pub task: Option<String>,
-    /// The grant that it begins with.
-    pub grant: Option<String>,
-    /// How long it may live at most, in milliseconds.
-    pub lives_ms: Option<u64>,
+    pub(super) heard_ns: RefCell<u64>,
+    /// Policies are taken one at a time, in the order in which they came.
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Central {
@@ -97,6 +82,7 @@ impl Central {
             outcomes: begun.outcomes,
             shown: begun.shown,
             heard_ns: RefCell::new(heard_ns),
+            turn: tokio::sync::Mutex::default(),
         };
         (Rc::new(central), begun.heard)
     }
@@ -206,14 +192,20 @@ impl Central {
         (kept.heard_ms, kept.heard_ns, kept.heard_boot) = (time_ms, now_ns, boot);
     }
 
-    fn save(&self) {
+    pub(super) fn save(&self) {
         if let Err(error) = self.state.borrow().save() {
             let folder = self.settings.folder.display();
             warn!(%folder, %error, "what the controller said is not kept for the next daemon");
         }
     }
 
-    fn tell(&self, epoch: u64, step: Step, after: Duration, more: (String, Vec<SessionEnd>)) {
+    pub(super) fn tell(
+        &self,
+        epoch: u64,
+        step: Step,
+        after: Duration,
+        more: (String, Vec<SessionEnd>),
+    ) {
         let outcome = Outcome {
             epoch,
             state: step.into(),
@@ -226,7 +218,7 @@ impl Central {
         let _ = self.outcomes.send(outcome);
     }
 
-    fn refuse(&self, epoch: u64, reason: String) {
+    pub(super) fn refuse(&self, epoch: u64, reason: String) {
         warn!(epoch, reason, "a directive is refused");
         self.tell(epoch, Step::Refused, Duration::ZERO, (reason, Vec::new()));
     }
@@ -271,7 +263,14 @@ impl Central {
                 info!(epoch, lifted = lift.epoch, by, "lifted");
                 self.tell(epoch, Step::InForce, came.elapsed(), Default::default());
             }
-            Some(What::Policy(policy)) => self.take_policy(epoch, policy, came).await,
+            Some(What::Policy(policy)) => {
+                // What ends sessions does not wait for a compiler.
+                let central = Rc::clone(self);
+                tokio::task::spawn_local(async move {
+                    let _turn = central.turn.lock().await;
+                    central.take_policy(epoch, policy, came).await;
+                });
+            }
             Some(What::Withdrawal(withdrawal)) => {
                 self.state.borrow_mut().kept.told.remove(&withdrawal.agent);
                 self.give().await;
@@ -324,33 +323,6 @@ impl Central {
         ))
     }
 
-    /// Answers for what came again. What it ends is ended again, which changes nothing; whom it
-    /// barred stays as later directives have it.
-    fn tell_again(self: &Rc<Self>, directive: &Directive, came: Instant) {
-        let epoch = directive.epoch;
-        self.tell(epoch, Step::InForce, came.elapsed(), Default::default());
-        let Some(What::Revocation(revocation)) = &directive.what else {
-            return;
-        };
-        let sessions = self.parts.sessions.borrow();
-        let whom = Whom::of(revocation.scope.clone());
-        let revoked = |id| {
-            sessions
-                .state(id)
-                .is_ok_and(|state| state.is_none_or(|state| state.cause().is_some()))
-        };
-        let meant = sessions.matching(|id, session| {
-            whom.as_ref().is_some_and(|whom| whom.means(id, session)) && revoked(id)
-        });
-        drop(sessions);
-        self.finish(
-            epoch,
-            meant,
-            directive.reason.clone(),
-            (came, came.elapsed()),
-        );
-    }
-
     fn note(&self, signed: &SignedDirective, directive: &Directive) {
         let mut state = self.state.borrow_mut();
         let kept = &mut state.kept;
@@ -371,7 +343,7 @@ impl Central {
         }
     }
 
-    fn show_bars(&self) {
+    pub(super) fn show_bars(&self) {
         let barred = self
             .state
             .borrow()
@@ -381,150 +353,6 @@ impl Central {
             .map(ToString::to_string)
             .collect();
         show(&self.shown, |info| info.barred = barred);
-    }
-
-    /// Ends what a revocation is about: first everything is denied to all of them, then each is
-    /// killed until nothing of it is left.
-    fn revoke(self: &Rc<Self>, bar: Bar, came: Instant) {
-        let (epoch, reason) = (bar.epoch, format!("{}: {}", bar.by, bar.reason));
-        let whom = bar.whom.clone();
-        if !matches!(whom, Whom::Session(_)) {
-            self.state.borrow_mut().kept.bars.push(bar);
-            self.show_bars();
-        }
-        let mut sessions = self.parts.sessions.borrow_mut();
-        let meant = sessions.matching(|id, session| whom.means(id, session));
-        let mut failed = Vec::new();
-        for id in &meant {
-            match sessions.revoke(*id, Cause::Order) {
-                Ok(fresh) if fresh => {
-                    if let Err(error) = sessions.note_reason(*id, Some(reason.clone())) {
-                        warn!(session = %SessionId(*id), %error, "the next daemon will not know why");
-                    }
-                }
-                Ok(_) => {}
-                Err(error) => failed.push(error.to_string()),
-            }
-        }
-        drop(sessions);
-        let denied = came.elapsed();
-        info!(epoch, %whom, sessions = meant.len(), reason, "revoked");
-        self.save();
-        if !failed.is_empty() {
-            return self.refuse(epoch, failed.join("; "));
-        }
-        self.tell(epoch, Step::InForce, denied, Default::default());
-        self.finish(epoch, meant, reason, (came, denied));
-    }
-
-    /// Kills sessions to which everything is denied, and tells when nothing of them is left.
-    fn finish(
-        self: &Rc<Self>,
-        epoch: u64,
-        meant: Vec<u64>,
-        reason: String,
-        (came, denied): (Instant, Duration),
-    ) {
-        let central = Rc::clone(self);
-        tokio::task::spawn_local(async move {
-            let kills = meant.into_iter().map(|id| {
-                let (central, reason) = (Rc::clone(&central), reason.clone());
-                tokio::task::spawn_local(async move { central.kill(id, reason, denied).await })
-            });
-            // All at once, not one after the other.
-            let kills: Vec<_> = kills.collect();
-            let mut ends = Vec::new();
-            for kill in kills {
-                ends.extend(kill.await.ok().flatten());
-            }
-            central.tell(
-                epoch,
-                Step::TreeEmpty,
-                came.elapsed(),
-                (String::new(), ends),
-            );
-        });
-    }
-
-    /// Kills a session, and comes back when nothing of it is left.
-    async fn kill(&self, id: u64, reason: String, denied: Duration) -> Option<SessionEnd> {
-        let began = Instant::now();
-        let order = Revoke {
-            session: SessionId(id),
-            reason: Some(reason),
-        };
-        // It may have ended by itself meanwhile.
-        let revoked = self.parts.killer.revoke(order).await.ok()?;
-        let mut end = session_end(&revoked, denied);
-        while revoked.empty_after_us.is_none() && self.parts.sessions.borrow().get(id).is_some() {
-            tokio::time::sleep(LOOK).await;
-        }
-        let empty = began.elapsed() + denied;
-        end.empty_after_us
-            .get_or_insert(u64::try_from(empty.as_micros()).unwrap_or(u64::MAX));
-        Some(end)
-    }
-
-    /// Ends sessions that have begun although they are barred: those that nobody asks the daemon
-    /// for, because the kernel recognises them.
-    pub fn hold_bars(&self) {
-        let state = self.state.borrow();
-        let bars = &state.kept.bars;
-        if bars.is_empty() {
-            return;
-        }
-        let barred = |id, session: &_| bars.iter().any(|bar| bar.whom.means(id, session));
-        let found = self.parts.sessions.borrow().matching(barred);
-        self.end(&found, Cause::Order, "its agent, task or node is revoked");
-    }
-
-    /// Ends sessions when the controller has been away for too long.
-    pub fn keep_house(&self) {
-        let away_ns = clock::boot_ns().saturating_sub(*self.heard_ns.borrow());
-        let lease_ms = self.state.borrow().kept.lease_ms;
-        let lost = |_, session: &crate::sessions::Session| {
-            let by_policy = session
-                .compiled()
-                .end
-                .revoke_on
-                .iter()
-                .filter_map(|on| match on {
-                    RevokeOn::ControllerLost(seconds) => Some(seconds.saturating_mul(1000)),
-                    _ => None,
-                });
-            let by_lease = Some(lease_ms).filter(|ms| *ms > 0);
-            let patience = by_policy.chain(by_lease).min();
-            patience.is_some_and(|ms| away_ns / 1_000_000 > ms)
-        };
-        let found = self.parts.sessions.borrow().matching(lost);
-        let reason = format!(
-            "the controller was not heard for {} s",
-            away_ns / 1_000_000_000
-        );
-        self.end(&found, Cause::ControllerLost, &reason);
-    }
-
-    fn end(&self, sessions: &[u64], cause: Cause, reason: &str) {
-        for id in sessions {
-            let mut all = self.parts.sessions.borrow_mut();
-            match all.revoke(*id, cause) {
-                Ok(true) => {
-                    let session = SessionId(*id);
-                    info!(%session, cause = cause.word(), reason, "revoked");
-                    if let Err(error) = all.note_reason(*id, Some(reason.to_owned())) {
-                        warn!(%session, %error, "the next daemon will not know why");
-                    }
-                }
-                // The house goes on killing it.
-                Ok(false) => continue,
-                Err(error) => {
-                    warn!(session = %SessionId(*id), %error, "it is not revoked");
-                    continue;
-                }
-            }
-            drop(all);
-            self.parts.killer.begin(*id, cause, None);
-        }
     }
 
     /// Puts a policy in force, if it says here what it said there.
@@ -595,98 +423,8 @@ impl Central {
         self.parts.given.put(self.state.borrow().kept.starts());
         self.parts.given.taken().await;
     }
-
-    /// Whether a session may begin. A grant is used up by this.
-    pub fn permit(
-        &self,
-        (agent, digest): (&str, &[u8]),
-        task: Option<&str>,
-        text: Option<&str>,
-    ) -> Result<(Permit, Latch), String> {
-        let state = self.state.borrow();
-        let session = grants::Session {
-            node: &self.node,
-            agent,
-            task,
-            policy: digest,
-        };
-        let checked = match text {
-            Some(text) => grants::check(text, session, &state.kept, &state.boot).map(Some),
-            None if self.settings.require_grant => Err(RefusedError::Missing),
-            None => Ok(None),
-        };
-        // The task of a grant is the session's.
-        let granted = checked.as_ref().ok().and_then(|grant| grant.as_ref());
-        let of_grant = granted
-            .map(|grant| grant.task.clone())
-            .filter(|task| !task.is_empty());
-        let task = task.map(str::to_owned).or(of_grant);
-        if let Some(bar) = bar::against(&state.kept.bars, agent, task.as_deref()) {
-            return Err(format!("{bar}; a responder can lift it"));
-        }
-        let used = checked.and_then(|grant| {
-            let latch = grant
-                .as_ref()
-                .map(|grant| grants::latch(&state.grants(), grant));
-            Ok((grant, latch.transpose()?))
-        });
-        let told = |outcome: &str, reason: Option<String>, id: Option<String>| {
-            let line = Line::Grant(GrantUse {
-                time: explain::now(),
-                agent: agent.to_owned(),
-                task: task.clone(),
-                grant: id,
-                outcome: outcome.to_owned(),
-                reason,
-            });
-            // Only a daemon that is ending hears no more.
-            let _ = self.parts.lines.send(line);
-        };
-        match used {
-            Ok((None, _)) => Ok((
-                Permit {
-                    task,
-                    ..Permit::default()
-                },
-                Latch::default(),
-            )),
-            Ok((Some(grant), latch)) => {
-                told("accepted", None, Some(grant.id.clone()));
-                let left_ms = grant.expires_ms.saturating_sub(source::now_ms());
-                let lives_ms = if grant.session_ms == 0 {
-                    left_ms
-                } else {
-                    grant.session_ms
-                };
-                let permit = Permit {
-                    task,
-                    grant: Some(grant.id),
-                    lives_ms: Some(lives_ms),
-                };
-                Ok((permit, latch.unwrap_or_default()))
-            }
-            Err(error) => {
-                let why = format!("{:#}", anyhow::Error::from(error));
-                told("refused", Some(why.clone()), None);
-                Err(why)
-            }
-        }
-    }
 }
 
 fn is_order(directive: &Directive) -> bool {
     matches!(directive.what, Some(What::Revocation(_) | What::Lift(_)))
-}
-
-fn session_end(revoked: &Revoked, denied: Duration) -> SessionEnd {
-    let denied_us = u64::try_from(denied.as_micros()).unwrap_or(u64::MAX);
-    SessionEnd {
-        session: revoked.session.to_string(),
-        agent: revoked.agent.clone(),
-        denied_after_us: Some(denied_us),
-        killed_after_us: revoked.killed_after_us.map(|us| us + denied_us),
-        empty_after_us: revoked.empty_after_us.map(|us| us + denied_us),
-        killed: u32::try_from(revoked.killed).unwrap_or(u32::MAX),
-        left: Vec::new(),
-    }
 }

@@ -110,7 +110,9 @@ impl Proof {
     }
 
     async fn prove(&self, sessions: &RefCell<Sessions>) -> Result<(), CanaryError> {
-        let started = sessions.borrow_mut().start(&canary::start(&self.mode), Permit::default())?;
+        let started = sessions
+            .borrow_mut()
+            .start(&canary::start(&self.mode), Permit::default())?;
         let session = started.session.0;
         self.session.set(session);
         self.missing.replace(canary::actions(&self.mode));

@@ -1,8 +1,8 @@
 //! Tells people what happened: records become lines on standard output.
 
 use super::killer::Killer;
-use crate::central::source::Backlog;
 use super::proof::Proof;
+use crate::central::source::Backlog;
 use crate::events::explain;
 use crate::events::journal::Journal;
 use crate::events::line::{Denial, Garbled, Line, Loss};
