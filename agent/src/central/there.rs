@@ -13,6 +13,8 @@ pub(super) struct Known(BTreeMap<(String, [u8; 32]), Agent>);
 impl Known {
     /// Looks.
     pub(super) fn look(&mut self, parts: &Parts) -> InventoryRequest {
+        // First: it changes what is borrowed below.
+        let status = (parts.status)();
         let sessions = parts.sessions.borrow();
         let listed = sessions.list().unwrap_or_else(|error| {
             tracing::warn!(%error, "sessions cannot be listed");
@@ -44,7 +46,7 @@ impl Known {
         });
         InventoryRequest {
             agents: agents.collect(),
-            status: (parts.status)(),
+            status,
             sessions: told,
         }
     }

@@ -23,7 +23,7 @@ pub mod urgent;
 
 use crate::central::{self, Central, CentralError, Parts};
 use crate::control::server::{self, ListenError, Place};
-use crate::events::journal::{self, Journal};
+use crate::events::journal::Journal;
 use crate::events::line::Line;
 use crate::events::ring::{Ring, RingError};
 use crate::evidence::scribe::{Scribe, note_change, note_life};
@@ -228,8 +228,8 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         Rc::clone(&recognition),
         Rc::clone(&proof),
         journal,
-        Scribe::new(recorder.clone()),
         backlog,
+        Scribe::new(recorder.clone()),
     );
     let leaving_note = recorder.clone();
     let clerk = Rc::new(Clerk {
