@@ -27,6 +27,7 @@ mod red_enforcer;
 mod red_files;
 mod red_network;
 mod red_others;
+mod red_precedence;
 mod red_words;
 mod replay;
 mod rules;
@@ -56,6 +57,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(red_files::tests());
     tests.extend(red_others::tests());
     tests.extend(red_enforcer::tests());
+    tests.extend(red_precedence::tests());
     tests.extend(red_words::tests());
     tests.extend(unix::tests());
     tests.extend(sockets::tests());
