@@ -34,7 +34,8 @@ wire_enum! {
 }
 
 impl Action {
-    /// The use of a file by which its rules are found, for an action on a file.
+    /// The use of a file by which its rules are found, for an action on a file. Sockets that have a
+    /// path are files, too.
     pub const fn access(self) -> Option<Access> {
         Some(match self {
             Self::Read => Access::Read,
@@ -45,6 +46,7 @@ impl Action {
             Self::Link => Access::Link,
             Self::Map => Access::Map,
             Self::Exec => Access::Exec,
+            Self::Connect | Self::Send => Access::Connect,
             _ => return None,
         })
     }

@@ -61,7 +61,10 @@ wire_enum! {
         /// The program is no file that has a name: memory, or removed since it was opened.
         Nameless = 20 => "program has no name",
         /// The program would begin a tool inside as many as can be kept apart.
+        /// The program would begin a tool inside as many as can be kept apart.
         Nested = 21 => "too many tools inside one another",
+        /// It is the enforcer's own, which no policy gives to a session.
+        Protected = 24 => "protected",
     }
 }
 

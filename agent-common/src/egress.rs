@@ -8,6 +8,8 @@ use crate::wire::{assert_layout, wire_struct};
 
 /// `AF_UNSPEC`.
 pub const AF_UNSPEC: u8 = 0;
+/// `AF_UNIX`.
+pub const AF_UNIX: u8 = 1;
 /// `AF_INET`.
 pub const AF_INET: u8 = 2;
 /// `AF_INET6`.

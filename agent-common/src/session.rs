@@ -68,6 +68,19 @@ impl Member {
     pub const ROOT: u32 = 1;
 }
 
+/// The session whose task has made or accepted a socket, for those who know the socket by its address
+/// alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Maker {
+    /// The session.
+    pub label: Label,
+    /// The other session that was told to have been reached through it last, or 0.
+    pub told: u64,
+}
+
+assert_layout!(Maker, size 24, label at 0, told at 16);
+
 /// A connection that the LSM hook allowed and that the cgroup hook will be asked about in the same
 /// system call. One action is judged once, or it would be counted against limits twice. A pass is
 /// good for one use, for this socket and endpoint, and while the session's progress stays as it

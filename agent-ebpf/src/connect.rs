@@ -33,6 +33,8 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
     let mut endpoint = Endpoint::NOWHERE;
     let judgement = match socket::target(socket, address, length, &mut endpoint) {
         Target::Disconnect => return verdict::lsm(true),
+        // By whom it reaches, which the next hooks are told.
+        Target::Local => return verdict::lsm(true),
         Target::Network => judge::egress(member, connect, &endpoint),
         Target::Other => {
             let _ = state::begin(member);

@@ -92,7 +92,7 @@ fn bound(member: Member, target: Target, endpoint: &Endpoint) -> Judgement {
         Target::Network if endpoint.protocol != TCP && endpoint.protocol != UDP => lasts(member),
         Target::Network if endpoint.port == 0 => lasts(member),
         Target::Network => judge::listen(member, endpoint, endpoint.protocol == TCP),
-        Target::Other | Target::Disconnect => lasts(member),
+        Target::Local | Target::Other | Target::Disconnect => lasts(member),
         Target::Unreadable => unreadable(member),
     }
 }
@@ -102,7 +102,7 @@ fn bound(member: Member, target: Target, endpoint: &Endpoint) -> Judgement {
 fn taken(member: Member, target: Target, endpoint: &Endpoint, looks: bool) -> Judgement {
     match target {
         Target::Network => judge::listen(member, endpoint, looks),
-        Target::Other | Target::Disconnect => lasts(member),
+        Target::Local | Target::Other | Target::Disconnect => lasts(member),
         Target::Unreadable => unreadable(member),
     }
 }

@@ -51,6 +51,7 @@ mod send;
 mod sockets;
 mod special;
 mod tell;
+mod unix;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

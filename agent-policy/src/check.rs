@@ -327,6 +327,7 @@ fn meet(left: &Pattern, right: &Pattern) -> bool {
         (Pattern::Under(_) | Pattern::Exact(_), Pattern::Under(_) | Pattern::Exact(_)) => {
             left.covers(right) || right.covers(left)
         }
+        (Pattern::Abstract(_), _) | (_, Pattern::Abstract(_)) => left == right,
         (Pattern::Exact(path), other) | (other, Pattern::Exact(path)) => other.matches(path),
         (Pattern::Name(a), Pattern::Name(b)) | (Pattern::Extension(a), Pattern::Extension(b)) => {
             a == b

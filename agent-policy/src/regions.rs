@@ -227,6 +227,9 @@ fn paths(rules: &[Authored<'_>]) -> BTreeSet<String> {
                     directory.clone()
                 });
             }
+            Pattern::Abstract(name) => {
+                paths.insert(format!("@{name}"));
+            }
             Pattern::Name(name) => {
                 names.insert(name.clone());
             }

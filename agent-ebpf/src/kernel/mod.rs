@@ -32,6 +32,8 @@ pub mod socket;
 pub mod state;
 pub mod storage;
 pub mod task;
+pub mod tree;
+pub mod unix;
 pub mod verdict;
 pub mod walk;
 pub mod watch;

@@ -48,6 +48,16 @@ offsets! {
     SOCK_FAMILY,
     /// `sock.sk_protocol`.
     SOCK_PROTOCOL,
+    /// `unix_sock.peer`.
+    UNIX_PEER,
+    /// `unix_sock.addr`.
+    UNIX_ADDRESS,
+    /// `unix_sock.path.dentry`: where it was bound.
+    UNIX_DENTRY,
+    /// `unix_address.len`.
+    ADDRESS_LENGTH,
+    /// `unix_address.name`.
+    ADDRESS_NAME,
     /// `sock.__sk_common.skc_daddr`.
     SOCK_REMOTE,
     /// `sock.__sk_common.skc_v6_daddr`.
@@ -58,6 +68,8 @@ offsets! {
     TCP_TAKEN,
     /// `tcp_sock.snd_nxt`: the next byte to be sent.
     TCP_SENT,
+    /// `file.private_data`.
+    FILE_PRIVATE,
     /// `msghdr.msg_name`: the address to send to, or null.
     MESSAGE_NAME,
     /// `sock.__sk_common.skc_num`: the port of this host's, in host order.

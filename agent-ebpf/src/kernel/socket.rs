@@ -5,7 +5,7 @@ use super::offsets::{
     MESSAGE_NAME, SOCK_ADDRESS, SOCK_ADDRESS6, SOCK_FAMILY, SOCK_PORT, SOCK_PROTOCOL, SOCK_REMOTE,
     SOCK_REMOTE_PORT, SOCK_REMOTE_V6, SOCKET_SK, TCP_SENT, TCP_TAKEN,
 };
-use agent_common::egress::{AF_INET, AF_INET6, AF_UNSPEC, Endpoint, TCP, UDP};
+use agent_common::egress::{AF_INET, AF_INET6, AF_UNIX, AF_UNSPEC, Endpoint, TCP, UDP};
 use agent_common::socket::MPTCP;
 use aya_ebpf::Global;
 use aya_ebpf::programs::SockAddrContext;
@@ -22,6 +22,8 @@ const V6_LENGTH: i32 = 24;
 pub enum Target {
     /// Somewhere on a network.
     Network,
+    /// A Unix socket.
+    Local,
     /// Nowhere: the address that takes a socket's peer away.
     Disconnect,
     /// A family that no policy can speak of.
@@ -89,11 +91,14 @@ pub fn target(
         *endpoint = Endpoint::v6(given.v6, port, protocol);
         return Target::Network;
     }
-    if family == u16::from(AF_UNSPEC) {
-        let own: u16 = sk.load(&SOCK_FAMILY);
-        if own == u16::from(AF_INET) || own == u16::from(AF_INET6) {
-            return Target::Disconnect;
-        }
+    let own: u16 = sk.load(&SOCK_FAMILY);
+    if own == u16::from(AF_UNIX) && family == u16::from(AF_UNIX) {
+        return Target::Local;
+    }
+    if family == u16::from(AF_UNSPEC)
+        && (own == u16::from(AF_INET) || own == u16::from(AF_INET6) || own == u16::from(AF_UNIX))
+    {
+        return Target::Disconnect;
     }
     let family = if family > 255 { u8::MAX } else { family as u8 };
     *endpoint = Endpoint::of_family(family, protocol);

@@ -657,7 +657,7 @@ fn path_level(pattern: &Pattern, path: &str, allow: bool) -> Option<Level> {
         return None;
     }
     Some(match (pattern, allow) {
-        (Pattern::Exact(_), _) => (1, 0, 0, 0),
+        (Pattern::Exact(_) | Pattern::Abstract(_), _) => (1, 0, 0, 0),
         (Pattern::Name(_), false) => (2, 0, 0, 0),
         (Pattern::Extension(_), false) => (3, 0, 0, 0),
         (Pattern::Under(directory), _) => (

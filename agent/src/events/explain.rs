@@ -7,8 +7,8 @@ use crate::sessions::Sessions;
 use crate::sessions::mounts::{FsPath, Mounts};
 use agent_common::action::Action;
 use agent_common::decide::{NO_RULE, Reason, Verdict};
-use agent_common::egress::{AF_INET, AF_INET6, Endpoint, TCP, UDP, is_v4};
-use agent_common::event::{Denial, FileDenial, Process};
+use agent_common::egress::{AF_INET, AF_INET6, AF_UNIX, Endpoint, TCP, UDP, is_v4};
+use agent_common::event::{Denial, FileDenial, Handoff, Process};
 use agent_common::privilege::Privilege;
 use agent_common::socket::SocketKind;
 use agent_policy::{Compiled, RuleSource, told_facts};
@@ -17,7 +17,36 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Explains a denial.
 pub fn denial(denial: &Denial, sessions: &Sessions, programs: &mut Programs) -> line::Denial {
-    explained(denial, object(denial), sessions, programs)
+    explained(denial, object(denial, sessions), sessions, programs)
+}
+
+/// Explains a handoff to both of its sides: who acted first.
+pub fn handoff(
+    handoff: &Handoff,
+    sessions: &Sessions,
+    programs: &mut Programs,
+) -> [line::Handoff; 2] {
+    let [actor, peer] = [handoff.header.session, handoff.peer];
+    let agent = |id| sessions.get(id).map(|session| session.agent.clone());
+    let allowed = handoff.verdict == Verdict::Allow.wire();
+    let side = |session, direction, peer, program| line::Handoff {
+        time: wall_clock(handoff.header.time_ns),
+        session: SessionId(session),
+        agent: agent(session),
+        direction,
+        peer: SessionId(peer),
+        peer_agent: agent(peer),
+        process: process(&handoff.process, program),
+        action: Action::from_wire(handoff.action).map_or("unknown", Action::word),
+        verdict: Verdict::from_wire(handoff.verdict).map_or("unknown", Verdict::word),
+        reason: (!allowed)
+            .then(|| Reason::from_wire(handoff.reason).map_or("unknown", Reason::word)),
+    };
+    let program = programs.of_one(&handoff.process);
+    [
+        side(actor, "to", peer, program.clone()),
+        side(peer, "from", actor, program),
+    ]
 }
 
 /// Explains the denial of a use of a file.
@@ -26,9 +55,20 @@ pub fn file_denial(
     sessions: &Sessions,
     programs: &mut Programs,
 ) -> line::Denial {
-    let object = Object::File {
-        path: path(file, sessions.mounts()),
-        arguments: file.arguments().map(readable).collect(),
+    let action = Action::from_wire(file.denial.action);
+    let object = if file.flags & FileDenial::ABSTRACT != 0 {
+        Object::Unix {
+            unix: format!("@{}", readable(file.abstract_name())),
+        }
+    } else if matches!(action, Some(Action::Connect | Action::Send)) {
+        Object::Unix {
+            unix: path(file, sessions.mounts()),
+        }
+    } else {
+        Object::File {
+            path: path(file, sessions.mounts()),
+            arguments: file.arguments().map(readable).collect(),
+        }
     };
     explained(&file.denial, object, sessions, programs)
 }
@@ -150,7 +190,7 @@ pub fn process(process: &Process, program: Program) -> line::Process {
     }
 }
 
-fn object(denial: &Denial) -> Object {
+fn object(denial: &Denial, sessions: &Sessions) -> Object {
     if Action::from_wire(denial.action) == Some(Action::Privilege) {
         let privilege = Privilege::from_wire(denial.privilege);
         let target = Some(denial.target).filter(|target| *target != 0);
@@ -159,6 +199,14 @@ fn object(denial: &Denial) -> Object {
             privilege: privilege.map_or("unknown", Privilege::word),
             target: target.filter(|_| !is_of_sockets),
             socket: target.filter(|_| is_of_sockets).map(socket),
+        };
+    }
+    if denial.endpoint.family == AF_UNIX && denial.endpoint.address != [0; 16] {
+        let [a, b, c, d, e, f, g, h, ..] = denial.endpoint.address;
+        let peer = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        return Object::Session {
+            handoff: sessions.get(peer).map(|session| session.agent.clone()),
+            session: SessionId(peer),
         };
     }
     endpoint(&denial.endpoint)

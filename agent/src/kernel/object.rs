@@ -416,6 +416,38 @@ pub const PROGRAMS: &[Program] = &[
         "judge renamed files there",
     ),
     held("special_symlink", "inode_symlink", "judge links there"),
+    held(
+        "file_signal",
+        "file_send_sigiotask",
+        "keep signals from files from the daemon",
+    ),
+    held(
+        "socket_made",
+        "socket_post_create",
+        "know the sockets that sessions make",
+    ),
+    held("socket_accepted", "sock_graft", "know those they accept"),
+    held("socket_gone", "sk_free_security", "forget sockets"),
+    held(
+        "unix_connect",
+        "unix_stream_connect",
+        "judge connections to Unix sockets",
+    ),
+    held(
+        "unix_send",
+        "unix_may_send",
+        "judge datagrams to Unix sockets",
+    ),
+    held(
+        "unix_sendmsg",
+        "socket_sendmsg",
+        "judge what is sent through inherited Unix sockets",
+    ),
+    held(
+        "unix_recvmsg",
+        "socket_recvmsg",
+        "judge what is received through inherited Unix sockets",
+    ),
     Program {
         name: "socket_bind",
         kind: Kind::Lsm("socket_bind"),

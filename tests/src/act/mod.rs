@@ -31,8 +31,8 @@ use way::Way;
 /// No actor outlives its test by more than this.
 const LIFE_SECONDS: u32 = 240;
 
-/// The same for one whose policy is swapped a thousand times.
-const SWAP_SECONDS: u32 = 1800;
+/// The same for one whose part takes long.
+const LONG_SECONDS: u32 = 3000;
 
 /// Plays a part.
 pub(crate) fn main(words: &[String]) -> ExitCode {
@@ -76,10 +76,12 @@ fn play(words: &[String]) -> Result<u8> {
         }
         ["join-late", socket, policy] => join_late::join_late(socket, policy)?,
         ["bomb", limit] => bomb::explode(limit.parse()?)?,
+        ["breed", limit] => bomb::breed(limit.parse()?)?,
         ["outlive", how, file] => return outlive::leave_behind(how, file),
         ["main-thread-ends", to] => outlive::main_thread_ends(address(to)?)?,
         ["race", permission, use_up, threads, rounds] => {
             let (permission, use_up) = (address(permission)?, address(use_up)?);
+            process::end_after(LONG_SECONDS);
             let rounds = race::race(permission, use_up, threads.parse()?, rounds.parse()?)?;
             println!("{}", rounds.line());
         }
@@ -102,10 +104,11 @@ fn play(words: &[String]) -> Result<u8> {
             }
         }
         ["swap", address, processes] => {
-            process::end_after(SWAP_SECONDS);
+            process::end_after(LONG_SECONDS);
             print!("{}", swap::act(address, processes.parse()?)?);
         }
         ["local", way, to] => println!("{}", outcome(&local::connect(way, to)?)),
+        ["use-inherited"] => println!("{}", local::use_inherited()?),
         ["take-in", listener] => {
             let listener = net::adopt(listener.parse()?)?;
             println!("{}", outcome(&net::accept(listener.as_fd())));

@@ -31,6 +31,10 @@ pub(crate) fn obey() -> Result<()> {
             ["file", words @ ..] => outcome(&super::file::attempt(words)?),
             ["fork", to] => fork_and_probe(to)?,
             ["exec", program] => outcome::<()>(&Err(process::exec(program, &[]))),
+            ["live-long"] => {
+                process::end_after(super::LONG_SECONDS);
+                "ok".to_owned()
+            }
             ["flood", to, count] => super::flood(to.parse()?, count.parse()?).line(),
             ["execute", way, path, words @ ..] => super::execute::execute(way, path, words)?,
             ["threads", count] => {
@@ -43,6 +47,8 @@ pub(crate) fn obey() -> Result<()> {
                 }
                 "ok".to_owned()
             }
+            ["local", way, to] => outcome(&super::local::connect(way, to)?),
+            ["serve", at] => outcome(&super::local::serve(at)),
             ["listen", kind, at] => super::socket::listen(kind.parse()?, at.parse()?)?,
             ["socket", words @ ..] => sockets.obey(words)?,
             ["unix", path] => outcome(&UnixStream::connect(path)),

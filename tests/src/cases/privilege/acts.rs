@@ -193,12 +193,6 @@ pub(super) const ACTS: &[Act] = &[
         &["cgroup"],
     ),
     system("red.t2.bpf", "bpf-list", &["bpf", "cap_sys_admin"]),
-    path(
-        "red.t2.bpf_get",
-        "bpf-get",
-        "/sys/fs/bpf/interlock/vVERSION/maps/SESSIONS",
-        &["bpf"],
-    ),
     path("red.t2.bpffs", "folder", "/sys/fs/bpf/overreach", &["bpf"]),
     system("red.e3.clock_settime", "clock", &["cap_sys_time"]),
     system("red.e3.settimeofday", "time-of-day", &["cap_sys_time"]),
