@@ -23,6 +23,7 @@ pub(super) fn tests() -> Vec<Test> {
             "random calls about sockets come out as `policy test` says, at the kernel and at the receiver",
             || campaign(3, 100),
         )
+        .patience(120)
         .unless(unless_with_bpf_lsm),
         Test::new(
             "long.net.differential",
@@ -89,7 +90,7 @@ const CALLS: [&str; 9] = [
 ];
 
 /// Family, type and protocol.
-const KINDS: [[i32; 3]; 12] = [
+const KINDS: [[i32; 3]; 11] = [
     [2, 1, 0],
     [2, 2, 0],
     [10, 1, 0],
@@ -100,7 +101,6 @@ const KINDS: [[i32; 3]; 12] = [
     [2, 1, 262],
     [2, 3, 17],
     [2, 2, 1],
-    [2, 1, 132],
     [16, 3, 4],
 ];
 
@@ -161,6 +161,7 @@ fn campaign(policies: u64, cases: u64) -> Result<()> {
         reached.sum()
     };
     let mut counts = [0; 2];
+    let began = std::time::Instant::now();
     for seed in 0..policies {
         let mut draw = Draw(seed);
         let policy = policy(&mut draw, &format!("differential-{seed}"));
@@ -207,7 +208,10 @@ fn campaign(policies: u64, cases: u64) -> Result<()> {
         outside.end()?;
     }
     let [denied, allowed] = counts;
-    println!("NOTE {allowed} allowed and {denied} denied, without a difference");
+    println!(
+        "NOTE {allowed} allowed and {denied} denied in {:.1} s, without a difference",
+        began.elapsed().as_secs_f32()
+    );
     ensure!(
         denied > cases / 5 && allowed > cases / 5,
         "the draws are lopsided"
