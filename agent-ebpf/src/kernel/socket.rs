@@ -130,13 +130,18 @@ pub fn own(
         return Target::Unreadable;
     };
     let port = u16::from_be(given.port);
-    // An IPv4 socket takes the family for IPv4, whatever it says, if it takes it at all.
-    *endpoint = if family == u16::from(AF_INET) {
-        Endpoint::own_v4(given.v4, port, protocol)
-    } else {
-        Endpoint::own_v6(given.v6, port, protocol)
-    };
-    Target::Network
+    if family == u16::from(AF_INET6) && given.family == family {
+        *endpoint = Endpoint::own_v6(given.v6, port, protocol);
+        return Target::Network;
+    }
+    // An IPv4 socket takes no family for IPv4.
+    let is_v4 = given.family == u16::from(AF_INET) || given.family == u16::from(AF_UNSPEC);
+    if family == u16::from(AF_INET) && is_v4 {
+        *endpoint = Endpoint::own_v4(given.v4, port, protocol);
+        return Target::Network;
+    }
+    // The kernel takes no other.
+    Target::Disconnect
 }
 
 /// Reads where to a message goes that is sent without an address: to the socket's peer. One with an
