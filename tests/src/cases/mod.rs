@@ -7,6 +7,7 @@ mod canary;
 mod chain;
 mod command;
 mod denials;
+mod differential;
 mod egress;
 mod evidence;
 mod exec;
@@ -64,6 +65,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(sockets::tests());
     tests.extend(listen::tests());
     tests.extend(send::tests());
+    tests.extend(differential::tests());
     tests.extend(red_network::tests());
     tests.extend(inherit::tests());
     tests.extend(label::tests());
