@@ -10,6 +10,8 @@ wire_enum! {
         Connect = 1 => "connect",
         /// A datagram is sent to an address.
         Send = 2 => "send",
+        /// A socket gets an address of this host's, listens on it, or takes a connection there.
+        Listen = 3 => "listen",
         /// An act that needs a [`Privilege`](crate::privilege::Privilege).
         Privilege = 16 => "privilege",
         /// A file is opened for reading.

@@ -21,6 +21,10 @@ wire_enum! {
         /// Sessions that should have begun and could not, because none lay ready: whoever would
         /// have been in it was not executed, or is denied everything.
         NotReady = 6 => "not_ready",
+        /// Packets of sockets of revoked sessions that were dropped.
+        Silenced = 7 => "silenced",
+        /// Packets that were dropped because a budget of bytes had no room for them.
+        Overdrawn = 8 => "overdrawn",
     }
 }
 

@@ -95,7 +95,8 @@ wire_struct! {
         ancestors: [Process; MAX_ANCESTORS],
         /// The session's facts, which the action did not change.
         facts: u64,
-        /// The process that it wanted to reach, if it was one; else 0.
+        /// The process that it wanted to reach, if it was one; for a privilege that is a kind of
+        /// socket, that [`SocketKind`](crate::socket::SocketKind) as a number; else 0.
         target: u32,
         /// The number of the policy by which it was judged.
         policy: u32,
@@ -204,9 +205,11 @@ wire_struct! {
         tid: u32,
         /// Padding, zero.
         reserved: u32,
+        /// When it was last allowed an action, in nanoseconds since boot; 0 where it never was.
+        last_ns: u64,
     }
 }
-assert_layout!(Living, size 80, session at 0, process at 8, parent at 40, tid at 72);
+assert_layout!(Living, size 88, session at 0, process at 8, parent at 40, tid at 72, last_ns at 80);
 
 wire_struct! {
     /// A use of a file that was not allowed. Names stand as the kernel has them: from the file up to

@@ -1,8 +1,8 @@
 //! Who acts: the label a task carries, and the state its session shares.
 
 use crate::decide::{LISTS, SCOPES, Weighing};
-use crate::egress::Endpoint;
-use crate::wire::{assert_layout, wire_enum};
+use crate::egress::{Endpoint, NetworkKey};
+use crate::wire::{assert_layout, wire_enum, wire_struct};
 
 /// The label on a task: which session it belongs to. Copied to every child before it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,26 +57,29 @@ pub struct Member {
     /// The policy by which the task's action is judged, from the beginning of the judgement to its
     /// end: the session may be moved to another meanwhile.
     pub policy: u32,
+    /// When the task was last allowed an action, in nanoseconds since boot.
+    pub last_ns: u64,
 }
 
-assert_layout!(Member, size 360, label at 0, tools at 16, flags at 20, pass at 24, lists at 56, weighing at 152, starting at 352, policy at 356);
+assert_layout!(Member, size 368, label at 0, tools at 16, flags at 20, pass at 24, lists at 56, weighing at 152, starting at 352, policy at 356, last_ns at 360);
 
 impl Member {
     /// The task is a thread of the session's first process, whose end is the session's.
     pub const ROOT: u32 = 1;
 }
 
-/// What is known of a socket that a task of a session has made or accepted.
+/// The session whose task has made or accepted a socket, for those who know the socket by its address
+/// alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
-pub struct Owner {
+pub struct Maker {
     /// The session.
     pub label: Label,
     /// The other session that was told to have been reached through it last, or 0.
     pub told: u64,
 }
 
-assert_layout!(Owner, size 24, label at 0, told at 16);
+assert_layout!(Maker, size 24, label at 0, told at 16);
 
 /// A connection that the LSM hook allowed and that the cgroup hook will be asked about in the same
 /// system call. One action is judged once, or it would be counted against limits twice. A pass is
@@ -122,9 +125,13 @@ pub struct Session {
     pub door: u64,
     /// The hash of the name that the file of its denials has in their folder.
     pub denials: u64,
+    /// When the permission was ended, in nanoseconds since boot; 0 where it was not.
+    pub revoked_ns: u64,
+    /// When the first action was denied because of that, or the first packet dropped.
+    pub denied_ns: u64,
 }
 
-assert_layout!(Session, size 48, id at 0, tasks at 8, expires_ns at 16, policy at 24, flags at 28, door at 32, denials at 40);
+assert_layout!(Session, size 64, id at 0, tasks at 8, expires_ns at 16, policy at 24, flags at 28, door at 32, denials at 40, revoked_ns at 48, denied_ns at 56);
 
 impl Session {
     /// The permission has ended: every action is denied. Never cleared while the slot is taken.
@@ -139,7 +146,7 @@ impl Session {
     /// The policy of such a number.
     #[inline(always)]
     pub const fn policy_of(scope: u32) -> u32 {
-        scope >> 8
+        (scope & !NetworkKey::LISTEN) >> 8
     }
 
     /// Where the [`Cause`] begins in `flags`.
@@ -181,7 +188,58 @@ impl Session {
         flags: 0,
         door: 0,
         denials: 0,
+        revoked_ns: 0,
+        denied_ns: 0,
     };
+
+    /// Whether the session's sockets are dead. What a session had sent before it came to its own
+    /// end still leaves: it was allowed.
+    #[inline(always)]
+    pub const fn is_silent(&self) -> bool {
+        self.flags & Self::REVOKED != 0
+            && self.flags != Self::revoked_by(Cause::RootExit)
+            && self.flags != Self::revoked_by(Cause::Completion)
+    }
+}
+
+wire_struct! {
+    /// Whose a socket is. It stays so, whoever holds the socket later.
+    Owner {
+        /// The session's number.
+        session: u64,
+        /// The slot of the session.
+        slot: u32,
+        /// The policy by which its connection was allowed.
+        policy: u32,
+        /// The number, in that policy, of the rule that allowed it; [`NO_RULE`](crate::decide::NO_RULE)
+        /// where none did.
+        rule: u32,
+        /// The tool inside which it was opened, or 0.
+        tool: u8,
+        /// Padding, zero.
+        reserved: u8,
+        /// The budgets of bytes to which its packets count, a bit for each limit.
+        budgets: u16,
+        /// Where to the agent may send through it at all times and without counting, as was found
+        /// when it last did; no place before.
+        free: Endpoint,
+        /// The edition of the policy by which that was found.
+        edition: u32,
+    }
+}
+
+assert_layout!(Owner, size 48, session at 0, slot at 8, policy at 12, rule at 16, tool at 20, budgets at 22, free at 24, edition at 44);
+
+impl Owner {
+    /// The session's label.
+    #[inline(always)]
+    pub const fn label(&self) -> Label {
+        Label {
+            session: self.session,
+            slot: self.slot,
+            reserved: 0,
+        }
+    }
 }
 
 wire_enum! {

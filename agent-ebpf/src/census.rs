@@ -20,6 +20,7 @@ pub fn members(task: Task, page: Page) {
         parent: Process::UNKNOWN,
         tid: task.tid(),
         reserved: 0,
+        last_ns: member.last_action(),
     };
     task.describe(&mut living.process);
     task.parent().describe(&mut living.parent);

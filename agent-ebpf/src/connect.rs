@@ -8,7 +8,7 @@ use crate::judge;
 use crate::kernel::progress::Shared;
 use crate::kernel::socket::{self, Target};
 use crate::kernel::task::Task;
-use crate::kernel::{state, verdict};
+use crate::kernel::{owner, state, verdict};
 use agent_common::action::Action;
 use agent_common::decide::Reason;
 use agent_common::egress::Endpoint;
@@ -45,7 +45,8 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
             judge::doubt(connect, Reason::Unreadable)
         }
     };
-    let allowed = judge::settle(member, &endpoint, judgement);
+    let allowed =
+        judge::settle(member, &endpoint, judgement) && owner::note_connection(socket, member);
     if allowed && let Some(progress) = Shared::of(label.slot) {
         member.leave_pass(socket::name(socket), progress.version(), &endpoint);
     }
@@ -87,7 +88,8 @@ fn connect(ctx: &SockAddrContext, endpoint: impl Fn(&SockAddrContext) -> Endpoin
         return verdict::cgroup(true);
     }
     let judgement = judge::egress(member, Action::Connect, &endpoint);
-    verdict::cgroup(judge::settle(member, &endpoint, judgement))
+    let allowed = judge::settle(member, &endpoint, judgement);
+    verdict::cgroup(allowed && owner::note_connection_in(ctx, member))
 }
 
 #[inline(always)]
@@ -97,5 +99,6 @@ fn send(ctx: &SockAddrContext, endpoint: impl Fn(&SockAddrContext) -> Endpoint) 
     };
     let endpoint = endpoint(ctx);
     let judgement = judge::egress(member, Action::Send, &endpoint);
-    verdict::cgroup(judge::settle(member, &endpoint, judgement))
+    let allowed = judge::settle(member, &endpoint, judgement);
+    verdict::cgroup(allowed && owner::note_budgets_in(ctx, member))
 }

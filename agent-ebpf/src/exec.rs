@@ -11,7 +11,7 @@ use crate::kernel::path::{self, End, Path};
 use crate::kernel::pending::{self, LEVELS, Pending, Program};
 use crate::kernel::task::{self, Member, Task};
 use crate::kernel::weigh::{self, Survey};
-use crate::kernel::{arguments, counts, names, state, verdict};
+use crate::kernel::{arguments, names, state, verdict};
 use crate::{paths, recognise};
 use agent_common::action::Action;
 use agent_common::decide::{Reason, TRAIT_WRITABLE, Verdict};
@@ -84,7 +84,7 @@ pub fn program(end: u64, words: u32, inode: u64) -> bool {
         Some(_) => judge::refuse(Action::Exec, Reason::Nameless),
     };
     if judgement.is_ok() {
-        counts::allowed(member, Allowed::Program);
+        judge::allowed(member, Allowed::Program);
     }
     let subject = path::of_current().map_or(Address(0), Path::subject);
     paths::settle(member, subject, judgement)

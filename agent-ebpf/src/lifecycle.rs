@@ -105,6 +105,7 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
     };
     if !state::is_permitted(parent.label()) {
         // Whoever forks after the end would outrun whoever kills. It does not live to try again.
+        state::note_denied(parent.label());
         task::kill_current();
         return verdict::lsm(false);
     }

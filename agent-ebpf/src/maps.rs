@@ -12,11 +12,11 @@ use agent_common::policy::PolicyHead;
 use agent_common::recognise::{
     Executable, Inside, MAX_CGROUPS, MAX_PLACES, MAX_WAYS, PlaceKey, Pool, Watch,
 };
-use agent_common::session::{Label, Member, Owner, Session, Share};
+use agent_common::session::{Label, Maker, Member, Session, Share};
 use agent_common::terms::Terms;
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 
 /// Every task of a session with its label, by the address of its `task_struct`. An entry lives from before
 /// the task runs until the kernel frees it, so that an address names one task only.
@@ -46,7 +46,7 @@ pub static BOOTED: Array<u64> = Array::pinned(1, 0);
 /// Sockets that tasks of sessions have made or accepted, by the address of their `sock`, from then
 /// until the kernel frees them.
 #[map]
-pub static OWNERS: HashMap<u64, Owner> = HashMap::pinned(abi::MAX_SOCKETS, BPF_F_NO_PREALLOC);
+pub static MAKERS: HashMap<u64, Maker> = HashMap::pinned(abi::MAX_SOCKETS, BPF_F_NO_PREALLOC);
 
 /// Longest prefix of (scope, address) to port set.
 #[map]
@@ -148,3 +148,7 @@ pub static ARRIVING: HashMap<u64, Label> = HashMap::pinned(abi::MAX_SESSIONS, 0)
 /// What an entry of [`MEMBERS`] is made of for a task that runs already: one for each user.
 #[map]
 pub static TEMPLATES: Array<Member> = Array::pinned(2, 0);
+
+/// Sessions that are over and came to their own end, the latest: what they had sent may still leave.
+#[map]
+pub static DRAINING: LruHashMap<u64, u8> = LruHashMap::pinned(abi::MAX_SESSIONS, 0);

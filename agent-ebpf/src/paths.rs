@@ -127,7 +127,7 @@ pub fn judge_one(action: u64, end: End, flags: u64) -> bool {
         judgement
     };
     if judgement.is_ok() {
-        counts::allowed(member, Allowed::File);
+        judge::allowed(member, Allowed::File);
         return true;
     }
     flags & Uses::QUIET == 0 && settle(member, path.subject(), judgement)

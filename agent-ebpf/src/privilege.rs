@@ -19,7 +19,7 @@ use aya_ebpf::programs::LsmContext;
 pub struct Act {
     /// The privilege's number: the bit in the mask. 63 is no privilege's, and so never given.
     pub privilege: u8,
-    /// The process that it would reach, or 0.
+    /// The process that it would reach, or the kind of socket that it would make, or 0.
     pub target: u32,
     /// The kernel looks only to choose a way: a denial is counted as a probe and not told.
     pub is_probe: bool,
@@ -64,7 +64,7 @@ pub fn allows(member: Member, act: Act) -> bool {
     let reason = match why_not(member, act.privilege) {
         None => {
             if !act.is_probe {
-                counts::allowed(member, Allowed::Privilege);
+                judge::allowed(member, Allowed::Privilege);
             }
             return true;
         }

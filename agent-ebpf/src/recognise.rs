@@ -188,6 +188,7 @@ pub fn adopt(given: *mut c_void, page: Page) {
         parent: Process::UNKNOWN,
         tid: 0,
         reserved: 0,
+        last_ns: 0,
     };
     let (label, flags) = if let Some(inside) = place(task) {
         (ready::of_cgroup(inside, task), 0)

@@ -1,6 +1,6 @@
 //! Unix sockets, and sockets that come from elsewhere.
 //!
-//! A socket is known by who made it ([`OWNERS`](crate::maps::OWNERS)): what a session's own tasks have
+//! A socket is known by who made it ([`MAKERS`](crate::maps::MAKERS)): what a session's own tasks have
 //! made or accepted is the session's own, and reaching it needs no rule. What another session has made is
 //! a handoff, judged by the agent's name besides the socket's. Everything else is judged by the name
 //! under which it was bound.
@@ -87,7 +87,7 @@ pub fn unix_connect(ctx: LsmContext) -> i32 {
         return verdict::lsm(false);
     }
     // It is the listener's, before anybody has accepted it.
-    verdict::lsm(match other.owner() {
+    verdict::lsm(match other.maker() {
         Some(label) => new.belong_to(label),
         None => true,
     })
@@ -158,8 +158,8 @@ fn carry(earlier: i32, ctx: &LsmContext) -> i32 {
 
 #[inline(always)]
 fn is_of(sk: Sock, label: Label) -> bool {
-    sk.owner()
-        .is_some_and(|owner| owner.session == label.session)
+    sk.maker()
+        .is_some_and(|maker| maker.session == label.session)
 }
 
 /// Whether a member may take a socket that somebody sends it, as if it had connected it itself. What
@@ -190,8 +190,8 @@ pub fn judge_name(other: Sock, action: u64, flags: u64) -> bool {
     let Some(session) = state::during(member) else {
         return settle(member, doubt(act, Reason::SessionUnknown));
     };
-    let owner = other.owner();
-    if owner.is_some_and(|owner| owner.session == member.label().session) {
+    let maker = other.maker();
+    if maker.is_some_and(|maker| maker.session == member.label().session) {
         return settle(member, allow_by_default(&session, act));
     }
     match other.called() {
@@ -203,7 +203,7 @@ pub fn judge_name(other: Sock, action: u64, flags: u64) -> bool {
                 doubt(act, Reason::Unreadable)
             };
             let Err(judged) = judgement else {
-                counts::allowed(member, Allowed::Network);
+                judge::allowed(member, Allowed::Network);
                 return true;
             };
             let judged = judge::follow_up(member, judged);
@@ -211,7 +211,7 @@ pub fn judge_name(other: Sock, action: u64, flags: u64) -> bool {
             judged.verdict == Verdict::Audit.wire()
         }
         // The other session's rule decides alone.
-        Called::Nothing if owner.is_some() => settle(member, allow_by_default(&session, act)),
+        Called::Nothing if maker.is_some() => settle(member, allow_by_default(&session, act)),
         Called::Nothing if flags & STRICT == 0 => settle(member, allow_by_default(&session, act)),
         Called::Nothing => settle(member, refuse(act, Reason::NoRule)),
         Called::Unreadable => settle(member, doubt(act, Reason::Unreadable)),
@@ -224,23 +224,23 @@ pub fn judge_agent(own: Sock, other: Sock, action: u64) -> bool {
     let Some(member) = Task::current().member() else {
         return false;
     };
-    let Some(owner) = other.owner() else {
+    let Some(maker) = other.maker() else {
         return true;
     };
-    if owner.session == member.label().session {
+    if maker.session == member.label().session {
         return true;
     }
     let act = Action::from_wire(action as u16).unwrap_or(Action::Connect);
-    let Err(judged) = by_agent(member, owner, act) else {
-        counts::allowed(member, Allowed::Network);
-        if own.is_news(owner.session) {
-            tell::handoff(member, owner.session, allowed(act));
+    let Err(judged) = by_agent(member, maker, act) else {
+        judge::allowed(member, Allowed::Network);
+        if own.is_news(maker.session) {
+            tell::handoff(member, maker.session, allowed(act));
         }
         return true;
     };
     let judged = judge::follow_up(member, judged);
-    tell::handoff(member, owner.session, judged);
-    tell::denial(member.label(), judged, &peer(owner));
+    tell::handoff(member, maker.session, judged);
+    tell::denial(member.label(), judged, &peer(maker));
     judged.verdict == Verdict::Audit.wire()
 }
 
@@ -257,11 +257,11 @@ fn allowed(action: Action) -> Judged {
 
 /// A session that has ended has no name any more.
 #[inline(always)]
-fn by_agent(member: Member, owner: Label, action: Action) -> Judgement {
+fn by_agent(member: Member, maker: Label, action: Action) -> Judgement {
     let Some(session) = state::during(member) else {
         return doubt(action, Reason::SessionUnknown);
     };
-    let agent = state::recorded(owner)
+    let agent = state::recorded(maker)
         .and_then(|peer| POLICIES.get(peer.policy))
         .map_or(0, |policy| policy.agent);
     if agent == 0 || !lists::note_named(EntryKind::Agent, agent) {
@@ -272,8 +272,8 @@ fn by_agent(member: Member, owner: Label, action: Action) -> Judgement {
 
 /// What a denial says of another session.
 #[inline(always)]
-fn peer(owner: Label) -> Endpoint {
-    let [a, b, c, d, e, f, g, h] = owner.session.to_le_bytes();
+fn peer(maker: Label) -> Endpoint {
+    let [a, b, c, d, e, f, g, h] = maker.session.to_le_bytes();
     Endpoint {
         address: [a, b, c, d, e, f, g, h, 0, 0, 0, 0, 0, 0, 0, 0],
         ..Endpoint::of_family(AF_UNIX, 0)

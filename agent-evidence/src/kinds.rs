@@ -86,6 +86,9 @@ pub enum Object {
         /// The process that was to be reached.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         target: Option<u32>,
+        /// The kind of socket that was to be made.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        socket: Option<String>,
     },
     /// Nothing, or something that this version does not know.
     #[default]

@@ -30,4 +30,5 @@ pub mod report;
 pub mod run;
 pub mod sessions;
 pub mod show;
+pub mod sockets;
 pub mod uninstall;

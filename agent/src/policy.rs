@@ -86,6 +86,8 @@ pub(crate) const ENFORCED: &[Need] = &[
     Need::Executables,
     Need::UnixSockets,
     Need::Handoffs,
+    Need::Listen,
+    Need::Bytes,
 ];
 
 #[cfg(test)]

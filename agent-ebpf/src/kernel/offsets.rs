@@ -66,6 +66,14 @@ offsets! {
     SOCK_REMOTE_PORT,
     /// `file.private_data`.
     FILE_PRIVATE,
+    /// `msghdr.msg_name`: the address to send to, or null.
+    MESSAGE_NAME,
+    /// `sock.__sk_common.skc_num`: the port of this host's, in host order.
+    SOCK_PORT,
+    /// `sock.__sk_common.skc_rcv_saddr`: the IPv4 address of this host's.
+    SOCK_ADDRESS,
+    /// `sock.__sk_common.skc_v6_rcv_saddr`: the IPv6 address of this host's.
+    SOCK_ADDRESS6,
     /// `task_struct.cred`: as whom the task acts.
     TASK_CRED,
     /// `task_struct.real_cred`: who the task is.

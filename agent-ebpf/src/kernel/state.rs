@@ -115,8 +115,24 @@ pub fn revoke(label: Label, cause: Cause) {
         unsafe {
             let flags = &raw mut (*session).flags;
             if core::ptr::read_volatile(flags) & Session::REVOKED == 0 {
+                core::ptr::write_volatile(&raw mut (*session).revoked_ns, record::now());
                 core::ptr::write_volatile(flags, Session::revoked_by(cause));
             }
+        }
+    }
+}
+
+/// Notes when a session was first denied something because its permission has ended.
+#[inline(always)]
+pub fn note_denied(label: Label) {
+    let Some(session) = SESSIONS.get_ptr_mut(label.slot) else {
+        return;
+    };
+    // SAFETY: as in `revoke`. Of two at once either may be the first.
+    unsafe {
+        let denied = &raw mut (*session).denied_ns;
+        if (*session).id == label.session && core::ptr::read_volatile(denied) == 0 {
+            core::ptr::write_volatile(denied, record::now());
         }
     }
 }

@@ -455,6 +455,20 @@ impl Member {
         unsafe { (*self.0).flags & State::ROOT != 0 }
     }
 
+    /// Notes when the task was allowed an action.
+    #[inline(always)]
+    pub fn note_action(self, now_ns: u64) {
+        // SAFETY: as in `leave_pass`.
+        unsafe { (*self.0).last_ns = now_ns }
+    }
+
+    /// When the task was last allowed an action.
+    #[inline(always)]
+    pub fn last_action(self) -> u64 {
+        // SAFETY: as in `label`; written whole.
+        unsafe { core::ptr::read_volatile(&raw const (*self.0).last_ns) }
+    }
+
     /// Leaves a pass for the hook that comes next in the same system call. Written where it
     /// belongs: the stack of `socket_connect` and all it calls has no room for another.
     #[inline(always)]

@@ -11,10 +11,10 @@ use super::offsets::{
     SOCK_REMOTE_PORT, SOCK_REMOTE_V6, SOCKET_SK, UNIX_ADDRESS, UNIX_DENTRY, UNIX_PEER,
 };
 use super::path;
-use crate::maps::{INDEX, OWNERS};
+use crate::maps::{INDEX, MAKERS};
 use agent_common::egress::{AF_INET, AF_INET6, AF_UNIX, Endpoint};
 use agent_common::path::EntryKind;
-use agent_common::session::{Label, Owner};
+use agent_common::session::{Label, Maker};
 use aya_ebpf::programs::LsmContext;
 use aya_ebpf::{EbpfContext as _, Global};
 use core::ffi::c_void;
@@ -86,32 +86,32 @@ impl Sock {
 
     /// The session whose task has made or accepted it.
     #[inline(always)]
-    pub fn owner(self) -> Option<Label> {
+    pub fn maker(self) -> Option<Label> {
         // SAFETY: an entry that is removed meanwhile stays readable until the program ends.
-        unsafe { OWNERS.get(self.0) }.map(|owner| owner.label)
+        unsafe { MAKERS.get(self.0) }.map(|maker| maker.label)
     }
 
     /// Notes whose it is. False where there is no room.
     #[inline(always)]
     pub fn belong_to(self, label: Label) -> bool {
-        OWNERS.insert(self.0, Owner { label, told: 0 }, 0).is_ok()
+        MAKERS.insert(self.0, Maker { label, told: 0 }, 0).is_ok()
     }
 
     /// Forgets whose it was.
     #[inline(always)]
     pub fn forget(self) {
-        let _ = OWNERS.remove(self.0);
+        let _ = MAKERS.remove(self.0);
     }
 
     /// Whether it is the first time since another was told that this session is reached through it.
     #[inline(always)]
     pub fn is_news(self, session: u64) -> bool {
-        let Some(owner) = OWNERS.get_ptr_mut(self.0) else {
+        let Some(maker) = MAKERS.get_ptr_mut(self.0) else {
             return true;
         };
-        // SAFETY: as in `owner`; the number is stored whole, and to tell it twice harms nobody.
+        // SAFETY: as in `maker`; the number is stored whole, and to tell it twice harms nobody.
         unsafe {
-            let told = &raw mut (*owner).told;
+            let told = &raw mut (*maker).told;
             let news = core::ptr::read_volatile(told) != session;
             core::ptr::write_volatile(told, session);
             news

@@ -68,7 +68,7 @@ pub(super) fn programs(btf: Option<&Btf>, lsm_list: &LsmList) -> Vec<Check> {
                         }
                     }
                 }
-                Kind::Cgroup => {
+                Kind::Cgroup | Kind::Sockets | Kind::Packets(_) => {
                     let id = format!("cgroup/{}", program.name);
                     match (&cgroup, attach_type(program.name)) {
                         (Ok(cgroup), Some(point)) => {
@@ -245,6 +245,11 @@ fn attach_type(name: &str) -> Option<bpf_attach_type> {
         "connect6" => bpf_attach_type::BPF_CGROUP_INET6_CONNECT,
         "sendmsg4" => bpf_attach_type::BPF_CGROUP_UDP4_SENDMSG,
         "sendmsg6" => bpf_attach_type::BPF_CGROUP_UDP6_SENDMSG,
+        "bind4" => bpf_attach_type::BPF_CGROUP_INET4_BIND,
+        "bind6" => bpf_attach_type::BPF_CGROUP_INET6_BIND,
+        "sock_create" => bpf_attach_type::BPF_CGROUP_INET_SOCK_CREATE,
+        "egress" => bpf_attach_type::BPF_CGROUP_INET_EGRESS,
+        "ingress" => bpf_attach_type::BPF_CGROUP_INET_INGRESS,
         _ => return None,
     })
 }
@@ -278,10 +283,8 @@ mod tests {
 
     #[test]
     fn every_cgroup_program_has_an_attach_point() {
-        for program in PROGRAMS
-            .iter()
-            .filter(|program| program.kind == Kind::Cgroup)
-        {
+        let is_cgroup = |kind| matches!(kind, Kind::Cgroup | Kind::Sockets | Kind::Packets(_));
+        for program in PROGRAMS.iter().filter(|program| is_cgroup(program.kind)) {
             assert!(attach_type(program.name).is_some(), "{}", program.name);
         }
     }

@@ -10,6 +10,7 @@ use agent_common::decide::{NO_RULE, Reason, Verdict};
 use agent_common::egress::{AF_INET, AF_INET6, AF_UNIX, Endpoint, TCP, UDP, is_v4};
 use agent_common::event::{Denial, FileDenial, Handoff, Process};
 use agent_common::privilege::Privilege;
+use agent_common::socket::SocketKind;
 use agent_policy::{Compiled, RuleSource, told_facts};
 use nix::time::{ClockId, clock_gettime};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -192,9 +193,13 @@ pub fn process(process: &Process, program: Program) -> line::Process {
 
 fn object(denial: &Denial, sessions: &Sessions) -> Object {
     if Action::from_wire(denial.action) == Some(Action::Privilege) {
+        let privilege = Privilege::from_wire(denial.privilege);
+        let target = Some(denial.target).filter(|target| *target != 0);
+        let is_of_sockets = privilege.is_some_and(Privilege::is_of_sockets);
         return Object::Privilege {
-            privilege: Privilege::from_wire(denial.privilege).map_or("unknown", Privilege::word),
-            target: Some(denial.target).filter(|pid| *pid != 0),
+            privilege: privilege.map_or("unknown", Privilege::word),
+            target: target.filter(|_| !is_of_sockets),
+            socket: target.filter(|_| is_of_sockets).map(socket),
         };
     }
     if denial.endpoint.family == AF_UNIX && denial.endpoint.address != [0; 16] {
@@ -233,14 +238,34 @@ fn endpoint(endpoint: &Endpoint) -> Object {
     }
 }
 
+/// A kind of socket in words: `inet seqpacket 132`.
+fn socket(number: u32) -> String {
+    let socket = SocketKind::unpacked(number);
+    let family = family(socket.family).map_or_else(|| socket.family.to_string(), str::to_owned);
+    let kind = match socket.kind {
+        1 => "stream".to_owned(),
+        2 => "dgram".to_owned(),
+        3 => "raw".to_owned(),
+        4 => "rdm".to_owned(),
+        5 => "seqpacket".to_owned(),
+        other => other.to_string(),
+    };
+    format!("{family} {kind} {}", socket.protocol)
+}
+
 /// The name of an address family: linux/socket.h.
 fn family(number: u8) -> Option<&'static str> {
     Some(match number {
         1 => "unix",
+        AF_INET => "inet",
+        AF_INET6 => "inet6",
         16 => "netlink",
         17 => "packet",
+        30 => "tipc",
+        31 => "bluetooth",
         38 => "alg",
         40 => "vsock",
+        43 => "smc",
         44 => "xdp",
         _ => return None,
     })
@@ -284,6 +309,13 @@ mod tests {
             protocol: "tcp".to_owned(),
         };
         assert_eq!(super::endpoint(&endpoint), expected);
+    }
+
+    #[test]
+    fn a_kind_of_socket_is_named() {
+        let sctp = SocketKind::of(2, 5, 132);
+        assert_eq!(socket(sctp.packed()), "inet seqpacket 132");
+        assert_eq!(socket(SocketKind::of(29, 7, 1).packed()), "29 7 1");
     }
 
     #[test]

@@ -148,6 +148,9 @@ pub enum Object {
         /// The process that was to be reached, if it was one.
         #[serde(skip_serializing_if = "Option::is_none")]
         target: Option<u32>,
+        /// The kind of socket that was to be made, if it was one: family, type and protocol.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        socket: Option<String>,
     },
 }
 

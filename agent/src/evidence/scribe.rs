@@ -327,9 +327,14 @@ fn object(object: &line::Object) -> Object {
             family: *family,
             name: name.map(str::to_owned),
         },
-        line::Object::Privilege { privilege, target } => Object::Privilege {
+        line::Object::Privilege {
+            privilege,
+            target,
+            socket,
+        } => Object::Privilege {
             privilege: (*privilege).to_owned(),
             target: *target,
+            socket: socket.clone(),
         },
     }
 }

@@ -260,7 +260,14 @@ fn object(object: &Object) -> String {
             Some(name) => format!("a {name} socket"),
             None => format!("address family {family}"),
         },
-        Object::Privilege { privilege, target } => match target {
+        Object::Privilege {
+            privilege,
+            socket: Some(socket),
+            ..
+        } => format!("{privilege}, for a socket of {socket}"),
+        Object::Privilege {
+            privilege, target, ..
+        } => match target {
             Some(pid) => format!("{privilege} (process {pid})"),
             None => privilege.clone(),
         },

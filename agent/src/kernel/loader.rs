@@ -1,12 +1,13 @@
 //! Puts the kernel programs into the kernel, or finds them there.
 
 use super::maps::Maps;
-use super::object::{ENROL, Kind, MOVE, OBJECT, PROGRAMS, Program, REVOKE, Use};
+use super::object::{ENROL, Kind, MOVE, OBJECT, PROGRAMS, Program, REVOKE, Use, Way};
 use super::offsets::{self, OffsetError};
 use super::pins::{self, Pins};
 use aya::programs::links::{FdLink, LinkError};
 use aya::programs::{
-    BtfTracePoint, CgroupAttachMode, CgroupSockAddr, Iter, Lsm, ProgramError, RawTracePoint,
+    BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr,
+    Iter, Lsm, ProgramError, RawTracePoint,
 };
 use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
 use aya_obj::btf::BtfKind;
@@ -267,6 +268,13 @@ pub fn open(pins: &Pins, btf: &Btf) -> Result<Ebpf, LoadError> {
         .map_err(|source| LoadError::Object(Box::new(source)))
 }
 
+fn attach_type(way: Way) -> CgroupSkbAttachType {
+    match way {
+        Way::Out => CgroupSkbAttachType::Egress,
+        Way::In => CgroupSkbAttachType::Ingress,
+    }
+}
+
 /// Loads one program and attaches it, if it is one that is attached.
 fn attach(
     object: &mut Ebpf,
@@ -305,6 +313,28 @@ fn attach(
                 .attach(cgroup, CgroupAttachMode::Single)
                 .map_err(refused)?;
             addr.take_link(id)
+                .map_err(refused)?
+                .try_into()
+                .map_err(link)?
+        }
+        Kind::Sockets => {
+            let sock: &mut CgroupSock = loaded.try_into().map_err(refused)?;
+            sock.load().map_err(refused)?;
+            let id = sock
+                .attach(cgroup, CgroupAttachMode::Single)
+                .map_err(refused)?;
+            sock.take_link(id)
+                .map_err(refused)?
+                .try_into()
+                .map_err(link)?
+        }
+        Kind::Packets(way) => {
+            let skb: &mut CgroupSkb = loaded.try_into().map_err(refused)?;
+            skb.load().map_err(refused)?;
+            let id = skb
+                .attach(cgroup, attach_type(way), CgroupAttachMode::Single)
+                .map_err(refused)?;
+            skb.take_link(id)
                 .map_err(refused)?
                 .try_into()
                 .map_err(link)?

@@ -14,10 +14,23 @@ pub enum Kind {
     Tracepoint(&'static str),
     /// To the root cgroup.
     Cgroup,
+    /// To the root cgroup, for sockets that are made.
+    Sockets,
+    /// To the root cgroup, for packets this way.
+    Packets(Way),
     /// Nowhere: user space runs it.
     Run,
     /// To a walk over all objects of this kind; who opens the pinned link reads what it writes.
     Iter(&'static str),
+}
+
+/// Which packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Those that leave.
+    Out,
+    /// Those that come.
+    In,
 }
 
 /// Which way of enforcing a program belongs to.
@@ -108,6 +121,30 @@ pub const PROGRAMS: &[Program] = &[
         kind: Kind::Cgroup,
         used: Use::Always,
         purpose: "judge datagrams to IPv6",
+    },
+    Program {
+        name: "socket_post_create",
+        kind: Kind::Lsm("socket_post_create"),
+        used: Use::WithLsm,
+        purpose: "label every socket of a session",
+    },
+    Program {
+        name: "sock_create",
+        kind: Kind::Sockets,
+        used: Use::WithoutLsm,
+        purpose: "label every socket of a session",
+    },
+    Program {
+        name: "egress",
+        kind: Kind::Packets(Way::Out),
+        used: Use::Always,
+        purpose: "drop what a revoked session's sockets send",
+    },
+    Program {
+        name: "ingress",
+        kind: Kind::Packets(Way::In),
+        used: Use::Always,
+        purpose: "drop what comes to a revoked session's sockets",
     },
     Program {
         name: "file_open",
@@ -411,6 +448,53 @@ pub const PROGRAMS: &[Program] = &[
         "socket_recvmsg",
         "judge what is received through inherited Unix sockets",
     ),
+    Program {
+        name: "socket_bind",
+        kind: Kind::Lsm("socket_bind"),
+        used: Use::WithLsm,
+        purpose: "judge which addresses of this host sockets get",
+    },
+    Program {
+        name: "socket_listen",
+        kind: Kind::Lsm("socket_listen"),
+        used: Use::WithLsm,
+        purpose: "judge where sockets listen",
+    },
+    Program {
+        name: "socket_accept",
+        kind: Kind::Lsm("socket_accept"),
+        used: Use::WithLsm,
+        purpose: "judge who takes connections where",
+    },
+    Program {
+        name: "accepted",
+        kind: Kind::Lsm("sock_graft"),
+        used: Use::WithLsm,
+        purpose: "label sockets that a session accepts",
+    },
+    Program {
+        name: "socket_sendmsg",
+        kind: Kind::Lsm("socket_sendmsg"),
+        used: Use::WithLsm,
+        purpose: "judge whether connected sockets may go on sending",
+    },
+    Program {
+        name: "bind4",
+        kind: Kind::Cgroup,
+        used: Use::WithoutLsm,
+        purpose: "judge which IPv4 addresses sockets get",
+    },
+    Program {
+        name: "bind6",
+        kind: Kind::Cgroup,
+        used: Use::WithoutLsm,
+        purpose: "judge which IPv6 addresses sockets get",
+    },
+    held(
+        "socket_create",
+        "socket_create",
+        "judge which kinds of sockets are made",
+    ),
 ];
 
 /// A program at an LSM hook that holds privileges.
@@ -492,6 +576,11 @@ pub const HOLDS: &[(Privilege, &[&str])] = &[
     (Privilege::Disk, &["file_open"]),
     (Privilege::Terminal, &["file_ioctl", "file_ioctl_compat"]),
     (Privilege::Jit, &["mmap_file", "file_mprotect"]),
+    (Privilege::Ping, &["socket_create"]),
+    (Privilege::Mptcp, &["socket_create"]),
+    (Privilege::Netlink, &["socket_create"]),
+    (Privilege::Vsock, &["socket_create"]),
+    (Privilege::Sockets, &["socket_create"]),
 ];
 
 /// The program that ends a session's permission.

@@ -24,7 +24,7 @@ pub enum Place<'a> {
     Lsm(u32),
     /// A tracepoint, by the BTF number of its type `btf_trace_...`.
     Tracepoint(u32),
-    /// A cgroup, at one of its attach points for socket addresses.
+    /// A cgroup, at one of its attach points for addresses, sockets or packets.
     Cgroup(bpf_attach_type, &'a File),
     /// Nowhere: a raw tracepoint program that user space runs.
     Run,
@@ -170,11 +170,7 @@ fn load(place: Place<'_>, instructions: &[bpf_insn]) -> Result<OwnedFd, Refusal>
             bpf_attach_type::BPF_TRACE_ITER as u32,
             id,
         ),
-        Place::Cgroup(point, _) => (
-            bpf_prog_type::BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
-            point as u32,
-            0,
-        ),
+        Place::Cgroup(point, _) => (of_cgroup(point), point as u32, 0),
         Place::Run => (bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT, 0, 0),
     };
     attr.__bindgen_anon_3.prog_type = sort as u32;
@@ -186,6 +182,17 @@ fn load(place: Place<'_>, instructions: &[bpf_insn]) -> Result<OwnedFd, Refusal>
     attr.__bindgen_anon_3.license = c"GPL".as_ptr() as u64;
     // SAFETY: `instructions` and the licence outlive the call; the kernel only reads them.
     unsafe { call_for_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr) }.map_err(Refusal::Load)
+}
+
+/// The type of the programs of an attach point.
+fn of_cgroup(point: bpf_attach_type) -> bpf_prog_type {
+    match point {
+        bpf_attach_type::BPF_CGROUP_INET_EGRESS | bpf_attach_type::BPF_CGROUP_INET_INGRESS => {
+            bpf_prog_type::BPF_PROG_TYPE_CGROUP_SKB
+        }
+        bpf_attach_type::BPF_CGROUP_INET_SOCK_CREATE => bpf_prog_type::BPF_PROG_TYPE_CGROUP_SOCK,
+        _ => bpf_prog_type::BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+    }
 }
 
 /// The program stays attached as long as the result is kept.

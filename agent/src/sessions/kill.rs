@@ -161,6 +161,7 @@ mod tests {
                         ..Process::UNKNOWN
                     },
                     parent: Process::UNKNOWN,
+                    last_ns: 0,
                     tid: *pid,
                     reserved: 0,
                 })

@@ -233,21 +233,21 @@ fn arguments(compiled: &Compiled, place: Place) -> impl Iterator<Item = (u32, Pa
     (first..first + MAX_ARGUMENTS).zip(patterns.chain(std::iter::repeat(Pattern::NONE)))
 }
 
-/// The networks of every scope, with the scope's number.
+/// The networks of every scope, with the scope's number: where it may go, and where it may listen.
 fn networks(compiled: &Compiled, place: Place) -> impl Iterator<Item = (u32, &NetworkEntry)> {
     let policy = State {
         policy: place.policy,
         ..State::FREE
     };
-    let own = compiled
-        .networks
-        .iter()
-        .map(move |network| (policy.scope(0), network));
-    let tools = (1..).zip(&compiled.tools).flat_map(move |(number, tool)| {
-        let scope = policy.scope(number);
-        tool.networks.iter().map(move |network| (scope, network))
-    });
-    own.chain(tools)
+    let own = std::iter::once((0, &compiled.networks, &compiled.objects.listen));
+    let tools = (1..).zip(&compiled.tools);
+    let tools = tools.map(|(number, tool)| (number, &tool.networks, &tool.objects.listen));
+    own.chain(tools).flat_map(move |(tool, out, listen)| {
+        let scope = policy.scope(tool);
+        let out = out.iter().map(move |network| (scope, network));
+        let listen = listen.iter();
+        out.chain(listen.map(move |network| (scope | NetworkKey::LISTEN, network)))
+    })
 }
 
 fn network_bits(network: &NetworkEntry) -> u32 {

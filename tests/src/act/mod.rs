@@ -9,19 +9,22 @@ mod bomb;
 pub(crate) mod code;
 pub(crate) mod execute;
 pub(crate) mod file;
+pub(crate) mod flip;
 pub(crate) mod join_late;
 pub(crate) mod local;
 mod obey;
 mod outlive;
 pub(crate) mod overreach;
 mod race;
+mod socket;
 pub(crate) mod spread;
 pub(crate) mod swap;
 pub(crate) mod way;
 
-use crate::sys::{outcome, process};
+use crate::sys::{net, outcome, process};
 use anyhow::{Context, Result, bail};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 use way::Way;
 
@@ -106,6 +109,17 @@ fn play(words: &[String]) -> Result<u8> {
         }
         ["local", way, to] => println!("{}", outcome(&local::connect(way, to)?)),
         ["use-inherited"] => println!("{}", local::use_inherited()?),
+        ["take-in", listener] => {
+            let listener = net::adopt(listener.parse()?)?;
+            println!("{}", outcome(&net::accept(listener.as_fd())));
+        }
+        ["flip", one, other, times] => {
+            let tally = flip::flip(one.parse()?, other.parse()?, times.parse()?)?;
+            println!(
+                "sent {} denied {} other {}",
+                tally.sent, tally.denied, tally.other
+            );
+        }
         ["receive"] => println!("{}", local::receive()?),
         ["obey"] => obey::obey()?,
         ["overreach", act, on] => println!("{}", outcome(&overreach::attempt(act, on)?)),

@@ -2,6 +2,7 @@
 //! between two attempts of one process.
 
 use super::below::Below;
+use super::socket::Sockets;
 use super::spread::probe_as_code;
 use super::way::{Way, attempt, probe};
 use crate::sys::process::{self, Fork};
@@ -14,6 +15,7 @@ use std::process::Command;
 /// Reads orders until there are no more, and answers each with one line.
 pub(crate) fn obey() -> Result<()> {
     let mut below = Below::default();
+    let mut sockets = Sockets::default();
     let mut out = io::stdout().lock();
     writeln!(out, "pid {}", std::process::id())?;
     out.flush()?;
@@ -47,6 +49,8 @@ pub(crate) fn obey() -> Result<()> {
             }
             ["local", way, to] => outcome(&super::local::connect(way, to)?),
             ["serve", at] => outcome(&super::local::serve(at)),
+            ["listen", kind, at] => super::socket::listen(kind.parse()?, at.parse()?)?,
+            ["socket", words @ ..] => sockets.obey(words)?,
             ["unix", path] => outcome(&UnixStream::connect(path)),
             ["answer", path, words @ ..] => answer(path, words)?,
             ["start", name, path, words @ ..] => below.start(name, path, words)?,

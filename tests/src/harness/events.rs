@@ -93,6 +93,8 @@ pub(crate) struct Object {
     pub(crate) privilege: String,
     /// The process that was to be reached.
     pub(crate) target: Option<i32>,
+    /// The kind of socket that was to be made.
+    pub(crate) socket: Option<String>,
 }
 
 /// What the canary has shown.

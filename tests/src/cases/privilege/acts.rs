@@ -201,8 +201,6 @@ pub(super) const ACTS: &[Act] = &[
         allowed: "ENOEXEC",
         ..system("privilege.module", "module", &["cap_sys_module"])
     },
-    system("privilege.raw_socket", "raw-socket", &["cap_net_raw"]),
-    system("privilege.packet_socket", "packet-socket", &["cap_net_raw"]),
     path(
         "privilege.device",
         "device",

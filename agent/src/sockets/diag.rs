@@ -1,0 +1,388 @@
+//! `sock_diag`: asking the kernel for its sockets over netlink, and having it destroy some.
+
+use crate::kernel::pins::Pins;
+use agent_common::session::Owner;
+use agent_common::wire::Wire;
+use aya::maps::{MapData, MapError};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
+};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+/// The map in which the kernel programs keep the owners of sockets.
+pub const OWNERS: &str = "OWNERS";
+
+/// From linux/netlink.h, linux/sock_diag.h and linux/inet_diag.h.
+const ERROR: u16 = 2;
+const DONE: u16 = 3;
+const BY_FAMILY: u16 = 20;
+const DESTROY: u16 = 21;
+const REQUEST: u16 = 1;
+const ACKNOWLEDGE: u16 = 4;
+const DUMP: u16 = 0x300;
+const HEADER: usize = 16;
+const MESSAGE: usize = 72;
+const NAME: usize = 48;
+/// The attribute of a request that asks for what is stored in a map, and the map in it.
+const ASK_STORED: u16 = 2;
+const ASK_MAP: u16 = 1;
+/// The attributes of an answer: what `tcp_info` says, what is stored, and in that one map's value.
+const INFO: u16 = 2;
+const STORED: u16 = 20;
+const STORED_ONE: u16 = 1;
+const STORED_VALUE: u16 = 3;
+/// Kinds of attributes beyond these bits are marks.
+const KIND: u16 = 0x3fff;
+/// Where `tcp_info` has what was received, sent, and sent again.
+const RECEIVED: usize = 128;
+const SENT: usize = 200;
+const SENT_AGAIN: usize = 208;
+/// Neither connections that wait for nothing but time, nor those that are not whole yet: neither has
+/// an owner of its own.
+const STATES: u32 = !(1 << 6 | 1 << 12);
+
+/// Why sockets cannot be listed.
+#[derive(Debug, thiserror::Error)]
+pub enum DiagError {
+    /// A namespace cannot be entered.
+    #[error("cannot look into a network namespace")]
+    Namespace(#[source] io::Error),
+    /// There is no netlink for this.
+    #[error("cannot ask the kernel for its sockets (sock_diag)")]
+    Open(#[source] Errno),
+    /// The map of owners is not there.
+    #[error("cannot open the map of sockets' owners")]
+    Map(#[from] MapError),
+    /// The kernel does not list them.
+    #[error("the kernel does not list its {0} sockets (module {0}_diag)")]
+    List(&'static str, #[source] Errno),
+    /// The answer makes no sense.
+    #[error("the kernel's list of {0} sockets is not as expected")]
+    Nonsense(&'static str),
+    /// There is nothing to try it on.
+    #[error("cannot make a connection over loopback")]
+    Connection(#[source] io::Error),
+    /// A socket survived.
+    #[error("the kernel does not destroy sockets (CONFIG_INET_DIAG_DESTROY)")]
+    Destroy(#[source] Errno),
+}
+
+/// A protocol whose sockets can be listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Protocol {
+    const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+
+    /// Its name.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// How far a connection has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Both sides talk.
+    Established,
+    /// The peer has yet to answer.
+    SynSent,
+    /// It has none, and waits for some.
+    Listen,
+    /// It has none.
+    Close,
+    /// On its way to an end, or to a beginning.
+    Other(u8),
+}
+
+impl State {
+    const fn from_wire(state: u8) -> Self {
+        match state {
+            1 => Self::Established,
+            2 => Self::SynSent,
+            7 => Self::Close,
+            10 => Self::Listen,
+            other => Self::Other(other),
+        }
+    }
+
+    /// Its name, as `ss` has it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Established => "established",
+            Self::SynSent => "syn-sent",
+            Self::Listen => "listen",
+            Self::Close => "close",
+            Self::Other(3) => "syn-recv",
+            Self::Other(4) => "fin-wait-1",
+            Self::Other(5) => "fin-wait-2",
+            Self::Other(8) => "close-wait",
+            Self::Other(9) => "last-ack",
+            Self::Other(11) => "closing",
+            Self::Other(_) => "unknown",
+        }
+    }
+}
+
+/// A socket of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Socket {
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Its own address.
+    pub local: SocketAddr,
+    /// Its peer's.
+    pub remote: SocketAddr,
+    /// How far it has got.
+    pub state: State,
+    /// Bytes that it sent, where the kernel counts them.
+    pub sent: Option<u64>,
+    /// Bytes that it received.
+    pub received: Option<u64>,
+    /// Whose it is.
+    pub owner: Owner,
+    family: u8,
+    /// What the kernel knows it by.
+    name: [u8; NAME],
+    inode: u32,
+}
+
+impl Socket {
+    /// Whether a descriptor of it is left.
+    pub const fn is_held(&self) -> bool {
+        self.inode != 0
+    }
+}
+
+/// A netlink socket in the namespace of the calling thread.
+pub(super) fn open() -> Result<OwnedFd, DiagError> {
+    socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::NetlinkSockDiag,
+    )
+    .map_err(DiagError::Open)
+}
+
+/// One namespace's sockets.
+pub(super) struct Channel {
+    socket: OwnedFd,
+    owners: MapData,
+    room: Vec<u8>,
+}
+
+impl Channel {
+    pub(super) fn new(socket: OwnedFd, pins: &Pins) -> Result<Self, DiagError> {
+        Ok(Self {
+            socket,
+            owners: MapData::from_pin(pins.map(OWNERS))?,
+            room: vec![0; 64 * 1024],
+        })
+    }
+
+    /// The sockets of a protocol that have owners.
+    pub(super) fn list(&mut self, protocol: Protocol) -> Result<Vec<Socket>, DiagError> {
+        let mut found = Vec::new();
+        for family in [libc_family::INET, libc_family::INET6] {
+            self.dump(family, protocol, &mut found)?;
+        }
+        Ok(found)
+    }
+
+    fn dump(
+        &mut self,
+        family: u8,
+        protocol: Protocol,
+        found: &mut Vec<Socket>,
+    ) -> Result<(), DiagError> {
+        let refused = |errno| DiagError::List(protocol.word(), errno);
+        let map = self.owners.fd().as_fd().as_raw_fd();
+        let mut request = request(BY_FAMILY, REQUEST | DUMP, family, protocol, &[0; NAME]);
+        let inner = attribute(ASK_MAP, &map.to_ne_bytes());
+        request.extend(attribute(ASK_STORED, &inner));
+        let request = finished(request);
+        send(self.socket.as_raw_fd(), &request, MsgFlags::empty()).map_err(refused)?;
+        loop {
+            let length = recv(self.socket.as_raw_fd(), &mut self.room, MsgFlags::empty())
+                .map_err(refused)?;
+            let mut rest = self.room.get(..length).unwrap_or_default();
+            while let Some((kind, body, next)) = message(rest) {
+                match kind {
+                    DONE => return Ok(()),
+                    ERROR => return Err(refused(errno(body))),
+                    _ => found.extend(parse(protocol, body)),
+                }
+                rest = next;
+            }
+            if !rest.is_empty() {
+                return Err(DiagError::Nonsense(protocol.word()));
+            }
+        }
+    }
+
+    /// Destroys a socket. False where it is gone already.
+    pub(super) fn destroy(&mut self, socket: &Socket) -> Result<bool, DiagError> {
+        destroy(&self.socket, socket.family, socket.protocol, &socket.name)
+    }
+}
+
+fn destroy(
+    channel: &OwnedFd,
+    family: u8,
+    protocol: Protocol,
+    name: &[u8; NAME],
+) -> Result<bool, DiagError> {
+    let refused = DiagError::Destroy;
+    let request = finished(request(
+        DESTROY,
+        REQUEST | ACKNOWLEDGE,
+        family,
+        protocol,
+        name,
+    ));
+    send(channel.as_raw_fd(), &request, MsgFlags::empty()).map_err(refused)?;
+    let mut room = [0; 1024];
+    let length = recv(channel.as_raw_fd(), &mut room, MsgFlags::empty()).map_err(refused)?;
+    match message(room.get(..length).unwrap_or_default()) {
+        Some((ERROR, body, _)) => match errno(body) {
+            Errno::UnknownErrno => Ok(true),
+            Errno::ENOENT => Ok(false),
+            errno => Err(refused(errno)),
+        },
+        _ => Err(DiagError::Nonsense(protocol.word())),
+    }
+}
+
+/// Whether the kernel destroys sockets: tries it on a connection of our own, over loopback.
+pub fn try_out() -> Result<(), DiagError> {
+    let connected = || {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let near = TcpStream::connect(listener.local_addr()?)?;
+        Ok((near.local_addr()?.port(), near.peer_addr()?.port(), near))
+    };
+    let (port, peer, _near) = connected().map_err(DiagError::Connection)?;
+    let mut name = [0xff; NAME];
+    let address = Ipv4Addr::LOCALHOST.octets();
+    for (at, bytes) in [(0, port.to_be_bytes()), (2, peer.to_be_bytes())] {
+        name[at..at + 2].copy_from_slice(&bytes);
+    }
+    for at in [4, 20] {
+        name[at..at + 16].fill(0);
+        name[at..at + 4].copy_from_slice(&address);
+    }
+    // Any interface; what is left of it is a cookie that fits all.
+    name[36..40].fill(0);
+    destroy(&open()?, libc_family::INET, Protocol::Tcp, &name).map(drop)
+}
+
+mod libc_family {
+    pub(super) const INET: u8 = agent_common::egress::AF_INET;
+    pub(super) const INET6: u8 = agent_common::egress::AF_INET6;
+}
+
+/// A message without its length.
+fn request(kind: u16, flags: u16, family: u8, protocol: Protocol, name: &[u8; NAME]) -> Vec<u8> {
+    let mut bytes = vec![0; 4];
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(flags.to_ne_bytes());
+    bytes.extend([0; 8]);
+    bytes.extend([family, protocol.number(), 1 << (INFO - 1), 0]);
+    bytes.extend(STATES.to_ne_bytes());
+    bytes.extend(name);
+    bytes
+}
+
+fn finished(mut message: Vec<u8>) -> Vec<u8> {
+    let length = u32::try_from(message.len()).unwrap_or(0).to_ne_bytes();
+    if let Some(place) = message.get_mut(..4) {
+        place.copy_from_slice(&length);
+    }
+    message
+}
+
+fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(value.len() + 4).unwrap_or(0);
+    let mut bytes = length.to_ne_bytes().to_vec();
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+/// The first of some messages: its kind, its body, and the others.
+fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    let length = u32::read(bytes, 0)? as usize;
+    let body = bytes.get(HEADER..length)?;
+    let next = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+    Some((u16::read(bytes, 4)?, body, next))
+}
+
+/// What an acknowledgement says; 0 is none.
+fn errno(body: &[u8]) -> Errno {
+    let number = u32::read(body, 0).unwrap_or(0).cast_signed();
+    Errno::from_raw(number.wrapping_neg())
+}
+
+/// The value of the first attribute of a kind.
+fn find(mut bytes: &[u8], kind: u16) -> Option<&[u8]> {
+    loop {
+        let length = usize::from(u16::read(bytes, 0)?);
+        let value = bytes.get(4..length)?;
+        if u16::read(bytes, 2)? & KIND == kind {
+            return Some(value);
+        }
+        bytes = bytes.get(length.next_multiple_of(4)..)?;
+    }
+}
+
+/// A socket that has an owner.
+fn parse(protocol: Protocol, body: &[u8]) -> Option<Socket> {
+    let attributes = body.get(MESSAGE..)?;
+    let stored = find(attributes, STORED)?;
+    let owner = Owner::read(find(find(stored, STORED_ONE)?, STORED_VALUE)?, 0)?;
+    let family = *body.first()?;
+    let name: [u8; NAME] = *body.get(4..)?.first_chunk()?;
+    let info = find(attributes, INFO).filter(|_| protocol == Protocol::Tcp);
+    let count = |at| info.and_then(|info| u64::read(info, at));
+    Some(Socket {
+        protocol,
+        local: address(family, &name, 0, 4)?,
+        remote: address(family, &name, 2, 20)?,
+        state: State::from_wire(*body.get(1)?),
+        sent: count(SENT).map(|sent| sent.saturating_sub(count(SENT_AGAIN).unwrap_or(0))),
+        received: count(RECEIVED),
+        owner,
+        family,
+        name,
+        inode: u32::read(body, 68)?,
+    })
+}
+
+fn address(family: u8, name: &[u8; NAME], port: usize, at: usize) -> Option<SocketAddr> {
+    let port = u16::from_be_bytes(*name.get(port..)?.first_chunk()?);
+    let bytes: [u8; 16] = *name.get(at..)?.first_chunk()?;
+    let address = if family == libc_family::INET {
+        let [a, b, c, d, ..] = bytes;
+        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+    } else {
+        IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()
+    };
+    Some(SocketAddr::new(address, port))
+}
