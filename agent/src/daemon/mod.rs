@@ -10,7 +10,8 @@
 //! | tables | nothing | a runtime that ends |
 //! | signals | nothing | SIGTERM or SIGINT |
 //!
-//! All share the sessions, and run on one thread. The first task to end ends the daemon: with its
+//! All share the sessions, and run on one thread. Beside it, `door` lets clients in, and `evidence` writes
+//! the record, from a bounded queue. The first task to end ends the daemon: with its
 //! error, unless it was a signal. Enforcement stays.
 
 pub mod canary;
