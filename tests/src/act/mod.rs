@@ -10,12 +10,14 @@ pub(crate) mod code;
 pub(crate) mod execute;
 pub(crate) mod file;
 pub(crate) mod join_late;
+mod links;
 pub(crate) mod local;
 mod obey;
 mod outlive;
 pub(crate) mod overreach;
 mod race;
 pub(crate) mod spread;
+mod stream;
 pub(crate) mod swap;
 pub(crate) mod way;
 
@@ -73,6 +75,10 @@ fn play(words: &[String]) -> Result<u8> {
         }
         ["join-late", socket, policy] => join_late::join_late(socket, policy)?,
         ["bomb", limit] => bomb::explode(limit.parse()?)?,
+        ["stream", to, count, bomb] => {
+            stream::stream(address(to)?, count.parse()?, bomb.parse()?)?;
+        }
+        ["send-and-end", to, bytes] => stream::send_and_end(address(to)?, bytes.parse()?)?,
         ["outlive", how, file] => return outlive::leave_behind(how, file),
         ["main-thread-ends", to] => outlive::main_thread_ends(address(to)?)?,
         ["race", permission, use_up, threads, rounds] => {

@@ -2,6 +2,7 @@
 //! between two attempts of one process.
 
 use super::below::Below;
+use super::links::Links;
 use super::spread::probe_as_code;
 use super::way::{Way, attempt, probe};
 use crate::sys::process::{self, Fork};
@@ -14,6 +15,7 @@ use std::process::Command;
 /// Reads orders until there are no more, and answers each with one line.
 pub(crate) fn obey() -> Result<()> {
     let mut below = Below::default();
+    let mut links = Links::default();
     let mut out = io::stdout().lock();
     writeln!(out, "pid {}", std::process::id())?;
     out.flush()?;
@@ -41,6 +43,9 @@ pub(crate) fn obey() -> Result<()> {
                 }
                 "ok".to_owned()
             }
+            ["link", to] => links.link(to)?,
+            ["say", link, count] => links.say(link, count)?,
+            ["hear", link] => links.hear(link)?,
             ["unix", path] => outcome(&UnixStream::connect(path)),
             ["answer", path, words @ ..] => answer(path, words)?,
             ["start", name, path, words @ ..] => below.start(name, path, words)?,
