@@ -9,6 +9,10 @@ pub const MAX_SESSIONS: u32 = 16_384;
 /// Tasks (threads) of all sessions together. A fork beyond it fails with ENOMEM.
 pub const MAX_TASKS: u32 = 65_536;
 
+/// Sockets that the tasks of all sessions have made or accepted, together. Who makes one more is
+/// denied it.
+pub const MAX_SOCKETS: u32 = 262_144;
+
 /// Policies in force at once.
 pub const MAX_POLICIES: u32 = 1_024;
 

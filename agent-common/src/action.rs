@@ -10,6 +10,8 @@ wire_enum! {
         Connect = 1 => "connect",
         /// A datagram is sent to an address.
         Send = 2 => "send",
+        /// A socket gets an address of this host's, listens on it, or takes a connection there.
+        Listen = 3 => "listen",
         /// An act that needs a [`Privilege`](crate::privilege::Privilege).
         Privilege = 16 => "privilege",
         /// A file is opened for reading.
@@ -32,7 +34,8 @@ wire_enum! {
 }
 
 impl Action {
-    /// The use of a file by which its rules are found, for an action on a file.
+    /// The use of a file by which its rules are found, for an action on a file. Sockets that have a
+    /// path are files, too.
     pub const fn access(self) -> Option<Access> {
         Some(match self {
             Self::Read => Access::Read,
@@ -43,6 +46,7 @@ impl Action {
             Self::Link => Access::Link,
             Self::Map => Access::Map,
             Self::Exec => Access::Exec,
+            Self::Connect | Self::Send => Access::Connect,
             _ => return None,
         })
     }

@@ -23,6 +23,8 @@ wire_enum! {
         NotReady = 6 => "not_ready",
         /// Packets of sockets of revoked sessions that were dropped.
         Silenced = 7 => "silenced",
+        /// Packets that were dropped because a budget of bytes had no room for them.
+        Overdrawn = 8 => "overdrawn",
     }
 }
 

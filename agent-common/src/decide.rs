@@ -8,7 +8,7 @@
 //! one has spoken, no less specific rule is asked. Of the rules of one level any may allow.
 
 use crate::session::Session;
-use crate::terms::{LIMITS, Progress, TIMERS, Terms};
+use crate::terms::{LIMITS, Limit, Progress, TIMERS, Terms};
 use crate::wire::{assert_layout, wire_enum};
 
 wire_enum! {
@@ -61,7 +61,10 @@ wire_enum! {
         /// The program is no file that has a name: memory, or removed since it was opened.
         Nameless = 20 => "program has no name",
         /// The program would begin a tool inside as many as can be kept apart.
+        /// The program would begin a tool inside as many as can be kept apart.
         Nested = 21 => "too many tools inside one another",
+        /// It is the enforcer's own, which no policy gives to a session.
+        Protected = 24 => "protected",
     }
 }
 
@@ -257,6 +260,8 @@ impl Weighing {
     pub const REVOKE: u8 = 4;
     /// In an answer of [`Weighing::consider`]: the next entry belongs to the same list.
     pub const MORE: u8 = 8;
+    /// Nothing is done anew: what was allowed before goes on, or does not.
+    pub const LOOK: u8 = 16;
 
     /// Nothing weighed.
     pub const EMPTY: Weighing = Weighing {
@@ -309,6 +314,14 @@ impl Weighing {
         }
     }
 
+    /// Makes of a weighing that has just begun a look at whether what a rule once allowed may go on.
+    /// It must hold what the rule demands, but for what the rule itself has changed; no limit but
+    /// bytes is asked, and nothing changes.
+    #[inline(always)]
+    pub fn only_look(&mut self) {
+        self.flags |= Self::LOOK;
+    }
+
     /// Considers a rule, and says how to go on: bits of [`Weighing::SETTLED`],
     /// [`Weighing::CLAIMED`] and [`Weighing::MORE`].
     #[inline(always)]
@@ -355,13 +368,20 @@ impl Weighing {
         self.flags |= Self::CLAIMED;
         let in_hours = self.in_hours(standing.terms, rule);
         let excused = rule.flags & Rule::HOURS_OR_APPROVAL != 0;
-        let begins = rule.step != 0 && self.facts & fact_bit(rule.step) == 0;
+        let looks = self.flags & Self::LOOK != 0;
+        let begins = !looks && rule.step != 0 && self.facts & fact_bit(rule.step) == 0;
         let renew = if begins { rule.renew } else { 0 };
+        // What the rule cleared and set when it allowed is not held against it.
+        let (held, left) = if looks {
+            (self.facts | rule.clear, self.facts & !rule.set)
+        } else {
+            (self.facts, self.facts)
+        };
         let reason = if self.traits & rule.refuse != 0 {
             Reason::Writable
-        } else if self.facts & rule.require != rule.require {
+        } else if held & rule.require != rule.require {
             Reason::FactMissing
-        } else if self.facts & rule.forbid != 0 {
+        } else if left & rule.forbid != 0 {
             Reason::FactForbidden
         } else if !in_hours && !excused {
             Reason::Hours
@@ -369,15 +389,17 @@ impl Weighing {
             Reason::Limit
         } else if rule.approval != 0
             && !(in_hours && excused)
-            && self.facts & fact_bit(rule.approval) == 0
+            && held & fact_bit(rule.approval) == 0
         {
             Reason::ApprovalMissing
         } else {
-            self.facts = (self.facts & !rule.clear) | rule.set;
-            self.timers |= rule.timers;
-            self.renew |= renew;
-            if rule.tool != 0 {
-                self.tool = rule.tool;
+            if !looks {
+                self.facts = (self.facts & !rule.clear) | rule.set;
+                self.timers |= rule.timers;
+                self.renew |= renew;
+                if rule.tool != 0 {
+                    self.tool = rule.tool;
+                }
             }
             self.speak(rule, Verdict::Allow, Reason::Rule);
             self.flags |= Self::SETTLED;
@@ -419,11 +441,12 @@ impl Weighing {
                 } else {
                     standing.progress.limits[at]
                 };
-                let (has_room, value) =
-                    standing.terms.limits[at].charge(before, self.now_ns, self.bytes);
+                let asked = &standing.terms.limits[at];
+                let (has_room, value) = asked.charge(before, self.now_ns, self.bytes);
+                let looks = self.flags & Self::LOOK != 0;
                 charge.limit = u32::from(limit);
                 charge.value = value;
-                room = room && has_room;
+                room = room && (has_room || looks && asked.kind != Limit::BYTES);
             }
             self.charges[own + i] = charge;
             i += 1;
@@ -483,6 +506,7 @@ impl Weighing {
             i += 1;
         }
         self.allows()
+            && self.flags & Self::LOOK == 0
             && (self.facts != progress.facts || self.timers != 0 || self.renew != 0 || charged != 0)
     }
 
@@ -515,11 +539,30 @@ impl Weighing {
         i = 0;
         while i < self.charges.len() {
             let charge = self.charges[i];
-            if charge.limit != 0 {
-                progress.limits[(charge.limit as usize - 1) & (LIMITS - 1)] = charge.value;
+            let at = (charge.limit as usize).wrapping_sub(1) & (LIMITS - 1);
+            // Where the bytes are counted as they go, others count at the same time.
+            let is_counted = terms.limits[at].kind == Limit::BYTES && self.bytes == 0;
+            if charge.limit != 0 && !is_counted {
+                progress.limits[at] = charge.value;
             }
             i += 1;
         }
+    }
+
+    /// The budgets of bytes that the action draws on, a bit for each limit.
+    #[inline(always)]
+    pub fn budgets(&self, terms: &Terms) -> u16 {
+        let mut budgets = 0;
+        let mut i = 0;
+        while i < self.charges.len() {
+            let limit = self.charges[i].limit;
+            let at = (limit as usize).wrapping_sub(1) & (LIMITS - 1);
+            if limit != 0 && terms.limits[at].kind == Limit::BYTES {
+                budgets |= 1 << at;
+            }
+            i += 1;
+        }
+        budgets
     }
 
     /// The number of the rule that decided.
@@ -589,6 +632,16 @@ mod tests {
 
     /// Weighs one list in one scope.
     fn weigh(flags: u32, progress: &Progress, traits: u32, list: &[Rule]) -> Weighing {
+        weigh_as(false, flags, progress, traits, list)
+    }
+
+    fn weigh_as(
+        looks: bool,
+        flags: u32,
+        progress: &Progress,
+        traits: u32,
+        list: &[Rule],
+    ) -> Weighing {
         let standing = Standing {
             terms: &Terms::NONE,
             progress,
@@ -599,6 +652,9 @@ mod tests {
             ..Circumstances::default()
         };
         weighing.begin(flags, standing, circumstances);
+        if looks {
+            weighing.only_look();
+        }
         ask_list(0, |index| match list.get(index as usize) {
             Some(rule) => weighing.consider(standing, rule),
             None => weighing.unreadable(),
@@ -659,6 +715,24 @@ mod tests {
             if !weighing.allows() {
                 prop_assert_eq!(weighing.facts, facts);
                 prop_assert!(!weighing.changes(&progress));
+            }
+        }
+
+        #[test]
+        fn what_was_allowed_goes_on_and_changes_nothing(rule in rule(), facts: u64, traits: u32) {
+            let mut progress = Progress { facts, ..Progress::START };
+            let first = weigh(0, &progress, traits, &[rule]);
+            if first.allows() {
+                first.apply(&mut progress, &Terms::NONE);
+                let again = weigh_as(true, 0, &progress, traits, &[rule]);
+                prop_assert!(again.allows(), "{again:?}");
+                prop_assert!(!again.changes(&progress));
+                // What nobody has done to it takes the permission away.
+                let lost = rule.require & !rule.clear & !rule.set;
+                if lost != 0 {
+                    progress.facts &= !lost;
+                    prop_assert!(!weigh_as(true, 0, &progress, traits, &[rule]).allows());
+                }
             }
         }
 

@@ -8,6 +8,8 @@ use crate::wire::{assert_layout, wire_struct};
 
 /// `AF_UNSPEC`.
 pub const AF_UNSPEC: u8 = 0;
+/// `AF_UNIX`.
+pub const AF_UNIX: u8 = 1;
 /// `AF_INET`.
 pub const AF_INET: u8 = 2;
 /// `AF_INET6`.
@@ -66,6 +68,29 @@ impl Endpoint {
             port,
             protocol,
             family: AF_INET,
+        }
+    }
+
+    /// An IPv4 address of this host's to be bound. Here the unspecified address is every address.
+    #[inline(always)]
+    pub const fn own_v4(address: [u8; 4], port: u16, protocol: u8) -> Self {
+        let [a, b, c, d] = address;
+        Self {
+            address: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d],
+            port,
+            protocol,
+            family: AF_INET,
+        }
+    }
+
+    /// The same by an IPv6 address, which is not folded unless it is an IPv4 address.
+    #[inline(always)]
+    pub const fn own_v6(address: [u8; 16], port: u16, protocol: u8) -> Self {
+        Self {
+            address,
+            port,
+            protocol,
+            family: AF_INET6,
         }
     }
 
@@ -130,6 +155,8 @@ pub struct NetworkKey {
 assert_layout!(NetworkKey, size 20, scope at 0, address at 4);
 
 impl NetworkKey {
+    /// Beside the number of a scope: the networks on which it may listen.
+    pub const LISTEN: u32 = 1 << 31;
     /// Bits of the part that is always matched whole.
     pub const FIXED_BITS: u32 = 32;
     /// Bits of a whole key.

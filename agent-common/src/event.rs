@@ -27,6 +27,8 @@ wire_enum! {
         FileDenial = 8 => "file denial",
         /// A [`Begun`].
         Begun = 12 => "begun",
+        /// A [`Handoff`].
+        Handoff = 20 => "handoff",
     }
 }
 
@@ -93,7 +95,8 @@ wire_struct! {
         ancestors: [Process; MAX_ANCESTORS],
         /// The session's facts, which the action did not change.
         facts: u64,
-        /// The process that it wanted to reach, if it was one; else 0.
+        /// The process that it wanted to reach, if it was one; for a privilege that is a kind of
+        /// socket, that [`SocketKind`](crate::socket::SocketKind) as a number; else 0.
         target: u32,
         /// The number of the policy by which it was judged.
         policy: u32,
@@ -165,6 +168,31 @@ wire_struct! {
 assert_layout!(Begun, size 64, process at 24, way at 56, threads at 60);
 
 wire_struct! {
+    /// A session reached another, or was denied it.
+    Handoff {
+        /// The common beginning; the session is the one that acted.
+        header: Header,
+        /// Who acted.
+        process: Process,
+        /// The other session.
+        peer: u64,
+        /// The rule's number in its policy; meaningful when `reason` is a rule's.
+        rule: u32,
+        /// The number of the policy by which it was judged.
+        policy: u32,
+        /// An [`Action`](crate::action::Action).
+        action: u16,
+        /// A [`Verdict`](crate::decide::Verdict).
+        verdict: u8,
+        /// A [`Reason`](crate::decide::Reason).
+        reason: u8,
+        /// Padding, zero.
+        reserved: u32,
+    }
+}
+assert_layout!(Handoff, size 80, process at 24, peer at 56, rule at 64, policy at 68, action at 72, verdict at 74, reason at 75);
+
+wire_struct! {
     /// A task of a session that still runs: one of the list that the kernel gives when asked.
     Living {
         /// The session.
@@ -217,6 +245,14 @@ impl FileDenial {
     pub const CUT_OFF: u32 = 1;
     /// The file lies in no directory: it is a pipe, or memory with a descriptor.
     pub const NO_DIRECTORY: u32 = 2;
+    /// It is a Unix socket without a path: `names` is its name, any bytes at all.
+    pub const ABSTRACT: u32 = 4;
+
+    /// The name of a Unix socket without a path.
+    pub fn abstract_name(&self) -> &[u8] {
+        let length = (self.names_length as usize).min(MAX_NAMES);
+        self.names.get(..length).unwrap_or(&[])
+    }
 
     /// The words of a program.
     pub fn arguments(&self) -> impl Iterator<Item = &[u8]> {
@@ -263,6 +299,8 @@ pub enum Event {
     FileDenial(FileDenial),
     /// A session that lay ready has begun.
     Begun(Begun),
+    /// A session reached another, or was denied it.
+    Handoff(Handoff),
 }
 
 /// Why a record could not be decoded.
@@ -312,6 +350,7 @@ impl Event {
             Self::RootExit(exit) => exit.header.session,
             Self::FileDenial(file) => file.denial.header.session,
             Self::Begun(begun) => begun.header.session,
+            Self::Handoff(handoff) => handoff.header.session,
         }
     }
 
@@ -331,6 +370,7 @@ impl Event {
             Some(Kind::RootExit) => read(bytes).map(Self::RootExit),
             Some(Kind::FileDenial) => read(bytes).map(Self::FileDenial),
             Some(Kind::Begun) => read(bytes).map(Self::Begun),
+            Some(Kind::Handoff) => read(bytes).map(Self::Handoff),
             None => Err(DecodeError::Kind(header.kind)),
         }
     }

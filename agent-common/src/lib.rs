@@ -20,5 +20,6 @@ pub mod privilege;
 pub mod recognise;
 pub mod session;
 pub mod short;
+pub mod socket;
 pub mod terms;
 pub mod wire;

@@ -132,6 +132,10 @@ wire_enum! {
         Extension = 3 => "extension",
         /// A directory with rules further down, which must not get another name.
         Above = 4 => "above",
+        /// The name of a Unix socket that has no path.
+        Abstract = 5 => "abstract",
+        /// The name of another agent.
+        Agent = 6 => "agent",
     }
 }
 
@@ -176,6 +180,11 @@ impl PathKey {
 
 /// No list.
 pub const NO_LIST: u32 = u32::MAX;
+
+/// In place of a list: the file is the enforcer's own, and no rule, privilege or mode lets a session
+/// do this with it. Beside no fallback it must not look like [`u64::MAX`] less one, by which the kernel
+/// programs know that there is no entry.
+pub const KEEP_OUT: u32 = u32::MAX - 2;
 
 /// A path and its lists of rules, for each [`Access`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,8 +246,8 @@ pub struct Index {
     pub denials: u64,
     /// The device of its file system.
     pub denials_device: u32,
-    /// Padding, zero.
-    pub reserved: u32,
+    /// The daemon's process, which no session reaches; 0 where it is not known.
+    pub daemon: u32,
     /// Two bits of one word for each entry: what is not here is not in the table.
     pub filter: [u64; FILTER_WORDS],
 }

@@ -20,9 +20,11 @@ pub struct PolicyHead {
     pub padding: u32,
     /// The privileges of each tool. Inside a tool both must have it, unless it is the program's own.
     pub tools: [u64; MAX_TOOLS],
+    /// The hash of its agent's name, by which other sessions' rules find it; 0 while it is nobody's.
+    pub agent: u64,
 }
 
-assert_layout!(PolicyHead, size 528, privileges at 0, edition at 8, tools at 16);
+assert_layout!(PolicyHead, size 536, privileges at 0, edition at 8, tools at 16, agent at 528);
 
 impl PolicyHead {
     /// A policy that gives nothing.
@@ -31,6 +33,7 @@ impl PolicyHead {
         edition: 0,
         padding: 0,
         tools: [0; MAX_TOOLS],
+        agent: 0,
     };
 
     /// Why a session with some flags must not do what needs a privilege, given by its number, inside

@@ -75,6 +75,16 @@ wire_enum! {
         Terminal = 55 => "terminal",
         /// Memory becomes code.
         Jit = 56 => "jit",
+        /// ICMP echoes are sent, to anybody.
+        Ping = 57 => "ping",
+        /// TCP goes by several ways at once.
+        Mptcp = 58 => "mptcp",
+        /// The kernel is talked to beyond asking for addresses and routes.
+        Netlink = 59 => "netlink",
+        /// The hypervisor and other virtual machines are talked to.
+        Vsock = 60 => "vsock",
+        /// Sockets of every other kind are made.
+        Sockets = 61 => "sockets",
     }
 }
 
@@ -111,6 +121,19 @@ impl Privilege {
     #[inline(always)]
     pub const fn is_of_program(number: u8) -> bool {
         number == Self::Jit as u8
+    }
+
+    /// Whether it is a kind of socket that is asked for, which a denial of it then names.
+    pub const fn is_of_sockets(self) -> bool {
+        matches!(
+            self,
+            Self::CapNetRaw
+                | Self::Ping
+                | Self::Mptcp
+                | Self::Netlink
+                | Self::Vsock
+                | Self::Sockets
+        )
     }
 
     /// The privileges of a mask, in the order of their numbers.
@@ -160,6 +183,11 @@ impl Privilege {
             Self::Disk => "open disks, past every file system",
             Self::Terminal => "type into its terminal for whoever reads it next",
             Self::Jit => "run code that it has written into memory, as just-in-time compilers do",
+            Self::Ping => "send ICMP echoes to any address",
+            Self::Mptcp => "use Multipath TCP, whose further paths no rule is asked about",
+            Self::Netlink => "talk to the kernel by netlink, beyond addresses and routes",
+            Self::Vsock => "have sockets to the hypervisor and to other virtual machines",
+            Self::Sockets => "have sockets of every other family and protocol (SCTP, AF_ALG, ...)",
         }
     }
 

@@ -54,8 +54,8 @@ pub struct Watch {
     pub executables: u32,
     /// The way whose running executables are being adopted, counted from 1; or zero.
     pub adopting: u32,
-    /// Padding, zero.
-    pub reserved: u32,
+    /// Not zero while anything that already runs is being adopted.
+    pub settling: u32,
 }
 
 assert_layout!(Watch, size 16, cgroups at 0, executables at 4, adopting at 8);
@@ -73,6 +73,13 @@ pub struct Inside {
 }
 
 assert_layout!(Inside, size 16, door at 0, way at 8);
+
+/// Under what the session of a process's tree is open, by when the process began: no cgroup has
+/// such a number, nor has another process that runs.
+#[inline(always)]
+pub const fn door_of_process(began_ns: u64) -> u64 {
+    began_ns | 1 << 63
+}
 
 /// A cgroup that is recognised when it is made: by its path, which begins with a slash, or by the
 /// name of the systemd unit that it is. Filled up with zeros.

@@ -1,7 +1,7 @@
 //! Who acts: the label a task carries, and the state its session shares.
 
 use crate::decide::{LISTS, SCOPES, Weighing};
-use crate::egress::Endpoint;
+use crate::egress::{Endpoint, NetworkKey};
 use crate::wire::{assert_layout, wire_enum, wire_struct};
 
 /// The label on a task: which session it belongs to. Copied to every child before it runs.
@@ -68,6 +68,19 @@ impl Member {
     pub const ROOT: u32 = 1;
 }
 
+/// The session whose task has made or accepted a socket, for those who know the socket by its address
+/// alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Maker {
+    /// The session.
+    pub label: Label,
+    /// The other session that was told to have been reached through it last, or 0.
+    pub told: u64,
+}
+
+assert_layout!(Maker, size 24, label at 0, told at 16);
+
 /// A connection that the LSM hook allowed and that the cgroup hook will be asked about in the same
 /// system call. One action is judged once, or it would be counted against limits twice. A pass is
 /// good for one use, for this socket and endpoint, and while the session's progress stays as it
@@ -133,7 +146,7 @@ impl Session {
     /// The policy of such a number.
     #[inline(always)]
     pub const fn policy_of(scope: u32) -> u32 {
-        scope >> 8
+        (scope & !NetworkKey::LISTEN) >> 8
     }
 
     /// Where the [`Cause`] begins in `flags`.
@@ -204,11 +217,18 @@ wire_struct! {
         /// The tool inside which it was opened, or 0.
         tool: u8,
         /// Padding, zero.
-        reserved: [u8; 3],
+        reserved: u8,
+        /// The budgets of bytes to which its packets count, a bit for each limit.
+        budgets: u16,
+        /// Where to the agent may send through it at all times and without counting, as was found
+        /// when it last did; no place before.
+        free: Endpoint,
+        /// The edition of the policy by which that was found.
+        edition: u32,
     }
 }
 
-assert_layout!(Owner, size 24, session at 0, slot at 8, policy at 12, rule at 16, tool at 20);
+assert_layout!(Owner, size 48, session at 0, slot at 8, policy at 12, rule at 16, tool at 20, budgets at 22, free at 24, edition at 44);
 
 impl Owner {
     /// The session's label.

@@ -65,9 +65,11 @@ impl Limit {
                 )
             }
             Self::COUNT => (before < self.amount, before.saturating_add(1)),
+            // Whoever cannot say how many bytes there will be needs room for one.
             Self::BYTES => {
-                let after = before.saturating_add(bytes);
-                (after <= self.amount, after)
+                let least = if bytes == 0 { 1 } else { bytes };
+                let room = before.saturating_add(least) <= self.amount;
+                (room, before.saturating_add(bytes))
             }
             _ => (false, before),
         }

@@ -33,6 +33,8 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
     let mut endpoint = Endpoint::NOWHERE;
     let judgement = match socket::target(socket, address, length, &mut endpoint) {
         Target::Disconnect => return verdict::lsm(true),
+        // By whom it reaches, which the next hooks are told.
+        Target::Local => return verdict::lsm(true),
         Target::Network => judge::egress(member, connect, &endpoint),
         Target::Other => {
             let _ = state::begin(member);
@@ -97,5 +99,6 @@ fn send(ctx: &SockAddrContext, endpoint: impl Fn(&SockAddrContext) -> Endpoint) 
     };
     let endpoint = endpoint(ctx);
     let judgement = judge::egress(member, Action::Send, &endpoint);
-    verdict::cgroup(judge::settle(member, &endpoint, judgement))
+    let allowed = judge::settle(member, &endpoint, judgement);
+    verdict::cgroup(allowed && owner::note_budgets_in(ctx, member))
 }

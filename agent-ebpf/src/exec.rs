@@ -38,7 +38,7 @@ pub fn bprm_check_security(ctx: LsmContext) -> i32 {
 #[lsm(hook = "bprm_committed_creds")]
 pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
     let Some(member) = Task::current_if_marked().and_then(Task::member) else {
-        recognise::commit();
+        recognise::commit(Binprm::given(ctx.arg(0)));
         return verdict::lsm(true);
     };
     commit(member, Binprm::given(ctx.arg(0)));

@@ -3,6 +3,7 @@
 
 use crate::kernel::argument::shifted;
 use crate::kernel::file::{self, Dentry, File};
+use crate::kernel::inode::Inode;
 use crate::kernel::offsets::{
     REMOVEXATTR_DENTRY, RENAME_HAS_FLAGS, SETATTR_DENTRY, SETXATTR_DENTRY,
 };
@@ -11,6 +12,7 @@ use crate::kernel::{path, state, verdict};
 use crate::paths::{self, Uses};
 use crate::privilege::{self, Act};
 use crate::special;
+use crate::unix;
 use agent_common::action::Action;
 use agent_common::privilege::Privilege;
 use aya_ebpf::macros::lsm;
@@ -79,17 +81,21 @@ fn uses(file: File) -> Uses {
 }
 
 /// `security_file_receive(struct file *)`: a descriptor of somebody else's comes by a socket, or is
-/// taken from another process. What has no path is judged elsewhere.
+/// taken from another process. A socket is judged by whom it reaches; what else has no path is judged
+/// elsewhere.
 #[lsm(hook = "file_receive")]
 pub fn file_receive(ctx: LsmContext) -> i32 {
     let earlier: i32 = ctx.arg(1);
     if earlier != 0 {
         return earlier;
     }
-    if actor().is_none() {
+    let Some(member) = actor() else {
         return verdict::lsm(true);
-    }
+    };
     let file = File::given(ctx.arg(0));
+    if file.inode().is_some_and(Inode::is_socket) {
+        return verdict::lsm(unix::may_take(member, file));
+    }
     let Some(dentry) = file.dentry() else {
         return verdict::lsm(false);
     };

@@ -21,6 +21,30 @@ pub type Judgement = Result<(), Judged>;
 /// Judges whether the session may go where it wants to go.
 #[inline(always)]
 pub fn egress(member: Member, action: Action, endpoint: &Endpoint) -> Judgement {
+    network(member, action, endpoint, 0, false)
+}
+
+/// Judges whether the session may go on sending where it is connected to.
+#[inline(always)]
+pub fn still(member: Member, endpoint: &Endpoint) -> Judgement {
+    network(member, Action::Send, endpoint, 0, true)
+}
+
+/// Judges whether the session may listen at an address of this host's. Whoever only looks wants to
+/// know whether it could, or still may.
+#[inline(always)]
+pub fn listen(member: Member, endpoint: &Endpoint, looks: bool) -> Judgement {
+    network(member, Action::Listen, endpoint, NetworkKey::LISTEN, looks)
+}
+
+#[inline(always)]
+fn network(
+    member: Member,
+    action: Action,
+    endpoint: &Endpoint,
+    way: u32,
+    looks: bool,
+) -> Judgement {
     let Some(session) = state::begin(member) else {
         return doubt(action, Reason::SessionUnknown);
     };
@@ -31,10 +55,10 @@ pub fn egress(member: Member, action: Action, endpoint: &Endpoint) -> Judgement 
         };
         let lists = member.lists(scope);
         *lists = [NO_LIST; LISTS];
-        lists[0] = egress_list(session.scope(tool), endpoint);
+        lists[0] = network_list(session.scope(tool) | way, endpoint);
         scope += 1;
     }
-    listed(member, &session, action, 0, 0)
+    weighed(member, &session, action, (0, 0, looks))
 }
 
 /// Judges an action whose lists of rules lie in the task's entry, for each of its scopes.
@@ -46,10 +70,20 @@ pub fn listed(
     traits: u32,
     bytes: u64,
 ) -> Judgement {
+    weighed(member, session, action, (traits, bytes, false))
+}
+
+#[inline(always)]
+fn weighed(
+    member: Member,
+    session: &Session,
+    action: Action,
+    (traits, bytes, looks): (u32, u64, bool),
+) -> Judgement {
     if is_allowed_at_once(member, session) {
         return Ok(());
     }
-    match weigh::weigh(traits, bytes) {
+    match weigh::weigh(traits, bytes, looks) {
         Outcome::Decided => {}
         Outcome::Busy => return doubt(action, Reason::Busy),
         Outcome::Lost => return doubt(action, Reason::SessionUnknown),
@@ -130,6 +164,23 @@ pub fn rule_of(member: Member) -> u32 {
     }
 }
 
+/// The budgets of bytes that the action draws on that was allowed last, a bit for each limit.
+#[inline(always)]
+pub fn budgets(member: Member) -> u16 {
+    match (state::during(member), state::terms(member)) {
+        (Some(session), Some(terms)) if !is_allowed_at_once(member, &session) => {
+            member.weighing().budgets(terms)
+        }
+        _ => 0,
+    }
+}
+
+/// Whether what was just allowed is so for the agent itself, at all times and without counting.
+#[inline(always)]
+pub fn was_free(member: Member) -> bool {
+    state::during(member).is_some_and(|session| is_allowed_at_once(member, &session))
+}
+
 /// What an action that is not allowed brings upon its session. The daemon kills the processes of a
 /// session whose permission has ended.
 #[inline(always)]
@@ -166,7 +217,7 @@ pub fn has_passed(label: Label, pass: &Pass, socket: u64, endpoint: &Endpoint) -
 /// narrowest range of ports in it names the list. The compiler has put into each network's set
 /// what the wider networks around it allow.
 #[inline(never)]
-fn egress_list(scope: u32, endpoint: &Endpoint) -> u32 {
+fn network_list(scope: u32, endpoint: &Endpoint) -> u32 {
     let network = NetworkKey {
         scope,
         address: endpoint.address,

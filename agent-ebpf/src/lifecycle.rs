@@ -12,7 +12,7 @@ use crate::kernel::pending::Pending;
 use crate::kernel::task::{self, Member, Task};
 use crate::kernel::{counts, path, ready, state, verdict};
 use crate::privilege::{self, Act};
-use crate::tell;
+use crate::{recognise, tell};
 use agent_common::counter::Counter;
 use agent_common::privilege::Privilege;
 use agent_common::session::{
@@ -100,6 +100,7 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
         return earlier;
     }
     let Some(parent) = Task::current_if_marked().and_then(Task::member) else {
+        recognise::conceived(ctx.arg(0), ctx.arg(1));
         return verdict::fork(true);
     };
     if !state::is_permitted(parent.label()) {
@@ -122,6 +123,7 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
 #[lsm(hook = "task_free")]
 pub fn task_free(ctx: LsmContext) -> i32 {
     let task = Task::given(ctx.arg(0));
+    end_with_missed_root(task);
     if leave(task) {
         path::forget(task);
         Pending::forget(task);
@@ -192,7 +194,25 @@ fn end_with_root() {
         if state::begin(member).is_some() && !state::is_watched(member) {
             state::revoke(member.label(), Cause::RootExit);
         }
-        tell::root_exit(member.label(), status);
+        tell::root_exit(member.label(), Task::current(), status);
+    }
+}
+
+/// The same where nobody saw the root exit: a preemptible kernel skips a tracepoint's program that
+/// it interrupted.
+#[inline(always)]
+fn end_with_missed_root(task: Task) {
+    let Some(member) = task.member() else {
+        return;
+    };
+    if member.is_root()
+        && state::is_permitted(member.label())
+        && let Some(status) = task.last_words()
+        && state::begin(member).is_some()
+        && !state::is_watched(member)
+    {
+        state::revoke(member.label(), Cause::RootExit);
+        tell::root_exit(member.label(), task, status);
     }
 }
 

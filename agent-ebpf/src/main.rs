@@ -5,6 +5,7 @@
 //! `agent_common::decide::decide`, counts, and tells user space ([`tell`]) what was not allowed.
 //! The hooks in [`privilege`], [`capable`], [`reach`] and [`special`] hold what no rule speaks of:
 //! acts that reach other processes or the kernel itself.
+//! Which kinds of sockets there are at all, [`kinds`] judges, and who may come to them, [`listen`].
 //! The hooks in [`files`] hold files to their rules, which [`kernel::path`] finds and [`paths`] judges.
 //! The programs in [`lifecycle`] keep the label on every task of a session; those in [`recognise`]
 //! put it on whoever begins one without being started as one.
@@ -37,16 +38,20 @@ mod exec;
 mod files;
 mod judge;
 mod kernel;
+mod kinds;
 mod lifecycle;
+mod listen;
 mod maps;
 mod packet;
 mod paths;
 mod privilege;
 mod reach;
 mod recognise;
+mod send;
 mod sockets;
 mod special;
 mod tell;
+mod unix;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

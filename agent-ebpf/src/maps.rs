@@ -12,7 +12,7 @@ use agent_common::policy::PolicyHead;
 use agent_common::recognise::{
     Executable, Inside, MAX_CGROUPS, MAX_PLACES, MAX_WAYS, PlaceKey, Pool, Watch,
 };
-use agent_common::session::{Label, Member, Session, Share};
+use agent_common::session::{Label, Maker, Member, Session, Share};
 use agent_common::terms::Terms;
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
@@ -42,6 +42,11 @@ pub static TURNS: HashMap<u32, u8> = HashMap::pinned(abi::MAX_SESSIONS, 0);
 /// Seconds between 1970 and the boot of this machine, kept true by the daemon.
 #[map]
 pub static BOOTED: Array<u64> = Array::pinned(1, 0);
+
+/// Sockets that tasks of sessions have made or accepted, by the address of their `sock`, from then
+/// until the kernel frees them.
+#[map]
+pub static MAKERS: HashMap<u64, Maker> = HashMap::pinned(abi::MAX_SOCKETS, BPF_F_NO_PREALLOC);
 
 /// Longest prefix of (scope, address) to port set.
 #[map]

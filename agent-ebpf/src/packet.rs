@@ -1,7 +1,7 @@
 //! Packets: the last look at what leaves and what comes. A socket whose session was revoked is dead
 //! both ways, whoever holds it, and whatever still lies in its queue.
 
-use crate::kernel::{counts, owner, segment, state, verdict};
+use crate::kernel::{budget, counts, owner, segment, state, verdict};
 use crate::maps::DRAINING;
 use agent_common::counter::Counter;
 use agent_common::session::{Label, Owner};
@@ -14,10 +14,14 @@ pub fn egress(ctx: SkBuffContext) -> i32 {
     let Some(owner) = owner::of_packet(&ctx) else {
         return verdict::cgroup(true);
     };
-    if !is_silent(owner) || segment::is_bare_reset(&ctx) {
-        return verdict::cgroup(true);
+    if is_silent(owner) && !segment::is_bare_reset(&ctx) {
+        return silence(owner.label());
     }
-    silence(owner.label())
+    if owner.budgets != 0 && !budget::draw(owner, ctx.len()) {
+        counts::add(Counter::Overdrawn);
+        return verdict::cgroup(false);
+    }
+    verdict::cgroup(true)
 }
 
 /// A packet comes.

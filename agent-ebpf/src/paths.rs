@@ -11,7 +11,7 @@ use crate::privilege;
 use agent_common::action::Action;
 use agent_common::counter::Counter;
 use agent_common::decide::{Reason, SCOPES, Verdict};
-use agent_common::path::{Access, Scope};
+use agent_common::path::{Access, KEEP_OUT, Scope};
 use agent_common::privilege::Privilege;
 use agent_common::session::{Label, Session};
 
@@ -116,11 +116,15 @@ pub fn judge_one(action: u64, end: End, flags: u64) -> bool {
         nowhere(member, &session, end, action)
     } else if path.is_of_denials() {
         if action != Action::Read || path.name() != session.denials {
-            return keep_out(member, path.subject(), action, flags);
+            return keep_out(member, path.subject(), action, flags, Reason::NoRule);
         }
         allow_by_default(&session, action)
     } else {
-        on_path(member, &session, path, action, flags)
+        let judgement = on_path(member, &session, path, action, flags);
+        if matches!(judgement, Err(judged) if judged.reason == Reason::Protected.wire()) {
+            return keep_out(member, path.subject(), action, flags, Reason::Protected);
+        }
+        judgement
     };
     if judgement.is_ok() {
         judge::allowed(member);
@@ -156,9 +160,9 @@ pub fn settle(member: Member, dentry: Address, judgement: Judgement) -> bool {
 
 /// Denies what no policy can allow, not even one that is only watched.
 #[inline(always)]
-fn keep_out(member: Member, dentry: Address, action: Action, flags: u64) -> bool {
+fn keep_out(member: Member, dentry: Address, action: Action, flags: u64, reason: Reason) -> bool {
     if flags & Uses::QUIET == 0
-        && let Err(judged) = refuse(action, Reason::NoRule)
+        && let Err(judged) = refuse(action, reason)
     {
         counts::add(Counter::Denied);
         names::tell(member.label(), judged, dentry, [0; 2]);
@@ -211,6 +215,10 @@ fn on_path(member: Member, session: &Session, path: Path, action: Action, flags:
         return doubt(action, Reason::Unreadable);
     };
     let mut none = !path.note_lists(own, access, member.lists(0));
+    let [exact, _, under, ..] = *member.lists(0);
+    if exact == KEEP_OUT || under == KEEP_OUT {
+        return refuse(action, Reason::Protected);
+    }
     let mut number = 1;
     while number < SCOPES {
         let Some(scope) = scope(member, session, number) else {

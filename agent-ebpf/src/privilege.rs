@@ -4,7 +4,7 @@
 use crate::judge;
 use crate::kernel::task::{Member, Task};
 use crate::kernel::{counts, state, verdict};
-use crate::maps::POLICIES;
+use crate::maps::{INDEX, POLICIES};
 use crate::tell::{self, Judged};
 use agent_common::action::Action;
 use agent_common::counter::Counter;
@@ -18,7 +18,7 @@ use aya_ebpf::programs::LsmContext;
 pub struct Act {
     /// The privilege's number: the bit in the mask. 63 is no privilege's, and so never given.
     pub privilege: u8,
-    /// The process that it would reach, or 0.
+    /// The process that it would reach, or the kind of socket that it would make, or 0.
     pub target: u32,
     /// The kernel looks only to choose a way: a denial is counted as a probe and not told.
     pub is_probe: bool,
@@ -56,6 +56,10 @@ pub fn judge(member: Member, act: Act) -> i32 {
 /// Judges an act of a member, counts it, and tells it if it is denied.
 #[inline(always)]
 pub fn allows(member: Member, act: Act) -> bool {
+    if act.target != 0 && act.target == daemon() {
+        let reason = why_not(member, act.privilege).unwrap_or(Reason::Protected);
+        return keep_out(member, act, reason);
+    }
     let reason = match why_not(member, act.privilege) {
         None => {
             if !act.is_probe {
@@ -66,6 +70,38 @@ pub fn allows(member: Member, act: Act) -> bool {
         Some(reason) => reason,
     };
     refuse(member, act, reason)
+}
+
+/// The daemon's process.
+#[inline(always)]
+fn daemon() -> u32 {
+    INDEX.get(0).map_or(0, |index| index.daemon)
+}
+
+/// Whether a task is the daemon's.
+#[inline(always)]
+pub fn is_daemon(task: Task) -> bool {
+    let daemon = daemon();
+    daemon != 0 && task.tgid() == daemon
+}
+
+/// Denies what no policy can allow, not even one that is only watched.
+#[inline(always)]
+fn keep_out(member: Member, act: Act, reason: Reason) -> bool {
+    if act.is_probe {
+        counts::add(Counter::Probes);
+        return false;
+    }
+    counts::add(Counter::Denied);
+    let judged = Judged {
+        rule: NO_RULE,
+        action: Action::Privilege,
+        verdict: Verdict::Deny.wire(),
+        reason: reason.wire(),
+        revoke: 0,
+    };
+    tell::privilege(member.label(), judged, act.privilege, act.target);
+    false
 }
 
 /// Denies an act of which something could not be read. True where it is only watched.
@@ -180,11 +216,25 @@ pub fn userns_create(ctx: LsmContext) -> i32 {
 }
 
 /// `security_bpf(int, union bpf_attr *, unsigned int)`; from 6.17 with one argument more, so that
-/// what others said has no one place. The kernel asks nobody after a denial in any case.
+/// what others said has no one place. The kernel asks nobody after a denial in any case. With the
+/// privilege a session reaches what it makes itself, and nothing of the enforcer's.
 #[lsm(hook = "bpf")]
-pub fn bpf(_ctx: LsmContext) -> i32 {
-    hold(0, Privilege::Bpf)
+pub fn bpf(ctx: LsmContext) -> i32 {
+    let member = match member(0) {
+        Ok(member) => member,
+        Err(answer) => return answer,
+    };
+    let command: u32 = ctx.arg(0);
+    let act = Act::of(Privilege::Bpf);
+    if FOREIGN.contains(&command) && has(member, Privilege::Bpf) {
+        return verdict::lsm(keep_out(member, act, Reason::Protected));
+    }
+    judge(member, act)
 }
+
+/// The commands that reach what others have made, by a pin or by a number: `BPF_OBJ_GET`, and
+/// `BPF_PROG_GET_FD_BY_ID`, `BPF_MAP_GET_FD_BY_ID` and `BPF_LINK_GET_FD_BY_ID`.
+const FOREIGN: [u32; 4] = [7, 13, 14, 30];
 
 /// `security_kernel_module_request(char *)`: the kernel wants a module for what the task asks.
 #[lsm(hook = "kernel_module_request")]

@@ -4,7 +4,7 @@
 use crate::kernel::memory::is_null;
 use crate::kernel::task::{Member, Task};
 use crate::kernel::verdict;
-use crate::privilege::{Act, judge, member};
+use crate::privilege::{Act, is_daemon, judge, member};
 use agent_common::privilege::Privilege;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
@@ -120,7 +120,30 @@ pub fn file_fcntl(ctx: LsmContext) -> i32 {
     if command == SET_OWNER[0] && to_itself {
         return verdict::lsm(true);
     }
-    judge(member, Act::of(Privilege::Signal))
+    // A group of processes has the number of the one that leads it.
+    let target = if command == SET_OWNER[0] {
+        (owner as i32).unsigned_abs()
+    } else {
+        0
+    };
+    judge(
+        member,
+        Act {
+            target,
+            ..Act::of(Privilege::Signal)
+        },
+    )
+}
+
+/// `security_file_send_sigiotask(struct task_struct *, struct fown_struct *, int)`: what the kernel sends
+/// for a file, when nobody can tell any more who asked for it. The daemon wants none of it.
+#[lsm(hook = "file_send_sigiotask")]
+pub fn file_signal(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(3);
+    if earlier != 0 {
+        return earlier;
+    }
+    verdict::lsm(!is_daemon(Task::given(ctx.arg(0))))
 }
 
 /// `security_file_ioctl(struct file *, unsigned int cmd, unsigned long arg)`.

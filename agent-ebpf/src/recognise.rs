@@ -9,12 +9,12 @@ use crate::kernel::cgroup::{self, Cgroup};
 use crate::kernel::ready;
 use crate::kernel::task::{self, Admission, Task};
 use crate::kernel::walk::Page;
-use crate::kernel::{counts, executable, state, watch};
+use crate::kernel::{counts, executable, state, tree, watch};
 use crate::maps::{ARRIVING, CGROUPS};
 use crate::tell;
 use agent_common::counter::Counter;
 use agent_common::event::{Living, Process};
-use agent_common::recognise::Inside;
+use agent_common::recognise::{Inside, door_of_process};
 use agent_common::session::{Label, Member as State};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
@@ -87,7 +87,7 @@ pub fn cgroup_moved(ctx: BtfTracePointContext) -> i32 {
     let moved: *mut c_void = ctx.arg(2);
     let task = Task::given(moved);
     if task.member().is_none() {
-        admit(moved, inside, BY_MOVE);
+        admit(moved, ready::of_cgroup(inside, task), 0, BY_MOVE);
     }
     let whole: u64 = ctx.arg(3);
     let threads = cgroup::other_threads(task);
@@ -101,64 +101,125 @@ pub fn cgroup_moved(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// A child of a process outside every session is about to be made. While what runs is being adopted
+/// its parent may belong to a session and not have its label yet. [`born`] comes later and sees
+/// more, but a preemptible kernel skips a tracepoint's program that it interrupted (7.x does).
+#[inline(always)]
+pub fn conceived(child: *mut c_void, clone_flags: u64) {
+    const THREAD: u64 = 0x10000;
+    const INTO_CGROUP: u64 = 1 << 33;
+    if !watch::settling() || clone_flags & INTO_CGROUP != 0 {
+        return;
+    }
+    let Some((label, flags)) = belongs(Task::current()) else {
+        return;
+    };
+    let flags = if clone_flags & THREAD != 0 { flags } else { 0 };
+    bear(child, label, flags);
+}
+
 /// `task_newtask(struct task_struct *, unsigned long clone_flags)`: a child that does not run yet
 /// is in its cgroup. A label that it inherits it has by now; that its parent has one says nothing,
 /// for a walk may have labelled the parent since.
 #[btf_tracepoint(function = "task_newtask")]
 pub fn born(ctx: BtfTracePointContext) -> i32 {
-    if !watch::cgroups() {
+    if !watch::cgroups() && watch::adopting().is_none() {
         return 0;
     }
     let child: *mut c_void = ctx.arg(0);
     let task = Task::given(child);
-    let Some(inside) = Cgroup::of(task).and_then(Cgroup::inside) else {
-        return 0;
-    };
     if task.member().is_some() {
         return 0;
     }
-    let label = ready::of_cgroup(inside, task);
-    state::task_added(label);
-    // Nobody looks at the child yet, so its entry may be made in two steps.
-    if !Task::admit_unseen(child, label) {
-        counts::add(Counter::LabelsRefused);
-        leave(label);
+    // Where its tree has no session yet, whoever walks over all tasks comes to it.
+    if let Some((label, flags)) = belongs(task) {
+        bear(child, label, flags);
     }
     0
 }
 
-/// Labels a task that runs, for whoever walks over all tasks, and writes down whom.
+/// The session that a task without a label belongs to, and what it is there.
+#[inline(always)]
+fn belongs(task: Task) -> Option<(Label, u32)> {
+    match place(task) {
+        Some(inside) => Some((ready::of_cgroup(inside, task), 0)),
+        None => of_tree(task, tree::root(task)?),
+    }
+}
+
+/// Labels a child. Nobody looks at it yet, so its entry may be made in two steps.
+#[inline(always)]
+fn bear(child: *mut c_void, label: Label, flags: u32) {
+    state::task_added(label);
+    if !Task::admit_unseen(child, label, flags) {
+        counts::add(Counter::LabelsRefused);
+        leave(label);
+    }
+}
+
+/// The session of a task's cgroup, where it has one.
+#[inline(always)]
+fn place(task: Task) -> Option<Inside> {
+    if !watch::cgroups() {
+        return None;
+    }
+    Cgroup::of(task).and_then(Cgroup::inside)
+}
+
+/// The session that is open for the tree of a root, and what a task of it is there.
+#[inline(always)]
+fn of_tree(task: Task, root: Task) -> Option<(Label, u32)> {
+    let label = ready::door(door_of_process(root.began_ns()))?;
+    let is_root = task.leader() == root;
+    Some((label, if is_root { State::ROOT } else { 0 }))
+}
+
+/// Labels a task that runs, for whoever walks over all tasks, and writes down whom. The root of a
+/// tree that is to be adopted and has no session yet is written down with none.
 #[inline(always)]
 pub fn adopt(given: *mut c_void, page: Page) {
     let task = Task::given(given);
     if task.member().is_some() || !task.is_alive() {
         return;
     }
-    let Some(inside) = Cgroup::of(task).and_then(Cgroup::inside) else {
-        return;
-    };
-    let Some(label) = admit(given, inside, BY_WALK) else {
-        return;
-    };
     let mut living = Living {
-        session: label.session,
+        session: 0,
         process: Process::UNKNOWN,
         parent: Process::UNKNOWN,
-        tid: task.tid(),
+        tid: 0,
         reserved: 0,
         last_ns: 0,
     };
+    let (label, flags) = if let Some(inside) = place(task) {
+        (ready::of_cgroup(inside, task), 0)
+    } else {
+        let Some(root) = tree::root(task) else {
+            return;
+        };
+        match of_tree(task, root) {
+            Some(found) => found,
+            None if root.member().is_some() || !root.is_alive() => return,
+            None => {
+                root.describe(&mut living.process);
+                page.write(&living);
+                return;
+            }
+        }
+    };
+    let Some(label) = admit(given, label, flags, BY_WALK) else {
+        return;
+    };
+    living.session = label.session;
+    living.tid = task.tid();
     task.describe(&mut living.process);
     page.write(&living);
 }
 
-/// Puts a task that runs into the session of its cgroup.
+/// Puts a task that runs into a session.
 #[inline(always)]
-fn admit(given: *mut c_void, inside: Inside, room: u32) -> Option<Label> {
-    let task = Task::given(given);
-    let label = ready::of_cgroup(inside, task);
+fn admit(given: *mut c_void, label: Label, flags: u32, room: u32) -> Option<Label> {
     state::task_added(label);
-    match Task::admit(given, label, room) {
+    match Task::admit(given, label, flags, room) {
         Admission::Done => return Some(label),
         Admission::Refused => {
             counts::add(Counter::LabelsRefused);
@@ -205,22 +266,40 @@ pub fn check(binprm: Binprm) -> bool {
 }
 
 /// The program that a process outside every session executes can no longer fail to. Who was missed
-/// when it came into its cgroup is found here at the latest.
+/// when it came into its cgroup is found here at the latest, and so is who was asked which program
+/// it executes before that was recognised.
 #[inline(always)]
-pub fn commit() {
+pub fn commit(binprm: Binprm) {
     let task = Task::current();
-    if watch::executables()
-        && let Some(label) = executable::arriving(task)
-    {
-        enter(label, State::ROOT);
-        tell::begun(label, 0, task, 0);
-        return;
+    if watch::executables() {
+        if let Some(label) = executable::arriving(task) {
+            enter(label, State::ROOT);
+            tell::begun(label, 0, task, 0);
+            return;
+        }
+        if binprm.is_first()
+            && let Some(way) = executable::way(binprm)
+        {
+            let label = late(way);
+            enter(label, State::ROOT);
+            tell::begun(label, way, task, 0);
+            return;
+        }
     }
     if watch::cgroups()
         && let Some(inside) = Cgroup::of(task).and_then(Cgroup::inside)
     {
         enter(ready::of_cgroup(inside, task), 0);
     }
+}
+
+/// The session of who can no longer be refused its program.
+#[inline(always)]
+fn late(way: u32) -> Label {
+    ready::take(way, 0).unwrap_or_else(|| {
+        counts::add(Counter::NotReady);
+        Label::HOMELESS
+    })
 }
 
 /// Puts the running task into a session, or ends it.

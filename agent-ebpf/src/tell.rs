@@ -8,7 +8,7 @@ use crate::kernel::{
 use agent_common::action::Action;
 use agent_common::egress::Endpoint;
 use agent_common::event::{
-    Begun, Denial, Empty, Exec, FileDenial, Header, Kind, MAX_ANCESTORS, RootExit,
+    Begun, Denial, Empty, Exec, FileDenial, Handoff, Header, Kind, MAX_ANCESTORS, RootExit,
 };
 use agent_common::session::Label;
 
@@ -92,6 +92,44 @@ pub fn file_denial(label: Label, judged: Judged, dentry: Address, words: [u64; 2
     record.submit();
 }
 
+/// A Unix socket without a path was not to be reached.
+#[inline(always)]
+pub fn abstract_denial(label: Label, judged: Judged, name: u64, length: u64) {
+    let Some(mut record) = Record::<FileDenial>::reserve_for(label) else {
+        return;
+    };
+    let out = record.as_mut();
+    out.denial.header = header::<FileDenial>(Kind::FileDenial, label);
+    describe(&mut out.denial, judged, |out| {
+        out.endpoint = Endpoint::NOWHERE;
+        out.privilege = 0;
+        out.target = 0;
+    });
+    names::copy_abstract(name, length, out);
+    out.arguments_length = 0;
+    record.submit();
+}
+
+/// A session has reached another, or was denied it.
+#[inline(never)]
+pub fn handoff(member: Member, peer: u64, judged: Judged) {
+    let label = member.label();
+    let Some(mut record) = Record::<Handoff>::reserve_for(label) else {
+        return;
+    };
+    let out = record.as_mut();
+    out.header = header::<Handoff>(Kind::Handoff, label);
+    Task::current().describe(&mut out.process);
+    out.peer = peer;
+    out.action = judged.action.wire();
+    out.rule = judged.rule;
+    out.verdict = judged.verdict;
+    out.reason = judged.reason;
+    out.policy = member.policy();
+    out.reserved = 0;
+    record.submit();
+}
+
 /// What every denial says of its actor.
 #[inline(always)]
 fn describe(out: &mut Denial, judged: Judged, object: impl FnOnce(&mut Denial)) {
@@ -140,13 +178,13 @@ pub fn exec(label: Label, filename: u64) {
 
 /// The first process of a session is gone.
 #[inline(always)]
-pub fn root_exit(label: Label, status: u32) {
+pub fn root_exit(label: Label, root: Task, status: u32) {
     let Some(mut record) = Record::<RootExit>::reserve() else {
         return;
     };
     let out = record.as_mut();
     out.header = header::<RootExit>(Kind::RootExit, label);
-    Task::current().describe(&mut out.process);
+    root.describe(&mut out.process);
     out.status = status;
     out.reserved = 0;
     record.submit();

@@ -6,7 +6,7 @@ use agent_common::path::Access;
 
 use crate::compile::{AnyRule, Authored, Compiled, Need, Place};
 use crate::demand::not_enforced;
-use crate::policy::{Destination, Effect, Pattern, Policy};
+use crate::policy::{Destination, Effect, Network, Pattern, Policy};
 use crate::text::{Diagnostic, Diagnostics, Severity, Span};
 
 /// Bits of an IPv4 and an IPv6 network below which a rule that allows is a wildcard.
@@ -27,6 +27,7 @@ pub fn check(policy: &Policy, enforceable: Option<&[Need]>) -> Diagnostics {
     lints.silent_rules(&compiled);
     lints.contradictions();
     lints.wildcards();
+    lints.metadata();
     lints.host_names();
     lints.writable_programs();
     lints.approvals();
@@ -173,7 +174,46 @@ impl Lints<'_> {
             }
         }
         for (span, message) in found {
-            self.warn(span, message, "name the networks that the agent needs");
+            self.warn(
+                span,
+                message,
+                "name the networks that the agent needs; loopback, multicast and metadata addresses are not among these",
+            );
+        }
+    }
+
+    fn metadata(&mut self) {
+        let mut found = Vec::new();
+        for (_, rule) in self.own() {
+            let AnyRule::Egress(egress) = rule.rule else {
+                continue;
+            };
+            if egress.common.effect != Effect::Allow {
+                continue;
+            }
+            for (to, span) in &egress.to {
+                let Destination::Network(network) = to else {
+                    continue;
+                };
+                for service in [Network::METADATA_V4, Network::METADATA_V6] {
+                    let least = if network.is_v4() { NARROW.0 } else { NARROW.1 };
+                    let around = network.covers(&service) && *network != service;
+                    if around && network.is_v4() == service.is_v4() && network.prefix_len() >= least
+                    {
+                        let message = format!(
+                            "found {network}, which does not include {service}: that is the host's metadata service"
+                        );
+                        found.push((*span, message));
+                    }
+                }
+            }
+        }
+        for (span, message) in found {
+            self.warn(
+                span,
+                message,
+                "name the address itself if the agent is to have the host's credentials",
+            );
         }
     }
 
@@ -287,6 +327,7 @@ fn meet(left: &Pattern, right: &Pattern) -> bool {
         (Pattern::Under(_) | Pattern::Exact(_), Pattern::Under(_) | Pattern::Exact(_)) => {
             left.covers(right) || right.covers(left)
         }
+        (Pattern::Abstract(_), _) | (_, Pattern::Abstract(_)) => left == right,
         (Pattern::Exact(path), other) | (other, Pattern::Exact(path)) => other.matches(path),
         (Pattern::Name(a), Pattern::Name(b)) | (Pattern::Extension(a), Pattern::Extension(b)) => {
             a == b

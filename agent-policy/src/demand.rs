@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::compile::{AnyRule, Authored, Compiled, Need, Place};
-use crate::policy::{Destination, Direction, Effect, LimitKind, Policy, RevokeOn};
+use crate::policy::{Destination, Direction, Effect, EgressRule, LimitKind, Policy, RevokeOn};
 use crate::text::{Diagnostics, Severity, Source, Span};
 
 /// One error for each need that is not among those that are enforced.
@@ -109,6 +109,17 @@ fn rule_needs(rule: &Authored<'_>, need: Need) -> bool {
             .limits
             .iter()
             .any(|limit| matches!(limit.kind, LimitKind::Bytes(_))),
+        Need::OtherBytes => {
+            let elsewhere = |rule: &EgressRule| {
+                let is_network = |(to, _): &(_, Span)| matches!(to, Destination::Network(_));
+                rule.direction == Direction::Listen || !rule.to.iter().all(is_network)
+            };
+            rule_needs(rule, Need::Bytes)
+                && match rule.rule {
+                    AnyRule::Egress(rule) => elsewhere(rule),
+                    AnyRule::Exec(_) | AnyRule::File(_) => true,
+                }
+        }
         Need::Hours => common.hours.is_some(),
         Need::Approvals => common.approval.is_some(),
         Need::Listen => {

@@ -22,7 +22,7 @@ pub struct ActionError {
     pub expected: &'static str,
 }
 
-const ACTION: &str = "an action: connect ADDRESS:PORT[/udp], connect NAME:PORT, connect unix:PATH, connect agent:NAME, listen ADDRESS:PORT[/udp], exec PATH [ARGUMENT...], read, write, create, delete, rename, link or map PATH, or privilege WORD";
+const ACTION: &str = "an action: connect ADDRESS:PORT[/udp], connect NAME:PORT, connect unix:PATH, connect unix:@NAME, connect agent:NAME, listen ADDRESS:PORT[/udp], exec PATH [ARGUMENT...], read, write, create, delete, rename, link or map PATH, or privilege WORD";
 const PRIVILEGE: &str = "a privilege, such as ptrace or cap_net_raw";
 const PATH: &str = "an absolute path without empty parts, . and ..";
 const ENDPOINT: &str = "ADDRESS:PORT or ADDRESS:PORT/udp, with IPv6 addresses in brackets";
@@ -45,7 +45,10 @@ impl std::str::FromStr for Action {
             "connect" => {
                 if let Some(socket) = object.strip_prefix("unix:") {
                     return Ok(Self::File {
-                        path: path(socket)?,
+                        path: match Pattern::read_socket(socket) {
+                            Ok(Pattern::Abstract(name)) => format!("@{name}"),
+                            _ => path(socket)?,
+                        },
                         access: Access::Connect,
                     });
                 }

@@ -189,8 +189,7 @@ fn corners(rules: &[Authored<'_>], direction: Direction) -> (BTreeSet<[u8; 16]>,
         add_ports(rule, &mut ports);
     }
     if any {
-        region(&Network::LOOPBACK_V4);
-        region(&Network::LOOPBACK_V6);
+        Network::WALLS.iter().for_each(region);
     }
     (addresses, ports)
 }
@@ -227,6 +226,9 @@ fn paths(rules: &[Authored<'_>]) -> BTreeSet<String> {
                 } else {
                     directory.clone()
                 });
+            }
+            Pattern::Abstract(name) => {
+                paths.insert(format!("@{name}"));
             }
             Pattern::Name(name) => {
                 names.insert(name.clone());

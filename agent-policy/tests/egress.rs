@@ -118,6 +118,32 @@ fn loopback_must_be_named() {
 }
 
 #[test]
+fn metadata_multicast_and_broadcast_must_be_named() {
+    let places = [
+        ("169.254.169.254", "169.254.0.0/16", "169.254.169.254"),
+        ("fd00:ec2::254", "fd00:ec2::/32", "fd00:ec2::254"),
+        ("239.1.2.3", "128.0.0.0/1", "239.0.0.0/8"),
+        ("ff02::fb", "::/0", "ff02::/16"),
+        ("255.255.255.255", "240.0.0.0/4", "255.255.255.255"),
+    ];
+    for (address, around, name) in places {
+        let endpoint = match address.parse().unwrap() {
+            std::net::IpAddr::V4(v4) => Endpoint::v4(v4.octets(), 80, TCP),
+            std::net::IpAddr::V6(v6) => Endpoint::v6(v6.octets(), 80, TCP),
+        };
+        let wide = compile(&format!(
+            "{{allow: [{{to: ['{around}', 0.0.0.0/0, '::/0']}}]}}"
+        ));
+        assert!(!allows(&wide, endpoint), "{address} by {around}");
+        let named = compile(&format!("{{allow: [{{to: ['{around}', '{name}']}}]}}"));
+        assert!(allows(&named, endpoint), "{address} by {name}");
+    }
+    // What lies beside them is not meant.
+    let wide = compile("{allow: [{to: [169.254.0.0/16]}]}");
+    assert!(allows(&wide, Endpoint::v4([169, 254, 169, 253], 80, TCP)));
+}
+
+#[test]
 fn the_narrower_rule_decides_and_deny_breaks_ties() {
     let c = compile(
         "{allow: [{to: [0.0.0.0/0], ports: [443]}, {to: [10.1.2.3]}, {to: [192.0.2.0/24], ports: [1-100]}],

@@ -84,6 +84,10 @@ pub(crate) const ENFORCED: &[Need] = &[
     Need::Tools,
     Need::Cgroups,
     Need::Executables,
+    Need::UnixSockets,
+    Need::Handoffs,
+    Need::Listen,
+    Need::Bytes,
 ];
 
 #[cfg(test)]

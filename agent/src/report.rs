@@ -77,6 +77,9 @@ fn print_status(status: &Status) {
         Mode::Full => println!("enforcement  in force"),
         Mode::Degraded(reason) => println!("enforcement  DEGRADED: {reason}"),
     }
+    if let Some(why) = &status.not_proven {
+        println!("NOT READY    no session is started: {why}");
+    }
     println!("version      {}", status.version);
     if !status.missing.is_empty() {
         println!("not attached {}", status.missing.join(", "));
@@ -89,6 +92,9 @@ fn print_status(status: &Status) {
     );
     println!("forks failed {}", status.labels_refused);
     println!("events lost  {}", status.events_lost);
+    for (program, count) in &status.skipped {
+        println!("skipped      {program}, {count} times: see docs/operations.md");
+    }
     println!("probes       {}", status.probes);
     println!("not ready    {}", status.not_ready);
     print_ways(status);

@@ -14,7 +14,13 @@ use agent_common::session::Label;
 /// The way by which a session begins with a program, if one does.
 #[inline(always)]
 pub fn way(binprm: Binprm) -> Option<u32> {
-    (way_of_program(binprm.file_address()) as u32).checked_sub(1)
+    way_of_file(binprm.file_address())
+}
+
+/// The same of a file.
+#[inline(always)]
+pub fn way_of_file(file: u64) -> Option<u32> {
+    (way_of_program(file) as u32).checked_sub(1)
 }
 
 /// The way, counted from 1, or 0. A global function of numbers: the verifier looks at it once. The

@@ -56,7 +56,7 @@ const CHUNK: usize = 32;
 /// Hashes a name.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn path_name(name: u64, length: u64, key: u64, check: u64) -> u64 {
+pub(super) extern "C" fn path_name(name: u64, length: u64, key: u64, check: u64) -> u64 {
     if length == 0 || length > MAX_NAME as u64 {
         return 0;
     }
@@ -86,7 +86,7 @@ extern "C" fn path_name(name: u64, length: u64, key: u64, check: u64) -> u64 {
 /// Hashes the text behind the last dot of a name, if there is one of a length that rules can have.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn path_extension(name: u64, length: u64, key: u64, check: u64) -> u64 {
+pub(super) extern "C" fn path_extension(name: u64, length: u64, key: u64, check: u64) -> u64 {
     if length == 0 || length > MAX_NAME as u64 {
         return 0;
     }

@@ -5,9 +5,13 @@ use super::offsets::{INODE_MODE, INODE_SB, PROC_INODE_MODE, PROC_INODE_PID, SB_M
 use super::task::Task;
 use core::ffi::c_void;
 
-/// `S_IFMT` and `S_IFBLK`.
+/// `S_IFMT`, `S_IFBLK` and `S_IFSOCK`.
 const TYPE: u16 = 0o170_000;
 const BLOCK: u16 = 0o060_000;
+const SOCKET: u16 = 0o140_000;
+
+/// `SOCKFS_MAGIC`: sockets themselves, and not the names of Unix sockets.
+const SOCKETS: u64 = 0x534f_434b;
 
 /// An inode that a hook was given, or that it found from there.
 #[derive(Clone, Copy)]
@@ -42,6 +46,12 @@ impl Inode {
     #[inline(always)]
     pub fn is_disk(self) -> bool {
         self.0.load::<u16>(&INODE_MODE) & TYPE == BLOCK
+    }
+
+    /// Whether it is a socket.
+    #[inline(always)]
+    pub fn is_socket(self) -> bool {
+        self.0.load::<u16>(&INODE_MODE) & TYPE == SOCKET && self.magic() == Some(SOCKETS)
     }
 
     /// The magic number of its file system.

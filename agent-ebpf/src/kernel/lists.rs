@@ -2,10 +2,10 @@
 
 use super::path::{NAMES, Path, Walk, of_current, place};
 use super::task::Task;
-use crate::maps::PATHS;
+use crate::maps::{INDEX, PATHS};
 use agent_common::decide::{LISTS, NO_LIST, SCOPES};
 use agent_common::path::{
-    ACCESS_SLOTS, Access, EntryKind, Index, Lanes, PathKey, PathRules, Scope, filter_bits,
+    ACCESS_SLOTS, Access, EntryKind, Index, KEEP_OUT, Lanes, PathKey, PathRules, Scope, filter_bits,
 };
 use core::arch::asm;
 
@@ -13,6 +13,7 @@ use core::arch::asm;
 const NOT_THERE: u64 = u64::MAX - 1;
 /// No list in either half of an answer.
 const NO_LISTS: u64 = u64::MAX;
+const _: () = assert!((NO_LIST as u64) << 32 | (KEEP_OUT as u64) != NOT_THERE);
 const _: () = assert!(NO_LISTS as u32 == NO_LIST && (NO_LISTS >> 32) as u32 == NO_LIST);
 
 /// What is looked for in the table, in one number.
@@ -142,6 +143,45 @@ extern "C" fn path_look(wanted: u64) -> u64 {
 #[inline(always)]
 pub fn note_lists(scope: Scope, number: usize, access: Access) -> bool {
     path_look(Wanted::new(scope, number, access).0) != 0
+}
+
+/// Puts the list that speaks of what has a name and no path where the task's are weighed, for each
+/// of its scopes. A global function.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn path_keyed(kind: u64, hash: u64) -> u64 {
+    let (Some(member), Some(index)) = (Task::current().member(), INDEX.get(0)) else {
+        return 0;
+    };
+    let lanes = index.secret.anywhere(hash);
+    let access = u64::from(Access::Connect.wire());
+    let mut number = 0;
+    while number < SCOPES {
+        let Some(tool) = member.tool(number) else {
+            break;
+        };
+        let rest = u64::from(member.policy()) << 32 | u64::from(tool) << 16 | kind;
+        let found = match path_find(lanes.key, lanes.check, rest, access) {
+            NOT_THERE => NO_LIST,
+            lists => lists as u32,
+        };
+        let lists = member.lists(number);
+        lists[0] = found;
+        lists[1] = NO_LIST;
+        lists[2] = NO_LIST;
+        lists[3] = NO_LIST;
+        lists[4] = NO_LIST;
+        lists[5] = NO_LIST;
+        number += 1;
+    }
+    1
+}
+
+/// Puts the list that speaks of a Unix socket without a path, or of an agent, by the hash of its
+/// name, where the task's are weighed, for each of its scopes.
+#[inline(always)]
+pub fn note_named(kind: EntryKind, hash: u64) -> bool {
+    path_keyed(u64::from(kind.wire()), hash) != 0
 }
 
 impl Path {

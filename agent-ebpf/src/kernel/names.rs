@@ -4,27 +4,33 @@
 use super::memory::Address;
 use super::offsets::{DENTRY_NAME, DENTRY_PARENT, DENTRY_SUPER, SUPER_DEVICE, SUPER_ROOT};
 use super::task::Task;
+use super::unix::MAX_ABSTRACT;
 use crate::tell::Judged;
 use agent_common::action::Action;
 use agent_common::event::{FileDenial, MAX_NAMES};
 use agent_common::path::{MAX_DIRECTORIES, MAX_NAME};
 use agent_common::session::Label;
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str};
 
 /// Tells that a use of a file was not allowed. `words` is where the words of a program begin and
 /// end, if they were read.
 #[inline(always)]
 pub fn tell(label: Label, judged: Judged, dentry: Address, words: [u64; 2]) {
-    let judgement = u64::from(judged.rule)
-        | u64::from(judged.action.wire()) << 32
-        | u64::from(judged.verdict) << 48
-        | u64::from(judged.reason) << 56;
+    let judgement = packed(judged);
     let [begin, end] = words;
     if begin == 0 || end <= begin {
         path_denial(label.session, u64::from(label.slot), judgement, dentry.0);
     } else {
         exec_denial(judgement, dentry.0, begin, end);
     }
+}
+
+#[inline(always)]
+fn packed(judged: Judged) -> u64 {
+    u64::from(judged.rule)
+        | u64::from(judged.action.wire()) << 32
+        | u64::from(judged.verdict) << 48
+        | u64::from(judged.reason) << 56
 }
 
 /// A global function of numbers: the verifier looks at it once.
@@ -49,6 +55,41 @@ extern "C" fn exec_denial(judgement: u64, dentry: u64, begin: u64, end: u64) -> 
         crate::tell::file_denial(member.label(), judged(judgement), Address(dentry), words);
     }
     0
+}
+
+/// Tells that a Unix socket without a path was not to be reached.
+#[inline(always)]
+pub fn tell_abstract(judged: Judged, name: u64, length: u64) {
+    abstract_denial(packed(judged), name, length);
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn abstract_denial(judgement: u64, name: u64, length: u64) -> u64 {
+    if let Some(member) = Task::current().member() {
+        crate::tell::abstract_denial(member.label(), judged(judgement), name, length);
+    }
+    0
+}
+
+/// Writes a name without a path, zero bytes in it included.
+#[inline(always)]
+pub fn copy_abstract(name: u64, length: u64, out: &mut FileDenial) {
+    let mut length = length;
+    if length > MAX_ABSTRACT as u64 {
+        length = MAX_ABSTRACT as u64;
+    }
+    // SAFETY: the helper checks the address; there is room for the longest name.
+    let read = unsafe {
+        bpf_probe_read_kernel(
+            out.names.as_mut_ptr().cast(),
+            length as u32,
+            name as *const _,
+        )
+    };
+    out.device = 0;
+    out.names_length = if read == 0 { length as u32 } else { 0 };
+    out.flags = FileDenial::ABSTRACT;
 }
 
 #[inline(always)]

@@ -48,6 +48,32 @@ offsets! {
     SOCK_FAMILY,
     /// `sock.sk_protocol`.
     SOCK_PROTOCOL,
+    /// `unix_sock.peer`.
+    UNIX_PEER,
+    /// `unix_sock.addr`.
+    UNIX_ADDRESS,
+    /// `unix_sock.path.dentry`: where it was bound.
+    UNIX_DENTRY,
+    /// `unix_address.len`.
+    ADDRESS_LENGTH,
+    /// `unix_address.name`.
+    ADDRESS_NAME,
+    /// `sock.__sk_common.skc_daddr`.
+    SOCK_REMOTE,
+    /// `sock.__sk_common.skc_v6_daddr`.
+    SOCK_REMOTE_V6,
+    /// `sock.__sk_common.skc_dport`.
+    SOCK_REMOTE_PORT,
+    /// `file.private_data`.
+    FILE_PRIVATE,
+    /// `msghdr.msg_name`: the address to send to, or null.
+    MESSAGE_NAME,
+    /// `sock.__sk_common.skc_num`: the port of this host's, in host order.
+    SOCK_PORT,
+    /// `sock.__sk_common.skc_rcv_saddr`: the IPv4 address of this host's.
+    SOCK_ADDRESS,
+    /// `sock.__sk_common.skc_v6_rcv_saddr`: the IPv6 address of this host's.
+    SOCK_ADDRESS6,
     /// `task_struct.cred`: as whom the task acts.
     TASK_CRED,
     /// `task_struct.real_cred`: who the task is.

@@ -9,6 +9,7 @@ use super::offsets::SOCKET_SK;
 use super::task::Member;
 use crate::judge;
 use agent_common::decide::NO_RULE;
+use agent_common::egress::Endpoint;
 use agent_common::session::Owner;
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::{
@@ -34,8 +35,9 @@ fn of(sk: *mut c_void) -> Option<*mut Owner> {
     (!found.is_null()).then_some(found.cast())
 }
 
-/// Makes a member's session the owner of a socket that has none. False where that cannot be stored.
-#[inline(always)]
+/// Makes a member's session the owner of a socket that has none. False where that cannot be stored. A
+/// function of its own, because of what it needs of the stack.
+#[inline(never)]
 fn claim_sk(sk: *mut c_void, member: Member) -> bool {
     let label = member.label();
     let mut owner = Owner {
@@ -44,7 +46,10 @@ fn claim_sk(sk: *mut c_void, member: Member) -> bool {
         policy: member.policy(),
         rule: NO_RULE,
         tool: member.innermost_tool(),
-        reserved: [0; 3],
+        reserved: 0,
+        budgets: 0,
+        free: Endpoint::NOWHERE,
+        edition: 0,
     };
     // SAFETY: as in `of`; where there is an owner already, the kernel leaves it.
     let found = unsafe {
@@ -82,6 +87,39 @@ fn sk_of(socket: *const c_void) -> Option<*mut c_void> {
 #[inline(always)]
 pub fn claim(socket: *const c_void, member: Member) -> bool {
     sk_of(socket).is_none_or(|sk| claim_sk(sk, member))
+}
+
+/// The same for a socket that somebody who came gets.
+#[inline(always)]
+pub fn claim_accepted(sk: *mut c_void, member: Member) -> bool {
+    claim_sk(sk, member)
+}
+
+/// The owner of the socket of an LSM hook, where it has one.
+#[inline(always)]
+pub fn of_socket(socket: *const c_void) -> Option<&'static mut Owner> {
+    // SAFETY: as in `of_packet`.
+    of(sk_of(socket)?).map(|owner| unsafe { &mut *owner })
+}
+
+/// Notes to which budgets of bytes the packets of a cgroup program's socket count from now on.
+#[inline(always)]
+pub fn note_budgets_in(ctx: &SockAddrContext, member: Member) -> bool {
+    let budgets = judge::budgets(member);
+    if budgets == 0 {
+        return true;
+    }
+    // SAFETY: as in `of_packet`.
+    let sk = unsafe { ptr::read_volatile(&raw const (*ctx.sock_addr).__bindgen_anon_1.sk) };
+    if sk.is_null() || !claim_sk(sk.cast(), member) {
+        return false;
+    }
+    let Some(owner) = of(sk.cast()) else {
+        return false;
+    };
+    // SAFETY: as in `of_packet`.
+    unsafe { (*owner).budgets |= budgets };
+    true
 }
 
 /// The same for a socket of a cgroup program that is just being made.
@@ -129,5 +167,6 @@ fn note(owner: Option<*mut Owner>, member: Member) {
             (*owner).rule = rule;
             (*owner).tool = member.innermost_tool();
         }
+        (*owner).budgets |= judge::budgets(member);
     }
 }

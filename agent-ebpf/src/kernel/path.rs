@@ -5,10 +5,13 @@
 //! that people write into such ones.
 
 use super::file::{Dentry, Detached, Super};
-use super::hash::{extension_of, name_of};
+use super::hash::{extension_of, name_of, path_extension, path_name};
 use super::inode::{InodeAddress, Owner};
 use super::memory::Address;
-use super::offsets::{DENTRY_INODE, DENTRY_PARENT, INODE_NUMBER, SUPER_DEVICE};
+use super::offsets::{
+    DENTRY_INODE, DENTRY_NAME, DENTRY_NAME_LENGTH, DENTRY_PARENT, DENTRY_SUPER, INODE_NUMBER,
+    SUPER_DEVICE, SUPER_ROOT,
+};
 use super::task::Task;
 use crate::maps::{EMPTY_WALK, INDEX, WALKS};
 use agent_common::path::{Index, Lanes, MAX_DIRECTORIES};
@@ -75,32 +78,98 @@ pub struct Path {
 /// Walks up from a name, for the running task.
 #[inline(always)]
 pub fn walk(dentry: Dentry) -> u64 {
+    match begin(dentry.0.address().0) {
+        Some((walk, index)) => climb(walk, index, dentry),
+        None => End::Lost as u64,
+    }
+}
+
+/// The same from a name of which the verifier knows nothing but the address.
+#[inline(always)]
+pub fn walk_from(dentry: u64) -> u64 {
+    path_walk(dentry)
+}
+
+/// A global function of numbers. Slower than [`climb`], by a helper's call for each thing it reads.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn path_walk(dentry: u64) -> u64 {
+    let Some((walk, index)) = begin(dentry) else {
+        return End::Lost as u64;
+    };
+    let (mut super_block, mut root, mut device) = (0u64, 0u64, 0u32);
+    Address(dentry).copy(&DENTRY_SUPER, &mut super_block);
+    Address(super_block).copy(&SUPER_ROOT, &mut root);
+    Address(super_block).copy(&SUPER_DEVICE, &mut device);
+    let secret = index.secret.name;
+    let mut at = Address(dentry);
+    let mut count = 0;
+    while at.0 != root {
+        let (mut parent, mut bytes, mut length) = (0u64, 0u64, 0u32);
+        at.copy(&DENTRY_PARENT, &mut parent);
+        at.copy(&DENTRY_NAME, &mut bytes);
+        at.copy(&DENTRY_NAME_LENGTH, &mut length);
+        if count >= NAMES || parent == at.0 {
+            return End::Lost as u64;
+        }
+        let hash = path_name(bytes, u64::from(length), secret.key, secret.check);
+        if hash == 0 {
+            return End::Lost as u64;
+        }
+        // SAFETY: `count` is below the array's length.
+        unsafe { core::ptr::write_volatile(&raw mut (*walk).names[count], hash) };
+        count += 1;
+        at = Address(parent);
+    }
+    let (mut bytes, mut length) = (0u64, 0u32);
+    Address(dentry).copy(&DENTRY_NAME, &mut bytes);
+    Address(dentry).copy(&DENTRY_NAME_LENGTH, &mut length);
+    let extension = if index.extensions == 0 {
+        0
+    } else {
+        path_extension(bytes, u64::from(length), secret.key, secret.check)
+    };
+    arrive(walk, index, count as u64, extension, device)
+}
+
+/// What the running task needs for a walk from a name.
+#[inline(always)]
+fn begin(subject: u64) -> Option<(*mut Walk, &'static Index)> {
     let task = Task::current().address();
     let walk = match WALKS.get_ptr_mut(task) {
         Some(walk) => walk,
         None => {
-            let Some(empty) = EMPTY_WALK.get(0) else {
-                return End::Lost as u64;
-            };
-            if WALKS.insert(task, empty, 0).is_err() {
-                return End::Lost as u64;
-            }
-            let Some(walk) = WALKS.get_ptr_mut(task) else {
-                return End::Lost as u64;
-            };
-            walk
+            WALKS.insert(task, EMPTY_WALK.get(0)?, 0).ok()?;
+            WALKS.get_ptr_mut(task)?
         }
     };
-    let Some(index) = INDEX.get(0) else {
-        return End::Lost as u64;
-    };
+    let index = INDEX.get(0)?;
     // SAFETY: as in `climb`.
     unsafe {
-        core::ptr::write_volatile(&raw mut (*walk).subject, dentry.0.address().0);
+        core::ptr::write_volatile(&raw mut (*walk).subject, subject);
         (*walk).asked_before = (*walk).asked;
         (*walk).asked = 0;
     }
-    climb(walk, index, dentry)
+    Some((walk, index))
+}
+
+/// Notes what a walk to the root has found.
+#[inline(always)]
+fn arrive(walk: *mut Walk, index: &Index, count: u64, extension: u64, device: u32) -> u64 {
+    // SAFETY: the pointer came from a successful lookup, and the entry outlives the task.
+    unsafe {
+        (*walk).name = (*walk).names[0];
+        (*walk).extension = extension;
+        (*walk).count = count;
+        (*walk).root = index.secret.root(device);
+        // Nearly all files lie elsewhere, and cost this one comparison.
+        (*walk).denials = if device == index.denials_device {
+            path_in_denials(core::ptr::read_volatile(&raw const (*walk).subject))
+        } else {
+            0
+        };
+    }
+    End::Root as u64
 }
 
 /// The running task's last walk.
@@ -174,24 +243,9 @@ fn climb(walk: *mut Walk, index: &Index, dentry: Dentry) -> u64 {
             Detached::Other => End::Elsewhere as u64,
         };
     }
-    // SAFETY: the pointer came from a successful lookup, and the entry outlives the task.
-    unsafe {
-        (*walk).name = (*walk).names[0];
-        (*walk).extension = extension_of(walk, index, dentry);
-    }
-    // SAFETY: as above.
-    unsafe {
-        (*walk).count = count as u64;
-        let device = super_block.load(&SUPER_DEVICE);
-        (*walk).root = index.secret.root(device);
-        // Nearly all files lie elsewhere, and cost this one comparison.
-        (*walk).denials = if device == index.denials_device {
-            path_in_denials(core::ptr::read_volatile(&raw const (*walk).subject))
-        } else {
-            0
-        };
-    }
-    End::Root as u64
+    let extension = extension_of(walk, index, dentry);
+    let device = super_block.load(&SUPER_DEVICE);
+    arrive(walk, index, count as u64, extension, device)
 }
 
 /// A place among the names. The mask changes nothing, but the verifier must see the bound on the

@@ -8,7 +8,7 @@ use super::task::Task;
 use crate::maps::TURNS;
 use agent_common::abi::MAX_SESSIONS;
 use agent_common::decide::Weighing;
-use agent_common::terms::{Progress, TIMERS, Terms};
+use agent_common::terms::{LIMITS, Progress, TIMERS, Terms};
 use aya_ebpf::bindings::{BPF_NOEXIST, bpf_map_type};
 use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_spin_lock, bpf_spin_unlock};
 use aya_ebpf::macros::btf_map;
@@ -57,6 +57,23 @@ impl Shared {
     pub fn set_deadline(self, timer: usize, deadline_ns: u64) {
         // SAFETY: as in `look`.
         unsafe { (*self.at).deadlines[timer & (TIMERS - 1)] = deadline_ns }
+    }
+
+    /// What was used of a limit.
+    #[inline(always)]
+    pub fn used(self, limit: usize) -> u64 {
+        // SAFETY: as in `version`.
+        unsafe { ptr::read_volatile(&raw const (*self.at).limits[limit & (LIMITS - 1)]) }
+    }
+
+    /// Uses some more of a budget of bytes, which nobody else writes: neither lock nor version.
+    #[inline(always)]
+    pub fn draw(self, limit: usize, bytes: u64) {
+        // SAFETY: as in `look`, for the address of a number in the map's value.
+        unsafe {
+            let used = &raw mut (*self.at).limits[limit & (LIMITS - 1)];
+            state::add(used, bytes.cast_signed());
+        }
     }
 
     /// Writes what was decided, unless somebody has changed the progress since it had `version`.

@@ -1,8 +1,12 @@
 //! Where to: sockets and addresses, from the kernel's own copies only.
 
 use super::memory::{Address, Typed};
-use super::offsets::{SOCK_FAMILY, SOCK_PROTOCOL, SOCKET_SK};
-use agent_common::egress::{AF_INET, AF_INET6, AF_UNSPEC, Endpoint};
+use super::offsets::{
+    MESSAGE_NAME, SOCK_ADDRESS, SOCK_ADDRESS6, SOCK_FAMILY, SOCK_PORT, SOCK_PROTOCOL, SOCK_REMOTE,
+    SOCK_REMOTE_PORT, SOCK_REMOTE_V6, SOCKET_SK,
+};
+use agent_common::egress::{AF_INET, AF_INET6, AF_UNIX, AF_UNSPEC, Endpoint, TCP, UDP};
+use agent_common::socket::MPTCP;
 use aya_ebpf::Global;
 use aya_ebpf::programs::SockAddrContext;
 use core::ffi::c_void;
@@ -18,6 +22,8 @@ const V6_LENGTH: i32 = 24;
 pub enum Target {
     /// Somewhere on a network.
     Network,
+    /// A Unix socket.
+    Local,
     /// Nowhere: the address that takes a socket's peer away.
     Disconnect,
     /// A family that no policy can speak of.
@@ -26,10 +32,17 @@ pub enum Target {
     Unreadable,
 }
 
-/// A protocol number as policies know it; whatever does not fit is none of theirs.
+/// A protocol number as policies know it: TCP by several ways is TCP, and whatever does not fit is none
+/// of theirs.
 #[inline(always)]
 fn protocol(number: u32) -> u8 {
-    if number > 255 { 0 } else { number as u8 }
+    if number == MPTCP as u32 {
+        TCP
+    } else if number > 255 {
+        0
+    } else {
+        number as u8
+    }
 }
 
 /// Reads the address that `socket_connect` was given. A function of its own, so that what it needs
@@ -64,15 +77,112 @@ pub fn target(
         *endpoint = Endpoint::v6(given.v6, port, protocol);
         return Target::Network;
     }
-    if family == u16::from(AF_UNSPEC) {
-        let own: u16 = sk.load(&SOCK_FAMILY);
-        if own == u16::from(AF_INET) || own == u16::from(AF_INET6) {
-            return Target::Disconnect;
-        }
+    let own: u16 = sk.load(&SOCK_FAMILY);
+    if own == u16::from(AF_UNIX) && family == u16::from(AF_UNIX) {
+        return Target::Local;
+    }
+    if family == u16::from(AF_UNSPEC)
+        && (own == u16::from(AF_INET) || own == u16::from(AF_INET6) || own == u16::from(AF_UNIX))
+    {
+        return Target::Disconnect;
     }
     let family = if family > 255 { u8::MAX } else { family as u8 };
     *endpoint = Endpoint::of_family(family, protocol);
     Target::Other
+}
+
+/// Reads the address of this host's that `socket_bind` was given. A function of its own as `target`.
+#[inline(never)]
+pub fn own(
+    socket: *const c_void,
+    address: *const c_void,
+    length: i32,
+    endpoint: &mut Endpoint,
+) -> Target {
+    let Some(sk) = Typed::given(socket).follow(&SOCKET_SK) else {
+        return Target::Unreadable;
+    };
+    let family: u16 = sk.load(&SOCK_FAMILY);
+    if family != u16::from(AF_INET) && family != u16::from(AF_INET6) {
+        return Target::Other;
+    }
+    let number: u16 = sk.load(&SOCK_PROTOCOL);
+    let protocol = protocol(u32::from(number));
+    // Nothing is bound to so short an address: the kernel says so itself.
+    if length < V4_LENGTH {
+        return Target::Disconnect;
+    }
+    let Some(given) = Address(address as u64).read::<SockAddr>(&START) else {
+        return Target::Unreadable;
+    };
+    let port = u16::from_be(given.port);
+    // An IPv4 socket takes the family for IPv4, whatever it says, if it takes it at all.
+    *endpoint = if family == u16::from(AF_INET) {
+        Endpoint::own_v4(given.v4, port, protocol)
+    } else {
+        Endpoint::own_v6(given.v6, port, protocol)
+    };
+    Target::Network
+}
+
+/// Reads where to a message goes that is sent without an address: to the socket's peer. One with an
+/// address is judged by the hooks that see that.
+#[inline(always)]
+pub fn peer(socket: *const c_void, message: *const c_void, endpoint: &mut Endpoint) -> Target {
+    let Some(sk) = Typed::given(socket).follow(&SOCKET_SK) else {
+        return Target::Unreadable;
+    };
+    let family: u16 = sk.load(&SOCK_FAMILY);
+    if family != u16::from(AF_INET) && family != u16::from(AF_INET6) {
+        return Target::Other;
+    }
+    let number: u16 = sk.load(&SOCK_PROTOCOL);
+    let protocol = protocol(u32::from(number));
+    let is_addressed = Typed::given(message).load::<u64>(&MESSAGE_NAME) != 0;
+    if protocol != TCP && (protocol != UDP || is_addressed) {
+        return Target::Other;
+    }
+    let port = u16::from_be(sk.load(&SOCK_REMOTE_PORT));
+    let is_anywhere = if family == u16::from(AF_INET) {
+        let address: u32 = sk.load(&SOCK_REMOTE);
+        *endpoint = Endpoint::v4(address.to_ne_bytes(), port, protocol);
+        address == 0
+    } else {
+        let Some(address) = sk.address().read::<[u8; 16]>(&SOCK_REMOTE_V6) else {
+            return Target::Unreadable;
+        };
+        *endpoint = Endpoint::v6(address, port, protocol);
+        u128::from_ne_bytes(address) == 0
+    };
+    if is_anywhere && port == 0 {
+        return Target::Disconnect;
+    }
+    Target::Network
+}
+
+/// Reads the address of this host's that a socket is bound to.
+#[inline(never)]
+pub fn bound(socket: *const c_void, endpoint: &mut Endpoint) -> Target {
+    let Some(sk) = Typed::given(socket).follow(&SOCKET_SK) else {
+        return Target::Unreadable;
+    };
+    let family: u16 = sk.load(&SOCK_FAMILY);
+    let number: u16 = sk.load(&SOCK_PROTOCOL);
+    let protocol = protocol(u32::from(number));
+    let port: u16 = sk.load(&SOCK_PORT);
+    if family == u16::from(AF_INET) {
+        let address: u32 = sk.load(&SOCK_ADDRESS);
+        *endpoint = Endpoint::own_v4(address.to_ne_bytes(), port, protocol);
+        return Target::Network;
+    }
+    if family != u16::from(AF_INET6) {
+        return Target::Other;
+    }
+    let Some(address) = sk.address().read::<[u8; 16]>(&SOCK_ADDRESS6) else {
+        return Target::Unreadable;
+    };
+    *endpoint = Endpoint::own_v6(address, port, protocol);
+    Target::Network
 }
 
 /// The kernel's name for the socket of an LSM hook: the address of its `sock`.
@@ -112,6 +222,11 @@ pub fn endpoint4(ctx: &SockAddrContext) -> Endpoint {
 /// The IPv6 address of a cgroup program.
 #[inline(always)]
 pub fn endpoint6(ctx: &SockAddrContext) -> Endpoint {
+    Endpoint::v6(address6(ctx), port(ctx), protocol_of(ctx))
+}
+
+#[inline(always)]
+fn address6(ctx: &SockAddrContext) -> [u8; 16] {
     let mut address = [0; 16];
     let mut word = 0;
     while word < 4 {
@@ -124,7 +239,23 @@ pub fn endpoint6(ctx: &SockAddrContext) -> Endpoint {
         address[word * 4 + 3] = d;
         word += 1;
     }
-    Endpoint::v6(address, port(ctx), protocol_of(ctx))
+    address
+}
+
+/// The IPv4 address of this host's of a cgroup program.
+#[inline(always)]
+pub fn own4(ctx: &SockAddrContext) -> Endpoint {
+    // SAFETY: as in `endpoint4`.
+    unsafe {
+        let address = core::ptr::read_volatile(&raw const (*ctx.sock_addr).user_ip4);
+        Endpoint::own_v4(address.to_ne_bytes(), port(ctx), protocol_of(ctx))
+    }
+}
+
+/// The IPv6 address of this host's of a cgroup program.
+#[inline(always)]
+pub fn own6(ctx: &SockAddrContext) -> Endpoint {
+    Endpoint::own_v6(address6(ctx), port(ctx), protocol_of(ctx))
 }
 
 #[inline(always)]

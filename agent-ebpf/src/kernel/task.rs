@@ -128,7 +128,7 @@ impl Task {
 
     /// Labels a task that runs already, perhaps on another CPU: its label must be whole at once.
     #[inline(always)]
-    pub fn admit(given: *mut c_void, label: Label, room: u32) -> Admission {
+    pub fn admit(given: *mut c_void, label: Label, flags: u32, room: u32) -> Admission {
         let Some(template) = TEMPLATES.get_ptr_mut(room) else {
             return Admission::Refused;
         };
@@ -139,6 +139,7 @@ impl Task {
         // SAFETY: the pointer is to an entry that has one user at a time, who is running this.
         let template = unsafe {
             (*template).label = label;
+            (*template).flags = flags;
             &*template
         };
         let only_new = u64::from(BPF_NOEXIST);
@@ -164,12 +165,12 @@ impl Task {
 
     /// Labels a child that nobody has seen yet.
     #[inline(always)]
-    pub fn admit_unseen(given: *mut c_void, label: Label) -> bool {
+    pub fn admit_unseen(given: *mut c_void, label: Label, flags: u32) -> bool {
         let Some(template) = FRESH.get(0) else {
             return false;
         };
         let task = Self::given(given);
-        if !task.join(template, 0, || given) {
+        if !task.join(template, flags, || given) {
             return false;
         }
         task.member().is_some_and(|member| member.relabel(label))
@@ -258,9 +259,7 @@ impl Task {
     /// Describes the process that the task belongs to. What cannot be read is zero.
     #[inline(always)]
     pub fn describe(self, out: &mut Process) {
-        let mut leader = 0u64;
-        self.0.copy(&TASK_GROUP_LEADER, &mut leader);
-        Address(leader).copy(&TASK_START_BOOTTIME, &mut out.start_ns);
+        out.start_ns = self.began_ns();
         self.0.copy(&TASK_TGID, &mut out.pid);
         out.reserved = 0;
         self.0.copy(&TASK_COMM, &mut out.comm);
@@ -291,6 +290,22 @@ impl Task {
             (Some(acting), Some(own)) => acting == cred && own != cred,
             _ => false,
         }
+    }
+
+    /// The first thread of its process.
+    #[inline(always)]
+    pub fn leader(self) -> Self {
+        let mut leader = 0u64;
+        self.0.copy(&TASK_GROUP_LEADER, &mut leader);
+        Self(Address(leader))
+    }
+
+    /// When its process began; zero where that cannot be read.
+    #[inline(always)]
+    pub fn began_ns(self) -> u64 {
+        let mut began = 0u64;
+        self.leader().0.copy(&TASK_START_BOOTTIME, &mut began);
+        began
     }
 
     /// The process that made this one, or that took it over.

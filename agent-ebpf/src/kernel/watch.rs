@@ -13,3 +13,15 @@ pub fn cgroups() -> bool {
 pub fn executables() -> bool {
     WATCH.get(0).is_some_and(|watch| watch.executables != 0)
 }
+
+/// The way whose running executables are being adopted.
+#[inline(always)]
+pub fn adopting() -> Option<u32> {
+    WATCH.get(0)?.adopting.checked_sub(1)
+}
+
+/// Whether anything that already runs is being adopted.
+#[inline(always)]
+pub fn settling() -> bool {
+    WATCH.get(0).is_some_and(|watch| watch.settling != 0)
+}

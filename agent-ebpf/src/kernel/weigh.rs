@@ -41,12 +41,12 @@ pub enum Outcome {
 }
 
 /// Decides what becomes of the running task's attempt, of which its entry holds the lists of
-/// rules, and keeps what follows from it.
+/// rules, and keeps what follows from it. Whoever only looks asks whether it may go on.
 #[inline(always)]
-pub fn weigh(traits: u32, bytes: u64) -> Outcome {
+pub fn weigh(traits: u32, bytes: u64, looks: bool) -> Outcome {
     let mut attempt = 0;
     while attempt < ATTEMPTS {
-        match weigh_once(traits, bytes) {
+        match weigh_once(traits, bytes, u32::from(looks)) {
             DECIDED => return Outcome::Decided,
             AGAIN => attempt += 1,
             _ => return Outcome::Lost,
@@ -223,8 +223,8 @@ extern "C" fn survey_rule(index: u32) -> u32 {
 /// its way back distrusts every number of the function, and follows each to the end.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn weigh_once(traits: u32, bytes: u64) -> u32 {
-    let version = weigh_begin(traits, bytes);
+extern "C" fn weigh_once(traits: u32, bytes: u64, looks: u32) -> u32 {
+    let version = weigh_begin(traits, bytes, looks);
     if version == NO_VERSION {
         return LOST;
     }
@@ -251,7 +251,7 @@ const NO_VERSION: u64 = u64::MAX;
 /// Notes what is true before any rule is asked. Answers the version of the progress that it saw.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn weigh_begin(traits: u32, bytes: u64) -> u64 {
+extern "C" fn weigh_begin(traits: u32, bytes: u64, looks: u32) -> u64 {
     let Some(bench) = Bench::of_current() else {
         return NO_VERSION;
     };
@@ -268,6 +268,9 @@ extern "C" fn weigh_begin(traits: u32, bytes: u64) -> u64 {
             bytes,
         },
     );
+    if looks != 0 {
+        bench.member.weighing().only_look();
+    }
     u64::from(version)
 }
 

@@ -134,7 +134,8 @@ fn recognised(encoder: &mut Encoder, way: &Recognised) {
                 Pattern::Exact(path)
                 | Pattern::Under(path)
                 | Pattern::Name(path)
-                | Pattern::Extension(path) => path,
+                | Pattern::Extension(path)
+                | Pattern::Abstract(path) => path,
             });
         }
         Recognised::SystemdUnit(unit) => {
@@ -211,6 +212,7 @@ fn objects(encoder: &mut Encoder, objects: &Objects) {
             PathKind::Under => 2,
             PathKind::Name => 3,
             PathKind::Extension => 4,
+            PathKind::Abstract => 5,
         });
         encoder.text(&path.text);
         for list in path.lists.iter().chain(&path.fallback) {

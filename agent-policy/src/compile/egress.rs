@@ -4,8 +4,8 @@
 //! port set is final. Which rule speaks of a port is settled here, by precedence: the narrowest
 //! network, then the narrowest port range, then a rule that denies, then the first in the file.
 //!
-//! Three networks inherit nothing from outside: IPv4 as a whole (an IPv6 network never includes
-//! it), and loopback in both families (it must be named to be allowed).
+//! Some networks inherit nothing from outside, [`Network::WALLS`]: IPv4 as a whole (an IPv6 network
+//! never includes it), and what must be named to be allowed.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +16,6 @@ use super::authored::{AnyRule, Authored};
 use super::list::Lists;
 use super::set::{Claim, Sets};
 use super::{MAX_NETWORKS, NetworkEntry};
-
-const WALLS: [Network; 3] = [Network::ALL_V4, Network::LOOPBACK_V4, Network::LOOPBACK_V6];
 
 /// Adds the networks of one direction to the tables.
 pub(super) fn compile(
@@ -40,7 +38,7 @@ pub(super) fn compile(
             enclosing.pop();
         }
         let mut inherited = own.clone();
-        if !WALLS.contains(network)
+        if !Network::WALLS.contains(network)
             && let Some(outer) = enclosing.last()
         {
             inherited.extend(&outer.claims);
@@ -88,7 +86,7 @@ fn claims(rules: &[(u32, Authored<'_>)], direction: Direction) -> BTreeMap<Netwo
             own.extend(Claim::of(rule, *number, network.prefix_len()));
         }
     }
-    for wall in WALLS {
+    for wall in Network::WALLS {
         if claims
             .keys()
             .any(|network| *network != wall && network.covers(&wall))

@@ -1,5 +1,7 @@
 //! What a policy asks of the kernel side.
 
+use std::collections::BTreeSet;
+
 use agent_common::decide::{NO_LIST, Rule, Verdict};
 use agent_common::terms::{Limit, Terms};
 
@@ -17,8 +19,10 @@ pub enum Need {
     Timers,
     /// Rates, and budgets of how many.
     Limits,
-    /// Budgets of how many bytes.
+    /// Budgets of how many bytes go over a network.
     Bytes,
+    /// Budgets of how many bytes go elsewhere.
+    OtherBytes,
     /// Hours.
     Hours,
     /// Approvals.
@@ -71,6 +75,7 @@ impl Need {
             Self::Timers => "facts that expire",
             Self::Limits => "rates and budgets",
             Self::Bytes => "budgets of bytes",
+            Self::OtherBytes => "budgets of bytes for what is no egress to a network",
             Self::Hours => "hours",
             Self::Approvals => "approvals",
             Self::Listen => "rules for bind and listen",
@@ -139,6 +144,7 @@ impl Compiled {
                     .iter()
                     .any(|limit| limit.kind == Limit::BYTES),
             ),
+            (Need::OtherBytes, self.counts_other_bytes()),
             (Need::Hours, any(|rule| rule.window != 0)),
             (Need::Approvals, !self.approvals.is_empty()),
             (Need::Listen, scopes().any(|scope| !scope.listen.is_empty())),
@@ -189,5 +195,43 @@ impl Compiled {
             .filter(|(_, needed)| *needed)
             .map(|(need, _)| need)
             .collect()
+    }
+
+    /// Whether a rule has a budget of bytes that speaks of anything but egress to a network.
+    fn counts_other_bytes(&self) -> bool {
+        let counts = |rule: &Rule| {
+            rule.limits.iter().any(|limit| {
+                let limit = usize::from(*limit).checked_sub(1);
+                let limit = limit.and_then(|at| self.terms.limits.get(at));
+                limit.is_some_and(|limit| limit.kind == Limit::BYTES)
+            })
+        };
+        let listed = |list: u32| {
+            let mut more = list != NO_LIST;
+            let mut rules = (0..).map_while(|i| {
+                let rule = self.rule_at(list, i).filter(|_| more)?;
+                more = rule.flags & Rule::MORE != 0;
+                Some(rule)
+            });
+            rules.any(|rule| counts(&rule))
+        };
+        let scopes =
+            || std::iter::once(&self.objects).chain(self.tools.iter().map(|tool| &tool.objects));
+        let sets: BTreeSet<u32> = scopes()
+            .flat_map(|scope| scope.listen.iter().map(|network| network.set))
+            .collect();
+        let ports = self.ports.iter().filter(|port| sets.contains(&port.set));
+        let others = scopes().flat_map(|scope| {
+            let paths = scope.paths.iter();
+            let paths = paths.flat_map(|entry| entry.lists.iter().chain(&entry.fallback));
+            let digests = scope.digests.iter().map(|entry| &entry.list);
+            paths
+                .chain(digests)
+                .chain(scope.agents.iter().map(|entry| &entry.list))
+        });
+        others
+            .copied()
+            .chain(ports.map(|port| port.rule))
+            .any(listed)
     }
 }

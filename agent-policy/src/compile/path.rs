@@ -30,6 +30,8 @@ pub enum PathKind {
     Name,
     /// The text behind the last dot of its base name.
     Extension,
+    /// It is no path, but the name of a Unix socket that has none.
+    Abstract,
 }
 
 /// A path and its rules for each access.
@@ -64,6 +66,7 @@ pub(super) fn compile(
                 Pattern::Under(_) => PathKind::Under,
                 Pattern::Name(_) => PathKind::Name,
                 Pattern::Extension(_) => PathKind::Extension,
+                Pattern::Abstract(_) => PathKind::Abstract,
             },
             text: pattern.text().to_owned(),
             lists: [NO_LIST; ACCESSES],
@@ -138,6 +141,7 @@ fn levels(
         Pattern::Name(_) | Pattern::Extension(_) => {
             (vec![part(pattern, false)], vec![part(pattern, true)])
         }
+        Pattern::Abstract(_) => (vec![of(pattern).to_vec()], Vec::new()),
         Pattern::Under(directory) => (
             directories(directory)
                 .map(|directory| of(&directory).to_vec())

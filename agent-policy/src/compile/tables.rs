@@ -119,7 +119,7 @@ fn merged<K: Ord>(mut entries: Vec<(K, Vec<u32>)>) -> Vec<(K, Vec<u32>)> {
 
 impl Objects {
     /// The lists that speak of a use of a file, in the order in which they are asked. `path` is
-    /// absolute and resolved.
+    /// absolute and resolved; or `@` and the name of a Unix socket that has none.
     pub fn lists_for_path(&self, path: &str, access: Access) -> Vec<u32> {
         let at = usize::from(access.wire());
         let find = |kind: PathKind, text: &str| {
@@ -128,8 +128,15 @@ impl Objects {
                 .binary_search_by(|entry| (entry.kind, entry.text.as_str()).cmp(&(kind, text)));
             found.ok().and_then(|at| self.paths.get(at))
         };
-        if let Some(entry) = find(PathKind::Exact, path) {
+        let whole = match path.strip_prefix('@') {
+            Some(name) => (PathKind::Abstract, name),
+            None => (PathKind::Exact, path),
+        };
+        if let Some(entry) = find(whole.0, whole.1) {
             return Vec::from_iter((entry.lists[at] != NO_LIST).then_some(entry.lists[at]));
+        }
+        if whole.0 == PathKind::Abstract {
+            return Vec::new();
         }
         let name = path.rsplit('/').next().unwrap_or(path);
         let name_entry = find(PathKind::Name, name);

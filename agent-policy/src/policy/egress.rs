@@ -125,7 +125,7 @@ impl fmt::Display for EgressRule {
 }
 
 const DESTINATIONS: &str =
-    "a list of addresses, networks, host names, loopback, unix:PATH or agent:NAME";
+    "a list of addresses, networks, host names, loopback, unix:PATH, unix:@NAME or agent:NAME";
 const ADDRESSES: &str = "a list of addresses and networks of this host";
 
 pub(super) fn rule(
@@ -188,7 +188,7 @@ fn destinations(text: &str, direction: Direction) -> Result<Vec<Destination>, (S
     }
     if direction == Direction::Egress {
         if let Some(path) = text.strip_prefix("unix:") {
-            return Pattern::read(path).map(|pattern| vec![Destination::Unix(pattern)]);
+            return Pattern::read_socket(path).map(|pattern| vec![Destination::Unix(pattern)]);
         }
         if let Some(name) = text.strip_prefix("agent:") {
             if !super::document::is_name(name) {

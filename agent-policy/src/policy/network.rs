@@ -43,6 +43,34 @@ impl Network {
         address: Ipv6Addr::LOCALHOST.octets(),
         prefix_len: 128,
     };
+    /// The address of a host's metadata service, as the large clouds have it: whoever reaches it
+    /// has the host's own credentials.
+    pub const METADATA_V4: Network = Network::v4(Ipv4Addr::new(169, 254, 169, 254), 32);
+    /// The same by IPv6.
+    pub const METADATA_V6: Network = Network {
+        address: Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254).octets(),
+        prefix_len: 128,
+    };
+    /// Whoever listens, on IPv4.
+    const MULTICAST_V4: Network = Network::v4(Ipv4Addr::new(224, 0, 0, 0), 4);
+    /// The same by IPv6.
+    const MULTICAST_V6: Network = Network {
+        address: Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0).octets(),
+        prefix_len: 8,
+    };
+    /// Everybody on the link.
+    const BROADCAST: Network = Network::v4(Ipv4Addr::BROADCAST, 32);
+    /// Networks that no network around them includes: they must be named, or what lies in them.
+    pub const WALLS: [Network; 8] = [
+        Self::ALL_V4,
+        Self::LOOPBACK_V4,
+        Self::LOOPBACK_V6,
+        Self::METADATA_V4,
+        Self::METADATA_V6,
+        Self::MULTICAST_V4,
+        Self::MULTICAST_V6,
+        Self::BROADCAST,
+    ];
     /// All of IPv4.
     pub const ALL_V4: Network = Network::v4(Ipv4Addr::UNSPECIFIED, 0);
     /// All of IPv6; what covers IPv4 in the folded space never covers it in a policy.
@@ -95,9 +123,8 @@ impl Network {
     /// Whether a rule for this network speaks of the other as well: it covers it, and no wall stands
     /// between them.
     pub fn reaches(&self, other: &Network) -> bool {
-        let walls = [Self::ALL_V4, Self::LOOPBACK_V4, Self::LOOPBACK_V6];
         self.covers(other)
-            && walls
+            && Self::WALLS
                 .iter()
                 .all(|wall| !wall.covers(other) || wall.covers(self))
     }

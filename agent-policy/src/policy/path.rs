@@ -22,12 +22,31 @@ pub enum Pattern {
     Name(String),
     /// The text behind the last dot of a base name, wherever it lies.
     Extension(String),
+    /// A Unix socket that has no path, by its name behind `@`.
+    Abstract(String),
 }
 
 pub(crate) const PATTERN: &str =
     "an absolute path, dir/** for all below a directory, a base name such as .env, or *.ext";
 
+/// Bytes of a Unix socket's name without a path, as in the kernel's `UNIX_PATH_MAX`.
+const MAX_ABSTRACT: usize = 107;
+
 impl Pattern {
+    /// Reads what a rule for Unix sockets names: a pattern of paths, or `@` and a name without one.
+    pub(crate) fn read_socket(text: &str) -> Result<Self, (String, String)> {
+        let Some(name) = text.strip_prefix('@') else {
+            return Self::read(text);
+        };
+        if name.is_empty() || name.len() > MAX_ABSTRACT || name.contains('*') {
+            return Err((
+                quoted(text),
+                format!("@ and the whole name, of 1 to {MAX_ABSTRACT} bytes"),
+            ));
+        }
+        Ok(Self::Abstract(name.to_owned()))
+    }
+
     /// Reads a pattern; the error is the "found" and the "expected" half of a message.
     pub(crate) fn read(text: &str) -> Result<Self, (String, String)> {
         let wrong = |what: &str, expected: &str| {
@@ -94,8 +113,12 @@ impl Pattern {
         })
     }
 
-    /// Whether a path, absolute and resolved, is meant.
+    /// Whether a path, absolute and resolved, is meant; or, with `@` before it, a Unix socket's name
+    /// without a path.
     pub fn matches(&self, path: &str) -> bool {
+        if let Some(name) = path.strip_prefix('@') {
+            return matches!(self, Self::Abstract(own) if own == name);
+        }
         let name = path.rsplit('/').next().unwrap_or(path);
         match self {
             Self::Exact(own) => own == path,
@@ -104,6 +127,7 @@ impl Pattern {
             Self::Extension(own) => name
                 .rsplit_once('.')
                 .is_some_and(|(_, extension)| extension == own),
+            Self::Abstract(_) => false,
         }
     }
 
@@ -111,6 +135,7 @@ impl Pattern {
     pub fn covers(&self, other: &Pattern) -> bool {
         match (self, other) {
             (own, Self::Exact(path)) => own.matches(path),
+            (own, Self::Abstract(_)) | (own @ Self::Abstract(_), _) => own == other,
             (Self::Under(own), Self::Under(other)) => is_under(own, other),
             (Self::Under(own), _) => own.is_empty(),
             (Self::Extension(_), Self::Name(name)) => self.matches(name),
@@ -121,9 +146,11 @@ impl Pattern {
     /// The text that is looked up.
     pub fn text(&self) -> &str {
         match self {
-            Self::Exact(text) | Self::Under(text) | Self::Name(text) | Self::Extension(text) => {
-                text
-            }
+            Self::Exact(text)
+            | Self::Under(text)
+            | Self::Name(text)
+            | Self::Extension(text)
+            | Self::Abstract(text) => text,
         }
     }
 }
@@ -140,6 +167,7 @@ impl fmt::Display for Pattern {
             Self::Exact(path) | Self::Name(path) => f.write_str(path),
             Self::Under(directory) => write!(f, "{directory}/**"),
             Self::Extension(extension) => write!(f, "*.{extension}"),
+            Self::Abstract(name) => write!(f, "@{name}"),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::model::Step;
 /// SplitMix64.
 pub(crate) struct Draw(u64);
 
-const NETWORKS: [&str; 12] = [
+const NETWORKS: [&str; 18] = [
     "10.0.0.0/8",
     "10.1.0.0/16",
     "10.1.2.0/24",
@@ -23,6 +23,12 @@ const NETWORKS: [&str; 12] = [
     "\"2001:db8::1\"",
     "loopback",
     "96.0.0.0/3",
+    "169.254.0.0/16",
+    "169.254.169.254",
+    "224.0.0.0/4",
+    "255.255.255.255",
+    "\"fd00:ec2::/32\"",
+    "\"ff02::/16\"",
 ];
 const PORTS: [&str; 7] = [
     "443", "1-1024", "400-500", "440-450", "8080", "53", "1-65535",
@@ -428,7 +434,11 @@ impl Draw {
                 .expect("an address")
                 .octets()
         };
-        match self.below(9) {
+        match self.below(13) {
+            9 => Endpoint::v4([169, 254, 169, 254], port, protocol),
+            10 => Endpoint::v4([239, 1, 2, 3], port, protocol),
+            11 => Endpoint::v4([255; 4], port, protocol),
+            12 => Endpoint::v6(v6("fd00:ec2::254"), port, protocol),
             0 => Endpoint::v4([10, 1, 2, 3], port, protocol),
             1 => Endpoint::v4([10, 1, 2, 4], port, protocol),
             2 => Endpoint::v4([10, 1, 9, 9], port, protocol),

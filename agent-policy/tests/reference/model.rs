@@ -376,7 +376,7 @@ impl<'p> Model<'p> {
                     self.tokens(number, i, period_s * S / count, burst, at) >= period_s * S / count
                 }
                 LimitKind::Count(most) => used < most,
-                LimitKind::Bytes(most) => used + bytes <= most,
+                LimitKind::Bytes(most) => used + bytes.max(1) <= most,
             };
             if !room {
                 return Some(Reason::Limit);
@@ -657,7 +657,7 @@ fn path_level(pattern: &Pattern, path: &str, allow: bool) -> Option<Level> {
         return None;
     }
     Some(match (pattern, allow) {
-        (Pattern::Exact(_), _) => (1, 0, 0, 0),
+        (Pattern::Exact(_) | Pattern::Abstract(_), _) => (1, 0, 0, 0),
         (Pattern::Name(_), false) => (2, 0, 0, 0),
         (Pattern::Extension(_), false) => (3, 0, 0, 0),
         (Pattern::Under(directory), _) => (
@@ -671,15 +671,24 @@ fn path_level(pattern: &Pattern, path: &str, allow: bool) -> Option<Level> {
     })
 }
 
-/// Loopback and IPv4 as a whole are reached only by networks that lie within them.
+/// Loopback, multicast, broadcast, the metadata addresses and IPv4 as a whole are reached only by
+/// networks that lie within them.
 fn lies_in(endpoint: &Endpoint, network: &Network) -> bool {
     let v4 = endpoint
         .address
         .starts_with(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
     let loopback_v4 = v4 && endpoint.address[12] == 127;
     let loopback_v6 = endpoint.address == std::net::Ipv6Addr::LOCALHOST.octets();
+    let [.., a, b, c, d] = endpoint.address;
+    let multicast_v4 = v4 && (224..240).contains(&a);
+    let multicast_v6 = endpoint.address[0] == 0xff;
+    let metadata = "fd00:ec2::254".parse::<std::net::Ipv6Addr>();
+    let alone = v4 && [[169, 254, 169, 254], [255; 4]].contains(&[a, b, c, d])
+        || endpoint.address == metadata.expect("an address").octets();
     network.contains(&endpoint.address)
         && (!v4 || network.prefix_len() >= 96)
         && (!loopback_v4 || network.prefix_len() >= 104)
-        && (!loopback_v6 || network.prefix_len() == 128)
+        && (!multicast_v4 || network.prefix_len() >= 100)
+        && (!multicast_v6 || network.prefix_len() >= 8)
+        && (!(loopback_v6 || alone) || network.prefix_len() == 128)
 }

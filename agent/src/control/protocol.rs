@@ -3,6 +3,7 @@
 use crate::events::journal::{Filter, Selection};
 use crate::kernel::loader::Mode;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -252,6 +253,8 @@ pub struct Status {
     pub labels_refused: u64,
     /// Events that found the ring full.
     pub events_lost: u64,
+    /// How often the kernel skipped a program that it had interrupted, by the program.
+    pub skipped: BTreeMap<String, u64>,
     /// Times the kernel looked whether a session has a capability, and it has not.
     pub probes: u64,
     /// Hooks that this kernel does not have, and since when kernels have them.
@@ -264,6 +267,8 @@ pub struct Status {
     pub not_ready: u64,
     /// The ways by which sessions are recognised.
     pub ways: Vec<WayInfo>,
+    /// Why enforcement is not proven at the moment, if it is not: then no session is started.
+    pub not_proven: Option<String>,
 }
 
 impl Status {
@@ -271,7 +276,7 @@ impl Status {
     /// before holds on.
     pub fn is_whole(&self) -> bool {
         let holds = |way: &WayInfo| way.error.is_none() && way.ready > 0;
-        self.enforcement == Mode::Full && self.ways.iter().all(holds)
+        self.enforcement == Mode::Full && self.not_proven.is_none() && self.ways.iter().all(holds)
     }
 }
 

@@ -3,15 +3,16 @@
 //! An attached program can still be one that the kernel never calls. So before the daemon says
 //! that it is ready, a process is put into a session that may do nothing, and each action it
 //! attempts must fail with EPERM and must be told in the ring. The same attempts are made outside
-//! first, where EPERM would mean that somebody else denies them and nothing is proven.
+//! first, where EPERM would mean that somebody else denies them and nothing is proven. Later it is
+//! sent in again and again ([`super::proof`]).
 
-use crate::control::protocol::Start;
+use crate::control::protocol::{Start, Started};
 use crate::events::ring::Ring;
 use crate::kernel::loader::{self, Mode};
 use crate::run::enrol::{self, Enrol};
-use crate::sessions::{Sessions, StartError};
+use crate::sessions::{CANARY, Sessions, StartError};
 use agent_common::action::Action;
-use agent_common::event::Event;
+use agent_common::event::{Denial, Event, FileDenial};
 use nix::errno::Errno;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
@@ -21,11 +22,17 @@ use std::time::{Duration, Instant};
 /// The hidden command of this binary that makes the attempts.
 pub const COMMAND: &str = "canary";
 
-/// One of the attempts, which shows that privileges are held.
+/// The attempts that only BPF LSM denies: one for privileges, one for files, one for programs.
 const SIGNAL: &str = "a signal to the daemon";
+const READ: &str = "reading /proc/version";
+const EXECUTE: &str = "executing a second program";
+const BY_LSM: [&str; 3] = [SIGNAL, READ, EXECUTE];
 
 /// How long the events may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the attempts may take, on a machine that sessions keep busy.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// A policy that allows nothing.
 const POLICY: &str = "\
@@ -40,9 +47,12 @@ spec:
   egress: {}
 ";
 
-/// What a dynamically linked program needs to run, where files and programs are judged.
-const FILES: &str = "  files: {allow: [{access: [read, write, map], paths: [\"/**\"]}]}
-  exec: {allow: [{programs: [\"/**\"]}]}
+/// What a dynamically linked program needs to run, where files and programs are judged, but for one
+/// file, and for any program after the first.
+const FILES: &str = "  files:
+    allow: [{access: [read, write, map], paths: [\"/**\"]}]
+    deny: [{access: [read], paths: [/proc/version]}]
+  exec: {allow: [{programs: [\"/**\"], limit: {perSession: 1}}]}
 ";
 
 /// Why enforcement is not proven.
@@ -63,6 +73,9 @@ pub enum CanaryError {
     /// An action was not denied.
     #[error("a session was not denied {0}: enforcement is not real on this kernel")]
     NotDenied(String),
+    /// It did not come to an end.
+    #[error("the canary did not come to an end within {LONGEST:?}")]
+    Slow,
     /// A denial was not told.
     #[error("a denied {0} was not told within {PATIENCE:?}: events do not reach the daemon")]
     NotTold(Action),
@@ -80,33 +93,55 @@ pub async fn prove(
     if let Some(attempts) = those(&attempts(None).await?, true) {
         return Err(CanaryError::Control(attempts));
     }
-    let started = sessions.start(&Start {
-        agent: "interlock-canary".into(),
+    let started = sessions.start(&start(mode))?;
+    let session = started.session;
+    let outcome = send_in(started).await;
+    let told = expect_events(session.0, ring, actions(mode)).await;
+    // The session must not stay, whatever came of it.
+    let ended = sessions.end(session.0);
+    judge(outcome?, mode)?;
+    ended.map_err(StartError::from)?;
+    told
+}
+
+/// The canary's session.
+pub fn start(mode: &Mode) -> Start {
+    Start {
+        agent: CANARY.into(),
         file: "the canary's policy".into(),
         policy: match mode {
             Mode::Full => format!("{POLICY}{FILES}"),
             Mode::Degraded(_) => POLICY.into(),
         },
         profiles: Vec::new(),
-    })?;
-    let program = loader::enrol_program().map_err(CanaryError::Enrol)?;
-    let session = started.session;
-    let outcome = attempts(Some(Enrol { program, started })).await;
+    }
+}
+
+/// What must be told of it.
+pub fn actions(mode: &Mode) -> Vec<Action> {
     let mut actions = vec![Action::Connect, Action::Send];
     if *mode == Mode::Full {
-        actions.push(Action::Privilege);
+        actions.extend([Action::Privilege, Action::Read, Action::Exec]);
     }
-    let told = expect_events(session.0, ring, actions).await;
-    // The session must not stay, whatever came of it.
-    let ended = sessions.end(session.0);
-    let mut outcome = outcome?;
-    // The cgroup programs see no signals.
-    outcome.retain(|(_, attempt)| *mode == Mode::Full || attempt != SIGNAL);
-    if let Some(attempts) = those(&outcome, false) {
-        return Err(CanaryError::NotDenied(attempts));
+    actions
+}
+
+/// Has a process in the session make its attempts.
+pub async fn send_in(started: Started) -> Result<Vec<Attempt>, CanaryError> {
+    let program = loader::enrol_program().map_err(CanaryError::Enrol)?;
+    let attempts = attempts(Some(Enrol { program, started }));
+    let outcome = tokio::time::timeout(LONGEST, attempts).await;
+    outcome.map_err(|_| CanaryError::Slow)?
+}
+
+/// Whether all was denied that should be.
+pub fn judge(mut outcome: Vec<Attempt>, mode: &Mode) -> Result<(), CanaryError> {
+    // The cgroup programs see nothing but the network.
+    outcome.retain(|(_, attempt)| *mode == Mode::Full || !BY_LSM.contains(&attempt.as_str()));
+    match those(&outcome, false) {
+        Some(attempts) => Err(CanaryError::NotDenied(attempts)),
+        None => Ok(()),
     }
-    ended.map_err(StartError::from)?;
-    told
 }
 
 /// What the canary's process attempts; prints one line for each and its errno.
@@ -122,6 +157,8 @@ pub fn attempt() {
         send(SocketAddr::from(([0; 4], 0)), loopback4),
     );
     report(SIGNAL, signal_daemon());
+    report(READ, std::fs::read("/proc/version").map(drop));
+    report(EXECUTE, execute());
     if let Ok(socket) = UdpSocket::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))) {
         report(
             "a datagram to ::1",
@@ -134,6 +171,12 @@ pub fn attempt() {
 /// A signal that does nothing, to the process that started this one.
 fn signal_daemon() -> io::Result<()> {
     nix::sys::signal::kill(nix::unistd::getppid(), None).map_err(io::Error::from)
+}
+
+fn execute() -> io::Result<()> {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg("--version").stdout(Stdio::null());
+    command.status().map(drop)
 }
 
 fn send(from: SocketAddr, to: SocketAddr) -> io::Result<()> {
@@ -149,7 +192,7 @@ fn report(attempt: &str, outcome: io::Result<()>) {
 }
 
 /// An attempt and the errno it ended with.
-type Attempt = (i32, String);
+pub type Attempt = (i32, String);
 
 /// Runs the attempts in a child, inside a session or outside.
 async fn attempts(enrol: Option<Enrol>) -> Result<Vec<Attempt>, CanaryError> {
@@ -157,11 +200,13 @@ async fn attempts(enrol: Option<Enrol>) -> Result<Vec<Attempt>, CanaryError> {
     command
         .arg(COMMAND)
         .stdin(Stdio::null())
-        .stdout(Stdio::piped());
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     if let Some(enrol) = enrol {
         enrol::before_exec(&mut command, enrol, None);
     }
     let child = tokio::process::Command::from(command)
+        .kill_on_drop(true)
         .spawn()
         .map_err(CanaryError::Spawn)?;
     let output = child.wait_with_output().await.map_err(CanaryError::Spawn)?;
@@ -208,8 +253,12 @@ async fn expect_events(
         };
         for event in events.map_err(CanaryError::Ring)?.into_iter().flatten() {
             match event {
-                Event::Denial(denial) if denial.header.session == session => {
-                    missing.retain(|action| action.wire() != denial.action);
+                Event::Denial(Denial { header, action, .. })
+                | Event::FileDenial(FileDenial {
+                    denial: Denial { header, action, .. },
+                    ..
+                }) if header.session == session => {
+                    missing.retain(|one| one.wire() != action);
                 }
                 other => others.push(other),
             }

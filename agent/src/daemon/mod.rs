@@ -6,6 +6,7 @@
 //! | events | the ring, the programs of processes | the ring or a map fails |
 //! | clients | the control socket | the socket fails |
 //! | policies | the watch on files of policies | the watch fails |
+//! | canary | nothing | never |
 //! | tables | nothing | a runtime that ends |
 //! | signals | nothing | SIGTERM or SIGINT |
 //!
@@ -15,6 +16,7 @@
 pub mod canary;
 mod here;
 pub mod killer;
+pub mod proof;
 mod scissors;
 pub mod teller;
 pub mod urgent;
@@ -32,19 +34,23 @@ use crate::events::ring::{Ring, RingError};
 use crate::kernel::barrier;
 use crate::kernel::loader::{self, LoadError, Mode};
 use crate::kernel::maps::MapsError;
-use crate::kernel::pins::Pins;
+use crate::kernel::pins::{self, Pins};
+use crate::kernel::skipped::Skipped;
 use crate::library::watch::Watch;
 use crate::library::{Change, Library, Look};
 use crate::recognition::Recognition;
 use crate::sessions::Sessions;
 use crate::sessions::census::Census;
 use crate::sessions::denials::Denials;
+use crate::sessions::guarded::Guarded;
 use crate::sessions::moving::Moved;
 use crate::sessions::records::Records;
 use crate::sockets;
 use agent_common::counter::Counter;
 use killer::Killer;
+use proof::Proof;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -144,6 +150,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         Records::new(&settings.records),
         Denials::open(&settings.denials).map_err(MapsError::Denials)?,
         mode == Mode::Full,
+        guarded(settings),
     )?;
     sessions.set_clocks()?;
     let mut ring = Ring::open(&Pins::in_force())?;
@@ -186,7 +193,10 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         lines.clone(),
     );
     let recognition = Rc::new(RefCell::new(recognition));
+    let proof = Proof::new(mode.clone());
+    let (proving, prover, proven) = (Rc::clone(&sessions), Rc::clone(&proof), lines.clone());
     let follower = Follower {
+        proof: Rc::clone(&proof),
         haste: haste.clone(),
         library: Rc::clone(&library),
         sessions: Rc::clone(&sessions),
@@ -197,6 +207,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         Rc::clone(&sessions),
         Rc::clone(&killer),
         Rc::clone(&recognition),
+        Rc::clone(&proof),
         journal,
     );
     let ending = Rc::clone(&killer);
@@ -251,6 +262,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
             events,
             mode,
             adopted,
+            proof,
         });
         let guard = Rc::clone(&clerk);
         let session_of = move |pid| guard.session_of(pid);
@@ -263,12 +275,34 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
             .map_err(failed("clients"))
     });
     tasks.spawn_local(async move { follower.follow(&watch).await.map_err(failed("policies")) });
+    tasks.spawn_local(async move {
+        let proving = prover.keep(&proving, &proven);
+        proving.await.map_err(failed("canary"))
+    });
     tasks.spawn_local(async move { take_out(&leaving).await.map_err(failed("tables")) });
     tasks.spawn_local(async move { end_signal().await.map_err(failed("signals")) });
     match tasks.join_next().await {
         Some(Ok(ended)) => ended,
         Some(Err(error)) => Err(failed("a task")(io::Error::other(error))),
         None => Ok(()),
+    }
+}
+
+/// What no session reaches, or changes.
+fn guarded(settings: &Settings) -> Guarded {
+    let lock = settings.socket.with_extension("lock");
+    let closed = [&settings.socket, &lock, &settings.records, &settings.events];
+    let guarded = closed
+        .into_iter()
+        .fold(Guarded::default(), |guarded, path| guarded.closed(path));
+    let guarded = guarded.closed(&pins::base());
+    let guarded = settings
+        .policies
+        .iter()
+        .fold(guarded, |guarded, path| guarded.unchanged(path));
+    match std::env::current_exe() {
+        Ok(program) => guarded.unchanged(&program),
+        Err(_) => guarded,
     }
 }
 
@@ -305,6 +339,7 @@ fn announce_change(change: &Change, sessions: &mut Sessions) {
 
 /// Follows the policies in files and folders.
 struct Follower {
+    proof: Rc<Proof>,
     haste: Haste,
     library: Rc<RefCell<Library>>,
     sessions: Rc<RefCell<Sessions>>,
@@ -327,6 +362,7 @@ impl Follower {
                 Look::into(&roots, |compiled| host.accepts(compiled).map_err(chain))
             });
             self.take_up(look.await?).map_err(io::Error::other)?;
+            self.proof.want();
         }
     }
 
@@ -384,6 +420,7 @@ struct Clerk {
     events: PathBuf,
     mode: Mode,
     adopted: bool,
+    proof: Rc<Proof>,
 }
 
 impl Clerk {
@@ -393,6 +430,12 @@ impl Clerk {
             Request::Sessions => {
                 let list = self.sessions.borrow().list();
                 list.map(Response::Sessions).map_err(chain)
+            }
+            Request::Start(_) | Request::StartLoaded(_) if self.proof.failure().is_some() => {
+                let failure = self.proof.failure().unwrap_or_default();
+                Err(format!(
+                    "no session is started: enforcement is not proven: {failure}"
+                ))
             }
             Request::Start(start) => {
                 let started = self.sessions.borrow_mut().start(&start);
@@ -456,6 +499,8 @@ impl Clerk {
             error: rejected.error.clone(),
         });
         let count = |counter| sessions.maps().count(counter);
+        // What the canary was denied since is nothing that a session has done.
+        let denied = count(Counter::Denied)?.saturating_sub(self.proof.denials());
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             enforcement: mode.clone(),
@@ -463,10 +508,11 @@ impl Clerk {
             missing: loader::missing(mode),
             sessions: sessions.count(),
             allowed: count(Counter::Allowed)?,
-            denied: count(Counter::Denied)?,
+            denied,
             doubts: count(Counter::Doubts)?,
             labels_refused: count(Counter::LabelsRefused)?,
             events_lost: count(Counter::EventsLost)?,
+            skipped: self.skipped(),
             probes: count(Counter::Probes)?,
             hooks_missing: loader::hooks_missing(&Pins::in_force(), mode)
                 .iter()
@@ -476,7 +522,15 @@ impl Clerk {
             rejected: rejected.collect(),
             not_ready: count(Counter::NotReady)?,
             ways,
+            not_proven: self.proof.failure(),
         })
+    }
+
+    fn skipped(&self) -> BTreeMap<String, u64> {
+        let counts = Skipped::open().counts().into_iter();
+        counts
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect()
     }
 
     /// The processes of all sessions.

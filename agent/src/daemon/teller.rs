@@ -1,6 +1,7 @@
 //! Tells people what happened: records become lines on standard output.
 
 use super::killer::Killer;
+use super::proof::Proof;
 use crate::events::explain;
 use crate::events::journal::Journal;
 use crate::events::line::{Denial, Garbled, Line, Loss};
@@ -22,6 +23,7 @@ pub struct Teller {
     sessions: Rc<RefCell<Sessions>>,
     killer: Rc<Killer>,
     recognition: Rc<RefCell<Recognition>>,
+    proof: Rc<Proof>,
     programs: Programs,
     journal: Journal,
     output: Stdout,
@@ -37,12 +39,14 @@ impl Teller {
         sessions: Rc<RefCell<Sessions>>,
         killer: Rc<Killer>,
         recognition: Rc<RefCell<Recognition>>,
+        proof: Rc<Proof>,
         journal: Journal,
     ) -> Self {
         Self {
             sessions,
             killer,
             recognition,
+            proof,
             programs: Programs::default(),
             journal,
             output: tokio::io::stdout(),
@@ -59,6 +63,9 @@ impl Teller {
         for event in events {
             if let Ok(event) = &event {
                 self.note_read(event)?;
+                if self.proof.takes(event) {
+                    continue;
+                }
             }
             match event {
                 Ok(Event::Denial(denial)) => {
@@ -72,6 +79,11 @@ impl Teller {
                     let told =
                         explain::file_denial(&file, &self.sessions.borrow(), &mut self.programs);
                     lines.push(self.keep(file.denial.header.session, told));
+                }
+                Ok(Event::Handoff(handoff)) => {
+                    let sides =
+                        explain::handoff(&handoff, &self.sessions.borrow(), &mut self.programs);
+                    lines.extend(sides.map(|side| Line::Handoff(Box::new(side))));
                 }
                 Ok(Event::Exec(exec)) => {
                     self.programs.note(&exec);

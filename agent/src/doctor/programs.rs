@@ -245,6 +245,8 @@ fn attach_type(name: &str) -> Option<bpf_attach_type> {
         "connect6" => bpf_attach_type::BPF_CGROUP_INET6_CONNECT,
         "sendmsg4" => bpf_attach_type::BPF_CGROUP_UDP4_SENDMSG,
         "sendmsg6" => bpf_attach_type::BPF_CGROUP_UDP6_SENDMSG,
+        "bind4" => bpf_attach_type::BPF_CGROUP_INET4_BIND,
+        "bind6" => bpf_attach_type::BPF_CGROUP_INET6_BIND,
         "sock_create" => bpf_attach_type::BPF_CGROUP_INET_SOCK_CREATE,
         "egress" => bpf_attach_type::BPF_CGROUP_INET_EGRESS,
         "ingress" => bpf_attach_type::BPF_CGROUP_INET_INGRESS,

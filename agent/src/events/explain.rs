@@ -7,16 +7,46 @@ use crate::sessions::Sessions;
 use crate::sessions::mounts::{FsPath, Mounts};
 use agent_common::action::Action;
 use agent_common::decide::{NO_RULE, Reason, Verdict};
-use agent_common::egress::{AF_INET, AF_INET6, Endpoint, TCP, UDP, is_v4};
-use agent_common::event::{Denial, FileDenial, Process};
+use agent_common::egress::{AF_INET, AF_INET6, AF_UNIX, Endpoint, TCP, UDP, is_v4};
+use agent_common::event::{Denial, FileDenial, Handoff, Process};
 use agent_common::privilege::Privilege;
+use agent_common::socket::SocketKind;
 use agent_policy::{Compiled, RuleSource, told_facts};
 use nix::time::{ClockId, clock_gettime};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Explains a denial.
 pub fn denial(denial: &Denial, sessions: &Sessions, programs: &mut Programs) -> line::Denial {
-    explained(denial, object(denial), sessions, programs)
+    explained(denial, object(denial, sessions), sessions, programs)
+}
+
+/// Explains a handoff to both of its sides: who acted first.
+pub fn handoff(
+    handoff: &Handoff,
+    sessions: &Sessions,
+    programs: &mut Programs,
+) -> [line::Handoff; 2] {
+    let [actor, peer] = [handoff.header.session, handoff.peer];
+    let agent = |id| sessions.get(id).map(|session| session.agent.clone());
+    let allowed = handoff.verdict == Verdict::Allow.wire();
+    let side = |session, direction, peer, program| line::Handoff {
+        time: wall_clock(handoff.header.time_ns),
+        session: SessionId(session),
+        agent: agent(session),
+        direction,
+        peer: SessionId(peer),
+        peer_agent: agent(peer),
+        process: process(&handoff.process, program),
+        action: Action::from_wire(handoff.action).map_or("unknown", Action::word),
+        verdict: Verdict::from_wire(handoff.verdict).map_or("unknown", Verdict::word),
+        reason: (!allowed)
+            .then(|| Reason::from_wire(handoff.reason).map_or("unknown", Reason::word)),
+    };
+    let program = programs.of_one(&handoff.process);
+    [
+        side(actor, "to", peer, program.clone()),
+        side(peer, "from", actor, program),
+    ]
 }
 
 /// Explains the denial of a use of a file.
@@ -25,9 +55,20 @@ pub fn file_denial(
     sessions: &Sessions,
     programs: &mut Programs,
 ) -> line::Denial {
-    let object = Object::File {
-        path: path(file, sessions.mounts()),
-        arguments: file.arguments().map(readable).collect(),
+    let action = Action::from_wire(file.denial.action);
+    let object = if file.flags & FileDenial::ABSTRACT != 0 {
+        Object::Unix {
+            unix: format!("@{}", readable(file.abstract_name())),
+        }
+    } else if matches!(action, Some(Action::Connect | Action::Send)) {
+        Object::Unix {
+            unix: path(file, sessions.mounts()),
+        }
+    } else {
+        Object::File {
+            path: path(file, sessions.mounts()),
+            arguments: file.arguments().map(readable).collect(),
+        }
     };
     explained(&file.denial, object, sessions, programs)
 }
@@ -149,11 +190,23 @@ pub fn process(process: &Process, program: Program) -> line::Process {
     }
 }
 
-fn object(denial: &Denial) -> Object {
+fn object(denial: &Denial, sessions: &Sessions) -> Object {
     if Action::from_wire(denial.action) == Some(Action::Privilege) {
+        let privilege = Privilege::from_wire(denial.privilege);
+        let target = Some(denial.target).filter(|target| *target != 0);
+        let is_of_sockets = privilege.is_some_and(Privilege::is_of_sockets);
         return Object::Privilege {
-            privilege: Privilege::from_wire(denial.privilege).map_or("unknown", Privilege::word),
-            target: Some(denial.target).filter(|pid| *pid != 0),
+            privilege: privilege.map_or("unknown", Privilege::word),
+            target: target.filter(|_| !is_of_sockets),
+            socket: target.filter(|_| is_of_sockets).map(socket),
+        };
+    }
+    if denial.endpoint.family == AF_UNIX && denial.endpoint.address != [0; 16] {
+        let [a, b, c, d, e, f, g, h, ..] = denial.endpoint.address;
+        let peer = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        return Object::Session {
+            handoff: sessions.get(peer).map(|session| session.agent.clone()),
+            session: SessionId(peer),
         };
     }
     endpoint(&denial.endpoint)
@@ -184,14 +237,34 @@ fn endpoint(endpoint: &Endpoint) -> Object {
     }
 }
 
+/// A kind of socket in words: `inet seqpacket 132`.
+fn socket(number: u32) -> String {
+    let socket = SocketKind::unpacked(number);
+    let family = family(socket.family).map_or_else(|| socket.family.to_string(), str::to_owned);
+    let kind = match socket.kind {
+        1 => "stream".to_owned(),
+        2 => "dgram".to_owned(),
+        3 => "raw".to_owned(),
+        4 => "rdm".to_owned(),
+        5 => "seqpacket".to_owned(),
+        other => other.to_string(),
+    };
+    format!("{family} {kind} {}", socket.protocol)
+}
+
 /// The name of an address family: linux/socket.h.
 fn family(number: u8) -> Option<&'static str> {
     Some(match number {
         1 => "unix",
+        AF_INET => "inet",
+        AF_INET6 => "inet6",
         16 => "netlink",
         17 => "packet",
+        30 => "tipc",
+        31 => "bluetooth",
         38 => "alg",
         40 => "vsock",
+        43 => "smc",
         44 => "xdp",
         _ => return None,
     })
@@ -235,6 +308,13 @@ mod tests {
             protocol: "tcp".to_owned(),
         };
         assert_eq!(super::endpoint(&endpoint), expected);
+    }
+
+    #[test]
+    fn a_kind_of_socket_is_named() {
+        let sctp = SocketKind::of(2, 5, 132);
+        assert_eq!(socket(sctp.packed()), "inet seqpacket 132");
+        assert_eq!(socket(SocketKind::of(29, 7, 1).packed()), "29 7 1");
     }
 
     #[test]

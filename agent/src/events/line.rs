@@ -17,6 +17,10 @@ pub enum Line {
     Revoked(Revocation),
     /// A session's last process is gone.
     Ended(Ended),
+    /// A session reached another, or was denied it; told once for each of the two.
+    Handoff(Box<Handoff>),
+    /// Enforcement is not proven any more, or is again.
+    Canary(Canary),
     /// Events found the ring full since the last such line.
     Loss(Loss),
     /// A record of the ring that makes no sense: a fault of ours, said aloud.
@@ -109,6 +113,20 @@ pub enum Object {
         #[serde(skip_serializing_if = "Vec::is_empty")]
         arguments: Vec<String>,
     },
+    /// A Unix socket.
+    #[serde(rename_all = "camelCase")]
+    Unix {
+        /// The path by which it was bound, or `@` and its name without one.
+        unix: String,
+    },
+    /// Another session.
+    #[serde(rename_all = "camelCase")]
+    Session {
+        /// Its agent, if the daemon still knows it.
+        handoff: Option<String>,
+        /// Its number.
+        session: SessionId,
+    },
     /// An address of another family.
     #[serde(rename_all = "camelCase")]
     Family {
@@ -126,6 +144,9 @@ pub enum Object {
         /// The process that was to be reached, if it was one.
         #[serde(skip_serializing_if = "Option::is_none")]
         target: Option<u32>,
+        /// The kind of socket that was to be made, if it was one: family, type and protocol.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        socket: Option<String>,
     },
 }
 
@@ -145,6 +166,34 @@ pub struct Rule {
     /// The step that its actions perform.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
+}
+
+/// One side of a handoff.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Handoff {
+    /// When, by the wall clock.
+    pub time: String,
+    /// The session on this side.
+    pub session: SessionId,
+    /// Its agent; nothing if the daemon no longer knows the session.
+    pub agent: Option<String>,
+    /// `to` for the session that acted, `from` for the one that it reached.
+    pub direction: &'static str,
+    /// The session on the other side.
+    pub peer: SessionId,
+    /// Its agent.
+    pub peer_agent: Option<String>,
+    /// Who acted, in the session that did.
+    #[serde(flatten)]
+    pub process: Process,
+    /// What it attempted.
+    pub action: &'static str,
+    /// What became of it.
+    pub verdict: &'static str,
+    /// Why, where it was not allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
 }
 
 /// A session's beginning or end.
@@ -223,6 +272,19 @@ impl Exit {
             signal => Self::Signal(signal),
         }
     }
+}
+
+/// What the canary has shown, where that is news.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Canary {
+    /// When, by the wall clock.
+    pub time: String,
+    /// Whether it was denied all that it should be, and that was told.
+    pub proven: bool,
+    /// What went wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// Lost events.

@@ -10,4 +10,5 @@ pub mod offsets;
 pub mod pins;
 pub mod plain;
 pub mod recognised;
+pub mod skipped;
 pub mod trial;

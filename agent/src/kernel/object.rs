@@ -416,6 +416,85 @@ pub const PROGRAMS: &[Program] = &[
         "judge renamed files there",
     ),
     held("special_symlink", "inode_symlink", "judge links there"),
+    held(
+        "file_signal",
+        "file_send_sigiotask",
+        "keep signals from files from the daemon",
+    ),
+    held(
+        "socket_made",
+        "socket_post_create",
+        "know the sockets that sessions make",
+    ),
+    held("socket_accepted", "sock_graft", "know those they accept"),
+    held("socket_gone", "sk_free_security", "forget sockets"),
+    held(
+        "unix_connect",
+        "unix_stream_connect",
+        "judge connections to Unix sockets",
+    ),
+    held(
+        "unix_send",
+        "unix_may_send",
+        "judge datagrams to Unix sockets",
+    ),
+    held(
+        "unix_sendmsg",
+        "socket_sendmsg",
+        "judge what is sent through inherited Unix sockets",
+    ),
+    held(
+        "unix_recvmsg",
+        "socket_recvmsg",
+        "judge what is received through inherited Unix sockets",
+    ),
+    Program {
+        name: "socket_bind",
+        kind: Kind::Lsm("socket_bind"),
+        used: Use::WithLsm,
+        purpose: "judge which addresses of this host sockets get",
+    },
+    Program {
+        name: "socket_listen",
+        kind: Kind::Lsm("socket_listen"),
+        used: Use::WithLsm,
+        purpose: "judge where sockets listen",
+    },
+    Program {
+        name: "socket_accept",
+        kind: Kind::Lsm("socket_accept"),
+        used: Use::WithLsm,
+        purpose: "judge who takes connections where",
+    },
+    Program {
+        name: "accepted",
+        kind: Kind::Lsm("sock_graft"),
+        used: Use::WithLsm,
+        purpose: "label sockets that a session accepts",
+    },
+    Program {
+        name: "socket_sendmsg",
+        kind: Kind::Lsm("socket_sendmsg"),
+        used: Use::WithLsm,
+        purpose: "judge whether connected sockets may go on sending",
+    },
+    Program {
+        name: "bind4",
+        kind: Kind::Cgroup,
+        used: Use::WithoutLsm,
+        purpose: "judge which IPv4 addresses sockets get",
+    },
+    Program {
+        name: "bind6",
+        kind: Kind::Cgroup,
+        used: Use::WithoutLsm,
+        purpose: "judge which IPv6 addresses sockets get",
+    },
+    held(
+        "socket_create",
+        "socket_create",
+        "judge which kinds of sockets are made",
+    ),
 ];
 
 /// A program at an LSM hook that holds privileges.
@@ -497,6 +576,11 @@ pub const HOLDS: &[(Privilege, &[&str])] = &[
     (Privilege::Disk, &["file_open"]),
     (Privilege::Terminal, &["file_ioctl", "file_ioctl_compat"]),
     (Privilege::Jit, &["mmap_file", "file_mprotect"]),
+    (Privilege::Ping, &["socket_create"]),
+    (Privilege::Mptcp, &["socket_create"]),
+    (Privilege::Netlink, &["socket_create"]),
+    (Privilege::Vsock, &["socket_create"]),
+    (Privilege::Sockets, &["socket_create"]),
 ];
 
 /// The program that ends a session's permission.

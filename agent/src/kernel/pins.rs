@@ -101,7 +101,8 @@ pub fn is_bpffs() -> bool {
         .is_ok_and(|found| found.filesystem_type() == nix::sys::statfs::BPF_FS_MAGIC)
 }
 
-fn base() -> PathBuf {
+/// The folder of all pins, whatever their version.
+pub fn base() -> PathBuf {
     Path::new(BPFFS).join("interlock")
 }
 

@@ -42,6 +42,25 @@ impl Recognised {
         Ok(self.watch.set(0, Plain(watch), 0)?)
     }
 
+    /// Says that what already runs is being adopted: whoever is in a cgroup, or the trees of the
+    /// executable of a way.
+    pub fn set_settling(&mut self, executable: Option<u32>) -> Result<(), MapsError> {
+        let mut watch = self.watch.get(&0, 0)?.0;
+        watch.settling = 1;
+        watch.adopting = executable.map_or(0, |way| way + 1);
+        self.set_watch(watch)
+    }
+
+    /// Says that it no longer is.
+    pub fn set_settled(&mut self) -> Result<(), MapsError> {
+        let watch = self.watch.get(&0, 0)?.0;
+        self.set_watch(Watch {
+            cgroups: watch.cgroups,
+            executables: watch.executables,
+            ..Watch::default()
+        })
+    }
+
     /// Lays sessions ready for a way.
     pub fn set_pool(&mut self, way: u32, pool: Pool) -> Result<(), MapsError> {
         Ok(self.pools.set(way, Plain(pool), 0)?)
@@ -62,19 +81,19 @@ impl Recognised {
         found(self.claims.remove(&session)).map(drop)
     }
 
-    /// Opens a session for a cgroup, unless one is open.
-    pub fn open_door(&mut self, cgroup: u64, label: Label) -> Result<bool, MapsError> {
-        is_new(self.doors.insert(cgroup, Plain(label), ONLY_NEW))
+    /// Opens a session for a cgroup, or a process's tree, unless one is open.
+    pub fn open_door(&mut self, door: u64, label: Label) -> Result<bool, MapsError> {
+        is_new(self.doors.insert(door, Plain(label), ONLY_NEW))
     }
 
-    /// The session that is open for a cgroup.
-    pub fn door(&self, cgroup: u64) -> Result<Option<Label>, MapsError> {
-        Ok(found(self.doors.get(&cgroup, 0))?.map(|label| label.0))
+    /// The session that is open.
+    pub fn door(&self, door: u64) -> Result<Option<Label>, MapsError> {
+        Ok(found(self.doors.get(&door, 0))?.map(|label| label.0))
     }
 
     /// Lets the next that comes begin another session.
-    pub fn close_door(&mut self, cgroup: u64) -> Result<(), MapsError> {
-        found(self.doors.remove(&cgroup)).map(drop)
+    pub fn close_door(&mut self, door: u64) -> Result<(), MapsError> {
+        found(self.doors.remove(&door)).map(drop)
     }
 
     /// Makes a cgroup a session's.

@@ -195,6 +195,16 @@ fn in_notation(mut value: Value) -> Result<Value, String> {
         value["action"] = Value::String(action);
         return Ok(value);
     }
+    let local = ["unix", "handoff"].map(|name| part(name).and_then(Value::as_str));
+    let local = match local {
+        [Some(socket), _] => Some(format!("connect unix:{socket}")),
+        [_, Some(agent)] => Some(format!("connect agent:{agent}")),
+        _ => None,
+    };
+    if let Some(action) = local {
+        value["action"] = Value::String(action);
+        return Ok(value);
+    }
     let (Some(address), Some(port), Some(protocol)) = (
         part("address").and_then(Value::as_str),
         part("port").and_then(Value::as_u64),

@@ -1,18 +1,30 @@
-//! Labelling processes that already run.
+//! Labelling processes that already run: whoever is in a cgroup, or in the tree of a process that
+//! runs an executable.
 
 use crate::kernel::maps::{Maps, MapsError};
 use crate::kernel::object::ADOPT;
 use crate::kernel::pins::Pins;
 use agent_common::counter::Counter;
-use agent_common::event::Living;
+use agent_common::event::{Living, Process};
 use agent_common::wire::Wire;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
-/// Walks over all tasks that may find somebody new, each time. Whoever is in a session's cgroup is
-/// labelled when it is born, so the second finds nobody, unless a label could not be stored.
+/// Walks over all tasks that may find somebody new, each time. Whoever comes meanwhile is labelled
+/// when it is born, so the last but one finds nobody, unless a label could not be stored.
 const WALKS: u32 = 64;
+
+/// The roots of trees that have no session yet, by when they began.
+pub type Roots = BTreeMap<u64, Process>;
+
+/// What a walk found.
+#[derive(Debug, Default)]
+struct Walk {
+    labelled: usize,
+    roots: Roots,
+}
 
 /// Why adoption is not complete.
 #[derive(Debug, thiserror::Error)]
@@ -42,25 +54,35 @@ impl Adopter {
         }
     }
 
-    /// Labels whoever is in a session's cgroup and has no label, until a walk over all tasks finds
-    /// nobody and nobody was refused meanwhile. Says how many were labelled.
-    pub fn adopt(&self, maps: &Maps) -> Result<usize, AdoptError> {
-        let mut labelled = 0;
+    /// Labels whoever belongs to a session and has no label, until a walk over all tasks finds
+    /// nobody and nobody was refused meanwhile. Ends before, with the roots, when it comes upon
+    /// trees that have no session.
+    pub fn adopt(&self, maps: &Maps) -> Result<Roots, AdoptError> {
         for _ in 0..WALKS {
             let refused = maps.count(Counter::LabelsRefused)?;
             let found = self.walk()?;
-            labelled += found;
-            if found == 0 && maps.count(Counter::LabelsRefused)? == refused {
-                return Ok(labelled);
+            let is_last = found.labelled == 0 && maps.count(Counter::LabelsRefused)? == refused;
+            if is_last || !found.roots.is_empty() {
+                return Ok(found.roots);
             }
         }
         Err(AdoptError::NoEnd)
     }
 
     /// One walk: the kernel labels, and writes down whom.
-    fn walk(&self) -> io::Result<usize> {
+    fn walk(&self) -> io::Result<Walk> {
         let mut bytes = Vec::new();
         File::open(&self.link)?.read_to_end(&mut bytes)?;
-        Ok(bytes.len() / Living::SIZE)
+        let mut walk = Walk::default();
+        for living in (0..bytes.len() / Living::SIZE)
+            .filter_map(|number| Living::read(&bytes, number * Living::SIZE))
+        {
+            if living.session == 0 {
+                walk.roots.insert(living.process.start_ns, living.process);
+            } else {
+                walk.labelled += 1;
+            }
+        }
+        Ok(walk)
     }
 }

@@ -6,27 +6,26 @@
 //! sessions be.
 
 pub mod adopt;
+mod running;
 pub mod sought;
 
 use crate::control::protocol::WayInfo;
 use crate::events::explain;
 use crate::events::line::{Line, NotReady};
 use crate::events::process::Programs;
-use crate::kernel::clock;
 use crate::kernel::maps::MapsError;
 use crate::kernel::pins::Pins;
+use crate::kernel::skipped::Skipped;
 use crate::library::{Library, Loaded};
 use crate::sessions::ready::Prepared;
 use crate::sessions::{Sessions, StartError, ttl_ns};
 use adopt::{AdoptError, Adopter};
 use agent_common::counter::Counter;
 use agent_common::event::Begun;
-use agent_common::recognise::{Executable, Inside, MAX_WAYS, POOL, Pool, Watch};
+use agent_common::recognise::{Executable, MAX_WAYS, POOL, Pool, Watch};
 use agent_common::session::Label;
 use sought::Sought;
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::rc::Rc;
 use tracing::{info, warn};
 
@@ -70,6 +69,8 @@ pub struct Recognition {
     adopter: Adopter,
     /// Labels that were refused until the last look.
     refused: u64,
+    /// How often programs were skipped, and how often they had been at the last look.
+    skipped: (Skipped, BTreeMap<&'static str, u64>),
     /// The ways that are not in force, and why.
     failed: BTreeMap<Sought, (String, String)>,
 }
@@ -82,6 +83,7 @@ impl Recognition {
             followed: BTreeSet::new(),
             adopter: Adopter::new(pins),
             refused: 0,
+            skipped: (Skipped::open(), BTreeMap::new()),
             failed: BTreeMap::new(),
         }
     }
@@ -222,9 +224,18 @@ impl Recognition {
         for executable in way.sought.executables(sessions.mounts()) {
             sessions.recognised().set_executable(executable, number)?;
         }
+        if matches!(way.sought, Sought::Executable(_)) {
+            return running::adopt_trees(sessions, &self.adopter, number, way);
+        }
         let mut lines = Vec::new();
         for root in roots {
-            lines.extend(adopt(sessions, &self.adopter, number, way, &root)?);
+            lines.extend(running::adopt_cgroup(
+                sessions,
+                &self.adopter,
+                number,
+                way,
+                &root,
+            )?);
         }
         Ok(lines)
     }
@@ -330,11 +341,21 @@ impl Recognition {
         }
         self.follow_executables(sessions)?;
         let refused = sessions.maps().count(Counter::LabelsRefused)?;
-        if refused != self.refused && !self.ways.is_empty() {
+        if (refused != self.refused || self.has_skipped()) && !self.ways.is_empty() {
             self.adopt(sessions);
         }
         self.refused = sessions.maps().count(Counter::LabelsRefused)?;
         Ok(lines)
+    }
+
+    /// Whether the kernel has skipped a program since the last look: somebody may have come into a
+    /// session's cgroup and not have been seen.
+    fn has_skipped(&mut self) -> bool {
+        let (skipped, before) = &mut self.skipped;
+        let now = skipped.counts();
+        let more = now != *before;
+        *before = now;
+        more
     }
 
     /// Ways of which less lies ready than should.
@@ -445,56 +466,4 @@ fn move_begun(sessions: &mut Sessions, library: &Library) {
     for loaded in library.iter() {
         sessions.follow(loaded);
     }
-}
-
-/// Makes a cgroup and all below it a session's, with everybody who is in them.
-fn adopt(
-    sessions: &mut Sessions,
-    adopter: &Adopter,
-    number: u32,
-    way: &Way,
-    root: &Path,
-) -> Result<Option<Line>, RecognitionError> {
-    let unreadable = |error| RecognitionError::Cgroups(way.sought.clone(), error);
-    let door = std::fs::metadata(root).map_err(unreadable)?.ino();
-    let inside = Inside {
-        door,
-        way: number,
-        reserved: 0,
-    };
-    // The session is open before anybody can be recognised, so that whoever is found has its facts.
-    let recognised = way.sought.to_string();
-    let label = sessions.adopt_cgroup(&way.prepared(&recognised), door)?;
-    let opened = sessions.recognised().open_door(door, label)?;
-    if !opened {
-        sessions.end(label.session)?;
-    }
-    let mut known = BTreeSet::new();
-    loop {
-        let before = known.len();
-        for cgroup in sought::numbers(root) {
-            if known.insert(cgroup) {
-                sessions.recognised().set_cgroup(cgroup, inside)?;
-            }
-        }
-        if known.len() == before {
-            break;
-        }
-        sought::wait_for_makers().map_err(unreadable)?;
-    }
-    adopter.adopt(sessions.maps())?;
-    if !opened {
-        return Ok(None);
-    }
-    if sessions.tasks(label)? == 0 {
-        // Nobody was there. Who comes now begins a session of its own.
-        sessions.recognised().close_door(door)?;
-        if sessions.tasks(label)? == 0 {
-            sessions.end(label.session)?;
-            return Ok(None);
-        }
-    }
-    Ok(sessions
-        .seen(label.session, clock::boot_ns())
-        .map(Line::Started))
 }

@@ -175,3 +175,20 @@ pub fn holds_the_host(cgroup: &Path) -> bool {
             unified.is_some_and(|path| Path::new(CGROUPS).join(path).starts_with(cgroup))
         })
 }
+
+/// The daemon, the machine's first process and those between: what descends from one of them is the
+/// daemon, too.
+pub fn host_processes() -> BTreeSet<u32> {
+    let mut found = BTreeSet::from([1]);
+    let mut above = procfs::process::Process::myself();
+    while let Ok(stat) = above.and_then(|process| process.stat()) {
+        let Ok(pid) = u32::try_from(stat.pid) else {
+            break;
+        };
+        if stat.ppid == 0 || !found.insert(pid) {
+            break;
+        }
+        above = procfs::process::Process::new(stat.ppid);
+    }
+    found
+}

@@ -30,7 +30,8 @@ impl Sessions {
     pub(super) fn install(&mut self, compiled: &Compiled) -> Result<Place, InstallError> {
         // Its paths must be what they are now, not at the last look.
         self.follow_mounts()?;
-        let place = self.tables.install(&mut self.maps, compiled)?;
+        let agent = self.paths.hash(&compiled.name);
+        let place = self.tables.install(&mut self.maps, compiled, agent)?;
         if let Err(error) = self.paths.install(&mut self.maps, compiled, place) {
             let _ = self.paths.remove(&mut self.maps, place.policy);
             self.tables.remove(&mut self.maps, compiled, place);

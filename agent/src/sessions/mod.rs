@@ -3,6 +3,7 @@
 pub mod census;
 pub mod denials;
 mod end;
+pub mod guarded;
 mod in_force;
 pub mod kill;
 pub mod mounts;
@@ -24,13 +25,14 @@ use agent_common::session::Session as State;
 use agent_policy::{Compiled, Need};
 use denials::Denials;
 pub use end::RevokeError;
+use guarded::Guarded;
 use in_force::policies;
 use mounts::Mounts;
 use moving::Leaving;
 use paths::Paths;
 use records::{Record, Records};
 use session::expiry;
-pub use session::ttl_ns;
+pub use session::{CANARY, ttl_ns};
 use start::Begin;
 pub use start::StartError;
 use std::collections::HashMap;
@@ -59,14 +61,21 @@ pub struct Sessions {
 /// What a host can hold sessions to.
 #[derive(Debug, Clone, Copy)]
 pub struct Host {
-    /// Whether BPF LSM is there, without which no file is judged.
+    /// Whether BPF LSM is there, without which no file and no Unix socket is judged.
     judges_files: bool,
 }
 
 impl Host {
     /// Whether sessions can be held to a policy here.
     pub fn accepts(self, compiled: &Compiled) -> Result<(), StartError> {
-        let by_lsm = [Need::Files, Need::Exec, Need::Tools, Need::Executables];
+        let by_lsm = [
+            Need::Files,
+            Need::Exec,
+            Need::Tools,
+            Need::Executables,
+            Need::UnixSockets,
+            Need::Handoffs,
+        ];
         let mut needs = compiled.needs().into_iter();
         match needs.find(|need| by_lsm.contains(need)) {
             Some(need) if !self.judges_files => {
@@ -115,8 +124,10 @@ impl Sessions {
         records: Records,
         denials: Denials,
         judges_files: bool,
+        guarded: Guarded,
     ) -> Result<Self, MapsError> {
         let mut paths = Paths::open(&mut maps)?;
+        paths.protect(&mut maps, guarded)?;
         let (folder, inode) = denials.folder().map_err(MapsError::Denials)?;
         let device = paths.mounts().resolve(folder.as_os_str().as_bytes());
         let device = device.map_or(0, |place| place.device);
@@ -255,7 +266,10 @@ impl Sessions {
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.by_id.values().filter(|session| !session.ready).count()
+        self.by_id
+            .values()
+            .filter(|session| session.is_listed())
+            .count()
     }
 
     /// The numbers of all.
@@ -268,7 +282,7 @@ impl Sessions {
     pub fn list(&self) -> Result<Vec<SessionInfo>, MapsError> {
         let mut list = Vec::with_capacity(self.by_id.len());
         let now_ns = clock::boot_ns();
-        for (id, session) in self.by_id.iter().filter(|(_, session)| !session.ready) {
+        for (id, session) in self.by_id.iter().filter(|(_, session)| session.is_listed()) {
             let progress = self.maps.progress(session.slot)?;
             let facts = session.compiled.terms.live_facts(&progress, now_ns);
             list.push(SessionInfo {

@@ -4,13 +4,14 @@
 //! So each rule becomes an entry for every file system that it reaches, and the entries follow the
 //! mounts: until the tables say where a new mount lies, what is on it has no rules and is denied.
 
+use super::guarded::{Guarded, Held};
 use super::mounts::{FsPath, MountInfo, Mounts};
 use super::tables::{InstallError, Place};
 use crate::kernel::maps::{Maps, MapsError};
 use agent_common::abi::MAX_PATHS;
 use agent_common::path::{
-    ACCESS_SLOTS, ACCESSES, EntryKind, FILTER_WORDS, Index, Lanes, MAX_EXTENSION, NO_LIST, PathKey,
-    PathRules, Scope, Secret, filter_bits,
+    ACCESS_SLOTS, ACCESSES, Access, EntryKind, FILTER_WORDS, Index, Lanes, MAX_EXTENSION, NO_LIST,
+    PathKey, PathRules, Scope, Secret, filter_bits,
 };
 use agent_policy::{Compiled, Objects, PathEntry, PathKind};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -30,6 +31,7 @@ struct Entry {
 pub struct Paths {
     info: MountInfo,
     mounts: Mounts,
+    guarded: Guarded,
     index: Box<Index>,
     /// What the kernel has, by policy.
     installed: HashMap<u32, Entries>,
@@ -62,9 +64,17 @@ impl Paths {
         Ok(Self {
             info,
             mounts,
+            guarded: Guarded::default(),
             index,
             installed,
         })
+    }
+
+    /// Says what is the enforcer's own, and who the daemon is. Holds for what is installed from then on.
+    pub fn protect(&mut self, maps: &mut Maps, guarded: Guarded) -> Result<(), MapsError> {
+        self.guarded = guarded;
+        self.index.daemon = std::process::id();
+        maps.set_index(&self.index)
     }
 
     /// Says where the sessions' denials lie: in a folder of this number, on this device.
@@ -222,7 +232,13 @@ impl Paths {
                 policy: place.policy,
                 tool,
             };
+            let guarded = match tool {
+                0 => self.guarded.placed(&self.mounts),
+                // The agent's own rules are asked first.
+                _ => Vec::new(),
+            };
             let found = Placing {
+                guarded: &guarded,
                 mounts: &self.mounts,
                 secret: &self.index.secret,
                 scope,
@@ -270,6 +286,8 @@ fn secret() -> io::Result<Secret> {
 
 /// Entries in the making.
 struct Placing<'a> {
+    /// What is the enforcer's own.
+    guarded: &'a [Held],
     mounts: &'a Mounts,
     secret: &'a Secret,
     scope: Scope,
@@ -308,7 +326,17 @@ impl Placing<'_> {
                     return Err(InstallError::Extension(entry.text.clone()));
                 }
                 PathKind::Extension => self.anywhere(entries, EntryKind::Extension, entry),
+                PathKind::Abstract => self.anywhere(entries, EntryKind::Abstract, entry),
             }
+        }
+        for agent in &objects.agents {
+            let mut lists = [NO_LIST; ACCESSES];
+            lists[usize::from(Access::Connect.wire())] = agent.list;
+            let rules = PathRules {
+                lists: self.absolute(&lists),
+                ..PathRules::NONE
+            };
+            self.named(entries, EntryKind::Agent, agent.name.as_bytes(), rules);
         }
         // What is mounted below a directory belongs to it.
         places.extend(self.mounts.visible().map(|(_, what)| what.clone()));
@@ -322,6 +350,11 @@ impl Placing<'_> {
             if let Some(rules) = self.agreed(&speaking, &mut disagreements) {
                 self.place(entries, at, EntryKind::Under, rules);
             }
+        }
+        for held in self.guarded {
+            let rules = deepest(&directories, &held.path);
+            let rules = rules.map_or(PathRules::NONE, |entry| self.rules(entry));
+            self.place(entries, &held.at, EntryKind::Under, rules);
         }
         Ok(disagreements)
     }
@@ -378,21 +411,28 @@ impl Placing<'_> {
             lanes = lanes.with(self.secret.name_of(name));
             depth += 1;
         }
-        let rules = PathRules {
+        let mut rules = PathRules {
             check: lanes.check,
             ..rules
         };
+        for held in self.guarded {
+            held.keep_out(at, &mut rules);
+        }
         let key = PathKey::new(self.scope, kind, lanes);
         entries.insert(key, Entry { rules, depth });
     }
 
     /// An entry of a name or an extension.
     fn anywhere(&self, entries: &mut Entries, kind: EntryKind, entry: &PathEntry) {
-        let name = self.secret.name_of(entry.text.as_bytes());
-        let lanes = self.secret.anywhere(name);
+        self.named(entries, kind, entry.text.as_bytes(), self.rules(entry));
+    }
+
+    /// An entry of what is known by a name alone.
+    fn named(&self, entries: &mut Entries, kind: EntryKind, name: &[u8], rules: PathRules) {
+        let lanes = self.secret.anywhere(self.secret.name_of(name));
         let rules = PathRules {
             check: lanes.check,
-            ..self.rules(entry)
+            ..rules
         };
         let key = PathKey::new(self.scope, kind, lanes);
         entries.insert(key, Entry { rules, depth: 0 });

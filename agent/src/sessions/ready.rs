@@ -34,17 +34,18 @@ impl Sessions {
         self.make(prepared.start, compiled, &begin)
     }
 
-    /// Makes a session that begins at once, for the processes that already run in a cgroup.
-    pub fn adopt_cgroup(
+    /// Makes a session that begins at once, for processes that already run: all of a cgroup, or of a
+    /// tree.
+    pub fn prepare_running(
         &mut self,
         prepared: &Prepared<'_>,
-        cgroup: u64,
+        door: u64,
     ) -> Result<Label, StartError> {
         let compiled = self.lay_out(prepared.compiled.clone());
         let begin = super::Begin {
             recognised: Some(prepared.recognised.to_owned()),
             facts: compiled.unknown_history(),
-            door: cgroup,
+            door,
             ready: false,
             loaded: true,
         };

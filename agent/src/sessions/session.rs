@@ -10,7 +10,15 @@ use agent_policy::{Compiled, Mode};
 use std::rc::Rc;
 use std::time::Instant;
 
+/// The agent that the canary plays.
+pub const CANARY: &str = "interlock-canary";
+
 impl Session {
+    /// Whether it is one that people ask for.
+    pub(super) fn is_listed(&self) -> bool {
+        !self.ready && self.agent != CANARY
+    }
+
     /// The names of facts, as cases have them: steps as `step:NAME`.
     pub fn facts(&self, facts: u64) -> Vec<String> {
         agent_policy::told_facts(&self.compiled, facts)

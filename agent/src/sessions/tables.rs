@@ -115,8 +115,14 @@ impl Tables {
         Ok(())
     }
 
-    /// Writes a policy. Its networks come last, so that until all is there nothing is allowed.
-    pub fn install(&mut self, maps: &mut Maps, compiled: &Compiled) -> Result<Place, InstallError> {
+    /// Writes a policy; `agent` is the hash of its agent's name. Its networks come last, so that until
+    /// all is there nothing is allowed.
+    pub fn install(
+        &mut self,
+        maps: &mut Maps,
+        compiled: &Compiled,
+        agent: u64,
+    ) -> Result<Place, InstallError> {
         let policy = (0..MAX_POLICIES)
             .find(|policy| !self.policies.contains(policy))
             .ok_or(InstallError::Policies)?;
@@ -133,7 +139,7 @@ impl Tables {
         self.policies.insert(policy);
         self.next_set += compiled.sets();
         self.rules.insert(rules, count);
-        match write(maps, compiled, place) {
+        match write(maps, compiled, place, agent) {
             Ok(()) => Ok(place),
             Err(error) => {
                 self.remove(maps, compiled, place);
@@ -182,9 +188,10 @@ pub fn refresh_hours(maps: &mut Maps, compiled: &Compiled, place: Place) -> Resu
     maps.set_terms(place.policy, compiled.terms_at(wall_s()))
 }
 
-fn write(maps: &mut Maps, compiled: &Compiled, place: Place) -> Result<(), MapsError> {
+fn write(maps: &mut Maps, compiled: &Compiled, place: Place, agent: u64) -> Result<(), MapsError> {
     let head = PolicyHead {
         edition: edition(),
+        agent,
         ..compiled.head()
     };
     maps.set_policy(place.policy, head)?;
@@ -226,21 +233,21 @@ fn arguments(compiled: &Compiled, place: Place) -> impl Iterator<Item = (u32, Pa
     (first..first + MAX_ARGUMENTS).zip(patterns.chain(std::iter::repeat(Pattern::NONE)))
 }
 
-/// The networks of every scope, with the scope's number.
+/// The networks of every scope, with the scope's number: where it may go, and where it may listen.
 fn networks(compiled: &Compiled, place: Place) -> impl Iterator<Item = (u32, &NetworkEntry)> {
     let policy = State {
         policy: place.policy,
         ..State::FREE
     };
-    let own = compiled
-        .networks
-        .iter()
-        .map(move |network| (policy.scope(0), network));
-    let tools = (1..).zip(&compiled.tools).flat_map(move |(number, tool)| {
-        let scope = policy.scope(number);
-        tool.networks.iter().map(move |network| (scope, network))
-    });
-    own.chain(tools)
+    let own = std::iter::once((0, &compiled.networks, &compiled.objects.listen));
+    let tools = (1..).zip(&compiled.tools);
+    let tools = tools.map(|(number, tool)| (number, &tool.networks, &tool.objects.listen));
+    own.chain(tools).flat_map(move |(tool, out, listen)| {
+        let scope = policy.scope(tool);
+        let out = out.iter().map(move |network| (scope, network));
+        let listen = listen.iter();
+        out.chain(listen.map(move |network| (scope | NetworkKey::LISTEN, network)))
+    })
 }
 
 fn network_bits(network: &NetworkEntry) -> u32 {

@@ -81,7 +81,16 @@ fn what(event: &Value) -> String {
             event["killed"],
             event["left"].as_array().map_or(0, Vec::len)
         ),
+        "handoff" => format!(
+            "{}: {} {} {}",
+            word(event, "verdict"),
+            word(event, "action"),
+            word(event, "direction"),
+            word(event, "peerAgent"),
+        ),
         "ended" => format!("{}, {}", word(event, "outcome"), word(event, "cause")),
+        "canary" if event["proven"] == true => "enforcement is proven again".to_owned(),
+        "canary" => format!("NOT READY: {}", word(event, "error")),
         "loss" => format!("{} events were lost", event["events"]),
         "garbled" => word(event, "error").to_owned(),
         _ => word(event, "session").to_owned(),

@@ -56,6 +56,12 @@ fn object(object: &serde_json::Value) -> String {
             format!("{address}:{port}/{protocol}")
         };
     }
+    if let Some(socket) = object["unix"].as_str() {
+        return format!("unix:{socket}");
+    }
+    if object.get("handoff").is_some() {
+        return format!("agent:{}", word(object, "handoff"));
+    }
     if let Some(privilege) = object["privilege"].as_str() {
         return match object["target"].as_u64() {
             Some(pid) => format!("{privilege} (process {pid})"),

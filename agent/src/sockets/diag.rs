@@ -373,6 +373,7 @@ mod tests {
         for number in [1, 2, NO_RULE, 3] {
             stored.extend(number.to_ne_bytes());
         }
+        stored.resize(Owner::SIZE, 0);
         let socket = parse(&answer(&stored)).unwrap();
         assert_eq!(socket.local, "10.0.0.1:36865".parse().unwrap());
         assert_eq!(socket.remote, "192.0.2.7:443".parse().unwrap());

@@ -47,3 +47,29 @@ pub(crate) fn explode(limit: u32) -> Result<()> {
         }
     }
 }
+
+/// How long a child of [`breed`] lives.
+const LIFE: Duration = Duration::from_millis(200);
+
+/// Forks for ever, with at most so many children at once, each with a child of its own that it waits
+/// for: nobody ever loses its parent.
+pub(crate) fn breed(limit: u32) -> Result<()> {
+    let mut alive = 0;
+    process::set_name(c"breed");
+    loop {
+        if alive >= limit {
+            process::wait_any()?;
+            alive -= 1;
+        }
+        if let Fork::Child = process::fork()? {
+            process::end_after(super::LIFE_SECONDS);
+            if let Ok(Fork::Parent(child)) = process::fork() {
+                std::thread::sleep(LIFE);
+                let _ = process::wait(child);
+            }
+            std::thread::sleep(LIFE);
+            process::exit_now(0);
+        }
+        alive += 1;
+    }
+}

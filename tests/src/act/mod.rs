@@ -9,6 +9,7 @@ mod bomb;
 pub(crate) mod code;
 pub(crate) mod execute;
 pub(crate) mod file;
+pub(crate) mod flip;
 pub(crate) mod join_late;
 mod links;
 pub(crate) mod local;
@@ -16,22 +17,24 @@ mod obey;
 mod outlive;
 pub(crate) mod overreach;
 mod race;
+mod socket;
 pub(crate) mod spread;
 mod stream;
 pub(crate) mod swap;
 pub(crate) mod way;
 
-use crate::sys::{outcome, process};
+use crate::sys::{net, outcome, process};
 use anyhow::{Context, Result, bail};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 use way::Way;
 
 /// No actor outlives its test by more than this.
 const LIFE_SECONDS: u32 = 240;
 
-/// The same for one whose policy is swapped a thousand times.
-const SWAP_SECONDS: u32 = 1800;
+/// The same for one whose part takes long.
+const LONG_SECONDS: u32 = 3000;
 
 /// Plays a part.
 pub(crate) fn main(words: &[String]) -> ExitCode {
@@ -79,10 +82,12 @@ fn play(words: &[String]) -> Result<u8> {
             stream::stream(address(to)?, count.parse()?, bomb.parse()?)?;
         }
         ["send-and-end", to, bytes] => stream::send_and_end(address(to)?, bytes.parse()?)?,
+        ["breed", limit] => bomb::breed(limit.parse()?)?,
         ["outlive", how, file] => return outlive::leave_behind(how, file),
         ["main-thread-ends", to] => outlive::main_thread_ends(address(to)?)?,
         ["race", permission, use_up, threads, rounds] => {
             let (permission, use_up) = (address(permission)?, address(use_up)?);
+            process::end_after(LONG_SECONDS);
             let rounds = race::race(permission, use_up, threads.parse()?, rounds.parse()?)?;
             println!("{}", rounds.line());
         }
@@ -105,10 +110,22 @@ fn play(words: &[String]) -> Result<u8> {
             }
         }
         ["swap", address, processes] => {
-            process::end_after(SWAP_SECONDS);
+            process::end_after(LONG_SECONDS);
             print!("{}", swap::act(address, processes.parse()?)?);
         }
         ["local", way, to] => println!("{}", outcome(&local::connect(way, to)?)),
+        ["use-inherited"] => println!("{}", local::use_inherited()?),
+        ["take-in", listener] => {
+            let listener = net::adopt(listener.parse()?)?;
+            println!("{}", outcome(&net::accept(listener.as_fd())));
+        }
+        ["flip", one, other, times] => {
+            let tally = flip::flip(one.parse()?, other.parse()?, times.parse()?)?;
+            println!(
+                "sent {} denied {} other {}",
+                tally.sent, tally.denied, tally.other
+            );
+        }
         ["receive"] => println!("{}", local::receive()?),
         ["obey"] => obey::obey()?,
         ["overreach", act, on] => println!("{}", outcome(&overreach::attempt(act, on)?)),

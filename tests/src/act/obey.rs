@@ -3,6 +3,7 @@
 
 use super::below::Below;
 use super::links::Links;
+use super::socket::Sockets;
 use super::spread::probe_as_code;
 use super::way::{Way, attempt, probe};
 use crate::sys::process::{self, Fork};
@@ -16,6 +17,7 @@ use std::process::Command;
 pub(crate) fn obey() -> Result<()> {
     let mut below = Below::default();
     let mut links = Links::default();
+    let mut sockets = Sockets::default();
     let mut out = io::stdout().lock();
     writeln!(out, "pid {}", std::process::id())?;
     out.flush()?;
@@ -31,6 +33,10 @@ pub(crate) fn obey() -> Result<()> {
             ["file", words @ ..] => outcome(&super::file::attempt(words)?),
             ["fork", to] => fork_and_probe(to)?,
             ["exec", program] => outcome::<()>(&Err(process::exec(program, &[]))),
+            ["live-long"] => {
+                process::end_after(super::LONG_SECONDS);
+                "ok".to_owned()
+            }
             ["flood", to, count] => super::flood(to.parse()?, count.parse()?).line(),
             ["execute", way, path, words @ ..] => super::execute::execute(way, path, words)?,
             ["threads", count] => {
@@ -46,6 +52,10 @@ pub(crate) fn obey() -> Result<()> {
             ["link", to] => links.link(to)?,
             ["say", link, count] => links.say(link, count)?,
             ["hear", link] => links.hear(link)?,
+            ["local", way, to] => outcome(&super::local::connect(way, to)?),
+            ["serve", at] => outcome(&super::local::serve(at)),
+            ["listen", kind, at] => super::socket::listen(kind.parse()?, at.parse()?)?,
+            ["socket", words @ ..] => sockets.obey(words)?,
             ["unix", path] => outcome(&UnixStream::connect(path)),
             ["answer", path, words @ ..] => answer(path, words)?,
             ["start", name, path, words @ ..] => below.start(name, path, words)?,

@@ -79,8 +79,6 @@ pub(crate) fn attempt(act: &str, on: &str) -> Result<io::Result<()>> {
         "bpf-get" => system::bpf_get(on).map(drop),
         "module" => system::load_module(),
         "module-request" => net::socket(on.parse()?, libc::SOCK_STREAM).map(drop),
-        "raw-socket" => net::raw_socket(net::INET).map(drop),
-        "packet-socket" => net::raw_socket(libc::AF_PACKET).map(drop),
         "device" => system::make_device(on).and_then(|()| fs::remove_file(on)),
         "perf" => system::perf_event().map(drop),
         "ports" => system::ports(),

@@ -7,8 +7,8 @@ use crate::sys::sockaddr::SockAddr;
 use anyhow::{Context, Result, ensure};
 use std::ffi::CString;
 use std::fs;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
+use std::io::{self, Read};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -26,6 +26,9 @@ const PROGRAM: &str = "true";
 pub(super) const UDP: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9999));
 /// Where connections go.
 pub(super) const TCP: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8888));
+
+/// The port for much at once.
+pub(super) const BULK: u16 = 8889;
 
 /// One operation.
 pub(super) struct Operation {
@@ -178,7 +181,7 @@ pub(super) fn allowed(kind: Kind) -> Result<Vec<Operation>> {
                 }),
             ]
         }
-        Kind::Network => vec![udp_connect()?, udp_send()?, tcp()?],
+        Kind::Network => vec![udp_connect()?, udp_send()?, udp_send_on()?, tcp()?, bulk()?],
     })
 }
 
@@ -257,6 +260,30 @@ fn tcp() -> Result<Operation> {
         drop(client);
         drop(server);
         Ok(())
+    }))
+}
+
+/// A datagram through a socket that is connected.
+fn udp_send_on() -> Result<Operation> {
+    let socket = net::socket(INET, DGRAM)?;
+    net::connect(socket.as_fd(), &SockAddr::of(UDP))?;
+    Ok(Operation::new("udp_send_connected", 4000, move || {
+        net::send(socket.as_fd(), b"x", 0, None)
+    }))
+}
+
+/// As much as a program sends at once, and as it comes at the other end.
+fn bulk() -> Result<Operation> {
+    const BYTES: usize = 1 << 16;
+    let mut at = TCP;
+    at.set_port(BULK);
+    let listener = TcpListener::bind(at).context("listening")?;
+    let client = TcpStream::connect(at).context("connecting")?;
+    let (mut server, _) = listener.accept()?;
+    let (data, mut buffer) = (vec![1; BYTES], vec![0; BYTES]);
+    Ok(Operation::new("tcp_bulk_64k", 500, move || {
+        net::send(client.as_fd(), &data, 0, None)?;
+        server.read_exact(&mut buffer)
     }))
 }
 

@@ -36,7 +36,23 @@ fn network(policy: Policy) -> Policy {
         policy.allow(&at.ip().to_string(), &at.port().to_string(), protocol)
     };
     let policy = allow(policy, operations::UDP, "udp");
+    let mut bulk = operations::TCP;
+    bulk.set_port(operations::BULK);
+    let policy = allow(policy, bulk, "tcp");
+    let places = [
+        (operations::UDP, "udp"),
+        (operations::TCP, "tcp"),
+        (bulk, "tcp"),
+    ];
+    let listen = places.map(|(at, protocol)| {
+        format!(
+            "{{on: [{}], ports: [{}], protocol: {protocol}}}",
+            at.ip(),
+            at.port()
+        )
+    });
     allow(policy, operations::TCP, "tcp")
+        .with(&format!("  listen: {{allow: [{}]}}\n", listen.join(", ")))
 }
 
 /// A rule that speaks of something near what is measured, and not of that: of each form of path as

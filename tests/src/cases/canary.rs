@@ -1,15 +1,19 @@
 //! "Ready" means proven (red team T3), and `doctor` says what a kernel can do.
 
 use crate::harness::Test;
-use crate::harness::events::Events;
+use crate::harness::events::{Events, Line};
 use crate::harness::kernel;
 use crate::harness::network::{DENIED4, DENIED6, PORT, at};
 use crate::harness::policy::Policy;
-use crate::harness::product::{self, Daemon, call, said};
+use crate::harness::product::{self, Daemon, PINS, call, said};
 use crate::harness::session::Place;
-use crate::sys::{host, process};
+use crate::sys::{host, map, process};
+use agent_common::abi;
 use anyhow::{Context, Result, ensure};
+use aya::maps::MapData;
 use std::fs;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 pub(super) fn tests() -> Vec<Test> {
     vec![
@@ -18,6 +22,13 @@ pub(super) fn tests() -> Vec<Test> {
             "a daemon whose cgroup programs see only a part of the host does not call itself ready",
             wrong_cgroup,
         ),
+        Test::new(
+            "canary.again",
+            "when enforcement breaks the daemon is not ready, says so, and is again when it is whole",
+            again,
+        )
+        .unless(kernel::unless_with_bpf_lsm)
+        .patience(120),
         Test::new(
             "canary.doctor",
             "doctor finds a kernel with BPF LSM able to enforce",
@@ -73,6 +84,106 @@ fn wrong_cgroup() -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// Lets every session go everywhere, as a fault of the tables could: a network that holds every address
+/// of every policy, with every port, names a rule that allows.
+struct Hole {
+    networks: MapData,
+    ports: MapData,
+}
+
+impl Hole {
+    /// The last rule of the table, which no policy has.
+    const RULE: u32 = abi::MAX_RULES - 1;
+    /// A network's prefix length and key.
+    const NETWORK: [u8; 24] = [0; 24];
+    /// A port's.
+    const PORT: [u8; 12] = [0; 12];
+
+    fn open() -> Result<Self> {
+        let map = |name: &str| {
+            let path = format!("{PINS}/v{}/maps/{name}", abi::VERSION);
+            MapData::from_pin(&path).with_context(|| path.clone())
+        };
+        let hole = Self {
+            networks: map("NETWORKS")?,
+            ports: map("PORTS")?,
+        };
+        let rules = map("RULES")?;
+        // All zero, a rule asks for nothing and allows: its verdict is the first.
+        let size = rules.info().context("the size of a rule")?.value_size() as usize;
+        map::put(rules.fd().as_fd(), Self::RULE.into(), &vec![0; size])?;
+        map::put_under(
+            hole.ports.fd().as_fd(),
+            &Self::PORT,
+            &Self::RULE.to_ne_bytes(),
+        )?;
+        map::put_under(hole.networks.fd().as_fd(), &Self::NETWORK, &[0; 4])?;
+        Ok(hole)
+    }
+
+    fn close(&self) -> Result<()> {
+        map::remove_under(self.networks.fd().as_fd(), &Self::NETWORK)?;
+        map::remove_under(self.ports.fd().as_fd(), &Self::PORT)?;
+        Ok(())
+    }
+}
+
+fn again() -> Result<()> {
+    Daemon::shared()?;
+    let policy = Policy::named("canary-again");
+    let to = at(DENIED4, PORT)?.to_string();
+    let code = || -> Result<Option<i32>> { Ok(call(&["status"])?.status.code()) };
+    let waits = |expected: i32| -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(40);
+        while code()? != Some(expected) {
+            ensure!(Instant::now() < deadline, "status does not exit {expected}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(())
+    };
+    ensure!(
+        code()? == Some(0),
+        "the control: {}",
+        said(&call(&["status"])?)
+    );
+    let told = |events: Events, proven: bool| {
+        events.first(&format!("proven {proven}"), |line| match line {
+            Line::Canary(told) if told.proven == proven => Some(told),
+            _ => None,
+        })
+    };
+    let events = Events::from_now()?;
+    let hole = Hole::open()?;
+    // Each change of a policy has it sent in.
+    let folder = "/etc/interlock/policies";
+    fs::create_dir_all(folder).context(folder)?;
+    let file = format!("{folder}/canary-again.yaml");
+    fs::write(&file, policy.text()).context("a policy")?;
+    let outcome = (|| {
+        waits(1)?;
+        let broken = told(events, false)?;
+        let why = broken.error.unwrap_or_default();
+        ensure!(why.contains("was not denied connect"), "told: {why}");
+        let status = String::from_utf8_lossy(&call(&["status"])?.stdout).into_owned();
+        ensure!(status.contains("NOT READY"), "status: {status}");
+        let output = Place::Inside(&policy).run(&["true"])?;
+        ensure!(
+            !output.status.success() && said(&output).contains("not proven"),
+            "a session was started: {}",
+            said(&output)
+        );
+        Ok(())
+    })();
+    hole.close()?;
+    outcome?;
+    waits(0)?;
+    told(events, true)?;
+    let answer = Place::Inside(&policy).act(&["way", "tcp", &to])?;
+    ensure!(answer == "EPERM", "afterwards: {answer}");
+    fs::remove_file(file)?;
+    Ok(())
 }
 
 fn doctor() -> Result<()> {

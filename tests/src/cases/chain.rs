@@ -64,7 +64,7 @@ pub(super) fn tests() -> Vec<Test> {
             // No actor lives long enough for all rounds.
             || (0..20).try_for_each(|_| once(200, 500)),
         )
-        .patience(840),
+        .patience(3600),
     ]
 }
 

@@ -69,6 +69,24 @@ fn is_stream(way: Way) -> bool {
     )
 }
 
+/// The row of the red team's catalogue that a way shows, or the family where it is the plain one.
+fn row(way: Way, spelling: Spelling) -> &'static str {
+    match (way, spelling) {
+        (Way::Tcp | Way::UdpConnected, Spelling::V4) => "egress",
+        (Way::Tcp | Way::UdpConnected, _) => "red.n5",
+        (Way::Fastopen, _) => "red.n2",
+        (Way::Udp | Way::UdpElsewhere, _) => "red.n3",
+        (
+            Way::UdpReconnected
+            | Way::UdpUnspec
+            | Way::UdpInetOnInet6
+            | Way::UdpConnectedInetOnInet6,
+            _,
+        ) => "red.n4",
+        _ => "red.n1",
+    }
+}
+
 /// Whether the way asks the kernel to connect; what does not, sends.
 fn connects(way: Way) -> bool {
     is_stream(way)
@@ -109,18 +127,19 @@ pub(super) fn tests() -> Vec<Test> {
                 way.word(),
                 spelling.word()
             );
-            tests.push(Test::new(format!("egress.{name}"), shows, move || {
+            let row = row(way, spelling);
+            tests.push(Test::new(format!("{row}.{name}"), shows, move || {
                 one_way(way, spelling)
             }));
         }
     }
     tests.push(Test::new(
-        "egress.sendmmsg_mixed",
+        "red.n3.sendmmsg_mixed",
         "a batch to an allowed, a denied and an allowed address stops at the denied one",
         || batch(&[true, false, true], 1),
     ));
     tests.push(Test::new(
-        "egress.sendmmsg_same",
+        "red.n3.sendmmsg_same",
         "a batch to one denied address, many times, sends nothing",
         || batch(&[false, false, false, false], 0),
     ));

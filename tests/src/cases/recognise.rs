@@ -9,8 +9,6 @@ use crate::harness::session::{Obedient, Place, own_program};
 use crate::harness::{Test, kernel};
 use crate::sys::file;
 use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
-use std::collections::BTreeSet;
 use std::fs;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -22,8 +20,6 @@ const POLICIES: &str = "/etc/interlock/policies";
 const CGROUPS: &str = "/sys/fs/cgroup";
 /// Where programs of these tests lie.
 const PROGRAMS: &str = "/opt/recognise";
-/// Processes of the storm at most.
-const STORM: u32 = 150;
 /// How long something that is done in the background may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -76,11 +72,6 @@ pub(super) fn tests() -> Vec<Test> {
             "a process that is moved in brings all its threads",
             threads,
         ),
-        Test::new(
-            "red.p5.adopt",
-            "a fork storm that ran before is adopted whole, with its unknown history",
-            adopt,
-        ),
     ];
     for test in by_executable {
         tests.push(test.unless(kernel::unless_with_bpf_lsm));
@@ -91,7 +82,7 @@ pub(super) fn tests() -> Vec<Test> {
 
 /// A daemon that has loaded these policies and no others. It takes over from the one before, whose
 /// policies are gone.
-fn daemon(policies: &[&Policy]) -> Result<Daemon> {
+pub(super) fn daemon(policies: &[&Policy]) -> Result<Daemon> {
     network::set_up()?;
     product::stop()?;
     let _ = fs::remove_dir_all(POLICIES);
@@ -104,22 +95,22 @@ fn daemon(policies: &[&Policy]) -> Result<Daemon> {
 }
 
 /// A policy whose sessions are recognised.
-fn recognised(name: &str, way: &str) -> Policy {
+pub(super) fn recognised(name: &str, way: &str) -> Policy {
     Policy::named(name).with(&format!("  session: [{{{way}}}]\n"))
 }
 
-fn make(cgroup: &str) -> Result<String> {
+pub(super) fn make(cgroup: &str) -> Result<String> {
     let path = format!("{CGROUPS}{cgroup}");
     fs::create_dir_all(&path).with_context(|| path.clone())?;
     Ok(path)
 }
 
-fn move_into(cgroup: &str, pid: i32) -> Result<()> {
+pub(super) fn move_into(cgroup: &str, pid: i32) -> Result<()> {
     let file = format!("{cgroup}/cgroup.procs");
     fs::write(&file, pid.to_string()).with_context(|| format!("{pid} into {file}"))
 }
 
-fn expect(actor: &mut Obedient, order: &str, expected: &str, when: &str) -> Result<()> {
+pub(super) fn expect(actor: &mut Obedient, order: &str, expected: &str, when: &str) -> Result<()> {
     let answer = actor.order(order)?;
     ensure!(
         answer == expected,
@@ -129,7 +120,7 @@ fn expect(actor: &mut Obedient, order: &str, expected: &str, when: &str) -> Resu
 }
 
 /// Waits until something is so.
-fn wait_until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+pub(super) fn wait_until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while !is_so()? {
         ensure!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
@@ -336,125 +327,8 @@ fn threads() -> Result<()> {
     Ok(())
 }
 
-/// A process, as `interlock ps --json` says.
-#[derive(Debug, Deserialize)]
-struct Shown {
-    pid: i32,
-    agent: Option<String>,
-}
-
-/// The processes of an agent's sessions.
-fn members(agent: &str) -> Result<BTreeSet<i32>> {
-    let output = call(&["ps", "--json"])?;
-    let shown: Vec<Shown> = serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("interlock ps --json: {}", said(&output)))?;
-    Ok(shown
-        .into_iter()
-        .filter(|process| process.agent.as_deref() == Some(agent))
-        .map(|process| process.pid)
-        .collect())
-}
-
-/// The processes of a cgroup.
-fn processes(cgroup: &str) -> Result<BTreeSet<i32>> {
-    let file = format!("{cgroup}/cgroup.procs");
-    let text = fs::read_to_string(&file).context(file)?;
-    Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
-}
-
-fn adopt() -> Result<()> {
-    let name = "adopted";
-    let allowed = at(ALLOWED4, PORT)?;
-    let policy = recognised(name, "cgroup: /recognise-storm").with(&format!(
-        "  egress:\n    allow:\n      - {{to: [{}], ports: [{}], protocol: udp, forbids: \
-         [unknown_history]}}\n",
-        allowed.ip(),
-        allowed.port()
-    ));
-    network::set_up()?;
-    let cgroup = make("/recognise-storm")?;
-    let nested = make("/recognise-storm/nested")?;
-    let probe = format!("probe {allowed}");
-    let mut outside = Place::Outside.obey()?;
-    let mut old = Place::Outside.obey()?;
-    let mut deep = Place::Outside.obey()?;
-    move_into(&cgroup, old.pid)?;
-    move_into(&nested, deep.pid)?;
-    expect(&mut old, &probe, "ok", "before the daemon")?;
-    let program = own_program()?;
-    // It brings itself in, so that all its children are born there.
-    let script = format!("echo $$ > {cgroup}/cgroup.procs && exec {program} act bomb {STORM}");
-    let mut storm = Command::new("sh")
-        .args(["-c", &script])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()?;
-    wait_until("a storm of processes", || {
-        Ok(processes(&cgroup)?.len() > STORM as usize / 2)
-    })?;
-    daemon(&[&policy])?;
-    let facts = product::facts(name)?;
-    ensure!(
-        facts == ["unknown_history"],
-        "facts {facts:?}, expected unknown_history"
-    );
-    expect(&mut old, &probe, "EPERM", "adopted")?;
-    expect(&mut deep, &probe, "EPERM", "adopted from below")?;
-    expect(&mut outside, &probe, "ok", "outside")?;
-    // What stands still can be counted on both sides.
-    fs::write(format!("{cgroup}/cgroup.freeze"), "1").context("freezing")?;
-    wait_until("the cgroup stands still", || {
-        let events = fs::read_to_string(format!("{cgroup}/cgroup.events"))?;
-        Ok(events.contains("frozen 1"))
-    })?;
-    let mut there = processes(&cgroup)?;
-    there.extend(processes(&nested)?);
-    let known = members(name)?;
-    let missed: Vec<_> = there.difference(&known).collect();
-    let strangers: Vec<_> = known.difference(&there).collect();
-    ensure!(there.len() > STORM as usize / 2, "only {}", there.len());
-    ensure!(
-        missed.is_empty(),
-        "{} of {} were missed: {:?}",
-        missed.len(),
-        there.len(),
-        missed
-            .iter()
-            .map(|pid| fs::read_to_string(format!("/proc/{pid}/stat")))
-            .collect::<Vec<_>>()
-    );
-    // One that waits for its parent is a member still, and in no cgroup's list.
-    for pid in strangers {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        ensure!(
-            stat.is_empty() || stat.contains(") Z "),
-            "a stranger was adopted: {stat}"
-        );
-    }
-    let session = session_of(name)?.context("no session")?;
-    fs::write(format!("{cgroup}/cgroup.freeze"), "0").context("thawing")?;
-    let events = Events::from_now()?;
-    let revoked = product::revoke(&session.session, "the storm is over")?;
-    ensure!(revoked.left.is_empty(), "left: {:?}", revoked.left);
-    storm.wait()?;
-    // They were killed; what is left of them is for their parent to take.
-    for killed in [old, deep] {
-        killed.end()?;
-    }
-    events.ended(name)?;
-    // Who comes now has a known history.
-    let mut fresh = Place::Outside.obey()?;
-    move_into(&nested, fresh.pid)?;
-    expect(&mut fresh, &probe, "ok", "a session of known history")?;
-    let denied = format!("probe {}", at(DENIED4, PORT)?);
-    expect(&mut fresh, &denied, "EPERM", "a session of known history")?;
-    fresh.end()?;
-    outside.end()?;
-    Ok(())
-}
-
 /// A copy of this program.
-fn copy(name: &str) -> Result<String> {
+pub(super) fn copy(name: &str) -> Result<String> {
     fs::create_dir_all(PROGRAMS).context(PROGRAMS)?;
     let path = format!("{PROGRAMS}/{name}");
     let _ = fs::remove_file(&path);

@@ -88,7 +88,8 @@ fn unreachable(agent: &str, ways: &[(&str, &str)]) -> Result<()> {
             denials.len() == ways.len()
                 && denials
                     .iter()
-                    .all(|denial| denial.action == "connect" && denial.verdict == "deny"),
+                    .all(|denial| matches!(&*denial.action, "connect" | "send")
+                        && denial.verdict == "deny"),
             "told: {denials:?}"
         );
     }

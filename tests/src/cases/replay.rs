@@ -10,7 +10,7 @@ use crate::harness::replay::{Change, Script, play};
 const PATIENCE_SECONDS: u64 = 300;
 
 const NO_CONTROLLER: &str = "there is no controller yet whose loss could end a session";
-const NO_BYTES: &str = "no kernel program counts bytes yet";
+const NO_BYTES: &str = "the kernel counts the bytes of packets, and a case names any number";
 const STAND_IN: &str = "no session is held yet; a fact stands in for the approval";
 const SECONDS: &str = "minutes are played as seconds";
 
@@ -76,11 +76,6 @@ const BROWSER: &[Change] = &[
         from: ", bytesPerSession: 1GB",
         to: "",
         why: NO_BYTES,
-    },
-    Change {
-        from: "  listen:\n    allow:\n      - {id: devtools-listen, on: [127.0.0.1], ports: [9222], protocol: tcp}\n",
-        to: "#\n#\n#\n",
-        why: "no kernel program judges bind and listen yet",
     },
     Change {
         from: "purpose: Reads public web pages for a person and keeps what it was asked to keep.",

@@ -66,7 +66,7 @@ pub(super) fn tests() -> Vec<Test> {
             || swaps(1_000),
         )
         .unless(kernel::unless_with_bpf_lsm)
-        .patience(840),
+        .patience(3600),
     ]
 }
 

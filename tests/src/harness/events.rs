@@ -23,6 +23,10 @@ pub(crate) enum Line {
     Revoked(Box<super::product::Revoked>),
     /// A session's last process is gone.
     Ended(Ended),
+    /// What the canary has shown.
+    Canary(Canary),
+    /// One side of a handoff.
+    Handoff(Box<Handoff>),
     /// Events were lost.
     Loss(Loss),
     /// A session should have begun and could not.
@@ -79,12 +83,38 @@ pub(crate) struct Object {
     pub(crate) protocol: String,
     /// A file's path.
     pub(crate) path: String,
+    /// The path of a Unix socket, or its name.
+    pub(crate) unix: String,
+    /// The agent of another session.
+    pub(crate) handoff: String,
     /// A program's words.
     pub(crate) arguments: Vec<String>,
     /// The privilege, where the action is none of the network's.
     pub(crate) privilege: String,
     /// The process that was to be reached.
     pub(crate) target: Option<i32>,
+    /// The kind of socket that was to be made.
+    pub(crate) socket: Option<String>,
+}
+
+/// What the canary has shown.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Canary {
+    pub(crate) proven: bool,
+    pub(crate) error: Option<String>,
+}
+
+/// One side of a handoff.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Handoff {
+    pub(crate) session: String,
+    pub(crate) agent: Option<String>,
+    pub(crate) direction: String,
+    pub(crate) peer: String,
+    pub(crate) peer_agent: Option<String>,
+    pub(crate) pid: u32,
+    pub(crate) verdict: String,
 }
 
 /// A session's end.

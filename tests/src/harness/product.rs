@@ -173,10 +173,16 @@ pub(crate) struct Session {
 
 /// `interlock sessions --json`: the session of an agent, if there is one.
 pub(crate) fn session_of(agent: &str) -> Result<Option<Session>> {
+    Ok(sessions_of(agent)?.into_iter().next())
+}
+
+/// All of an agent's sessions.
+pub(crate) fn sessions_of(agent: &str) -> Result<Vec<Session>> {
     let output = call(&["sessions", "--json"])?;
     let sessions: Vec<Session> = serde_json::from_slice(&output.stdout)
         .with_context(|| format!("interlock sessions --json: {}", said(&output)))?;
-    Ok(sessions.into_iter().find(|session| session.agent == agent))
+    let of_agent = |session: &Session| session.agent == agent;
+    Ok(sessions.into_iter().filter(of_agent).collect())
 }
 
 /// The facts of an agent's session.

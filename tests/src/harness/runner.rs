@@ -38,22 +38,33 @@ pub(crate) fn list(tests: &[Test]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// One of several machines' share of the tests, written `1/2`.
+/// One of several machines' share of the tests, written `1/2`; with `+` behind it where another kernel
+/// has those of which one kernel is enough.
 #[derive(Clone, Copy)]
 pub(crate) struct Share {
     number: usize,
     of: usize,
+    beside: bool,
 }
 
 impl Share {
     /// All of them.
-    pub(crate) const ALL: Self = Self { number: 1, of: 1 };
+    pub(crate) const ALL: Self = Self {
+        number: 1,
+        of: 1,
+        beside: false,
+    };
 
-    /// From `1/2`; nothing where it is no share.
+    /// From `1/2` or `1/2+`; nothing where it is no share.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let (number, of) = text.split_once('/')?;
+        let share = text.trim_end_matches('+');
+        let (number, of) = share.split_once('/')?;
         let (number, of) = (number.parse().ok()?, of.parse().ok()?);
-        (1..=of).contains(&number).then_some(Self { number, of })
+        (1..=of).contains(&number).then_some(Self {
+            number,
+            of,
+            beside: share != text,
+        })
     }
 
     /// Every so-many-th test, so that long ones that stand together are shared, too.
@@ -73,7 +84,8 @@ pub(crate) fn run(tests: &[Test], filter: &str, share: Share) -> ExitCode {
     let mut ran = 0;
     let chosen = |test: &&Test| {
         let when_asked_for = !test.name.starts_with(LONG) || filter.starts_with(LONG);
-        test.name.contains(filter) && when_asked_for
+        let here = !(share.beside && test.of_one_kernel);
+        test.name.contains(filter) && when_asked_for && here
     };
     let shared = tests.iter().filter(chosen).enumerate();
     for (_, test) in shared.filter(|(index, _)| share.has(*index)) {

@@ -1,6 +1,6 @@
 //! Sockets.
 
-use super::sockaddr::SockAddr;
+use super::sockaddr::{Shared, SockAddr};
 use super::{check, check_long};
 use std::io;
 use std::mem;
@@ -26,13 +26,67 @@ pub(crate) fn socket(family: libc::c_int, kind: libc::c_int) -> io::Result<Owned
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// A socket below every protocol, or below every one but the link's.
-pub(crate) fn raw_socket(family: libc::c_int) -> io::Result<OwnedFd> {
-    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+/// A new socket of any kind.
+pub(crate) fn socket_of(
+    family: libc::c_int,
+    kind: libc::c_int,
+    protocol: libc::c_int,
+) -> io::Result<OwnedFd> {
     // SAFETY: takes numbers only.
-    let fd = check(unsafe { libc::socket(family, kind, libc::IPPROTO_ICMP) })?;
+    let fd = check(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol) })?;
     // SAFETY: the kernel has just made this descriptor, and nothing else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A descriptor that this process was started with. It must be asked for once.
+pub(crate) fn adopt(fd: libc::c_int) -> io::Result<OwnedFd> {
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::fcntl(fd, libc::F_GETFD) })?;
+    // SAFETY: the descriptor is open, and nothing else in this process knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Lets the programs that this process executes have a descriptor.
+pub(crate) fn hand_on(socket: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_SETFD, 0) })?;
+    Ok(())
+}
+
+/// `bind(2)`.
+pub(crate) fn bind(socket: BorrowedFd<'_>, address: &SockAddr) -> io::Result<()> {
+    let bytes = address.bytes();
+    // SAFETY: the pointer and length are those of a live slice, which the kernel only reads.
+    check(unsafe { libc::bind(socket.as_raw_fd(), bytes.as_ptr().cast(), length_of(bytes)) })?;
+    Ok(())
+}
+
+/// `listen(2)`.
+pub(crate) fn listen(socket: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::listen(socket.as_raw_fd(), 8) })?;
+    Ok(())
+}
+
+/// `accept4(2)`.
+pub(crate) fn accept(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let (none, flags) = (ptr::null_mut(), libc::SOCK_CLOEXEC);
+    // SAFETY: the kernel takes null pointers for nobody who wants the address.
+    let fd = check(unsafe { libc::accept4(socket.as_raw_fd(), none, ptr::null_mut(), flags) })?;
+    // SAFETY: as in `socket_of`.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `sendfile(2)` of the beginning of a file.
+pub(crate) fn send_file(
+    socket: BorrowedFd<'_>,
+    file: &std::fs::File,
+    bytes: usize,
+) -> io::Result<()> {
+    // SAFETY: takes numbers, and a null pointer for the file's own position.
+    let sent =
+        unsafe { libc::sendfile(socket.as_raw_fd(), file.as_raw_fd(), ptr::null_mut(), bytes) };
+    check_long(sent as libc::c_long).map(drop)
 }
 
 /// `connect(2)`.
@@ -66,6 +120,23 @@ pub(crate) fn send(
         )
     };
     check_long(sent as libc::c_long).map(drop)
+}
+
+/// `sendto(2)` to an address that changes meanwhile.
+pub(crate) fn send_shared(socket: BorrowedFd<'_>, data: &[u8], to: &Shared) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(Shared::LENGTH).expect("addresses are short");
+    let (start, bytes) = (data.as_ptr().cast(), data.len());
+    // SAFETY: both pointers and lengths are those of live values, which the kernel only reads.
+    let sent = unsafe { libc::sendto(socket.as_raw_fd(), start, bytes, 0, to.at(), length) };
+    check_long(sent as libc::c_long).map(drop)
+}
+
+/// `connect(2)` to an address that changes meanwhile.
+pub(crate) fn connect_shared(socket: BorrowedFd<'_>, to: &Shared) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(Shared::LENGTH).expect("addresses are short");
+    // SAFETY: as in `send_shared`.
+    check(unsafe { libc::connect(socket.as_raw_fd(), to.at(), length) })?;
+    Ok(())
 }
 
 /// `sendmmsg(2)` of one piece of data to several addresses: how many the kernel sent.

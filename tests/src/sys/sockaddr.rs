@@ -1,6 +1,7 @@
 //! Socket addresses as bytes, right and wrong ones.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The bytes of a `sockaddr`, with the length that the kernel is told.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +41,35 @@ impl SockAddr {
     /// The bytes that the kernel is told of.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.length)]
+    }
+}
+
+/// A `sockaddr_in` whose address one thread changes while another has the kernel read it.
+#[derive(Debug)]
+pub(crate) struct Shared([AtomicU32; 4]);
+
+impl Shared {
+    /// Bytes of it.
+    pub(crate) const LENGTH: usize = 16;
+
+    /// An address to begin with.
+    pub(crate) fn of(address: SocketAddrV4) -> Self {
+        let bytes = SockAddr::of(address.into()).bytes;
+        let word = |i: usize| {
+            let word = bytes.get(i * 4..).and_then(<[u8]>::first_chunk);
+            AtomicU32::new(u32::from_ne_bytes(*word.expect("28 bytes")))
+        };
+        Self([word(0), word(1), word(2), word(3)])
+    }
+
+    /// Changes it.
+    pub(crate) fn set(&self, address: Ipv4Addr) {
+        self.0[1].store(u32::from_ne_bytes(address.octets()), Ordering::Relaxed);
+    }
+
+    /// Where it lies.
+    pub(crate) fn at(&self) -> *const libc::sockaddr {
+        self.0.as_ptr().cast()
     }
 }
 

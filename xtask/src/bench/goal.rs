@@ -17,6 +17,7 @@ fn goal(op: &str, label: &str) -> Option<f64> {
         "stat" => [Some(1.00), Some(1.00), None],
         "create_unlink" => [Some(1.03), Some(1.06), None],
         "udp_connect" => [Some(1.15), Some(1.35), Some(2.0)],
+        "tcp_bulk_64k" => [Some(1.01), Some(1.02), None],
         "tcp_connect_accept_close" => [Some(1.01), Some(1.03), None],
         "fork_exec_wait" => [Some(1.01), Some(1.03), None],
         _ => [None, None, None],

@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 
 use super::report::Tally;
-use super::vm;
+use super::vm::{self, Extent};
 use crate::build::cargo;
 use crate::series::Series;
 
@@ -33,7 +33,7 @@ const ALL: &[Long] = &[
 ];
 
 /// Tests that a machine runs only in the long mode.
-const IN_MACHINES: &[&str] = &["long.once", "long.swaps", "long.neighbour"];
+const IN_MACHINES: &[&str] = &["long.forks", "long.once", "long.swaps", "long.neighbour"];
 
 const SEED: &str = "INTERLOCK_SEED";
 
@@ -43,7 +43,7 @@ pub(super) fn run(kernels: &[Series], filter: Option<&str>) -> Result<Vec<Tally>
     let chosen = |name: &&&str| filter.is_none_or(|filter| name.contains(filter));
     for name in IN_MACHINES.iter().filter(chosen) {
         // One at a time: they are long because they want all of the processor.
-        tallies.extend(vm::run(kernels, Some(name), 1)?);
+        tallies.extend(vm::run(kernels, Some(name), Extent::Whole, 1)?);
     }
     Ok(tallies)
 }

@@ -33,8 +33,22 @@ const AGAIN: usize = 3;
 /// after the others have ended.
 const SHARES: usize = 2;
 
+/// Which tests a kernel of several runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// All of them.
+    Whole,
+    /// All on one kernel, and on the others those whose outcome can depend on the kernel.
+    Usual,
+}
+
 /// Runs the tests on every kernel, and returns what became of them, in the kernels' order.
-pub(super) fn run(kernels: &[Series], filter: Option<&str>, jobs: u32) -> Result<Vec<Tally>> {
+pub(super) fn run(
+    kernels: &[Series],
+    filter: Option<&str>,
+    extent: Extent,
+    jobs: u32,
+) -> Result<Vec<Tally>> {
     build::guest_programs(false)?;
     // One after the other, and before the first machine needs the processor.
     let kernels = kernels
@@ -61,7 +75,9 @@ pub(super) fn run(kernels: &[Series], filter: Option<&str>, jobs: u32) -> Result
                     let Some((number, kernel, share)) = next else {
                         break;
                     };
-                    let tally = on(kernel, filter, &format!("{share}/{shares}"));
+                    let beside = extent == Extent::Usual && kernel.series != Series::DEMO;
+                    let rest = if beside { "+" } else { "" };
+                    let tally = on(kernel, filter, &format!("{share}/{shares}{rest}"));
                     lock(&done).push((number, tally));
                 }
             });

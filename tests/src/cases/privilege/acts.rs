@@ -193,12 +193,6 @@ pub(super) const ACTS: &[Act] = &[
         &["cgroup"],
     ),
     system("red.t2.bpf", "bpf-list", &["bpf", "cap_sys_admin"]),
-    path(
-        "red.t2.bpf_get",
-        "bpf-get",
-        "/sys/fs/bpf/interlock/vVERSION/maps/SESSIONS",
-        &["bpf"],
-    ),
     path("red.t2.bpffs", "folder", "/sys/fs/bpf/overreach", &["bpf"]),
     system("red.e3.clock_settime", "clock", &["cap_sys_time"]),
     system("red.e3.settimeofday", "time-of-day", &["cap_sys_time"]),
@@ -207,8 +201,6 @@ pub(super) const ACTS: &[Act] = &[
         allowed: "ENOEXEC",
         ..system("privilege.module", "module", &["cap_sys_module"])
     },
-    system("privilege.raw_socket", "raw-socket", &["cap_net_raw"]),
-    system("privilege.packet_socket", "packet-socket", &["cap_net_raw"]),
     path(
         "privilege.device",
         "device",

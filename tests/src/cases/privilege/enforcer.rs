@@ -172,6 +172,7 @@ fn pins() -> Result<()> {
     let events = Events::from_now()?;
     inside.run(&["rm", "-rf", product::PINS])?;
     inside.run(&["mv", product::PINS, "/sys/fs/bpf/elsewhere"])?;
+    inside.run(&["mkdir", "/sys/fs/bpf/elsewhere"])?;
     inside.run(&["umount", "/sys/fs/bpf"])?;
     inside.run(&["umount", "-l", "/sys/fs/bpf"])?;
     inside.run(&["mount", "-o", "remount,ro", "/sys/fs/bpf"])?;

@@ -143,7 +143,7 @@ fn overlay() -> Result<()> {
 fn module_request() -> Result<()> {
     const FAMILY: &str = "12";
     Daemon::shared()?;
-    let policy = Policy::named("module-request");
+    let policy = Policy::named("module-request").privileges(&["sockets"]);
     let part = ["overreach", "module-request", FAMILY];
     let control = Place::Outside.act(&part)?;
     ensure!(control == "EAFNOSUPPORT", "the control: {control}");
@@ -151,7 +151,7 @@ fn module_request() -> Result<()> {
     let answer = Place::Inside(&policy).act(&part)?;
     ensure!(answer == "EAFNOSUPPORT", "inside a session: {answer}");
     events.expect_privilege("module-request", "module")?;
-    let with = Policy::named("module-given").privileges(&["module"]);
+    let with = Policy::named("module-given").privileges(&["module", "sockets"]);
     let events = Events::from_now()?;
     Place::Inside(&with).act(&part)?;
     // A later denial of the same session's kind says that nothing can still be on its way.

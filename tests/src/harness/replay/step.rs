@@ -30,7 +30,10 @@ impl Step {
                 };
                 format!("way {way} {}", stage::address(endpoint))
             }
-            Action::Listen(_) => return Err("no kernel program judges bind and listen yet"),
+            Action::Listen(endpoint) => {
+                let kind = if endpoint.protocol == UDP { 2 } else { 1 };
+                format!("listen {kind} {}", stage::address(endpoint))
+            }
             Action::Host { .. } => return Err("no kernel program judges host names yet"),
             Action::Agent(_) => return Err("no kernel program judges handoffs yet"),
             Action::Privilege(_) => return Err("the tests of privileges do this"),
@@ -135,9 +138,8 @@ pub(super) fn told_as(action: &Action) -> (&'static str, String) {
             Access::Connect => ("connect", String::new()),
         },
         Action::Exec { .. } => ("exec", path),
-        Action::Listen(_) | Action::Host { .. } | Action::Agent(_) | Action::Privilege(_) => {
-            ("", path)
-        }
+        Action::Listen(endpoint) => ("listen", stage::address(endpoint).to_string()),
+        Action::Host { .. } | Action::Agent(_) | Action::Privilege(_) => ("", path),
     }
 }
 

@@ -1,0 +1,101 @@
+//! Sending through a socket that is connected already: opened before the session, inherited, received,
+//! or connected while the session's rules allowed it. It is judged at each use whether it may go on.
+//!
+//! What the agent itself may reach at all times is remembered with the socket, so that most messages
+//! cost a few loads.
+
+use crate::judge::{self, Judgement};
+use crate::kernel::socket::{self, Target};
+use crate::kernel::task::{Member, Task};
+use crate::kernel::{owner, state, verdict};
+use crate::maps::POLICIES;
+use agent_common::action::Action;
+use agent_common::decide::{NO_RULE, Reason};
+use agent_common::egress::{Endpoint, TCP};
+use agent_common::session::{Owner, Session};
+use aya_ebpf::macros::lsm;
+use aya_ebpf::programs::LsmContext;
+use core::ffi::c_void;
+
+/// `security_socket_sendmsg(struct socket *, struct msghdr *, int)`.
+#[lsm(hook = "socket_sendmsg")]
+pub fn socket_sendmsg(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(3);
+    if earlier != 0 {
+        return earlier;
+    }
+    let Some(member) = Task::current_if_marked().and_then(Task::member) else {
+        return verdict::lsm(true);
+    };
+    let (socket, message): (*const c_void, *const c_void) = (ctx.arg(0), ctx.arg(1));
+    let mut peer = Endpoint::NOWHERE;
+    let target = socket::peer(socket, message, &mut peer);
+    let owner = owner::of_socket(socket).filter(|owner| owner.session == member.label().session);
+    let judgement = match target {
+        // Nowhere yet, or where other hooks ask.
+        Target::Local | Target::Other | Target::Disconnect => return verdict::lsm(true),
+        Target::Unreadable => {
+            let _ = state::begin(member);
+            judge::doubt(Action::Send, Reason::Unreadable)
+        }
+        Target::Network => match owner {
+            Some(owner) if is_free(member, owner, &peer) => return verdict::lsm(true),
+            Some(owner) => owned(member, socket, owner, &peer),
+            None => judge::still(member, &peer),
+        },
+    };
+    // What goes on is no action of its own, and is not counted.
+    let allowed = judgement.is_ok() || judge::settle(member, &peer, judgement);
+    verdict::lsm(allowed)
+}
+
+/// `security_sock_graft(struct sock *, struct socket *)`: somebody who came gets a socket.
+#[lsm(hook = "sock_graft")]
+pub fn accepted(ctx: LsmContext) -> i32 {
+    if let Some(member) = Task::current_if_marked().and_then(Task::member) {
+        let _ = state::begin(member);
+        // Where the label cannot be stored, what is sent is judged as to a peer of nobody's choosing.
+        let _ = owner::claim_accepted(ctx.arg(0), member);
+    }
+    0
+}
+
+/// Judges what is sent through a socket of the session's own. One that no rule for egress has connected was
+/// accepted: then it must be allowed to listen there.
+#[inline(always)]
+fn owned(member: Member, socket: *const c_void, owner: &mut Owner, peer: &Endpoint) -> Judgement {
+    let was_accepted = owner.rule == NO_RULE && peer.protocol == TCP;
+    let judgement = if was_accepted {
+        let mut own = Endpoint::NOWHERE;
+        match socket::bound(socket, &mut own) {
+            Target::Network => judge::listen(member, &own, true),
+            _ => judge::doubt(Action::Listen, Reason::Unreadable),
+        }
+    } else {
+        judge::still(member, peer)
+    };
+    if judgement.is_ok() && judge::was_free(member) {
+        owner.free = *peer;
+        owner.policy = member.policy();
+        owner.edition = edition(member.policy());
+    }
+    judgement
+}
+
+/// Whether what was found before still holds: nothing is to be judged.
+#[inline(always)]
+fn is_free(member: Member, owner: &Owner, peer: &Endpoint) -> bool {
+    let Some(session) = state::of(member.label()) else {
+        return false;
+    };
+    session.flags & Session::REVOKED == 0
+        && owner.free == *peer
+        && owner.policy == session.policy
+        && owner.edition == edition(session.policy)
+        && member.tool(1).is_none()
+}
+
+#[inline(always)]
+fn edition(policy: u32) -> u32 {
+    POLICIES.get(policy).map_or(0, |policy| policy.edition)
+}

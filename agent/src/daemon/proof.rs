@@ -1,0 +1,152 @@
+//! Whether enforcement is still proven: the canary is sent in again every minute, and whenever a policy
+//! changed.
+
+use super::canary::{self, CanaryError, PATIENCE};
+use crate::events::explain;
+use crate::events::line::{Canary, Line};
+use crate::kernel::loader::Mode;
+use crate::sessions::{Sessions, StartError};
+use agent_common::action::Action;
+use agent_common::event::Event;
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{error, info};
+
+/// How often it is sent in.
+const EVERY: Duration = Duration::from_secs(60);
+/// The same while enforcement is not proven.
+const SOON: Duration = Duration::from_secs(5);
+/// Between two, however often policies change.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What is known.
+pub struct Proof {
+    mode: Mode,
+    /// The canary's session, until the next.
+    session: Cell<u64>,
+    /// What has not been told of it yet.
+    missing: RefCell<Vec<Action>>,
+    /// Its denials so far.
+    denials: Cell<u64>,
+    heard: Notify,
+    wanted: Notify,
+    failure: RefCell<Option<String>>,
+}
+
+impl Proof {
+    /// The first canary was denied just now.
+    pub fn new(mode: Mode) -> Rc<Self> {
+        Rc::new(Self {
+            mode,
+            session: Cell::new(0),
+            missing: RefCell::default(),
+            denials: Cell::new(0),
+            heard: Notify::new(),
+            wanted: Notify::new(),
+            failure: RefCell::default(),
+        })
+    }
+
+    /// Why enforcement is not proven, if it is not.
+    pub fn failure(&self) -> Option<String> {
+        self.failure.borrow().clone()
+    }
+
+    /// What the canary was denied, and that was heard of.
+    pub fn denials(&self) -> u64 {
+        self.denials.get()
+    }
+
+    /// Sends the canary in soon: something has changed.
+    pub fn want(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// Takes what the kernel told of the canary's session, which is of no interest to anybody else.
+    pub fn takes(&self, event: &Event) -> bool {
+        if event.session() != self.session.get() {
+            return false;
+        }
+        let action = match event {
+            Event::Denial(denial) => denial.action,
+            Event::FileDenial(file) => file.denial.action,
+            _ => return true,
+        };
+        self.denials.set(self.denials.get() + 1);
+        let mut missing = self.missing.borrow_mut();
+        missing.retain(|one| one.wire() != action);
+        if missing.is_empty() {
+            self.heard.notify_one();
+        }
+        true
+    }
+
+    /// Goes on proving, until nobody hears any more.
+    pub async fn keep(
+        &self,
+        sessions: &RefCell<Sessions>,
+        lines: &UnboundedSender<Line>,
+    ) -> io::Result<()> {
+        loop {
+            let failing = self.failure.borrow().is_some();
+            let next = Instant::now() + if failing { SOON } else { EVERY };
+            tokio::select! {
+                () = sleep_until(next) => {}
+                () = self.wanted.notified() => {}
+            }
+            let outcome = self.prove(sessions).await;
+            if let Some(line) = self.settle(outcome) {
+                // Only a daemon that is ending hears no more.
+                let _ = lines.send(Line::Canary(line));
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn prove(&self, sessions: &RefCell<Sessions>) -> Result<(), CanaryError> {
+        let started = sessions.borrow_mut().start(&canary::start(&self.mode))?;
+        let session = started.session.0;
+        self.session.set(session);
+        self.missing.replace(canary::actions(&self.mode));
+        // Its end is nobody's business.
+        sessions.borrow_mut().set_dying(session, true);
+        let outcome = canary::send_in(started).await;
+        let ended = sessions.borrow_mut().end(session);
+        canary::judge(outcome?, &self.mode)?;
+        ended.map_err(StartError::from)?;
+        // What was heard of an earlier one does not count.
+        let told = async {
+            while !self.missing.borrow().is_empty() {
+                self.heard.notified().await;
+            }
+        };
+        let told = tokio::time::timeout(PATIENCE, told).await;
+        match self.missing.borrow().first() {
+            Some(action) if told.is_err() => Err(CanaryError::NotTold(*action)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes how it went, and says it where that is news.
+    fn settle(&self, outcome: Result<(), CanaryError>) -> Option<Canary> {
+        let failure = outcome
+            .err()
+            .map(|error| format!("{:#}", anyhow::Error::from(error)));
+        let before = self.failure.replace(failure.clone());
+        match (&before, &failure) {
+            (None, None) => return None,
+            (Some(_), None) => info!("ready again: the canary was denied"),
+            (_, Some(failure)) => error!("NOT READY, no session is started: {failure}"),
+        }
+        (before != failure).then(|| Canary {
+            time: explain::now(),
+            proven: failure.is_none(),
+            error: failure,
+        })
+    }
+}
