@@ -86,11 +86,13 @@ pub(crate) fn revoke_under_load(
         thread::sleep(Duration::from_millis(20));
     }
     let before = receiver.bytes();
-    thread::sleep(Duration::from_millis(50));
-    ensure!(
-        receiver.bytes() > before,
-        "the streams stand still before the flag"
-    );
+    while receiver.bytes() == before {
+        ensure!(
+            Instant::now() < deadline,
+            "the streams stand still before the flag"
+        );
+        thread::sleep(Duration::from_millis(10));
+    }
 
     let revoked = product::revoke(&session, "streams")?;
     actor.wait()?;
