@@ -97,12 +97,15 @@ impl Killer {
         if fresh {
             self.note_reason(id, order.reason);
         }
-        // Who kills it already is waited for.
-        while !self.sessions.borrow_mut().set_dying(id, true) {
-            tokio::time::sleep(PAUSE).await;
-            if let Some(revoked) = self.ended(id) {
+        // Who kills it already is waited for; who has killed it need not be asked to do so again.
+        loop {
+            if let Some(revoked) = self.ended(id).filter(Revoked::is_over) {
                 return Ok(revoked);
             }
+            if self.sessions.borrow_mut().set_dying(id, true) {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
         }
         let outcome = self.kill(id, cause, None, ordered).await;
         let outcome = outcome

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// Where the files lie that are served.
 const FOLDER: &str = "/tmp/clients";
+/// What tells the C library whom to ask for names.
+const RESOLVER: [&str; 2] = ["/etc/resolv.conf", "/etc/nsswitch.conf"];
 /// How long one may take, on an emulated machine.
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -116,18 +118,25 @@ impl Drop for Servers {
 fn ordinary() -> Result<()> {
     Daemon::shared()?;
     let _servers = Servers::start()?;
-    let before = fs::read("/etc/resolv.conf").unwrap_or_default();
+    let before = RESOLVER.map(|file| fs::read(file).unwrap_or_default());
     let outcome = [ALLOWED4, DENIED4]
         .into_iter()
         .try_for_each(|address| at(address, address == ALLOWED4));
-    fs::write("/etc/resolv.conf", before)?;
+    for (file, text) in RESOLVER.iter().zip(before) {
+        fs::write(file, text)?;
+    }
     outcome
 }
 
 /// Every client at an address, outside and inside a session that may go to one of the two.
 fn at(address: &str, allowed: bool) -> Result<()> {
     let resolver = format!("nameserver {address}\noptions timeout:5 attempts:1\n");
-    fs::write("/etc/resolv.conf", resolver)?;
+    for (file, text) in RESOLVER
+        .iter()
+        .zip([resolver.as_str(), "hosts: files dns\n"])
+    {
+        fs::write(file, text)?;
+    }
     let policy = Policy::named("clients")
         .allow(ALLOWED4, "8090", "tcp")
         .allow(ALLOWED4, "53", "udp");
