@@ -11,13 +11,16 @@
 //! | central | what the controller wants, if there is one | its thread ends |
 //! | signals | nothing | SIGTERM or SIGINT |
 //!
-//! All share the sessions, and run on one thread. The first task to end ends the daemon: with its
+//! All share the sessions, and run on one thread. Beside it, `door` lets clients in, and `evidence` writes
+//! the record, from a bounded queue. The first task to end ends the daemon: with its
 //! error, unless it was a signal. Enforcement stays.
 
 pub mod canary;
 mod clerk;
+mod here;
 pub mod killer;
 pub mod proof;
+mod scissors;
 pub mod teller;
 pub mod urgent;
 
