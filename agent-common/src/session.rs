@@ -242,7 +242,24 @@ impl Owner {
     }
 }
 
-/// What a session did that was written into the ring, and what was not.
+wire_enum! {
+    /// What an action that was allowed was about, as far as actions are counted.
+    Allowed: u32 {
+        /// A place on a network.
+        Network = 0 => "network",
+        /// A file.
+        File = 1 => "file",
+        /// A program that was executed.
+        Program = 2 => "program",
+        /// An act that needs a privilege.
+        Privilege = 3 => "privilege",
+    }
+}
+
+/// How many kinds of them there are.
+pub const ALLOWED: usize = Allowed::ALL.len();
+
+/// What a session did: that was written into the ring, that was not, and that was allowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Share {
@@ -250,9 +267,11 @@ pub struct Share {
     pub written: u64,
     /// Records that did not: the ring was full, or the session had its share of it.
     pub lost: u64,
+    /// Actions that were allowed, by [`Allowed`].
+    pub allowed: [u64; ALLOWED],
 }
 
-assert_layout!(Share, size 16, written at 0, lost at 8);
+assert_layout!(Share, size 48, written at 0, lost at 8, allowed at 16);
 
 impl Share {
     /// Unread records that every session may have in the ring, however full it is. Beyond them a
@@ -264,6 +283,7 @@ impl Share {
     pub const NONE: Share = Share {
         written: 0,
         lost: 0,
+        allowed: [0; ALLOWED],
     };
 }
 

@@ -16,7 +16,7 @@ use crate::{paths, recognise};
 use agent_common::action::Action;
 use agent_common::decide::{Reason, TRAIT_WRITABLE, Verdict};
 use agent_common::path::Access;
-use agent_common::session::{Cause, Session};
+use agent_common::session::{Allowed, Cause, Session};
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 
@@ -84,7 +84,7 @@ pub fn program(end: u64, words: u32, inode: u64) -> bool {
         Some(_) => judge::refuse(Action::Exec, Reason::Nameless),
     };
     if judgement.is_ok() {
-        judge::allowed(member);
+        judge::allowed(member, Allowed::Program);
     }
     let subject = path::of_current().map_or(Address(0), Path::subject);
     paths::settle(member, subject, judgement)

@@ -12,7 +12,7 @@ use agent_common::decide::{
     LISTS, NO_LIST, NO_RULE, Reason, SCOPES, Verdict, Weighing, allows_always,
 };
 use agent_common::egress::{Endpoint, NetworkKey, PortKey};
-use agent_common::session::{Cause, Label, Pass, Session};
+use agent_common::session::{Allowed, Cause, Label, Pass, Session};
 use aya_ebpf::maps::lpm_trie::Key;
 
 /// An action is allowed, or what to tell of one that is not.
@@ -138,7 +138,7 @@ pub fn refuse(action: Action, reason: Reason) -> Judgement {
 #[inline(always)]
 pub fn settle(member: Member, endpoint: &Endpoint, judgement: Judgement) -> bool {
     let Err(judged) = judgement else {
-        allowed(member);
+        allowed(member, Allowed::Network);
         return true;
     };
     let judged = follow_up(member, judged);
@@ -148,8 +148,8 @@ pub fn settle(member: Member, endpoint: &Endpoint, judgement: Judgement) -> bool
 
 /// Counts an action that is allowed, and notes when it was.
 #[inline(always)]
-pub fn allowed(member: Member) {
-    counts::add(Counter::Allowed);
+pub fn allowed(member: Member, kind: Allowed) {
+    counts::allowed(member, kind);
     member.note_action(record::now());
 }
 

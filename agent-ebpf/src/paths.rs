@@ -13,7 +13,7 @@ use agent_common::counter::Counter;
 use agent_common::decide::{Reason, SCOPES, Verdict};
 use agent_common::path::{Access, KEEP_OUT, Scope};
 use agent_common::privilege::Privilege;
-use agent_common::session::{Label, Session};
+use agent_common::session::{Allowed, Label, Session};
 
 /// Uses of one file that are attempted at once, at most three; all must be allowed. Put together
 /// without a branch: the verifier would follow each combination through all that comes.
@@ -127,7 +127,7 @@ pub fn judge_one(action: u64, end: End, flags: u64) -> bool {
         judgement
     };
     if judgement.is_ok() {
-        judge::allowed(member);
+        judge::allowed(member, Allowed::File);
         return true;
     }
     flags & Uses::QUIET == 0 && settle(member, path.subject(), judgement)

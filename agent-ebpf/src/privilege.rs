@@ -10,6 +10,7 @@ use agent_common::action::Action;
 use agent_common::counter::Counter;
 use agent_common::decide::{NO_RULE, Reason, SCOPES, Verdict};
 use agent_common::privilege::Privilege;
+use agent_common::session::Allowed;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 
@@ -63,7 +64,7 @@ pub fn allows(member: Member, act: Act) -> bool {
     let reason = match why_not(member, act.privilege) {
         None => {
             if !act.is_probe {
-                counts::add(Counter::Allowed);
+                judge::allowed(member, Allowed::Privilege);
             }
             return true;
         }

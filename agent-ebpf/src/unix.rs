@@ -17,7 +17,7 @@ use agent_common::counter::Counter;
 use agent_common::decide::{NO_RULE, Reason, Verdict};
 use agent_common::egress::{AF_UNIX, Endpoint};
 use agent_common::path::EntryKind;
-use agent_common::session::{Label, Session};
+use agent_common::session::{Allowed, Label, Session};
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use core::ffi::c_void;
@@ -203,7 +203,7 @@ pub fn judge_name(other: Sock, action: u64, flags: u64) -> bool {
                 doubt(act, Reason::Unreadable)
             };
             let Err(judged) = judgement else {
-                counts::add(Counter::Allowed);
+                judge::allowed(member, Allowed::Network);
                 return true;
             };
             let judged = judge::follow_up(member, judged);
@@ -232,7 +232,7 @@ pub fn judge_agent(own: Sock, other: Sock, action: u64) -> bool {
     }
     let act = Action::from_wire(action as u16).unwrap_or(Action::Connect);
     let Err(judged) = by_agent(member, maker, act) else {
-        counts::add(Counter::Allowed);
+        judge::allowed(member, Allowed::Network);
         if own.is_news(maker.session) {
             tell::handoff(member, maker.session, allowed(act));
         }

@@ -67,6 +67,9 @@ pub enum Command {
     /// action that is not allowed; 2: a file, a policy or an option is wrong.
     #[command(subcommand)]
     Policy(Policy),
+    /// Verify, export and read the record of what happened on this node; needs no daemon
+    #[command(subcommand)]
+    Evidence(Evidence),
     /// Take everything Interlock put into the kernel out again
     ///
     /// Sessions that still run are then held to nothing.
@@ -95,6 +98,83 @@ pub struct Daemon {
     /// Where to keep the newest events, at most 16 MiB
     #[arg(long, value_name = "DIR", default_value = crate::events::journal::FOLDER)]
     pub events: PathBuf,
+    /// Where to keep the tamper-evident record; its key and how far it went lie beside the folder
+    #[arg(long, value_name = "DIR", default_value = crate::evidence::FOLDER)]
+    pub evidence: PathBuf,
+    /// MiB of it that are kept; the oldest go
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(8..))]
+    pub evidence_limit: u32,
+    /// How long it is kept, such as 90d [default: as long as there is room]
+    #[arg(long, value_name = "TIME", value_parser = crate::show::events::parse_span)]
+    pub evidence_age: Option<std::time::Duration>,
+    /// What this node is called in the record [default: the host's name]
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+}
+
+/// What to do with the record.
+#[derive(Debug, Subcommand)]
+pub enum Evidence {
+    /// Say whether anything was changed or is missing, and where
+    ///
+    /// Exit code 0: nothing; 1: something; 2: it cannot be read.
+    Verify(EvidenceVerify),
+    /// Print records as JSON lines, oldest first
+    Export(EvidenceExport),
+    /// Tell the story of a session
+    ///
+    /// Exit code 0: told; 1: no record speaks of it; 2: it cannot be read.
+    Show(EvidenceShow),
+}
+
+/// Options of `evidence verify`.
+#[derive(Debug, Args)]
+pub struct EvidenceVerify {
+    /// The record
+    #[arg(long, value_name = "DIR", default_value = crate::evidence::FOLDER)]
+    pub folder: PathBuf,
+    /// The node's public key [default: the file that ends in .pub, beside the folder]
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// A record that somebody remembers, such as the controller; may be repeated
+    #[arg(long, value_name = "SEQUENCE:HASH")]
+    pub known: Vec<agent_evidence::mark::Mark>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `evidence export`.
+#[derive(Debug, Args)]
+pub struct EvidenceExport {
+    /// The record
+    #[arg(long, value_name = "DIR", default_value = crate::evidence::FOLDER)]
+    pub folder: PathBuf,
+    /// In the shape of the Open Cybersecurity Schema Framework, where it has a class for a record
+    #[arg(long)]
+    pub ocsf: bool,
+    /// Only what happened in this last time, such as 30s, 10m, 2h or 1d
+    #[arg(long, value_name = "TIME", value_parser = crate::show::events::parse_span)]
+    pub since: Option<std::time::Duration>,
+    /// Only this session's
+    #[arg(long)]
+    pub session: Option<SessionId>,
+    /// Print JSON, as is done anyway
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `evidence show`.
+#[derive(Debug, Args)]
+pub struct EvidenceShow {
+    /// The session
+    pub session: SessionId,
+    /// The record
+    #[arg(long, value_name = "DIR", default_value = crate::evidence::FOLDER)]
+    pub folder: PathBuf,
+    /// Print its records as JSON lines
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `events`.

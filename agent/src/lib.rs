@@ -8,6 +8,7 @@
 //! | `library` | the policies that the daemon has loaded from files, by agent |
 //! | `sessions` | the sessions in force, and their policies in the kernel's tables |
 //! | `events` | from a record in the ring to a line that a person can read |
+//! | `evidence` | the tamper-evident record: how the daemon writes it, what people read of it |
 //! | `control` | the daemon's local socket |
 //! | `daemon` | what runs all the time |
 //! | `show` | what people are shown of sessions: processes, events, why |
@@ -19,6 +20,7 @@ pub mod control;
 pub mod daemon;
 pub mod doctor;
 pub mod events;
+pub mod evidence;
 pub mod kernel;
 pub mod library;
 pub mod policy;

@@ -1,10 +1,10 @@
 //! The binary `interlock`: reads the command line and calls what it names.
 
 use clap::Parser;
-use interlock_agent::cli::{Cli, Command};
+use interlock_agent::cli::{Cli, Command, Evidence};
 use interlock_agent::daemon::{self, canary};
 use interlock_agent::run::{self, Ended, signals};
-use interlock_agent::{doctor, library, policy_cli, report, show, uninstall};
+use interlock_agent::{doctor, evidence, library, policy_cli, report, show, uninstall};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -20,6 +20,12 @@ fn main() -> ExitCode {
                 records: options.records,
                 denials: options.denials,
                 events: options.events,
+                evidence: evidence::Keeping {
+                    folder: options.evidence,
+                    node: options.node.unwrap_or_else(evidence::host_name),
+                    limit: u64::from(options.evidence_limit) << 20,
+                    age: options.evidence_age,
+                },
             };
             done(daemon::run(&settings))
         }
@@ -48,6 +54,7 @@ fn main() -> ExitCode {
             Ok(code) => code,
             Err(error) => fail(error, 2),
         },
+        Command::Evidence(verb) => read_evidence(&verb),
         Command::Uninstall(options) => done(uninstall::run(&options.socket)),
         Command::Canary => {
             canary::attempt();
@@ -75,6 +82,19 @@ fn start(options: interlock_agent::cli::Run) -> ExitCode {
             let code = error.exit_code();
             fail(error, code)
         }
+    }
+}
+
+fn read_evidence(verb: &Evidence) -> ExitCode {
+    let read = match verb {
+        Evidence::Verify(options) => evidence::verify::run(options),
+        Evidence::Export(options) => evidence::export::run(options).map(|()| true),
+        Evidence::Show(options) => evidence::show::run(options),
+    };
+    match read {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => fail(error, 2),
     }
 }
 

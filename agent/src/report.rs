@@ -1,7 +1,7 @@
 //! Answers of the daemon, for people.
 
 use crate::control::client::{self, AskError};
-use crate::control::protocol::{Request, Response, SessionInfo, Status};
+use crate::control::protocol::{EvidenceInfo, Request, Response, SessionInfo, Status};
 use crate::kernel::loader::Mode;
 use serde::Serialize;
 use std::path::Path;
@@ -97,10 +97,27 @@ fn print_status(status: &Status) {
     }
     println!("probes       {}", status.probes);
     println!("not ready    {}", status.not_ready);
+    print_evidence(&status.evidence);
     print_ways(status);
     print_policies(status);
     for hook in &status.hooks_missing {
         println!("not here     {hook}: see `interlock doctor`");
+    }
+}
+
+fn print_evidence(evidence: &EvidenceInfo) {
+    println!(
+        "evidence     up to record {} in {}; waiting {}, lost {}",
+        evidence.recorded,
+        evidence.folder.display(),
+        evidence.waiting,
+        evidence.lost
+    );
+    if let Some(why) = &evidence.degraded {
+        println!("DEGRADED     evidence: {why}");
+    }
+    for repaired in &evidence.repaired {
+        println!("REPAIRED     evidence: {repaired}");
     }
 }
 

@@ -71,7 +71,7 @@ enum Verb {
     /// The machine's clock counts instructions, so that figures repeat on any host. Exits with 1
     /// where a goal is missed, and with 125 where the figures do not count.
     Bench(bench::Options),
-    /// Fuzzes the policy language: its readers, the compiler, the decision function
+    /// Fuzzes the policy language, its readers, compiler and decision function, and the record
     ///
     /// What is found, and what was learned, stays in .cache/fuzz/ for the next time.
     Fuzz(fuzz::Options),

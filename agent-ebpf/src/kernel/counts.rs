@@ -1,7 +1,10 @@
 //! Counting without locks.
 
+use super::share;
+use super::task::Member;
 use crate::maps::COUNTS;
 use agent_common::counter::Counter;
+use agent_common::session::Allowed;
 
 /// Adds one to a counter of this CPU.
 #[inline(always)]
@@ -10,4 +13,11 @@ pub fn add(counter: Counter) {
         // SAFETY: the slot belongs to this CPU, and the pointer came from a successful lookup.
         unsafe { *count = (*count).wrapping_add(1) }
     }
+}
+
+/// Counts an action of a member that was allowed.
+#[inline(always)]
+pub fn allowed(member: Member, kind: Allowed) {
+    add(Counter::Allowed);
+    share::count_allowed(member.label(), kind);
 }

@@ -100,6 +100,8 @@ pub struct Compiled {
     pub name: String,
     /// The file the policy came from, as it was named to [`crate::parse`].
     pub file: Arc<str>,
+    /// Who answers for the agent.
+    pub owner: String,
     /// SHA-256 of everything the policy says, whatever its layout and comments.
     pub digest: [u8; 32],
     /// Networks that the agent may connect to, sorted.
@@ -262,6 +264,7 @@ impl Policy {
         let mut compiled = Compiled {
             name: self.name.clone(),
             file: self.source.name().clone(),
+            owner: self.owner.name.clone(),
             digest: [0; 32],
             networks,
             sets: sets.count(),

@@ -80,7 +80,7 @@ pub struct ProfileText {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Response {
     /// To [`Request::Status`].
-    Status(Status),
+    Status(Box<Status>),
     /// To [`Request::Sessions`].
     Sessions(Vec<SessionInfo>),
     /// To [`Request::Start`]: the session waits for its first process.
@@ -267,6 +267,8 @@ pub struct Status {
     pub not_ready: u64,
     /// The ways by which sessions are recognised.
     pub ways: Vec<WayInfo>,
+    /// The record of what happens.
+    pub evidence: EvidenceInfo,
     /// Why enforcement is not proven at the moment, if it is not: then no session is started.
     pub not_proven: Option<String>,
 }
@@ -276,8 +278,31 @@ impl Status {
     /// before holds on.
     pub fn is_whole(&self) -> bool {
         let holds = |way: &WayInfo| way.error.is_none() && way.ready > 0;
-        self.enforcement == Mode::Full && self.not_proven.is_none() && self.ways.iter().all(holds)
+        self.enforcement == Mode::Full
+            && self.not_proven.is_none()
+            && self.ways.iter().all(holds)
+            && self.evidence.degraded.is_none()
     }
+}
+
+/// The record of what happens on this node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EvidenceInfo {
+    /// Where it lies.
+    pub folder: PathBuf,
+    /// The newest record that is on the disk.
+    pub recorded: u64,
+    /// Its hash.
+    pub hash: String,
+    /// What waits to be written.
+    pub waiting: usize,
+    /// What found no room, since the daemon began.
+    pub lost: u64,
+    /// What was wrong with it when the daemon began, in words.
+    pub repaired: Vec<String>,
+    /// Why not everything is recorded; enforcement does not depend on it.
+    pub degraded: Option<String>,
 }
 
 /// A way by which sessions are recognised, or should be.

@@ -31,6 +31,8 @@ use crate::events::journal::{self, Journal};
 use crate::events::line::Line;
 use crate::events::process::readable;
 use crate::events::ring::{Ring, RingError};
+use crate::evidence::scribe::{Scribe, note_change, note_life};
+use crate::evidence::{self, Keeping};
 use crate::kernel::barrier;
 use crate::kernel::loader::{self, LoadError, Mode};
 use crate::kernel::maps::MapsError;
@@ -47,6 +49,7 @@ use crate::sessions::moving::Moved;
 use crate::sessions::records::Records;
 use crate::sockets;
 use agent_common::counter::Counter;
+use agent_evidence::recorder::Recorder;
 use killer::Killer;
 use proof::Proof;
 use std::cell::RefCell;
@@ -79,6 +82,8 @@ pub struct Settings {
     pub denials: PathBuf,
     /// Where it keeps the newest events.
     pub events: PathBuf,
+    /// How it keeps the record.
+    pub evidence: Keeping,
 }
 
 /// Why the daemon ended.
@@ -142,6 +147,8 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         path: settings.events.clone(),
         source,
     })?;
+    // Ends last: what the others have handed in by then is recorded and signed.
+    let (recorder, _writer) = evidence::begin(&settings.evidence);
     let enforcement = loader::ensure()?;
     let (mode, adopted) = (enforcement.mode, enforcement.adopted);
     debug!(?mode, adopted, "in force, not yet proven");
@@ -173,13 +180,14 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         host.accepts(compiled).map_err(chain)
     });
     for change in library.take(look) {
-        announce_change(&change, &mut sessions);
+        announce_change(&change, &mut sessions, &recorder);
     }
     let mut recognition = Recognition::new(&Pins::in_force());
     let adoptions = recognition.take_over(&mut sessions, &library)?;
     let haste = Haste::of_this_thread();
     let door = place.open(haste.clone())?;
     announce(&mode, adopted, sessions.count());
+    note_life(&recorder, "started", Some((&mode, adopted)));
     let library = Rc::new(RefCell::new(library));
     let sessions = Rc::new(RefCell::new(sessions));
     let house_sessions = Rc::clone(&sessions);
@@ -202,6 +210,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         sessions: Rc::clone(&sessions),
         recognition: Rc::clone(&recognition),
         lines,
+        recorder: recorder.clone(),
     };
     let mut teller = Teller::new(
         Rc::clone(&sessions),
@@ -209,10 +218,13 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         Rc::clone(&recognition),
         Rc::clone(&proof),
         journal,
+        Scribe::new(recorder.clone()),
     );
+    let leaving_note = recorder.clone();
     let ending = Rc::clone(&killer);
     let ways = Rc::clone(&recognition);
     let events = settings.events.clone();
+    let evidence_folder = settings.evidence.folder.clone();
     let mut tasks = JoinSet::new();
     tasks.spawn_local(async move {
         teller
@@ -262,6 +274,8 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
             events,
             mode,
             adopted,
+            recorder,
+            evidence: evidence_folder,
             proof,
         });
         let guard = Rc::clone(&clerk);
@@ -281,19 +295,23 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     });
     tasks.spawn_local(async move { take_out(&leaving).await.map_err(failed("tables")) });
     tasks.spawn_local(async move { end_signal().await.map_err(failed("signals")) });
-    match tasks.join_next().await {
+    let ended = match tasks.join_next().await {
         Some(Ok(ended)) => ended,
         Some(Err(error)) => Err(failed("a task")(io::Error::other(error))),
         None => Ok(()),
-    }
+    };
+    note_life(&leaving_note, "ended", None);
+    ended
 }
 
 /// What no session reaches, or changes.
 fn guarded(settings: &Settings) -> Guarded {
     let lock = settings.socket.with_extension("lock");
     let closed = [&settings.socket, &lock, &settings.records, &settings.events];
+    let evidence = evidence::Place::of(&settings.evidence.folder).all();
     let guarded = closed
         .into_iter()
+        .chain(&evidence)
         .fold(Guarded::default(), |guarded, path| guarded.closed(path));
     let guarded = guarded.closed(&pins::base());
     let guarded = settings
@@ -320,10 +338,12 @@ fn announce(mode: &Mode, adopted: bool, sessions: usize) {
     }
 }
 
-fn announce_change(change: &Change, sessions: &mut Sessions) {
+fn announce_change(change: &Change, sessions: &mut Sessions, recorder: &Recorder) {
+    let mut followed = Moved::default();
     match change {
         Change::Loaded(loaded) => {
-            let Moved { moved, kept } = sessions.follow(loaded);
+            followed = sessions.follow(loaded);
+            let Moved { moved, kept } = followed;
             let (agent, generation) = (&loaded.start.agent, loaded.generation);
             info!(agent, generation, moved, kept, file = %loaded.path.display(), "policy loaded");
         }
@@ -335,6 +355,7 @@ fn announce_change(change: &Change, sessions: &mut Sessions) {
             warn!(file = %path.display(), "rejected, what was loaded before stays:\n{error}");
         }
     }
+    note_change(recorder, change, followed);
 }
 
 /// Follows the policies in files and folders.
@@ -346,6 +367,7 @@ struct Follower {
     recognition: Rc<RefCell<Recognition>>,
     /// Where what is to be told goes.
     lines: UnboundedSender<Line>,
+    recorder: Recorder,
 }
 
 impl Follower {
@@ -371,7 +393,7 @@ impl Follower {
         let mut library = self.library.borrow_mut();
         let mut sessions = self.sessions.borrow_mut();
         for change in library.take(look) {
-            announce_change(&change, &mut sessions);
+            announce_change(&change, &mut sessions, &self.recorder);
         }
         let begun = self
             .recognition
@@ -420,13 +442,19 @@ struct Clerk {
     events: PathBuf,
     mode: Mode,
     adopted: bool,
+    recorder: Recorder,
+    evidence: PathBuf,
     proof: Rc<Proof>,
 }
 
 impl Clerk {
     async fn answer(&self, request: Request) -> Response {
         let answered: Result<Response, String> = match request {
-            Request::Status => self.status().map(Response::Status).map_err(chain),
+            Request::Status => self
+                .status()
+                .map(Box::new)
+                .map(Response::Status)
+                .map_err(chain),
             Request::Sessions => {
                 let list = self.sessions.borrow().list();
                 list.map(Response::Sessions).map_err(chain)
@@ -522,6 +550,7 @@ impl Clerk {
             rejected: rejected.collect(),
             not_ready: count(Counter::NotReady)?,
             ways,
+            evidence: evidence::info(&self.recorder, &self.evidence),
             not_proven: self.proof.failure(),
         })
     }

@@ -6,6 +6,7 @@ use crate::events::explain;
 use crate::events::journal::Journal;
 use crate::events::line::{Denial, Garbled, Line, Loss};
 use crate::events::process::Programs;
+use crate::evidence::scribe::Scribe;
 use crate::recognition::Recognition;
 use crate::sessions::Sessions;
 use agent_common::counter::Counter;
@@ -15,8 +16,12 @@ use agent_common::session::Cause;
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncWriteExt, Stdout};
 use tracing::warn;
+
+/// How often what sessions were allowed is recorded.
+const SUMMARY: Duration = Duration::from_secs(60);
 
 /// Turns records into lines on standard output.
 pub struct Teller {
@@ -26,6 +31,9 @@ pub struct Teller {
     proof: Rc<Proof>,
     programs: Programs,
     journal: Journal,
+    scribe: Scribe,
+    /// When it was last asked what sessions were allowed.
+    counted: Instant,
     output: Stdout,
     /// Lost events that lines of sessions spoke of.
     lost_by_sessions: u64,
@@ -41,6 +49,7 @@ impl Teller {
         recognition: Rc<RefCell<Recognition>>,
         proof: Rc<Proof>,
         journal: Journal,
+        scribe: Scribe,
     ) -> Self {
         Self {
             sessions,
@@ -49,6 +58,8 @@ impl Teller {
             proof,
             programs: Programs::default(),
             journal,
+            scribe,
+            counted: Instant::now(),
             output: tokio::io::stdout(),
             lost_by_sessions: 0,
             lost_otherwise: 0,
@@ -139,6 +150,11 @@ impl Teller {
             .borrow_mut()
             .set_clocks()
             .map_err(io::Error::other)?;
+        if self.counted.elapsed() >= SUMMARY {
+            self.counted = Instant::now();
+            let allowed = self.sessions.borrow_mut().allowed();
+            self.scribe.count(&allowed.map_err(io::Error::other)?);
+        }
         // Counted first: what is lost meanwhile is a session's, and will be told as that.
         let total = self
             .sessions
@@ -217,6 +233,8 @@ impl Teller {
         if lines.is_empty() {
             return Ok(());
         }
+        // First: who reads of it may look for it in the record a moment later.
+        self.scribe.note(lines, &self.sessions.borrow());
         let (text, written) = self.journal.append(lines);
         if let Err(error) = written {
             // A full disk stops no enforcement, and what was printed can still be kept.

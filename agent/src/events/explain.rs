@@ -112,6 +112,7 @@ fn explained(
     let source = spoke.and_then(|policy| policy.sources.get(denial.rule as usize));
     line::Denial {
         time: wall_clock(denial.header.time_ns),
+        boot_ns: denial.header.time_ns,
         session: SessionId(denial.header.session),
         agent: session.map(|session| session.agent.clone()),
         tid: denial.tid,

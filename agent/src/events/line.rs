@@ -1,6 +1,7 @@
 //! The lines that the daemon prints, one JSON object each.
 
 use crate::control::protocol::{Revoked, SessionId};
+use agent_common::session::ALLOWED;
 use serde::Serialize;
 
 /// One line.
@@ -33,6 +34,9 @@ pub enum Line {
 pub struct Denial {
     /// When, by the wall clock.
     pub time: String,
+    /// The same in nanoseconds since boot.
+    #[serde(skip)]
+    pub boot_ns: u64,
     /// The session.
     pub session: SessionId,
     /// Its agent; nothing if the daemon no longer knows the session.
@@ -252,6 +256,27 @@ pub struct Ended {
     pub cause: Option<&'static str>,
     /// How the first process ended, if that was learned.
     pub exit: Option<Exit>,
+    /// What it was allowed since that was asked last.
+    #[serde(skip)]
+    pub allowed: Option<Allowed>,
+}
+
+/// What a session was allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allowed {
+    /// When it was asked, by the wall clock.
+    pub time: String,
+    /// The session.
+    pub session: SessionId,
+    /// Its agent.
+    pub agent: String,
+    /// The policy's digest.
+    pub policy: String,
+    /// How many actions since it was asked last and since the session began, by
+    /// [`Allowed`](agent_common::session::Allowed).
+    pub counts: [(u64, u64); ALLOWED],
+    /// Seconds since it was asked last.
+    pub seconds: u64,
 }
 
 /// How a process ended.

@@ -82,9 +82,10 @@ impl Sessions {
 
     /// Takes a session away.
     pub fn end(&mut self, id: u64) -> Result<Option<line::Ended>, MapsError> {
-        let Some(session) = self.by_id.remove(&id) else {
+        let Some(mut session) = self.by_id.remove(&id) else {
             return Ok(None);
         };
+        let share = self.maps.share(session.slot)?;
         let state = self.maps.session(session.slot)?;
         let progress = self.maps.progress(session.slot)?;
         let facts = session
@@ -99,7 +100,7 @@ impl Sessions {
         self.records.remove(id);
         self.denials.end(id);
         self.release(&session.compiled, session.place);
-        Ok(Some(session.ended(id, &state, facts)))
+        Ok(Some(session.ended(id, &state, facts, &share)))
     }
 
     /// Ends a session's permission. False when it had ended before.

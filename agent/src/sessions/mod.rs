@@ -21,7 +21,7 @@ use crate::events::line::Exit;
 use crate::kernel::clock;
 use crate::kernel::maps::{Maps, MapsError};
 use crate::policy::{self};
-use agent_common::session::Session as State;
+use agent_common::session::{ALLOWED, Session as State};
 use agent_policy::{Compiled, Need};
 use denials::Denials;
 pub use end::RevokeError;
@@ -105,6 +105,9 @@ pub struct Session {
     read: u64,
     /// Records of it that were lost, and told to be.
     lost: u64,
+    /// What it had been allowed when that was asked last, and when.
+    allowed: [u64; ALLOWED],
+    asked: Instant,
     had_tasks: bool,
     /// It was found without a task, and what it did may still be in the ring.
     over: bool,
@@ -182,8 +185,9 @@ impl Sessions {
                     .unwrap_or(compiled);
                 self.tables.adopt(record.place, &compiled);
                 self.denials.adopt(id).map_err(MapsError::Denials)?;
-                self.by_id
-                    .insert(id, Session::new(record.clone(), compiled));
+                let mut session = Session::new(record.clone(), compiled);
+                session.adopt_allowed(&self.maps.share(record.slot)?);
+                self.by_id.insert(id, session);
                 Ok(true)
             }
             Err(error) => {
@@ -247,6 +251,16 @@ impl Sessions {
             losses.extend(session.loss(*id, total));
         }
         Ok(losses)
+    }
+
+    /// What each session was allowed since it was asked last.
+    pub fn allowed(&mut self) -> Result<Vec<line::Allowed>, MapsError> {
+        let mut allowed = Vec::new();
+        for (id, session) in &mut self.by_id {
+            let share = self.maps.share(session.slot)?;
+            allowed.extend(session.allowed(*id, &share));
+        }
+        Ok(allowed)
     }
 
     /// The session of a number.

@@ -5,7 +5,7 @@ use super::records::Record;
 use crate::control::protocol::SessionId;
 use crate::events::line::Exit;
 use crate::events::{explain, line};
-use agent_common::session::{Cause, Session as State};
+use agent_common::session::{ALLOWED, Cause, Session as State, Share};
 use agent_policy::{Compiled, Mode};
 use std::rc::Rc;
 use std::time::Instant;
@@ -46,6 +46,8 @@ impl Session {
             since: Instant::now(),
             read: 0,
             lost: 0,
+            allowed: [0; ALLOWED],
+            asked: Instant::now(),
             had_tasks: false,
             over: false,
             told: false,
@@ -57,13 +59,47 @@ impl Session {
         }
     }
 
-    pub(super) fn ended(&self, id: u64, state: &State, facts: u64) -> line::Ended {
+    pub(super) fn ended(
+        &mut self,
+        id: u64,
+        state: &State,
+        facts: u64,
+        share: &Share,
+    ) -> line::Ended {
         line::Ended {
             session: self.line(id, explain::now()),
             outcome: self.outcome(state, facts),
             cause: state.cause().map(Cause::word),
             exit: self.exit,
+            allowed: self.allowed(id, share),
         }
+    }
+
+    /// What it was allowed since it was asked last; nothing where that is nothing.
+    pub(super) fn allowed(&mut self, id: u64, share: &Share) -> Option<line::Allowed> {
+        let counts = std::array::from_fn(|kind| {
+            let total = share.allowed[kind];
+            (total.saturating_sub(self.allowed[kind]), total)
+        });
+        self.allowed = share.allowed;
+        let since = std::mem::replace(&mut self.asked, Instant::now());
+        let line = self.line(id, explain::now());
+        counts
+            .iter()
+            .any(|(count, _)| *count > 0)
+            .then(|| line::Allowed {
+                time: line.time,
+                session: line.session,
+                agent: line.agent,
+                policy: line.policy,
+                counts,
+                seconds: since.elapsed().as_secs(),
+            })
+    }
+
+    /// What an earlier daemon was told, or has lost, is told in the sum alone.
+    pub(super) fn adopt_allowed(&mut self, share: &Share) {
+        self.allowed = share.allowed;
     }
 
     /// What the policy calls such an end.

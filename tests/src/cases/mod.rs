@@ -9,6 +9,7 @@ mod clients;
 mod command;
 mod denials;
 mod egress;
+mod evidence;
 mod exec;
 mod explained;
 mod files;
@@ -84,6 +85,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(swap::tests());
     tests.extend(loss::tests());
     tests.extend(takeover::tests());
+    tests.extend(evidence::tests());
     tests.extend(canary::tests());
     tests.extend(recognise::tests());
     tests.extend(adopted::tests());

@@ -1,5 +1,5 @@
-//! `cargo xtask fuzz`: the fuzz targets of the policy language, one after the other, within stated
-//! bounds of time and memory.
+//! `cargo xtask fuzz`: the fuzz targets of the policy language and of the record, one after the other,
+//! within stated bounds of time and memory.
 
 mod seeds;
 mod words;
@@ -25,6 +25,8 @@ pub(crate) enum Target {
     Compile,
     /// The decision function, on arbitrary tables
     Decide,
+    /// The record: every reader, and somebody who changes its files
+    Evidence,
 }
 
 /// What `cargo xtask fuzz` takes.
@@ -51,29 +53,39 @@ const HANG_S: u32 = 20;
 const BEAT: Duration = Duration::from_secs(30);
 
 impl Target {
-    const ALL: [Self; 3] = [Self::Parse, Self::Compile, Self::Decide];
+    const ALL: [Self; 4] = [Self::Parse, Self::Compile, Self::Decide, Self::Evidence];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Parse => "parse",
             Self::Compile => "compile",
             Self::Decide => "decide",
+            Self::Evidence => "evidence",
         }
     }
 
     /// The longest input, in bytes: a policy of some hundred rules; every table that the target of
-    /// `decide` can draw.
+    /// `decide` can draw; a segment.
     const fn longest(self) -> u32 {
         match self {
             Self::Parse => 65_536,
             Self::Compile => 16_384,
             Self::Decide => 8_192,
+            Self::Evidence => 4_096,
         }
     }
 
-    /// `decide` reads tables, not policies.
+    /// The others read tables and records, not policies.
     const fn reads_policies(self) -> bool {
-        !matches!(self, Self::Decide)
+        matches!(self, Self::Parse | Self::Compile)
+    }
+
+    /// Where its folder is.
+    const fn folder(self) -> &'static str {
+        match self {
+            Self::Parse | Self::Compile | Self::Decide => "agent-policy/fuzz",
+            Self::Evidence => "agent-evidence/fuzz",
+        }
     }
 }
 
@@ -192,7 +204,7 @@ fn build(target: Target) -> Result<PathBuf> {
         .args(["+nightly", "fuzz", "build", "--sanitizer", "none"])
         .args(["--target", &triple])
         .arg("--fuzz-dir")
-        .arg(workspace::root().join("agent-policy/fuzz"))
+        .arg(workspace::root().join(target.folder()))
         .arg("--target-dir")
         .arg(&built)
         .arg(target.name())

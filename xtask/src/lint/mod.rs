@@ -49,9 +49,11 @@ const CHECKS: &[Check] = &[
 
 fn format() -> Result<()> {
     process::show(cargo("fmt").args(["--all", "--check"]))?;
-    // The fuzz targets are a workspace of their own.
-    let fuzz = ["--check", "--manifest-path", "agent-policy/fuzz/Cargo.toml"];
-    process::show(cargo("fmt").args(fuzz))
+    // The fuzz targets are workspaces of their own.
+    for manifest in ["agent-policy/fuzz/Cargo.toml", "agent-evidence/fuzz/Cargo.toml"] {
+        process::show(cargo("fmt").args(["--check", "--manifest-path", manifest]))?;
+    }
+    Ok(())
 }
 
 fn user_space() -> Result<()> {

@@ -1,0 +1,137 @@
+//! `interlock evidence verify`: is the record whole?
+
+use super::Place;
+use crate::cli::EvidenceVerify;
+use agent_evidence::disk::Folder;
+use agent_evidence::key::{KeyError, public_path, read_public};
+use agent_evidence::mark::MarkFile;
+use agent_evidence::segment::Trust;
+use agent_evidence::verify::{Report, verify};
+use std::io;
+use std::path::PathBuf;
+
+/// Why the record cannot be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The folder or a file in it cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no key to verify by.
+    #[error("signatures cannot be verified")]
+    Key(#[from] KeyError),
+    /// The answer cannot be written.
+    #[error("cannot write JSON")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Looks and tells. True when nothing is wrong and nothing is missing.
+pub fn run(options: &EvidenceVerify) -> Result<bool, ReadError> {
+    let place = Place::of(&options.folder);
+    let key = options
+        .key
+        .clone()
+        .unwrap_or_else(|| public_path(&place.key));
+    let remembered = MarkFile::at(&place.mark).read();
+    let remembered = remembered.map_err(|source| ReadError::Read {
+        path: place.mark.clone(),
+        source,
+    })?;
+    let trust = Trust {
+        key: Some(read_public(&key)?),
+        known: options.known.iter().copied().chain(remembered).collect(),
+    };
+    let report = verify(&Folder::at(&place.folder), &trust);
+    let report = report.map_err(|source| ReadError::Read {
+        path: place.folder.clone(),
+        source,
+    })?;
+    if options.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{}", told(&report, remembered.is_some()));
+    }
+    Ok(report.whole)
+}
+
+fn told(report: &Report, remembered: bool) -> String {
+    let Report {
+        records,
+        segments,
+        first,
+        last,
+        ..
+    } = report;
+    let mut text = match records {
+        0 => "no records\n".to_owned(),
+        _ => format!("{records} records in {segments} segments, {first} to {last}\n"),
+    };
+    let mut say = |line: String| {
+        text.push_str(&line);
+        text.push('\n');
+    };
+    if *records > 0 {
+        say(format!("the last one's hash is {}", report.hash));
+        say(match last.saturating_sub(report.signed) {
+            0 => format!("signed up to record {}", report.signed),
+            more => format!(
+                "signed up to record {}; {more} more wait for the next checkpoint",
+                report.signed
+            ),
+        });
+    }
+    if let Some(countersigned) = report.countersigned {
+        say(format!(
+            "countersigned by the controller up to record {countersigned}"
+        ));
+    }
+    if report.lost > 0 {
+        let lost = report.lost;
+        say(format!(
+            "{lost} events were lost before they could be recorded, and counted"
+        ));
+    }
+    for stated in &report.gaps {
+        let gap = &stated.gap;
+        let missing = match gap.loses() {
+            true => format!("records {} to {} are missing", gap.first, gap.last),
+            false => "no record is missing".to_owned(),
+        };
+        say(format!(
+            "{}  {} in {} ({}): {missing}, as record {} says{}",
+            if stated.is_grave() { "GAP" } else { "gap" },
+            gap.found,
+            if gap.segment.is_empty() {
+                "the folder"
+            } else {
+                &gap.segment
+            },
+            gap.detail,
+            stated.record,
+            gap.quarantine
+                .as_ref()
+                .map_or_else(String::new, |file| format!("; kept in {file}"))
+        ));
+    }
+    for finding in &report.findings {
+        say(format!("WRONG  {finding}"));
+    }
+    if !remembered {
+        say(
+            "nothing is remembered outside the folder: a rollback of all of it could not be seen \
+             here, the controller would see it"
+                .to_owned(),
+        );
+    }
+    say(if report.whole {
+        "ok: nothing was changed, and nothing is missing".to_owned()
+    } else {
+        "BROKEN".to_owned()
+    });
+    text
+}
