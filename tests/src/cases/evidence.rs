@@ -26,13 +26,13 @@ pub(super) fn tests() -> Vec<Test> {
             "a denial is recorded, verifies, outlives a killed daemon, and a changed byte is found",
             denial,
         )
-        .patience(120),
+        .patience(240),
         Test::new(
             "evidence.full",
             "with a disk that is full or read-only all is still denied, said, and recorded later",
             full,
         )
-        .patience(120),
+        .patience(240),
     ]
 }
 
