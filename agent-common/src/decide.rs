@@ -570,6 +570,12 @@ impl Weighing {
     pub fn number(&self) -> u32 {
         self.numbers[usize::from(self.scope) & (SCOPES - 1)]
     }
+
+    /// The number of the agent's own rule, which a step of the chain is made of.
+    #[inline(always)]
+    pub const fn agents_number(&self) -> u32 {
+        self.numbers[0]
+    }
 }
 
 /// The bit of a fact that is counted from 1.

@@ -153,13 +153,13 @@ pub fn allowed(member: Member, kind: Allowed) {
     member.note_action(record::now());
 }
 
-/// The number of the rule that allowed what the task attempted last, in its policy.
+/// The number of the agent's rule that allowed what the task attempted last, in its policy.
 #[inline(always)]
 pub fn rule_of(member: Member) -> u32 {
     let first = member.lists(0).iter().find(|list| **list != NO_LIST);
     match first.and_then(|list| RULES.get(*list)) {
         Some(rule) if allows_always(rule) && member.tool(1).is_none() => rule.number,
-        Some(_) => member.weighing().number(),
+        Some(_) => member.weighing().agents_number(),
         None => NO_RULE,
     }
 }

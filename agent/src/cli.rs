@@ -40,13 +40,16 @@ pub enum Command {
     Sessions(Ask),
     /// Show the processes of sessions, as trees
     Ps(Ps),
+    /// Show the TCP connections of sessions: whose they are, where to, and how much went through them
+    Conns(Conns),
     /// Show the newest events
     Events(Events),
     /// Explain a denial: an event, or the last of a process
     ///
     /// Exit code 0: explained; 1: there is none, or no daemon answers.
     Why(Why),
-    /// End a session: deny it everything, kill it, and prove that nothing of it is left
+    /// End a session: deny it everything, cut its connections, kill it, and prove that nothing of it
+    /// is left
     ///
     /// Exit code 0: nothing of it runs any more; 1: something does, or there is no such session.
     Revoke(Revoke),
@@ -215,6 +218,16 @@ pub struct Ps {
     pub ask: Ask,
 }
 
+/// Options of `conns`.
+#[derive(Debug, Args)]
+pub struct Conns {
+    /// Only this session's
+    pub session: Option<SessionId>,
+    /// How to ask.
+    #[command(flatten)]
+    pub ask: Ask,
+}
+
 /// Options of `run`.
 #[derive(Debug, Args)]
 pub struct Run {
@@ -255,7 +268,11 @@ pub struct Ask {
 #[derive(Debug, Args)]
 pub struct Revoke {
     /// The session, as `interlock sessions` shows it
-    pub session: SessionId,
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub session: Option<SessionId>,
+    /// Every session of this host: all are denied everything before the first is killed
+    #[arg(long)]
+    pub all: bool,
     /// Why, for the record
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,

@@ -2,7 +2,6 @@
 
 use clap::Parser;
 use interlock_agent::cli::{Cli, Command, Evidence};
-use interlock_agent::control::protocol::Revoke;
 use interlock_agent::daemon::{self, canary};
 use interlock_agent::run::{self, Ended, signals};
 use interlock_agent::{doctor, evidence, library, policy_cli, report, show, uninstall};
@@ -38,23 +37,18 @@ fn main() -> ExitCode {
         },
         Command::Sessions(options) => done(report::sessions(&options.socket, options.json)),
         Command::Ps(options) => done(show::ps::run(&options)),
+        Command::Conns(options) => done(show::conns::run(&options)),
         Command::Events(options) => done(show::events::run(&options)),
         Command::Why(options) => match show::why::run(&options) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
             Err(error) => fail(error, 1),
         },
-        Command::Revoke(options) => {
-            let order = Revoke {
-                session: options.session,
-                reason: options.reason,
-            };
-            match report::revoke(&options.ask.socket, order, options.ask.json) {
-                Ok(true) => ExitCode::SUCCESS,
-                Ok(false) => ExitCode::FAILURE,
-                Err(error) => fail(error, 1),
-            }
-        }
+        Command::Revoke(options) => match show::revoke::run(options) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => fail(error, 1),
+        },
         Command::Doctor { json } => doctor::run(json),
         Command::Policy(verb) => match policy_cli::run(&verb) {
             Ok(code) => code,

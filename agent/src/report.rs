@@ -1,9 +1,7 @@
 //! Answers of the daemon, for people.
 
 use crate::control::client::{self, AskError};
-use crate::control::protocol::{
-    EvidenceInfo, Request, Response, Revoke, Revoked, SessionInfo, Status,
-};
+use crate::control::protocol::{EvidenceInfo, Request, Response, SessionInfo, Status};
 use crate::kernel::loader::Mode;
 use serde::Serialize;
 use std::path::Path;
@@ -72,49 +70,6 @@ pub fn sessions(socket: &Path, json: bool) -> Result<(), ReportError> {
         println!("{session}  {agent:<24}  {tasks:>6}  {facts:<24}  {digest}  {file}");
     }
     Ok(())
-}
-
-/// Ends a session and prints the proof. True when nothing of it is left.
-pub fn revoke(socket: &Path, order: Revoke, json: bool) -> Result<bool, ReportError> {
-    let revoked = match client::ask(socket, &Request::Revoke(order))? {
-        Response::Revoked(revoked) => revoked,
-        other => return Err(refused(other)),
-    };
-    if json {
-        print_json(&revoked)?;
-    } else {
-        print_revoked(&revoked);
-    }
-    Ok(revoked.left.is_empty() && revoked.empty_after_us.is_some())
-}
-
-fn print_revoked(revoked: &Revoked) {
-    println!("session      {} of {}", revoked.session, revoked.agent);
-    println!("cause        {}", revoked.cause);
-    if let Some(us) = revoked.denied_after_us {
-        println!("denied after {}", milliseconds(us));
-    }
-    if let Some(us) = revoked.killed_after_us {
-        println!("killed after {}", milliseconds(us));
-    }
-    match revoked.empty_after_us {
-        Some(us) => println!(
-            "empty after  {}, proven by {} looks",
-            milliseconds(us),
-            revoked.looks
-        ),
-        None => println!("empty        NOT YET: the daemon goes on trying"),
-    }
-    println!("killed       {}", revoked.killed);
-    for left in &revoked.left {
-        println!("left         {} ({}): {}", left.pid, left.comm, left.why);
-    }
-}
-
-/// A time for people.
-#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-fn milliseconds(us: u64) -> String {
-    format!("{:.1} ms", us as f64 / 1000.0)
 }
 
 fn print_status(status: &Status) {
@@ -210,7 +165,7 @@ fn print_policies(status: &Status) {
     }
 }
 
-fn print_json(value: &impl Serialize) -> Result<(), ReportError> {
+pub(crate) fn print_json(value: &impl Serialize) -> Result<(), ReportError> {
     println!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
 }

@@ -5,6 +5,7 @@ use crate::kernel::loader::Mode;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -30,6 +31,13 @@ pub enum Request {
     Events(Filter),
     /// Which processes do sessions have?
     Processes,
+    /// Which connections do sessions have?
+    Connections,
+    /// End the permission of every session at once, and begin to kill them.
+    RevokeAll {
+        /// Why, in the words of who orders it.
+        reason: Option<String>,
+    },
 }
 
 /// A session to be ended.
@@ -85,6 +93,11 @@ pub enum Response {
     Events(Selection),
     /// To [`Request::Processes`].
     Processes(Vec<ProcessInfo>),
+    /// To [`Request::Connections`].
+    Connections(Vec<ConnectionInfo>),
+    /// To [`Request::RevokeAll`]: nothing is allowed to these any more. [`Request::Revoke`] waits for
+    /// the end of each.
+    Revoking(Vec<SessionId>),
     /// To anything: no, and why.
     Error(String),
 }
@@ -104,6 +117,19 @@ pub struct Revoked {
     /// Microseconds from the order until everything was denied; nothing where it was the kernel
     /// that ended the permission.
     pub denied_after_us: Option<u64>,
+    /// When the permission ended, by the wall clock.
+    pub revoked_at: Option<String>,
+    /// When a task that was found was last allowed an action; nothing where none ever was.
+    pub last_action: Option<String>,
+    /// Microseconds from the end of the permission until the first action was denied because of it,
+    /// or the first packet dropped; nothing where nothing was attempted.
+    pub first_denial_after_us: Option<u64>,
+    /// Connections that were destroyed; their peers were told.
+    pub cut: usize,
+    /// Microseconds from the order until those that were found first had been destroyed.
+    pub cut_after_us: Option<u64>,
+    /// Sockets that are still there. Nothing leaves them and nothing comes to them.
+    pub not_cut: Vec<NotCut>,
     /// Microseconds from the order until every process that was found had been killed: none
     /// executes anything from then on.
     pub killed_after_us: Option<u64>,
@@ -117,6 +143,18 @@ pub struct Revoked {
     pub looks: u32,
     /// What still runs, and why.
     pub left: Vec<Left>,
+}
+
+impl Revoked {
+    /// Whether there was nothing to end any more.
+    pub fn did_nothing(&self) -> bool {
+        self.killed == 0 && self.cut == 0 && self.left.is_empty() && self.not_cut.is_empty()
+    }
+
+    /// Whether nothing of the session is left.
+    pub fn is_over(&self) -> bool {
+        self.empty_after_us.is_some() && self.left.is_empty()
+    }
 }
 
 /// A process of a session.
@@ -139,6 +177,44 @@ pub struct ProcessInfo {
     pub comm: String,
     /// How many threads it has.
     pub threads: u32,
+}
+
+/// A socket of a session that could not be destroyed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NotCut {
+    /// Its own address; nothing where sockets could not be listed.
+    pub local: Option<SocketAddr>,
+    /// Its peer's.
+    pub remote: Option<SocketAddr>,
+    /// Why.
+    pub why: String,
+}
+
+/// A connection of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ConnectionInfo {
+    /// The session.
+    pub session: SessionId,
+    /// Its agent; nothing if the daemon does not know the session any more.
+    pub agent: Option<String>,
+    /// The tool inside which it was made, if it was in one.
+    pub tool: Option<String>,
+    /// The step of the chain whose rule allowed it.
+    pub step: Option<String>,
+    /// Its own address.
+    pub local: SocketAddr,
+    /// Its peer's.
+    pub remote: SocketAddr,
+    /// How far it has got, as `ss` calls it.
+    pub state: String,
+    /// Bytes that were sent, without those sent again.
+    pub sent: u64,
+    /// Bytes that were received.
+    pub received: u64,
+    /// Whether a process holds it: a process's end leaves what it had sent to the kernel.
+    pub held: bool,
 }
 
 /// A process that was killed and still is there.

@@ -1,21 +1,22 @@
 //! Ends sessions: takes their permission, kills what runs, and proves that nothing is left.
 
+use super::here::{Here, left};
+use super::scissors::Scissors;
 use super::urgent::Haste;
-use crate::control::protocol::{Left, Revoke, Revoked, SessionId};
+use crate::control::protocol::{Revoke, Revoked, SessionId};
 use crate::events::explain;
 use crate::events::line::{Line, Revocation};
-use crate::events::process::readable;
 use crate::sessions::census::Census;
-use crate::sessions::kill::{Host, Kill};
+use crate::sessions::kill::Kill;
 use crate::sessions::{RevokeError, Sessions};
-use agent_common::event::{Living, Process};
-use agent_common::session::Cause;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use agent_common::event::Process;
+use agent_common::session::{Cause, Session as State};
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{debug, warn};
 
@@ -46,12 +47,21 @@ pub enum OrderError {
     },
 }
 
+/// Kills that go on at once: each looks at every task of the host.
+const AT_ONCE: usize = 8;
+
+/// Ends that are remembered for whoever asks afterwards.
+const REMEMBERED: usize = 1024;
+
 /// Ends sessions.
 pub struct Killer {
     sessions: Rc<RefCell<Sessions>>,
     census: Census,
     haste: Haste,
     lines: UnboundedSender<Line>,
+    places: Semaphore,
+    /// The latest ends.
+    ends: RefCell<VecDeque<Revoked>>,
 }
 
 impl Killer {
@@ -67,6 +77,8 @@ impl Killer {
             census,
             haste,
             lines,
+            places: Semaphore::new(AT_ONCE),
+            ends: RefCell::default(),
         })
     }
 
@@ -74,17 +86,31 @@ impl Killer {
     pub async fn revoke(&self, order: Revoke) -> Result<Revoked, OrderError> {
         let ordered = Instant::now();
         let id = order.session.0;
-        let fresh = self.sessions.borrow_mut().revoke(id, Cause::Order)?;
-        let denied_after = ordered.elapsed();
+        let fresh = match self.sessions.borrow_mut().revoke(id, Cause::Order) {
+            Err(RevokeError::NoSession(session)) => {
+                return self.ended(id).ok_or(RevokeError::NoSession(session).into());
+            }
+            answer => answer?,
+        };
+        let denied_after = micros(ordered.elapsed());
         let cause = self.cause(id)?;
-        self.sessions.borrow_mut().set_dying(id, true);
-        if fresh && let Err(error) = self.note_reason(id, order.reason.clone()) {
-            warn!(session = %order.session, %error, "the next daemon will not know why");
+        if fresh {
+            self.note_reason(id, order.reason);
+        }
+        // Who kills it already is waited for; who has killed it need not be asked to do so again.
+        loop {
+            if let Some(revoked) = self.ended(id).filter(Revoked::is_over) {
+                return Ok(revoked);
+            }
+            if self.sessions.borrow_mut().set_dying(id, true) {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
         }
         let outcome = self.kill(id, cause, None, ordered).await;
         let outcome = outcome
             .map(|revoked| Revoked {
-                denied_after_us: Some(micros(denied_after)),
+                denied_after_us: Some(denied_after),
                 ..revoked
             })
             .map_err(|source| OrderError::Kill {
@@ -96,6 +122,36 @@ impl Killer {
         }
         self.bury(id);
         outcome
+    }
+
+    /// Ends every session's permission, and begins to kill them all.
+    pub fn revoke_all(self: &Rc<Self>, reason: Option<&str>) -> Result<Vec<SessionId>, OrderError> {
+        let ordered = Instant::now();
+        let ids = self.sessions.borrow().ids();
+        let mut fresh = Vec::new();
+        for id in &ids {
+            if self.sessions.borrow_mut().revoke(*id, Cause::Order)? {
+                fresh.push((*id, micros(ordered.elapsed())));
+            }
+        }
+        for (id, _) in &fresh {
+            self.note_reason(*id, reason.map(str::to_owned));
+        }
+        for id in &ids {
+            let denied_after = fresh.iter().find(|(of, _)| of == id);
+            let order = Order {
+                ordered,
+                denied_after_us: denied_after.map(|(_, after)| *after),
+            };
+            self.spawn(*id, self.cause(*id)?, None, Some(order));
+        }
+        Ok(ids.into_iter().map(SessionId).collect())
+    }
+
+    /// The end of a session that is over.
+    fn ended(&self, id: u64) -> Option<Revoked> {
+        let ends = self.ends.borrow();
+        ends.iter().rfind(|end| end.session.0 == id).cloned()
     }
 
     /// Begins to kill every session whose permission has ended.
@@ -120,22 +176,35 @@ impl Killer {
             Ok(_) => {}
             Err(error) => warn!(error = %chain(error), "cannot look at a session to end"),
         }
+        self.spawn(id, cause, ending, None);
+    }
+
+    /// Kills a session beside what else there is to do, unless somebody does already.
+    fn spawn(
+        self: &Rc<Self>,
+        id: u64,
+        cause: Cause,
+        ending: Option<&Process>,
+        order: Option<Order>,
+    ) {
         if !self.sessions.borrow_mut().set_dying(id, true) {
             return;
         }
         let (killer, ending) = (Rc::clone(self), ending.copied());
         tokio::task::spawn_local(async move {
             let session = SessionId(id);
-            match killer
-                .kill(id, cause, ending.as_ref(), Instant::now())
-                .await
-            {
+            let place = killer.places.acquire().await;
+            let began = order.map_or_else(Instant::now, |order| order.ordered);
+            let outcome = killer.kill(id, cause, ending.as_ref(), began).await;
+            drop(place);
+            match outcome {
+                Ok(revoked) if let Some(order) = order => killer.tell(Revoked {
+                    denied_after_us: order.denied_after_us,
+                    ..revoked
+                }),
                 // A session that ends with its first process, as most do, is no news.
-                Ok(revoked) if cause == Cause::RootExit && revoked.killed == 0 => {
+                Ok(revoked) if revoked.did_nothing() => {
                     debug!(%session, looks = revoked.looks, "nothing was left");
-                }
-                Ok(revoked) if revoked.killed == 0 && revoked.left.is_empty() => {
-                    debug!(%session, "nothing was left of it any more");
                 }
                 Ok(revoked) => killer.tell(revoked),
                 Err(error) => warn!(%session, %error, "everything is denied, but it still runs"),
@@ -168,6 +237,7 @@ impl Killer {
             Some(session) => (session.agent.clone(), session.reason().map(str::to_owned)),
             None => (String::new(), None),
         };
+        let mut scissors = Scissors::begin(id, self.state(id)?.is_silent(), ordered).await;
         let mut host = Here(&self.census);
         let mut kill = Kill::of(id, ending);
         let mut killed_after = None;
@@ -187,12 +257,22 @@ impl Killer {
                 tokio::time::sleep(PAUSE.max(began.elapsed() * SHARE)).await;
             }
         }
+        scissors.finish().await;
+        let proof = Proof::of(&self.state(id)?);
         Ok(Revoked {
             session: SessionId(id),
             agent,
             cause: cause.word().to_owned(),
             reason,
             denied_after_us: None,
+            revoked_at: proof.revoked_at,
+            last_action: Some(kill.last_action())
+                .filter(|time| *time > 0)
+                .map(explain::wall_clock),
+            first_denial_after_us: proof.first_denial_after_us,
+            cut: scissors.cut,
+            cut_after_us: scissors.cut_after_us,
+            not_cut: scissors.not_cut,
             killed_after_us: killed_after.map(micros),
             empty_after_us: empty_after.map(micros),
             killed: kill.killed(),
@@ -209,12 +289,24 @@ impl Killer {
             .unwrap_or(Cause::Order))
     }
 
-    fn note_reason(&self, id: u64, reason: Option<String>) -> Result<(), String> {
-        let mut sessions = self.sessions.borrow_mut();
-        sessions.note_reason(id, reason).map_err(chain)
+    /// The state of a session; that of none where it is over.
+    fn state(&self, id: u64) -> io::Result<State> {
+        let state = self.sessions.borrow().state(id);
+        Ok(state.map_err(io::Error::other)?.unwrap_or(State::FREE))
+    }
+
+    fn note_reason(&self, id: u64, reason: Option<String>) {
+        if let Err(error) = self.sessions.borrow_mut().note_reason(id, reason) {
+            warn!(session = %SessionId(id), error = %chain(error), "the next daemon will not know why");
+        }
     }
 
     fn tell(&self, revoked: Revoked) {
+        let mut ends = self.ends.borrow_mut();
+        if ends.len() == REMEMBERED {
+            ends.pop_front();
+        }
+        ends.push_back(revoked.clone());
         let time = explain::now();
         self.send(Line::Revoked(Revocation { time, revoked }));
     }
@@ -225,34 +317,31 @@ impl Killer {
     }
 }
 
-/// This host.
-struct Here<'a>(&'a Census);
+/// A person's order that is being carried out.
+#[derive(Clone, Copy)]
+struct Order {
+    ordered: Instant,
+    /// When everything was denied; nothing where it had been denied before.
+    denied_after_us: Option<u64>,
+}
 
-impl Host for Here<'_> {
-    type Hold = OwnedFd;
+/// What the kernel noted of the end of a permission.
+struct Proof {
+    revoked_at: Option<String>,
+    first_denial_after_us: Option<u64>,
+}
 
-    fn census(&mut self) -> io::Result<Vec<Living>> {
-        self.0.take()
-    }
-
-    fn hold(&mut self, pid: u32) -> io::Result<Option<OwnedFd>> {
-        let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
-            return Ok(None);
+impl Proof {
+    fn of(state: &State) -> Self {
+        // Where the time had passed, everything was denied before anybody wrote it down.
+        let ended_ns = match state.cause() {
+            Some(Cause::Ttl) if state.expires_ns != 0 => state.expires_ns,
+            _ => state.revoked_ns,
         };
-        match pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(hold) => Ok(Some(hold)),
-            // A pid whose process has just gone is no process's: EINVAL.
-            Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL) => Ok(None),
-            // Those that are held are killed and let go before the next is asked for.
-            Err(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) => Ok(None),
-            Err(errno) => Err(errno.into()),
-        }
-    }
-
-    fn kill(&mut self, hold: &OwnedFd) -> io::Result<()> {
-        match pidfd_send_signal(hold, Signal::KILL) {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-            Err(errno) => Err(errno.into()),
+        let after = |ns: u64| ns.saturating_sub(ended_ns) / 1000;
+        Self {
+            revoked_at: (ended_ns != 0).then(|| explain::wall_clock(ended_ns)),
+            first_denial_after_us: (state.denied_ns != 0).then(|| after(state.denied_ns)),
         }
     }
 }
@@ -267,29 +356,7 @@ pub fn lift_descriptor_limit() {
     }
 }
 
-/// What is known of a process that was killed and still is there.
-fn left(process: &Process) -> Left {
-    let why = i32::try_from(process.pid)
-        .ok()
-        .and_then(|pid| procfs::process::Process::new(pid).ok())
-        .and_then(|found| Some((found.stat().ok()?.state, found.wchan().unwrap_or_default())))
-        .map_or_else(
-            || "it is gone by now".to_owned(),
-            |(state, wchan)| match state {
-                'D' => format!("it waits in the kernel, which cannot be interrupted ({wchan})"),
-                'T' | 't' => "it is stopped".to_owned(),
-                'Z' => "it has ended; its parent has yet to look".to_owned(),
-                state => format!("it is about to end (state {state})"),
-            },
-        );
-    Left {
-        pid: process.pid,
-        comm: readable(process.comm()),
-        why,
-    }
-}
-
-fn micros(duration: Duration) -> u64 {
+pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 

@@ -10,17 +10,21 @@
 //! | tables | nothing | a runtime that ends |
 //! | signals | nothing | SIGTERM or SIGINT |
 //!
-//! All share the sessions, and run on one thread. The first task to end ends the daemon: with its
+//! All share the sessions, and run on one thread. Beside it, `door` lets clients in, and `evidence` writes
+//! the record, from a bounded queue. The first task to end ends the daemon: with its
 //! error, unless it was a signal. Enforcement stays.
 
 pub mod canary;
+mod here;
 pub mod killer;
 pub mod proof;
+mod scissors;
 pub mod teller;
 pub mod urgent;
 
 use crate::control::protocol::{
-    PolicyInfo, ProcessInfo, RejectedInfo, Request, Response, SessionId, StartedLoaded, Status,
+    ConnectionInfo, PolicyInfo, ProcessInfo, RejectedInfo, Request, Response, SessionId,
+    StartedLoaded, Status,
 };
 use crate::control::server::{self, ListenError, Place};
 use crate::events::explain;
@@ -44,6 +48,7 @@ use crate::sessions::denials::Denials;
 use crate::sessions::guarded::Guarded;
 use crate::sessions::moving::Moved;
 use crate::sessions::records::Records;
+use crate::sockets;
 use agent_common::counter::Counter;
 use agent_evidence::recorder::Recorder;
 use killer::Killer;
@@ -470,6 +475,11 @@ impl Clerk {
                 .map(Response::Events)
                 .map_err(chain),
             Request::Processes => self.processes().map(Response::Processes).map_err(chain),
+            Request::Connections => self.connections().await.map(Response::Connections),
+            Request::RevokeAll { reason } => {
+                let revoking = self.killer.revoke_all(reason.as_deref());
+                revoking.map(Response::Revoking).map_err(chain)
+            }
             Request::Revoke(order) => {
                 let revoked = self.killer.revoke(order).await;
                 revoked.map(Response::Revoked).map_err(chain)
@@ -578,6 +588,35 @@ impl Clerk {
             });
         }
         Ok(list)
+    }
+
+    /// The connections of all sessions.
+    async fn connections(&self) -> Result<Vec<ConnectionInfo>, String> {
+        let listed = tokio::task::spawn_blocking(|| sockets::all(&Pins::in_force())).await;
+        let found = listed.map_err(chain)?.map_err(chain)?;
+        let sessions = self.sessions.borrow();
+        let connections = found.iter().filter(|socket| socket.is_connection());
+        let shown = connections.map(|socket| {
+            let owner = &socket.owner;
+            let session = sessions.get(owner.session);
+            let policy = session.map(|session| session.version(owner.policy));
+            let rule = policy.and_then(|policy| policy.sources.get(owner.rule as usize));
+            let tool = usize::from(owner.tool).checked_sub(1);
+            let tools = policy.map_or(&[][..], |policy| &policy.tools);
+            ConnectionInfo {
+                session: SessionId(owner.session),
+                agent: session.map(|session| session.agent.clone()),
+                tool: tool.and_then(|tool| Some(tools.get(tool)?.name.clone())),
+                step: rule.and_then(|rule| rule.step.clone()),
+                local: socket.local,
+                remote: socket.remote,
+                state: socket.state.word().to_owned(),
+                sent: socket.sent,
+                received: socket.received,
+                held: socket.is_held(),
+            }
+        });
+        Ok(shown.collect())
     }
 
     /// The session of the process that asks, if it is in one.

@@ -244,6 +244,30 @@ pub(super) fn bpffs() -> Check {
     }
 }
 
+/// Tried on a connection of our own, over loopback.
+pub(super) fn sockets() -> Check {
+    let check = Check::ok(
+        Group::Host,
+        "sock-diag",
+        "list the connections of sessions, and cut those of revoked ones",
+        "tried",
+    )
+    .weighing(Weight::Informing);
+    match crate::sockets::try_out() {
+        Ok(()) => check,
+        Err(error) => check
+            .missing(chain(&error))
+            .without(
+                "a revoked session's connections are silent both ways, and end with its processes; \
+                 their peers are not told",
+            )
+            .remedy(
+                "load the module tcp_diag; the kernel needs CONFIG_INET_DIAG_DESTROY, which the \
+                 kernels of distributions have",
+            ),
+    }
+}
+
 fn is_mounted(place: &str, sort: &str) -> bool {
     // The last mount at a place hides the others.
     Process::myself()

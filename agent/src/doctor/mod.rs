@@ -42,6 +42,7 @@ fn examine() -> Report {
     checks.push(host::cgroup());
     checks.push(host::bpffs());
     if is_root {
+        checks.push(host::sockets());
         checks.extend(programs::maps());
         let programs = programs::programs(btf.as_ref().ok(), &lsm_list);
         let privileges = programs::privileges(&programs);

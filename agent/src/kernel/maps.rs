@@ -32,6 +32,7 @@ pub struct Maps {
     read: Array<MapData, u64>,
     counts: PerCpuArray<MapData, u64>,
     policies: Array<MapData, Plain<PolicyHead>>,
+    draining: HashMap<MapData, u64, u8>,
     /// Those by which sessions are recognised.
     pub recognised: Recognised,
 }
@@ -89,6 +90,7 @@ impl Maps {
             paths: typed("PATHS", Map::HashMap(open(pins, "PATHS")?))?,
             counts: typed("COUNTS", Map::PerCpuArray(open(pins, "COUNTS")?))?,
             policies: typed("POLICIES", Map::Array(open(pins, "POLICIES")?))?,
+            draining: typed("DRAINING", Map::LruHashMap(open(pins, "DRAINING")?))?,
             recognised: Recognised::open(pins)?,
         })
     }
@@ -202,6 +204,11 @@ impl Maps {
     /// Writes the head of a policy.
     pub fn set_policy(&mut self, number: u32, head: PolicyHead) -> Result<(), MapsError> {
         Ok(self.policies.set(number, Plain(head), 0)?)
+    }
+
+    /// Lets what a session had sent before its end still leave.
+    pub fn let_drain(&mut self, session: u64) -> Result<(), MapsError> {
+        Ok(self.draining.insert(session, 1, 0)?)
     }
 
     /// What every look-up of a path begins with.

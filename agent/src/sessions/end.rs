@@ -92,6 +92,9 @@ impl Sessions {
             .compiled
             .terms
             .live_facts(&progress, clock::boot_ns());
+        if !state.is_silent() {
+            self.maps.let_drain(id)?;
+        }
         self.maps.set_session(session.slot, State::FREE)?;
         self.maps.recognised.unclaim(id)?;
         self.records.remove(id);

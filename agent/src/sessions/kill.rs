@@ -48,6 +48,8 @@ pub struct Kill<H> {
     walks: u32,
     empty_walks: u32,
     left: Vec<Process>,
+    /// When one of those that were found was last allowed an action.
+    last_ns: u64,
 }
 
 impl<H> Kill<H> {
@@ -61,6 +63,7 @@ impl<H> Kill<H> {
             walks: 0,
             empty_walks: 0,
             left: Vec::new(),
+            last_ns: 0,
         }
     }
 
@@ -71,6 +74,7 @@ impl<H> Kill<H> {
             .census()?
             .into_iter()
             .filter(|living| living.session == self.session)
+            .inspect(|living| self.last_ns = self.last_ns.max(living.last_ns))
             .map(|living| (key(&living.process), living.process))
             .collect();
         self.walks += 1;
@@ -115,6 +119,12 @@ impl<H> Kill<H> {
     /// How often the kernel was asked.
     pub fn walks(&self) -> u32 {
         self.walks
+    }
+
+    /// When one of those that were found was last allowed an action, in nanoseconds since boot; 0
+    /// where none ever was.
+    pub fn last_action(&self) -> u64 {
+        self.last_ns
     }
 
     /// Who was there at the last look.
@@ -164,6 +174,7 @@ mod tests {
                     last_ns: 0,
                     tid: *pid,
                     reserved: 0,
+                    last_ns: *start_ns,
                 })
                 .collect();
             self.taken += 1;
@@ -211,6 +222,7 @@ mod tests {
         let kill = end(&mut fake);
         assert_eq!(fake.killed, [(10, 1), (13, 4)]);
         assert_eq!((kill.killed(), kill.left().len()), (2, 0));
+        assert_eq!(kill.last_action(), 4, "the outsider's does not count");
         assert_eq!(fake.pids.into_keys().collect::<Vec<_>>(), [11, 12]);
     }
 

@@ -105,6 +105,8 @@ pub struct Session {
     read: u64,
     /// Records of it that were lost, and told to be.
     lost: u64,
+    /// It had begun before this daemon.
+    adopted: bool,
     /// What it had been allowed when that was asked last, and when.
     allowed: [u64; ALLOWED],
     asked: Instant,
@@ -186,7 +188,8 @@ impl Sessions {
                 self.tables.adopt(record.place, &compiled);
                 self.denials.adopt(id).map_err(MapsError::Denials)?;
                 let mut session = Session::new(record.clone(), compiled);
-                session.adopt_allowed(&self.maps.share(record.slot)?);
+                let has_tasks = self.maps.session(record.slot)?.tasks > 0;
+                session.take_over(&self.maps.share(record.slot)?, has_tasks);
                 self.by_id.insert(id, session);
                 Ok(true)
             }
@@ -284,6 +287,12 @@ impl Sessions {
             .values()
             .filter(|session| session.is_listed())
             .count()
+    }
+
+    /// The numbers of all.
+    pub fn ids(&self) -> Vec<u64> {
+        let begun = self.by_id.iter().filter(|(_, session)| !session.ready);
+        begun.map(|(id, _)| *id).collect()
     }
 
     /// Every session, for people.

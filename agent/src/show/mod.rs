@@ -1,7 +1,9 @@
 //! What people are shown of sessions, one file a verb.
 
+pub mod conns;
 pub mod events;
 pub mod ps;
+pub mod revoke;
 pub mod why;
 
 use crate::control::protocol::Response;

@@ -1,6 +1,9 @@
-//! `sock_diag`: asking the kernel for its sockets over netlink, and having it destroy some.
+//! `sock_diag`: asking the kernel for its TCP sockets over netlink, and having it destroy some.
+//!
+//! Of UDP's sockets it does not say what is stored with them, so they cannot be told apart here.
 
 use crate::kernel::pins::Pins;
+use agent_common::egress::{AF_INET, AF_INET6, TCP};
 use agent_common::session::Owner;
 use agent_common::wire::Wire;
 use aya::maps::{MapData, MapError};
@@ -57,43 +60,17 @@ pub enum DiagError {
     #[error("cannot open the map of sockets' owners")]
     Map(#[from] MapError),
     /// The kernel does not list them.
-    #[error("the kernel does not list its {0} sockets (module {0}_diag)")]
-    List(&'static str, #[source] Errno),
+    #[error("the kernel does not list its sockets (module tcp_diag)")]
+    List(#[source] Errno),
     /// The answer makes no sense.
-    #[error("the kernel's list of {0} sockets is not as expected")]
-    Nonsense(&'static str),
+    #[error("the kernel's list of sockets is not as expected")]
+    Nonsense,
     /// There is nothing to try it on.
     #[error("cannot make a connection over loopback")]
     Connection(#[source] io::Error),
     /// A socket survived.
     #[error("the kernel does not destroy sockets (CONFIG_INET_DIAG_DESTROY)")]
     Destroy(#[source] Errno),
-}
-
-/// A protocol whose sockets can be listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-}
-
-impl Protocol {
-    const fn number(self) -> u8 {
-        match self {
-            Self::Tcp => 6,
-            Self::Udp => 17,
-        }
-    }
-
-    /// Its name.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        }
-    }
 }
 
 /// How far a connection has got.
@@ -143,18 +120,16 @@ impl State {
 /// A socket of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Socket {
-    /// Its protocol.
-    pub protocol: Protocol,
     /// Its own address.
     pub local: SocketAddr,
     /// Its peer's.
     pub remote: SocketAddr,
     /// How far it has got.
     pub state: State,
-    /// Bytes that it sent, where the kernel counts them.
-    pub sent: Option<u64>,
+    /// Bytes that it sent, without those sent again.
+    pub sent: u64,
     /// Bytes that it received.
-    pub received: Option<u64>,
+    pub received: u64,
     /// Whose it is.
     pub owner: Owner,
     family: u8,
@@ -197,24 +172,19 @@ impl Channel {
         })
     }
 
-    /// The sockets of a protocol that have owners.
-    pub(super) fn list(&mut self, protocol: Protocol) -> Result<Vec<Socket>, DiagError> {
+    /// The sockets that have owners.
+    pub(super) fn list(&mut self) -> Result<Vec<Socket>, DiagError> {
         let mut found = Vec::new();
-        for family in [libc_family::INET, libc_family::INET6] {
-            self.dump(family, protocol, &mut found)?;
+        for family in [AF_INET, AF_INET6] {
+            self.dump(family, &mut found)?;
         }
         Ok(found)
     }
 
-    fn dump(
-        &mut self,
-        family: u8,
-        protocol: Protocol,
-        found: &mut Vec<Socket>,
-    ) -> Result<(), DiagError> {
-        let refused = |errno| DiagError::List(protocol.word(), errno);
+    fn dump(&mut self, family: u8, found: &mut Vec<Socket>) -> Result<(), DiagError> {
+        let refused = DiagError::List;
         let map = self.owners.fd().as_fd().as_raw_fd();
-        let mut request = request(BY_FAMILY, REQUEST | DUMP, family, protocol, &[0; NAME]);
+        let mut request = request(BY_FAMILY, REQUEST | DUMP, family, &[0; NAME]);
         let inner = attribute(ASK_MAP, &map.to_ne_bytes());
         request.extend(attribute(ASK_STORED, &inner));
         let request = finished(request);
@@ -227,36 +197,25 @@ impl Channel {
                 match kind {
                     DONE => return Ok(()),
                     ERROR => return Err(refused(errno(body))),
-                    _ => found.extend(parse(protocol, body)),
+                    _ => found.extend(parse(body)),
                 }
                 rest = next;
             }
             if !rest.is_empty() {
-                return Err(DiagError::Nonsense(protocol.word()));
+                return Err(DiagError::Nonsense);
             }
         }
     }
 
     /// Destroys a socket. False where it is gone already.
     pub(super) fn destroy(&mut self, socket: &Socket) -> Result<bool, DiagError> {
-        destroy(&self.socket, socket.family, socket.protocol, &socket.name)
+        destroy(&self.socket, socket.family, &socket.name)
     }
 }
 
-fn destroy(
-    channel: &OwnedFd,
-    family: u8,
-    protocol: Protocol,
-    name: &[u8; NAME],
-) -> Result<bool, DiagError> {
+fn destroy(channel: &OwnedFd, family: u8, name: &[u8; NAME]) -> Result<bool, DiagError> {
     let refused = DiagError::Destroy;
-    let request = finished(request(
-        DESTROY,
-        REQUEST | ACKNOWLEDGE,
-        family,
-        protocol,
-        name,
-    ));
+    let request = finished(request(DESTROY, REQUEST | ACKNOWLEDGE, family, name));
     send(channel.as_raw_fd(), &request, MsgFlags::empty()).map_err(refused)?;
     let mut room = [0; 1024];
     let length = recv(channel.as_raw_fd(), &mut room, MsgFlags::empty()).map_err(refused)?;
@@ -266,7 +225,7 @@ fn destroy(
             Errno::ENOENT => Ok(false),
             errno => Err(refused(errno)),
         },
-        _ => Err(DiagError::Nonsense(protocol.word())),
+        _ => Err(DiagError::Nonsense),
     }
 }
 
@@ -289,21 +248,16 @@ pub fn try_out() -> Result<(), DiagError> {
     }
     // Any interface; what is left of it is a cookie that fits all.
     name[36..40].fill(0);
-    destroy(&open()?, libc_family::INET, Protocol::Tcp, &name).map(drop)
-}
-
-mod libc_family {
-    pub(super) const INET: u8 = agent_common::egress::AF_INET;
-    pub(super) const INET6: u8 = agent_common::egress::AF_INET6;
+    destroy(&open()?, AF_INET, &name).map(drop)
 }
 
 /// A message without its length.
-fn request(kind: u16, flags: u16, family: u8, protocol: Protocol, name: &[u8; NAME]) -> Vec<u8> {
+fn request(kind: u16, flags: u16, family: u8, name: &[u8; NAME]) -> Vec<u8> {
     let mut bytes = vec![0; 4];
     bytes.extend(kind.to_ne_bytes());
     bytes.extend(flags.to_ne_bytes());
     bytes.extend([0; 8]);
-    bytes.extend([family, protocol.number(), 1 << (INFO - 1), 0]);
+    bytes.extend([family, TCP, 1 << (INFO - 1), 0]);
     bytes.extend(STATES.to_ne_bytes());
     bytes.extend(name);
     bytes
@@ -353,20 +307,19 @@ fn find(mut bytes: &[u8], kind: u16) -> Option<&[u8]> {
 }
 
 /// A socket that has an owner.
-fn parse(protocol: Protocol, body: &[u8]) -> Option<Socket> {
+fn parse(body: &[u8]) -> Option<Socket> {
     let attributes = body.get(MESSAGE..)?;
     let stored = find(attributes, STORED)?;
     let owner = Owner::read(find(find(stored, STORED_ONE)?, STORED_VALUE)?, 0)?;
     let family = *body.first()?;
     let name: [u8; NAME] = *body.get(4..)?.first_chunk()?;
-    let info = find(attributes, INFO).filter(|_| protocol == Protocol::Tcp);
-    let count = |at| info.and_then(|info| u64::read(info, at));
+    let info = find(attributes, INFO).unwrap_or_default();
+    let count = |at| u64::read(info, at).unwrap_or(0);
     Some(Socket {
-        protocol,
         local: address(family, &name, 0, 4)?,
         remote: address(family, &name, 2, 20)?,
         state: State::from_wire(*body.get(1)?),
-        sent: count(SENT).map(|sent| sent.saturating_sub(count(SENT_AGAIN).unwrap_or(0))),
+        sent: count(SENT).saturating_sub(count(SENT_AGAIN)),
         received: count(RECEIVED),
         owner,
         family,
@@ -378,11 +331,86 @@ fn parse(protocol: Protocol, body: &[u8]) -> Option<Socket> {
 fn address(family: u8, name: &[u8; NAME], port: usize, at: usize) -> Option<SocketAddr> {
     let port = u16::from_be_bytes(*name.get(port..)?.first_chunk()?);
     let bytes: [u8; 16] = *name.get(at..)?.first_chunk()?;
-    let address = if family == libc_family::INET {
+    let address = if family == AF_INET {
         let [a, b, c, d, ..] = bytes;
         IpAddr::V4(Ipv4Addr::new(a, b, c, d))
     } else {
         IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()
     };
     Some(SocketAddr::new(address, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agent_common::decide::NO_RULE;
+    use proptest::prelude::*;
+
+    /// An answer of the kernel about a connection over IPv4, with what is stored in two maps.
+    fn answer(stored: &[u8]) -> Vec<u8> {
+        let mut body = vec![AF_INET, 1, 0, 0];
+        let mut name = [0; NAME];
+        name[..4].copy_from_slice(&[0x90, 0x01, 0x01, 0xbb]);
+        name[4..8].copy_from_slice(&[10, 0, 0, 1]);
+        name[20..24].copy_from_slice(&[192, 0, 2, 7]);
+        body.extend(name);
+        body.extend([0; 16]);
+        body.extend(77_u32.to_ne_bytes());
+        let mut info = [0; 240];
+        info[RECEIVED..RECEIVED + 8].copy_from_slice(&70_u64.to_ne_bytes());
+        info[SENT..SENT + 8].copy_from_slice(&1500_u64.to_ne_bytes());
+        info[SENT_AGAIN..SENT_AGAIN + 8].copy_from_slice(&500_u64.to_ne_bytes());
+        body.extend(attribute(8, &[0]));
+        body.extend(attribute(INFO, &info));
+        let one = [attribute(2, &[9; 4]), attribute(STORED_VALUE, stored)].concat();
+        body.extend(attribute(STORED | 0x8000, &attribute(STORED_ONE, &one)));
+        body
+    }
+
+    #[test]
+    fn a_connection_is_read_with_its_owner() {
+        let mut stored = 5_u64.to_ne_bytes().to_vec();
+        for number in [1, 2, NO_RULE, 3] {
+            stored.extend(number.to_ne_bytes());
+        }
+        stored.resize(Owner::SIZE, 0);
+        let socket = parse(&answer(&stored)).unwrap();
+        assert_eq!(socket.local, "10.0.0.1:36865".parse().unwrap());
+        assert_eq!(socket.remote, "192.0.2.7:443".parse().unwrap());
+        assert_eq!((socket.sent, socket.received), (1000, 70));
+        assert_eq!((socket.owner.session, socket.owner.tool), (5, 3));
+        assert_eq!(socket.owner.rule, NO_RULE);
+        assert!(socket.is_connection() && socket.is_held());
+    }
+
+    #[test]
+    fn a_socket_without_an_owner_is_nobodys() {
+        assert_eq!(parse(&answer(&[])), None);
+        assert_eq!(parse(&answer(&[])[..MESSAGE]), None);
+    }
+
+    #[test]
+    fn what_the_kernel_says_no_with_is_read() {
+        let denied = (-1_i32).to_ne_bytes();
+        assert_eq!(errno(&denied), Errno::EPERM);
+        let mut text = 36_u32.to_ne_bytes().to_vec();
+        text.extend(ERROR.to_ne_bytes());
+        text.extend([0; 10]);
+        text.extend(denied);
+        text.extend([0; 16]);
+        let (kind, body, rest) = message(&text).unwrap();
+        assert_eq!((kind, errno(body), rest.len()), (ERROR, Errno::EPERM, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_taken_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = parse(&bytes);
+            let mut rest = bytes.as_slice();
+            while let Some((_, _, next)) = message(rest) {
+                prop_assert!(next.len() < rest.len());
+                rest = next;
+            }
+        }
+    }
 }

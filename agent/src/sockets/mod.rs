@@ -1,4 +1,4 @@
-//! The sockets of sessions: listed, and cut.
+//! The TCP sockets of sessions: listed, and cut.
 //!
 //! The kernel tells of each socket of a network namespace what is stored with it, so the owner that
 //! the kernel programs wrote there comes with address, state and bytes in one answer
@@ -8,9 +8,8 @@ pub mod diag;
 mod namespace;
 
 use crate::kernel::pins::Pins;
-use agent_common::session::Owner;
 pub use diag::try_out;
-use diag::{Channel, DiagError, Protocol, Socket, State};
+use diag::{Channel, DiagError, Socket, State};
 use namespace::Namespace;
 
 /// What became of a session's sockets.
@@ -44,7 +43,7 @@ pub enum Which {
 pub fn all(pins: &Pins) -> Result<Vec<Socket>, DiagError> {
     let mut found = Vec::new();
     for_each_namespace(pins, |channel| {
-        found.extend(sockets_in(channel)?);
+        found.extend(channel.list()?);
         Ok(())
     })?;
     Ok(found)
@@ -54,7 +53,7 @@ pub fn all(pins: &Pins) -> Result<Vec<Socket>, DiagError> {
 pub fn cut(pins: &Pins, session: u64, which: Which) -> Result<Cut, DiagError> {
     let mut cut = Cut::default();
     for_each_namespace(pins, |channel| {
-        for socket in sockets_in(channel)? {
+        for socket in channel.list()? {
             if socket.owner.session != session || (which == Which::Held && !socket.is_held()) {
                 continue;
             }
@@ -71,12 +70,6 @@ pub fn cut(pins: &Pins, session: u64, which: Which) -> Result<Cut, DiagError> {
         Ok(())
     })?;
     Ok(cut)
-}
-
-fn sockets_in(channel: &mut Channel) -> Result<Vec<Socket>, DiagError> {
-    let mut found = channel.list(Protocol::Tcp)?;
-    found.extend(channel.list(Protocol::Udp)?);
-    Ok(found)
 }
 
 fn for_each_namespace(
@@ -102,10 +95,5 @@ impl Socket {
     /// Whether it has a peer.
     pub fn is_connection(&self) -> bool {
         self.remote.port() != 0 && self.state != State::Listen && self.state != State::Close
-    }
-
-    /// The session, and what allowed the socket's connection.
-    pub const fn owner(&self) -> &Owner {
-        &self.owner
     }
 }

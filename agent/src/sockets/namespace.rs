@@ -19,7 +19,7 @@ pub(super) struct Namespace {
 impl Namespace {
     /// Every one, our own first. A process that ends meanwhile is passed over.
     pub(super) fn all() -> io::Result<Vec<Self>> {
-        let own = Self::open("self".into(), true)?;
+        let own = Self::open("self", true)?;
         let mut known = BTreeSet::from([own.file.metadata()?.ino()]);
         let mut all = vec![own];
         for entry in std::fs::read_dir("/proc")? {
@@ -31,7 +31,7 @@ impl Namespace {
             // The number alone costs nothing; a descriptor is taken once a namespace.
             let Some(number) = number(pid) else { continue };
             if known.insert(number)
-                && let Ok(namespace) = Self::open(pid.to_owned(), false)
+                && let Ok(namespace) = Self::open(pid, false)
             {
                 all.push(namespace);
             }
@@ -39,7 +39,7 @@ impl Namespace {
         Ok(all)
     }
 
-    fn open(pid: String, own: bool) -> io::Result<Self> {
+    fn open(pid: &str, own: bool) -> io::Result<Self> {
         let path = PathBuf::from(format!("/proc/{pid}/ns/net"));
         Ok(Self {
             file: File::open(&path)?,

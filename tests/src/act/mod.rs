@@ -11,6 +11,7 @@ pub(crate) mod execute;
 pub(crate) mod file;
 pub(crate) mod flip;
 pub(crate) mod join_late;
+mod links;
 pub(crate) mod local;
 mod obey;
 mod outlive;
@@ -18,6 +19,7 @@ pub(crate) mod overreach;
 mod race;
 mod socket;
 pub(crate) mod spread;
+mod stream;
 pub(crate) mod swap;
 pub(crate) mod way;
 
@@ -76,6 +78,10 @@ fn play(words: &[String]) -> Result<u8> {
         }
         ["join-late", socket, policy] => join_late::join_late(socket, policy)?,
         ["bomb", limit] => bomb::explode(limit.parse()?)?,
+        ["stream", to, count, bomb] => {
+            stream::stream(address(to)?, count.parse()?, bomb.parse()?)?;
+        }
+        ["send-and-end", to, bytes] => stream::send_and_end(address(to)?, bytes.parse()?)?,
         ["breed", limit] => bomb::breed(limit.parse()?)?,
         ["outlive", how, file] => return outlive::leave_behind(how, file),
         ["main-thread-ends", to] => outlive::main_thread_ends(address(to)?)?,

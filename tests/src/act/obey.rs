@@ -2,6 +2,7 @@
 //! between two attempts of one process.
 
 use super::below::Below;
+use super::links::Links;
 use super::socket::Sockets;
 use super::spread::probe_as_code;
 use super::way::{Way, attempt, probe};
@@ -15,6 +16,7 @@ use std::process::Command;
 /// Reads orders until there are no more, and answers each with one line.
 pub(crate) fn obey() -> Result<()> {
     let mut below = Below::default();
+    let mut links = Links::default();
     let mut sockets = Sockets::default();
     let mut out = io::stdout().lock();
     writeln!(out, "pid {}", std::process::id())?;
@@ -47,6 +49,9 @@ pub(crate) fn obey() -> Result<()> {
                 }
                 "ok".to_owned()
             }
+            ["link", to] => links.link(to)?,
+            ["say", link, count] => links.say(link, count)?,
+            ["hear", link] => links.hear(link)?,
             ["local", way, to] => outcome(&super::local::connect(way, to)?),
             ["serve", at] => outcome(&super::local::serve(at)),
             ["listen", kind, at] => super::socket::listen(kind.parse()?, at.parse()?)?,

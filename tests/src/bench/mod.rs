@@ -13,6 +13,7 @@ mod measure;
 mod memory;
 mod operations;
 mod report;
+mod revoke;
 mod rules;
 
 use crate::harness::product::{self, Daemon};
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 pub(crate) use measure::main as measure;
 pub(crate) use memory::run as memory;
+pub(crate) use revoke::run as revoke;
 
 /// The situation that all others are compared with: nothing is loaded.
 const NONE: &str = "none";

@@ -128,7 +128,8 @@ fn denial() -> Result<()> {
     let output = product::call(&["evidence", "show", &session])?;
     let story = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(
-        story.contains("It began, by `interlock run`")
+        story.contains("It began, by `interlock run`: /usr/local/bin/interlock-tests (process")
+            && story.contains(", started by /usr/local/bin/interlock (process")
             && story.contains(&format!(
                 "attempted: send {DENIED4}:{PORT}/udp. It was refused"
             ))

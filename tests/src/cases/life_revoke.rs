@@ -73,7 +73,7 @@ pub(super) fn session_of(agent: &str) -> Result<String> {
 }
 
 /// The end of `interlock run` around an actor.
-fn killed(actor: Obedient, who: &str) -> Result<()> {
+pub(super) fn killed(actor: Obedient, who: &str) -> Result<()> {
     let status = actor.end()?;
     ensure!(
         status.signal() == Some(libc::SIGKILL),
@@ -130,7 +130,7 @@ fn order() -> Result<()> {
 
 pub(super) fn revoked_line(events: Events, agent: &str) -> Result<Revoked> {
     events.first("the revocation", |line| match line {
-        Line::Revoked(revoked) if revoked.agent == agent => Some(revoked),
+        Line::Revoked(revoked) if revoked.agent == agent => Some(*revoked),
         _ => None,
     })
 }
@@ -147,7 +147,7 @@ fn unknown() -> Result<()> {
 }
 
 /// Revokes a session as the daemon does, without one.
-fn revoke_in_kernel(session: &str) -> Result<()> {
+pub(super) fn revoke_in_kernel(session: &str) -> Result<()> {
     let path = format!("{PINS}/v{}/programs/revoke", abi::VERSION);
     let program = RawTracePoint::from_pin(&path).context(path)?;
     for slot in 0..abi::MAX_SESSIONS {

@@ -20,7 +20,7 @@ pub(crate) enum Line {
     /// An action was not allowed.
     Denial(Box<Denial>),
     /// A session's permission has ended.
-    Revoked(super::product::Revoked),
+    Revoked(Box<super::product::Revoked>),
     /// A session's last process is gone.
     Ended(Ended),
     /// What the canary has shown.

@@ -10,6 +10,7 @@ pub(crate) mod kernel;
 pub(crate) mod network;
 pub(crate) mod policy;
 pub(crate) mod product;
+pub(crate) mod receiver;
 pub(crate) mod replay;
 pub(crate) mod runner;
 pub(crate) mod session;

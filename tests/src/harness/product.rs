@@ -5,6 +5,7 @@ use super::network;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use std::fs::{self, File, OpenOptions};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread;
@@ -203,6 +204,36 @@ pub(crate) struct Revoked {
     pub(crate) empty_after_us: Option<u64>,
     pub(crate) killed: u64,
     pub(crate) left: Vec<serde_json::Value>,
+    pub(crate) revoked_at: Option<String>,
+    pub(crate) last_action: Option<String>,
+    pub(crate) first_denial_after_us: Option<u64>,
+    pub(crate) cut: usize,
+    pub(crate) cut_after_us: Option<u64>,
+    pub(crate) not_cut: Vec<serde_json::Value>,
+}
+
+/// One connection, as `interlock conns --json` says.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Connection {
+    pub(crate) session: String,
+    pub(crate) agent: Option<String>,
+    pub(crate) tool: Option<String>,
+    pub(crate) step: Option<String>,
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+    pub(crate) state: String,
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+    pub(crate) held: bool,
+}
+
+/// `interlock conns --json`: the connections of an agent.
+pub(crate) fn connections_of(agent: &str) -> Result<Vec<Connection>> {
+    let output = call(&["conns", "--json"])?;
+    let all: Vec<Connection> = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("interlock conns --json: {}", said(&output)))?;
+    let of = |one: &Connection| one.agent.as_deref() == Some(agent);
+    Ok(all.into_iter().filter(of).collect())
 }
 
 /// `interlock revoke SESSION --reason TEXT --json`, which must find nothing left.

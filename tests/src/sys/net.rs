@@ -170,6 +170,83 @@ pub(crate) fn send_many(socket: BorrowedFd<'_>, data: &[u8], to: &[SockAddr]) ->
     Ok(usize::try_from(sent).unwrap_or(0))
 }
 
+/// `splice(2)` from a pipe to a socket: how many bytes went.
+pub(crate) fn splice(
+    pipe: BorrowedFd<'_>,
+    socket: BorrowedFd<'_>,
+    count: usize,
+) -> io::Result<usize> {
+    // SAFETY: takes numbers, and no offsets.
+    let went = check_long(unsafe {
+        libc::splice(
+            pipe.as_raw_fd(),
+            ptr::null_mut(),
+            socket.as_raw_fd(),
+            ptr::null_mut(),
+            count,
+            0,
+        )
+    } as libc::c_long)?;
+    Ok(usize::try_from(went).unwrap_or(0))
+}
+
+/// Has the kernel note when data came to a socket.
+pub(crate) fn stamp(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the pointer and size are those of a live integer, which the kernel only reads.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_TIMESTAMPNS,
+            (&raw const on).cast(),
+            libc::socklen_t::try_from(size_of::<libc::c_int>()).expect("a small structure"),
+        )
+    })?;
+    Ok(())
+}
+
+/// Reads from a socket that is stamped: how many bytes, and when the last of them came, in
+/// nanoseconds since 1970.
+pub(crate) fn receive_stamped(
+    socket: BorrowedFd<'_>,
+    room: &mut [u8],
+) -> io::Result<(usize, Option<i128>)> {
+    #[repr(C, align(8))]
+    struct Control([u8; 64]);
+    let mut control = Control([0; 64]);
+    let mut piece = libc::iovec {
+        iov_base: room.as_mut_ptr().cast(),
+        iov_len: room.len(),
+    };
+    // SAFETY: a `msghdr` is made of integers and pointers, for which zero is a value.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_iov = &raw mut piece;
+    message.msg_iovlen = 1;
+    message.msg_control = control.0.as_mut_ptr().cast();
+    message.msg_controllen = control.0.len();
+    // SAFETY: every pointer in `message` is to something that outlives the call.
+    let read = check_long(
+        unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, 0) } as libc::c_long,
+    )?;
+    // SAFETY: the kernel has just filled `control`, which is aligned for its headers.
+    let header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
+    let stamp = if header.is_null() {
+        None
+    } else {
+        // SAFETY: the header lies in `control`; its data is a `timespec`, if it is what was asked for.
+        unsafe {
+            ((*header).cmsg_type == libc::SCM_TIMESTAMPNS).then(|| {
+                libc::CMSG_DATA(header)
+                    .cast::<libc::timespec>()
+                    .read_unaligned()
+            })
+        }
+    };
+    let stamp = stamp.map(|at| i128::from(at.tv_sec) * 1_000_000_000 + i128::from(at.tv_nsec));
+    Ok((usize::try_from(read).unwrap_or(0), stamp))
+}
+
 /// Makes `close` reset the connection, so that no port lingers in TIME_WAIT.
 pub(crate) fn reset_on_close(socket: BorrowedFd<'_>) -> io::Result<()> {
     let linger = libc::linger {

@@ -25,6 +25,8 @@ enum Subject {
     Memory,
     /// The verifier's work on each kernel program
     Verifier,
+    /// How fast a session under load falls silent and ends
+    Revoke,
 }
 
 /// What `cargo xtask bench` takes.
@@ -33,10 +35,13 @@ pub(crate) struct Options {
     /// What to measure
     #[arg(value_enum, default_value_t = Subject::Calls)]
     subject: Subject,
-    /// On this kernel. Default: 6.1 for calls, 6.1 and 6.12 for memory, the whole matrix for the
-    /// verifier
+    /// On this kernel. Default: 6.1 for calls, 6.1 and 6.12 for memory, 6.12 for revoke, the whole
+    /// matrix for the verifier
     #[arg(long = "kernel", value_name = "K")]
     kernels: Vec<Series>,
+    /// For revoke: how many sessions are revoked
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    runs: u32,
     /// Where to write the figures. Default: target/bench/<SUBJECT>.json
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -52,6 +57,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let kernels = match (options.kernels.as_slice(), options.subject) {
         ([], Subject::Calls) => &[Series::BENCH],
         ([], Subject::Memory) => &Series::MATRIX[1..3],
+        ([], Subject::Revoke) => &Series::MATRIX[2..3],
         ([], Subject::Verifier) => Series::MATRIX.as_slice(),
         (named, _) => named,
     };
@@ -60,7 +66,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     for &series in kernels {
         let kernel = Kernel::get(series)?;
         eprintln!("measuring on {}", kernel.release);
-        let (here, fault) = measure(options.subject, &kernel)?;
+        let (here, fault) = measure(options, &kernel)?;
         rows.extend(here);
         faults.extend(fault);
     }
@@ -69,6 +75,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             Subject::Calls => "calls.json",
             Subject::Memory => "memory.json",
             Subject::Verifier => "verifier.json",
+            Subject::Revoke => "revoke.json",
         };
         workspace::target().join("bench").join(name)
     });
@@ -91,6 +98,10 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             print!("{}", table::plain(&rows));
             0
         }
+        Subject::Revoke => {
+            print!("{}", table::revoke(&rows));
+            0
+        }
     };
     eprintln!("written to {}", workspace::shown(&file));
     if missed > 0 {
@@ -101,7 +112,8 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
 }
 
 /// The figures, and why they do not count if they do not.
-fn measure(subject: Subject, kernel: &Kernel) -> Result<(Vec<Row>, Option<String>)> {
+fn measure(options: &Options, kernel: &Kernel) -> Result<(Vec<Row>, Option<String>)> {
+    let subject = options.subject;
     let machine = match subject {
         Subject::Calls => Machine {
             processor: Processor::Counted,
@@ -115,24 +127,30 @@ fn measure(subject: Subject, kernel: &Kernel) -> Result<(Vec<Row>, Option<String
             timeout: Duration::from_secs(3600),
             ..Machine::new(kernel)
         },
+        Subject::Revoke => Machine {
+            timeout: Duration::from_secs(7200),
+            ..Machine::new(kernel)
+        },
         Subject::Verifier => Machine::new(kernel),
     };
     let verb = match subject {
         Subject::Calls => "bench",
         Subject::Memory => "memory",
         Subject::Verifier => "verifier",
+        Subject::Revoke => "revoke",
     };
+    let mut words = vec!["interlock-tests".to_owned(), verb.to_owned()];
+    if subject == Subject::Revoke {
+        words.push(options.runs.to_string());
+    }
     let mut printed = Vec::new();
-    let code = machine.run(
-        &["interlock-tests", verb].map(str::to_owned),
-        |stream, bytes| {
-            match stream {
-                Stream::Out => printed.extend_from_slice(bytes),
-                Stream::Err => vm::show(stream, bytes)?,
-            }
-            Ok(())
-        },
-    )?;
+    let code = machine.run(&words, |stream, bytes| {
+        match stream {
+            Stream::Out => printed.extend_from_slice(bytes),
+            Stream::Err => vm::show(stream, bytes)?,
+        }
+        Ok(())
+    })?;
     let printed = String::from_utf8_lossy(&printed);
     let rows = rows(&printed, kernel)?;
     let fault = (code != 0 || rows.is_empty()).then(|| {
