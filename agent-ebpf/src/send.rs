@@ -5,9 +5,9 @@
 //! cost a few loads.
 
 use crate::judge::{self, Judgement};
-use crate::kernel::socket::{self, Target};
+use crate::kernel::socket::{self, Peer, Target};
 use crate::kernel::task::{Member, Task};
-use crate::kernel::{owner, state, verdict};
+use crate::kernel::{budget, owner, state, verdict};
 use crate::maps::POLICIES;
 use agent_common::action::Action;
 use agent_common::decide::{NO_RULE, Reason};
@@ -32,18 +32,24 @@ pub fn socket_sendmsg(ctx: LsmContext) -> i32 {
     let target = socket::peer(socket, message, &mut peer);
     let owner = owner::of_socket(socket).filter(|owner| owner.session == member.label().session);
     let judgement = match target {
-        // Nowhere yet, or where other hooks ask.
-        Target::Local | Target::Other | Target::Disconnect => return verdict::lsm(true),
-        Target::Unreadable => {
+        // Nowhere yet, or where no rule can speak of it.
+        Peer::Other | Peer::Nobody => return verdict::lsm(true),
+        // The other hooks are not told how much.
+        Peer::Addressed => Ok(()),
+        Peer::Unreadable => {
             let _ = state::begin(member);
             judge::doubt(Action::Send, Reason::Unreadable)
         }
-        Target::Network => match owner {
+        Peer::Network => match owner {
             Some(owner) if is_free(member, owner, &peer) => return verdict::lsm(true),
             Some(owner) => owned(member, socket, owner, &peer),
             None => judge::still(member, &peer),
         },
     };
+    let judgement = judgement.and_then(|()| {
+        let size: i32 = ctx.arg(2);
+        room(member, socket, size)
+    });
     // What goes on is no action of its own, and is not counted.
     let allowed = judgement.is_ok() || judge::settle(member, &peer, judgement);
     verdict::lsm(allowed)
@@ -80,6 +86,23 @@ fn owned(member: Member, socket: *const c_void, owner: &mut Owner, peer: &Endpoi
         owner.edition = edition(member.policy());
     }
     judgement
+}
+
+/// Judges whether the budgets of bytes have room for what is sent.
+#[inline(always)]
+fn room(member: Member, socket: *const c_void, size: i32) -> Judgement {
+    let Some(owner) = owner::of_socket(socket) else {
+        return Ok(());
+    };
+    if owner.budgets == 0 || owner.session != member.label().session {
+        return Ok(());
+    }
+    let bytes = u64::from(size.max(0).cast_unsigned());
+    if budget::has_room(owner, bytes.saturating_add(socket::unsent(socket))) {
+        return Ok(());
+    }
+    let _ = state::begin(member);
+    judge::refuse(Action::Send, Reason::Limit)
 }
 
 /// Whether what was found before still holds: nothing is to be judged.

@@ -136,7 +136,7 @@ pub struct Process {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Lifecycle {
-    /// `started`, `revoked`, `ended` or `notReady`.
+    /// `started`, `adopted` by a daemon that came later, `revoked`, `ended` or `notReady`.
     pub step: String,
     /// How the session was recognised, if not by `interlock run`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -171,6 +171,9 @@ pub struct Lifecycle {
     /// Who began, or would have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<Process>,
+    /// Who started that process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<Process>,
 }
 
 /// One side of an action that crossed from one session into another.

@@ -29,6 +29,9 @@ const BATCH: usize = 512;
 /// How long what is ordinary may wait for company, and how long the thread waits after a fault.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How long the end waits for the disk.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Where drafts are handed in. Clones hand them to the same thread.
 #[derive(Clone)]
 pub struct Recorder {
@@ -212,7 +215,15 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.shared.lock().ending = true;
         self.shared.changed.notify_all();
-        if let Some(thread) = self.thread.take() {
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        // A disk that does not answer holds nobody up for ever.
+        let deadline = Instant::now() + PATIENCE;
+        while !thread.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if thread.is_finished() {
             let _ = thread.join();
         }
     }

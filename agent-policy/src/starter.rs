@@ -50,7 +50,7 @@ spec:
         contact = quote(&answers.contact),
         purpose = quote(&answers.purpose),
     );
-    text += "  # Where it may connect: addresses, networks, loopback, unix:/path, agent:name.\n";
+    text += "  # Where it may connect: addresses, networks, loopback, unix:/path, unix:@name, agent:name.\n";
     if answers.networks.is_empty() {
         text += "  egress: {allow: []}\n";
     } else {

@@ -12,7 +12,7 @@ const V5_10: &str = "5.10.0-46-cloud-amd64";
 const V6_1: &str = "6.1.0-56-cloud-amd64";
 const V6_12: &str = "6.12.117+deb12-cloud-amd64";
 const V6_18: &str = "6.18.15+deb13-cloud-amd64";
-const V7: &str = "7.2.12+deb13-cloud-amd64";
+const V7: &str = "7.3.4+deb13-cloud-amd64";
 const MATRIX: [&str; 5] = [V5_10, V6_1, V6_12, V6_18, V7];
 
 fn bytes(release: &str) -> Vec<u8> {

@@ -64,6 +64,10 @@ offsets! {
     SOCK_REMOTE_V6,
     /// `sock.__sk_common.skc_dport`.
     SOCK_REMOTE_PORT,
+    /// `tcp_sock.write_seq`: behind the last byte that was taken to be sent.
+    TCP_TAKEN,
+    /// `tcp_sock.snd_nxt`: the next byte to be sent.
+    TCP_SENT,
     /// `file.private_data`.
     FILE_PRIVATE,
     /// `msghdr.msg_name`: the address to send to, or null.

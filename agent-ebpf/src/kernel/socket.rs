@@ -3,7 +3,7 @@
 use super::memory::{Address, Typed};
 use super::offsets::{
     MESSAGE_NAME, SOCK_ADDRESS, SOCK_ADDRESS6, SOCK_FAMILY, SOCK_PORT, SOCK_PROTOCOL, SOCK_REMOTE,
-    SOCK_REMOTE_PORT, SOCK_REMOTE_V6, SOCKET_SK,
+    SOCK_REMOTE_PORT, SOCK_REMOTE_V6, SOCKET_SK, TCP_SENT, TCP_TAKEN,
 };
 use agent_common::egress::{AF_INET, AF_INET6, AF_UNIX, AF_UNSPEC, Endpoint, TCP, UDP};
 use agent_common::socket::MPTCP;
@@ -29,6 +29,20 @@ pub enum Target {
     /// A family that no policy can speak of.
     Other,
     /// Too short to tell.
+    Unreadable,
+}
+
+/// Where to a message goes.
+pub enum Peer {
+    /// To the socket's peer on a network.
+    Network,
+    /// Where the message says, which other hooks judge.
+    Addressed,
+    /// To nobody yet.
+    Nobody,
+    /// Where no rule can speak of.
+    Other,
+    /// That cannot be told.
     Unreadable,
 }
 
@@ -116,31 +130,47 @@ pub fn own(
         return Target::Unreadable;
     };
     let port = u16::from_be(given.port);
-    // An IPv4 socket takes the family for IPv4, whatever it says, if it takes it at all.
-    *endpoint = if family == u16::from(AF_INET) {
-        Endpoint::own_v4(given.v4, port, protocol)
-    } else {
-        Endpoint::own_v6(given.v6, port, protocol)
-    };
-    Target::Network
+    if family == u16::from(AF_INET6) && given.family == family {
+        *endpoint = Endpoint::own_v6(given.v6, port, protocol);
+        return Target::Network;
+    }
+    // An IPv4 socket takes no family for IPv4.
+    let is_v4 = given.family == u16::from(AF_INET) || given.family == u16::from(AF_UNSPEC);
+    if family == u16::from(AF_INET) && is_v4 {
+        *endpoint = Endpoint::own_v4(given.v4, port, protocol);
+        return Target::Network;
+    }
+    // The kernel takes no other.
+    Target::Disconnect
 }
 
 /// Reads where to a message goes that is sent without an address: to the socket's peer. One with an
 /// address is judged by the hooks that see that.
 #[inline(always)]
-pub fn peer(socket: *const c_void, message: *const c_void, endpoint: &mut Endpoint) -> Target {
+pub fn peer(socket: *const c_void, message: *const c_void, endpoint: &mut Endpoint) -> Peer {
     let Some(sk) = Typed::given(socket).follow(&SOCKET_SK) else {
-        return Target::Unreadable;
+        return Peer::Unreadable;
     };
     let family: u16 = sk.load(&SOCK_FAMILY);
     if family != u16::from(AF_INET) && family != u16::from(AF_INET6) {
-        return Target::Other;
+        return Peer::Other;
     }
     let number: u16 = sk.load(&SOCK_PROTOCOL);
     let protocol = protocol(u32::from(number));
-    let is_addressed = Typed::given(message).load::<u64>(&MESSAGE_NAME) != 0;
-    if protocol != TCP && (protocol != UDP || is_addressed) {
-        return Target::Other;
+    let address: u64 = Typed::given(message).load(&MESSAGE_NAME);
+    if protocol == UDP && address != 0 {
+        if let Some(given) = Address(address).read::<SockAddr>(&START) {
+            let port = u16::from_be(given.port);
+            *endpoint = if given.family == u16::from(AF_INET6) {
+                Endpoint::v6(given.v6, port, protocol)
+            } else {
+                Endpoint::v4(given.v4, port, protocol)
+            };
+        }
+        return Peer::Addressed;
+    }
+    if protocol != TCP && protocol != UDP {
+        return Peer::Other;
     }
     let port = u16::from_be(sk.load(&SOCK_REMOTE_PORT));
     let is_anywhere = if family == u16::from(AF_INET) {
@@ -149,15 +179,29 @@ pub fn peer(socket: *const c_void, message: *const c_void, endpoint: &mut Endpoi
         address == 0
     } else {
         let Some(address) = sk.address().read::<[u8; 16]>(&SOCK_REMOTE_V6) else {
-            return Target::Unreadable;
+            return Peer::Unreadable;
         };
         *endpoint = Endpoint::v6(address, port, protocol);
         u128::from_ne_bytes(address) == 0
     };
     if is_anywhere && port == 0 {
-        return Target::Disconnect;
+        return Peer::Nobody;
     }
-    Target::Network
+    Peer::Network
+}
+
+/// Bytes that a socket of TCP has taken and not sent yet.
+#[inline(always)]
+pub fn unsent(socket: *const c_void) -> u64 {
+    let Some(sk) = Typed::given(socket).follow(&SOCKET_SK) else {
+        return 0;
+    };
+    if sk.load::<u16>(&SOCK_PROTOCOL) != u16::from(TCP) {
+        return 0;
+    }
+    let at = sk.address();
+    let (taken, sent) = (at.read::<u32>(&TCP_TAKEN), at.read::<u32>(&TCP_SENT));
+    u64::from(taken.unwrap_or(0).wrapping_sub(sent.unwrap_or(0)))
 }
 
 /// Reads the address of this host's that a socket is bound to.

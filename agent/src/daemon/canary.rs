@@ -29,7 +29,7 @@ const EXECUTE: &str = "executing a second program";
 const BY_LSM: [&str; 3] = [SIGNAL, READ, EXECUTE];
 
 /// How long the events may take.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the attempts may take, on a machine that sessions keep busy.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -77,7 +77,7 @@ pub enum CanaryError {
     #[error("the canary did not come to an end within {LONGEST:?}")]
     Slow,
     /// A denial was not told.
-    #[error("a denied {0} was not told within {PATIENCE:?}: events do not reach the daemon")]
+    #[error("a denied {0} was not told: events do not reach the daemon")]
     NotTold(Action),
     /// The ring failed.
     #[error("cannot read the ring of decisions")]

@@ -10,7 +10,8 @@
 //! | tables | nothing | a runtime that ends |
 //! | signals | nothing | SIGTERM or SIGINT |
 //!
-//! All share the sessions, and run on one thread. The first task to end ends the daemon: with its
+//! All share the sessions, and run on one thread. Beside it, `door` lets clients in, and `evidence` writes
+//! the record, from a bounded queue. The first task to end ends the daemon: with its
 //! error, unless it was a signal. Enforcement stays.
 
 pub mod canary;
@@ -98,15 +99,6 @@ pub enum DaemonError {
     /// The ring does not open.
     #[error(transparent)]
     Ring(#[from] RingError),
-    /// The journal cannot be opened.
-    #[error("cannot open the journal in {}", path.display())]
-    Journal {
-        /// Its folder.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
     /// The socket is not there.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -143,10 +135,11 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     urgent::ask_for_more();
     // Two daemons must not both read the ring.
     let place = Place::take(&settings.socket)?;
-    let journal = Journal::open(&settings.events).map_err(|source| DaemonError::Journal {
-        path: settings.events.clone(),
-        source,
-    })?;
+    let journal = Journal::open(&settings.events).unwrap_or_else(|error| {
+        let folder = settings.events.display();
+        warn!(%error, %folder, "events are printed, and kept nowhere");
+        Journal::nowhere(&settings.events)
+    });
     // Ends last: what the others have handed in by then is recorded and signed.
     let (recorder, _writer) = evidence::begin(&settings.evidence);
     let enforcement = loader::ensure()?;

@@ -98,7 +98,13 @@ impl Teller {
                 }
                 Ok(Event::Exec(exec)) => {
                     self.programs.note(&exec);
-                    lines.extend(self.seen(&exec.header));
+                    let mut seen = self.seen(&exec.header);
+                    if let Some(Line::Started(session)) = &mut seen {
+                        let pair = [&exec.process, &exec.parent];
+                        let told = pair.map(|it| explain::process(it, self.programs.of_one(it)));
+                        session.first = Some(Box::new(told));
+                    }
+                    lines.extend(seen);
                 }
                 Ok(Event::RootExit(exit)) => {
                     lines.extend(self.seen(&exit.header));

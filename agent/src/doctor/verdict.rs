@@ -7,8 +7,7 @@ use serde::Serialize;
 const NOT_ENFORCED: &[&str] = &[
     "programs by their digest",
     "code in a heap that grows after personality(READ_IMPLIES_EXEC), or written by tracing",
-    "raw and packet sockets",
-    "bind, listen and accept: what comes in",
+    "what goes through raw and packet sockets where a policy gives cap_net_raw",
     "host names and what is said on an allowed connection",
 ];
 

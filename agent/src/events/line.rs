@@ -215,6 +215,12 @@ pub struct Session {
     /// How it was recognised, if not by `interlock run`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recognised: Option<String>,
+    /// It had begun before this daemon.
+    #[serde(skip)]
+    pub adopted: bool,
+    /// Its first process, and who made that.
+    #[serde(skip)]
+    pub first: Option<Box<[Process; 2]>>,
 }
 
 /// A session that should have begun and could not.

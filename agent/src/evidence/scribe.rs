@@ -88,15 +88,9 @@ impl Scribe {
                     What::Decision(Box::new(decision(denial))),
                 )
             },
-            Line::Started(session) => at(
-                &session.time,
-                Some(self.of(session)),
-                life(Lifecycle {
-                    step: "started".into(),
-                    recognised: session.recognised.clone(),
-                    ..Lifecycle::default()
-                }),
-            ),
+            Line::Started(session) => {
+                at(&session.time, Some(self.of(session)), life(begin(session)))
+            }
             Line::Ended(ended) => at(
                 &ended.session.time,
                 Some(self.of(&ended.session)),
@@ -225,6 +219,23 @@ fn at(time: &str, session: Option<Session>, what: What) -> Draft {
 
 fn life(lifecycle: Lifecycle) -> What {
     What::Lifecycle(Box::new(lifecycle))
+}
+
+fn begin(session: &line::Session) -> Lifecycle {
+    // Of one that had begun before, this is not the first.
+    let first = session.first.as_deref().filter(|_| !session.adopted);
+    Lifecycle {
+        step: if session.adopted {
+            "adopted"
+        } else {
+            "started"
+        }
+        .into(),
+        recognised: session.recognised.clone(),
+        process: first.map(|[own, _]| process(own)),
+        by: first.map(|[_, by]| process(by)),
+        ..Lifecycle::default()
+    }
 }
 
 fn end(ended: &line::Ended) -> Lifecycle {
@@ -356,6 +367,8 @@ mod tests {
                 agent: "ci".into(),
                 policy: "ab".into(),
                 recognised: None,
+                adopted: false,
+                first: None,
             },
             outcome: "failed",
             cause: Some("root exit"),

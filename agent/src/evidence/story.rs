@@ -277,10 +277,8 @@ fn object(object: &Object) -> String {
 
 fn step(life: &Lifecycle) -> String {
     match life.step.as_str() {
-        "started" => match &life.recognised {
-            Some(by) => format!("It began: recognised by {by}"),
-            None => "It began, by `interlock run`".to_owned(),
-        },
+        "started" => began(life),
+        "adopted" => "Another daemon took over".to_owned(),
         "revoked" => revoked(life),
         "ended" => {
             let mut text = format!("It ended: {}", life.outcome.as_deref().unwrap_or("somehow"));
@@ -300,6 +298,20 @@ fn step(life: &Lifecycle) -> String {
         }
         other => other.to_owned(),
     }
+}
+
+fn began(life: &Lifecycle) -> String {
+    let mut text = match &life.recognised {
+        Some(by) => format!("It began, recognised by {by}"),
+        None => "It began, by `interlock run`".to_owned(),
+    };
+    if let Some(process) = &life.process {
+        let _ = write!(text, ": {}", who(process));
+    }
+    if let Some(by) = &life.by {
+        let _ = write!(text, ", started by {}", who(by));
+    }
+    text
 }
 
 fn revoked(life: &Lifecycle) -> String {

@@ -9,6 +9,13 @@ use agent_evidence::segment::Trust;
 use agent_evidence::verify::{Report, verify};
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// How often what is found wrong is looked at again: a daemon may be just writing there.
+const LOOKS: usize = 3;
+
+/// How long it is waited before.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Why the record cannot be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -46,11 +53,21 @@ pub fn run(options: &EvidenceVerify) -> Result<bool, ReadError> {
         key: Some(read_public(&key)?),
         known: options.known.iter().copied().chain(remembered).collect(),
     };
-    let report = verify(&Folder::at(&place.folder), &trust);
-    let report = report.map_err(|source| ReadError::Read {
-        path: place.folder.clone(),
-        source,
-    })?;
+    let look = || {
+        let report = verify(&Folder::at(&place.folder), &trust);
+        report.map_err(|source| ReadError::Read {
+            path: place.folder.clone(),
+            source,
+        })
+    };
+    let mut report = look()?;
+    for _ in 0..LOOKS {
+        if report.findings.is_empty() {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+        report = look()?;
+    }
     if options.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {

@@ -80,6 +80,8 @@ pub const NEEDED: &[Field] = &[
     required("SOCK_REMOTE", "sock", "__sk_common.skc_daddr", 4),
     required("SOCK_REMOTE_V6", "sock", "__sk_common.skc_v6_daddr", 16),
     required("SOCK_REMOTE_PORT", "sock", "__sk_common.skc_dport", 2),
+    required("TCP_TAKEN", "tcp_sock", "write_seq", 4),
+    required("TCP_SENT", "tcp_sock", "snd_nxt", 4),
     required("FILE_PRIVATE", "file", "private_data", 8),
     required("MESSAGE_NAME", "msghdr", "msg_name", 8),
     required("SOCK_PORT", "sock", "__sk_common.skc_num", 2),

@@ -105,6 +105,8 @@ pub struct Session {
     read: u64,
     /// Records of it that were lost, and told to be.
     lost: u64,
+    /// It had begun before this daemon.
+    adopted: bool,
     /// What it had been allowed when that was asked last, and when.
     allowed: [u64; ALLOWED],
     asked: Instant,
@@ -186,7 +188,8 @@ impl Sessions {
                 self.tables.adopt(record.place, &compiled);
                 self.denials.adopt(id).map_err(MapsError::Denials)?;
                 let mut session = Session::new(record.clone(), compiled);
-                session.adopt_allowed(&self.maps.share(record.slot)?);
+                let has_tasks = self.maps.session(record.slot)?.tasks > 0;
+                session.take_over(&self.maps.share(record.slot)?, has_tasks);
                 self.by_id.insert(id, session);
                 Ok(true)
             }

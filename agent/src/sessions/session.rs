@@ -46,6 +46,7 @@ impl Session {
             since: Instant::now(),
             read: 0,
             lost: 0,
+            adopted: false,
             allowed: [0; ALLOWED],
             asked: Instant::now(),
             had_tasks: false,
@@ -97,9 +98,11 @@ impl Session {
             })
     }
 
-    /// What an earlier daemon was told, or has lost, is told in the sum alone.
-    pub(super) fn adopt_allowed(&mut self, share: &Share) {
+    /// Takes it over from an earlier daemon. What that one was told of what was allowed, or has
+    /// lost, is told in the sum alone.
+    pub(super) fn take_over(&mut self, share: &Share, has_tasks: bool) {
         self.allowed = share.allowed;
+        self.adopted = has_tasks;
     }
 
     /// What the policy calls such an end.
@@ -139,6 +142,8 @@ impl Session {
             agent: self.agent.clone(),
             policy: self.digest.clone(),
             recognised: self.record.recognised.clone(),
+            adopted: self.adopted,
+            first: None,
         }
     }
 }

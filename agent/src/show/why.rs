@@ -199,8 +199,8 @@ fn change(event: &Value) -> String {
         "outside hours" => "It is allowed within the rule's hours.",
         "revoked" => "Nothing is allowed to this session any more: its permission has ended. A new \
                       session may do it again.",
-        "address family" => "No policy can allow it: this version enforces egress by IPv4 and IPv6 \
-                             only.",
+        "address family" => "No policy can allow it: no rule can speak of where it leads.",
+        "protected" => "No policy can allow it: it is the enforcer's own.",
         _ => "Something that the decision needs could not be had. `interlock doctor` tells what this \
               kernel lacks.",
     }

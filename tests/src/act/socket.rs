@@ -43,6 +43,10 @@ impl Sockets {
                 let file = File::open(path).with_context(|| (*path).to_owned())?;
                 net::send_file(self.get(name)?, &file, bytes.parse()?)
             }
+            ["case", family, kind, protocol, call, to, length] => {
+                let kind = [family.parse()?, kind.parse()?, protocol.parse()?];
+                return case(kind, call, to.parse()?, length.parse()?);
+            }
             _ => bail!("no order about sockets is {words:?}"),
         };
         Ok(outcome(&done))
@@ -57,6 +61,40 @@ impl Sockets {
         let socket = self.0.get(name);
         Ok(socket.with_context(|| format!("no socket {name}"))?.as_fd())
     }
+}
+
+/// Makes a socket, and one call with it: how far it got, and how the kernel answered.
+fn case(kind: [i32; 3], call: &str, to: SocketAddr, length: usize) -> Result<String> {
+    let [family, of, protocol] = kind;
+    let socket = match net::socket_of(family, of, protocol) {
+        Ok(socket) => socket,
+        failed => return Ok(format!("make {}", outcome(&failed))),
+    };
+    let (socket, address) = (socket.as_fd(), SockAddr::of(to));
+    // Nobody waits for who does not listen: what is not there answers at once on loopback.
+    let send = |()| net::send(socket, b"case", 0, None);
+    let done = match call {
+        "connect" => net::connect(socket, &address).and_then(send),
+        "sendto" => net::send(socket, b"case", 0, Some(&address)),
+        "fastopen" => net::send(socket, b"case", net::FASTOPEN, Some(&address)),
+        "batch" => net::send_many(socket, b"case", &[address, address]).map(drop),
+        "unspec" => net::send(socket, b"case", 0, Some(&address.without_family())),
+        "short" => net::connect(socket, &address.cut(length)).and_then(send),
+        "bound" => {
+            let any = if family == net::INET {
+                "0.0.0.0:0"
+            } else {
+                "[::]:0"
+            };
+            net::bind(socket, &SockAddr::of(any.parse()?))
+                .and_then(|()| net::connect(socket, &address))
+                .and_then(send)
+        }
+        "bind" => net::bind(socket, &address),
+        "listen" => net::bind(socket, &address).and_then(|()| net::listen(socket)),
+        _ => bail!("no call is {call}"),
+    };
+    Ok(format!("{call} {}", outcome(&done)))
 }
 
 /// Listens at an address for a moment.

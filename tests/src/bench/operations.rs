@@ -11,6 +11,7 @@ use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
 /// Where all files lie.
@@ -22,6 +23,9 @@ pub(super) const REFUSED: &str = "/w/x";
 const REFUSED_FOLDER: &str = "/w/x/b/c/d";
 const FILE: &str = "bench.dat";
 const PROGRAM: &str = "true";
+/// A Unix socket that somebody else has bound, and one that no session may reach.
+pub(super) const SOCKET: &str = "/w/a/b/c/d/bench.sock";
+const REFUSED_SOCKET: &str = "/w/x/b/c/d/bench.sock";
 /// Where datagrams go.
 pub(super) const UDP: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9999));
 /// Where connections go.
@@ -99,6 +103,10 @@ pub(super) fn prepare() -> Result<()> {
         let program = within(folder, PROGRAM);
         fs::write(&program, smallest_program()).context(folder)?;
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).context(folder)?;
+    }
+    for path in [SOCKET, REFUSED_SOCKET] {
+        // For as long as this process lives.
+        std::mem::forget(UnixDatagram::bind(path).context(path)?);
     }
     Ok(())
 }
@@ -181,7 +189,14 @@ pub(super) fn allowed(kind: Kind) -> Result<Vec<Operation>> {
                 }),
             ]
         }
-        Kind::Network => vec![udp_connect()?, udp_send()?, udp_send_on()?, tcp()?, bulk()?],
+        Kind::Network => vec![
+            udp_connect()?,
+            udp_send()?,
+            udp_send_on()?,
+            tcp()?,
+            bulk()?,
+            unix_connect()?,
+        ],
     })
 }
 
@@ -216,9 +231,15 @@ pub(super) fn denied(kind: Kind) -> Result<Vec<Operation>> {
             let mut to = UDP;
             to.set_port(UDP.port() - 1);
             let to = SockAddr::of(to);
-            vec![Operation::new("udp_connect", TIMES, move || {
-                refused(net::connect(socket.as_fd(), &to))
-            })]
+            let local = UnixDatagram::unbound()?;
+            vec![
+                Operation::new("udp_connect", TIMES, move || {
+                    refused(net::connect(socket.as_fd(), &to))
+                }),
+                Operation::new("unix_connect", TIMES, move || {
+                    refused(local.connect(REFUSED_SOCKET))
+                }),
+            ]
         }
     })
 }
@@ -235,6 +256,14 @@ fn udp_connect() -> Result<Operation> {
     let to = SockAddr::of(UDP);
     Ok(Operation::new("udp_connect", 4000, move || {
         net::connect(socket.as_fd(), &to)
+    }))
+}
+
+/// A socket for datagrams, so that nobody need accept: what is judged is the same.
+fn unix_connect() -> Result<Operation> {
+    let socket = UnixDatagram::unbound()?;
+    Ok(Operation::new("unix_connect", 2000, move || {
+        socket.connect(SOCKET)
     }))
 }
 

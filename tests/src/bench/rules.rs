@@ -35,6 +35,8 @@ fn network(policy: Policy) -> Policy {
     let allow = |policy: Policy, at: SocketAddr, protocol| {
         policy.allow(&at.ip().to_string(), &at.port().to_string(), protocol)
     };
+    // A Unix socket has no ports, and a rule's are not asked.
+    let policy = policy.allow(&format!("unix:{}", operations::SOCKET), "1", "udp");
     let policy = allow(policy, operations::UDP, "udp");
     let mut bulk = operations::TCP;
     bulk.set_port(operations::BULK);

@@ -20,7 +20,7 @@ pub(super) fn tests() -> Vec<Test> {
         )
         .patience(180),
         Test::new(
-            "loss.neighbour",
+            "red.e1.neighbour",
             "a session that causes denials as fast as it can costs another none of its own",
             || neighbour(100_000),
         )

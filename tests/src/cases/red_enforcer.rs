@@ -167,7 +167,7 @@ fn files() -> Result<()> {
             "rename /etc/interlock /etc/interlock-elsewhere".to_owned(),
             "EPERM",
         ),
-        (format!("append {program}"), "EPERM"),
+        (format!("chmod {program}"), "EPERM"),
         (format!("unlink {program}"), "EPERM"),
         (format!("rename {program} {program}-elsewhere"), "EPERM"),
         (

@@ -67,7 +67,7 @@ impl Sink {
     }
 
     /// Bytes that came since it was last asked. Loopback delivers before the sender's call returns,
-    /// but for what waits for the receiver's window.
+    /// but for what waits in its queue until the receiver acknowledges, a fifth of a second at most.
     fn bytes(&mut self) -> Result<usize> {
         let stream = match self.came.take() {
             Some(stream) => stream,
@@ -76,7 +76,7 @@ impl Sink {
         stream.set_nonblocking(true)?;
         let (mut buffer, mut bytes) = (vec![0; 1 << 16], 0);
         let mut quiet = Instant::now();
-        while quiet.elapsed() < Duration::from_millis(20) {
+        while quiet.elapsed() < Duration::from_millis(250) {
             match (&stream).read(&mut buffer) {
                 Ok(0) => break,
                 Ok(read) => {
@@ -354,14 +354,12 @@ fn budget() -> Result<()> {
             sent < 60 || way == "sendfile" && kernel::before(6, 5),
             "{way}: no message was denied"
         );
-        expect(&mut inside, "socket make c 2 1 0", "ok")?;
         if sent < 60 {
-            expect(&mut inside, &format!("socket connect c {to}"), "EPERM")?;
-            let denials = events.wait(&agent, 2)?;
+            let denials = events.wait(&agent, 1)?;
             ensure!(
                 denials
                     .iter()
-                    .all(|denial| denial.reason == "limit reached"),
+                    .all(|denial| denial.reason == "limit reached" && denial.action == "send"),
                 "told: {:?}",
                 denials
                     .iter()

@@ -54,7 +54,7 @@ pub(super) fn tests() -> Vec<Test> {
             next_daemon,
         ),
         Test::new(
-            "policy.swaps",
+            "red.t4.swaps",
             "60 swaps while 50 processes act: each action is judged by one version as a whole",
             || swaps(60),
         )

@@ -38,6 +38,13 @@ impl SockAddr {
         self
     }
 
+    /// The same address, of which the kernel is told only so many bytes.
+    pub(crate) fn cut(mut self, length: usize) -> Self {
+        let length = u8::try_from(length).unwrap_or(u8::MAX);
+        self.length = self.length.min(length);
+        self
+    }
+
     /// The bytes that the kernel is told of.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.length)]

@@ -50,7 +50,10 @@ const CHECKS: &[Check] = &[
 fn format() -> Result<()> {
     process::show(cargo("fmt").args(["--all", "--check"]))?;
     // The fuzz targets are workspaces of their own.
-    for manifest in ["agent-policy/fuzz/Cargo.toml", "agent-evidence/fuzz/Cargo.toml"] {
+    for manifest in [
+        "agent-policy/fuzz/Cargo.toml",
+        "agent-evidence/fuzz/Cargo.toml",
+    ] {
         process::show(cargo("fmt").args(["--check", "--manifest-path", manifest]))?;
     }
     Ok(())
