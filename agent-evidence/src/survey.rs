@@ -68,6 +68,7 @@ impl Survey {
                             finding.missing = Some((first, last));
                         }
                     }
+                    None if segment.records == 0 => {}
                     None => jumps.push(Jump {
                         after: self.head,
                         at: segment.first,
@@ -77,7 +78,10 @@ impl Survey {
                     }),
                 }
             }
-            self.head = head;
+            // Where no record can be believed, what the header says is no place to go on from.
+            if segment.records > 0 {
+                self.head = head;
+            }
         }
         self.highest = self.highest.max(segment.highest);
         if let Some(fault) = &segment.fault {

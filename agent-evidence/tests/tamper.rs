@@ -317,3 +317,27 @@ fn an_empty_segment_is_none() {
     assert!(node.verify().whole, "{:?}", node.verify());
     assert!(node.disk().names().unwrap().len() > 1);
 }
+
+/// Found by the fuzz target: nothing of several segments is believed but their headers.
+#[test]
+fn when_every_segment_is_damaged_the_next_writer_explains_all_of_it() {
+    let node = Node::new("all");
+    for number in 1..=3 {
+        let mut store = node.open();
+        store.commit(&[denial(number), denial(number)]).unwrap();
+        store.seal().unwrap();
+    }
+    for first in [1, 3, 5] {
+        let mut bytes = fs::read(node.segment(first)).unwrap();
+        let (begin, _) = records(&bytes)[0];
+        bytes[begin] ^= 1;
+        fs::write(node.segment(first), bytes).unwrap();
+    }
+    let mut store = node.open();
+    assert!(store.commit(&[denial(4)]).unwrap() > 7);
+    store.seal().unwrap();
+    let report = node.verify();
+    assert_eq!(report.findings, []);
+    assert!(!report.whole && report.gaps.len() >= 3, "{report:?}");
+    assert_eq!(node.quarantined().len(), 3);
+}

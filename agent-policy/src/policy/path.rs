@@ -171,3 +171,27 @@ impl fmt::Display for Pattern {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_without_a_path_is_meant_by_its_whole_name_alone() {
+        let name = Pattern::read_socket("@bus.sock").expect("a name");
+        assert_eq!(name, Pattern::Abstract("bus.sock".to_owned()));
+        assert_eq!(name.to_string(), "@bus.sock");
+        assert!(name.matches("@bus.sock"));
+        assert!(!name.matches("@bus") && !name.matches("/run/bus.sock"));
+        for wider in ["/**", "*.sock", "bus.sock", "/bus.sock"] {
+            let wider = Pattern::read_socket(wider).expect("a pattern");
+            assert!(!wider.matches("@bus.sock"), "{wider}");
+            assert!(!wider.covers(&name) && !name.covers(&wider), "{wider}");
+        }
+        assert!(name.covers(&name));
+        let long = format!("@{}", "x".repeat(108));
+        for wrong in ["@", "@a*", &long] {
+            assert!(Pattern::read_socket(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -96,15 +96,6 @@ pub enum DaemonError {
     /// The ring does not open.
     #[error(transparent)]
     Ring(#[from] RingError),
-    /// The journal cannot be opened.
-    #[error("cannot open the journal in {}", path.display())]
-    Journal {
-        /// Its folder.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
     /// The controller cannot be had.
     #[error(transparent)]
     Central(#[from] CentralError),
@@ -144,10 +135,11 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     urgent::ask_for_more();
     // Two daemons must not both read the ring.
     let place = Place::take(&settings.socket)?;
-    let journal = Journal::open(&settings.events).map_err(|source| DaemonError::Journal {
-        path: settings.events.clone(),
-        source,
-    })?;
+    let journal = Journal::open(&settings.events).unwrap_or_else(|error| {
+        let folder = settings.events.display();
+        warn!(%error, %folder, "events are printed, and kept nowhere");
+        Journal::nowhere(&settings.events)
+    });
     // What the controller said before must be known before anything begins.
     let begun = settings.central.as_ref().map(central::begin).transpose()?;
     let backlog = begun.as_ref().map(|begun| begun.backlog.clone());

@@ -27,7 +27,8 @@ const ANSWER: usize = 2 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Journal {
     folder: PathBuf,
-    file: File,
+    /// Nothing where the folder could not be used.
+    file: Option<File>,
     size: u64,
     next: u64,
 }
@@ -91,10 +92,20 @@ impl Journal {
         file.set_len(whole as u64)?;
         Ok(Self {
             folder: folder.to_owned(),
-            file,
+            file: Some(file),
             size: whole as u64,
             next: first + lines,
         })
+    }
+
+    /// One that keeps nothing, and numbers from 1.
+    pub fn nowhere(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            file: None,
+            size: 0,
+            next: 1,
+        }
     }
 
     /// Numbers lines and gives them as text. What cannot be written down has its number all the
@@ -120,16 +131,19 @@ impl Journal {
     }
 
     fn write(&mut self, text: &str, lines: u64) -> io::Result<()> {
+        let Some(file) = &mut self.file else {
+            return Err(io::Error::other("the journal could not be opened"));
+        };
         if self.size > 0 && self.size + text.len() as u64 > SEGMENT {
             let first = self.next - lines;
-            self.file = File::create(self.folder.join(name(first)))?;
+            *file = File::create(self.folder.join(name(first)))?;
             self.size = 0;
             let segments = segments(&self.folder)?;
             for (_, path) in segments.iter().rev().skip(SEGMENTS) {
                 std::fs::remove_file(path)?;
             }
         }
-        self.file.write_all(text.as_bytes())?;
+        file.write_all(text.as_bytes())?;
         self.size += text.len() as u64;
         Ok(())
     }

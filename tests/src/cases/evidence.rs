@@ -26,13 +26,13 @@ pub(super) fn tests() -> Vec<Test> {
             "a denial is recorded, verifies, outlives a killed daemon, and a changed byte is found",
             denial,
         )
-        .patience(120),
+        .patience(240),
         Test::new(
             "evidence.full",
-            "with a full disk everything is still denied, the state says so, and it is recorded later",
+            "with a disk that is full or read-only all is still denied, said, and recorded later",
             full,
         )
-        .patience(120),
+        .patience(240),
     ]
 }
 
@@ -112,7 +112,7 @@ fn denial() -> Result<()> {
     ensure!(
         decision["verdict"] == "deny"
             && decision["reason"] == "no rule"
-            && decision["object"]["address"] == DENIED4.to_string()
+            && decision["object"]["address"] == DENIED4
             && !decision["ancestry"].as_array().is_none_or(Vec::is_empty)
             && before[0]["session"]["agent"] == "recorded",
         "{decision}"
@@ -279,6 +279,22 @@ fn on_a_small_disk() -> Result<()> {
     until("all is well again", |evidence| {
         evidence["degraded"].is_null()
     })?;
+    verify(&[], 0)?;
+    read_only()
+}
+
+/// A daemon that finds a disk on which nothing can be written.
+fn read_only() -> Result<()> {
+    product::stop()?;
+    mount(&["mount", "-o", "remount,ro", STATE])?;
+    Daemon::start()?;
+    let session = denied("read-only")?;
+    until("nothing can be written", |evidence| {
+        let degraded = evidence["degraded"].as_str().unwrap_or_default();
+        degraded.contains("Read-only") && evidence["waiting"].as_u64() > Some(0)
+    })?;
+    mount(&["mount", "-o", "remount,rw", STATE])?;
+    ensure!(denials(&wait(&session)?).len() == 1, "one denial, once");
     verify(&[], 0)?;
     Ok(())
 }

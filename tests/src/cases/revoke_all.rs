@@ -11,11 +11,14 @@ use anyhow::{Result, ensure};
 use std::cell::Cell;
 
 pub(super) fn tests() -> Vec<Test> {
-    vec![Test::new(
-        "revoke.all",
-        "interlock revoke --all ends every session of the host, and nobody else",
-        all,
-    )]
+    vec![
+        Test::new(
+            "revoke.all",
+            "interlock revoke --all ends every session of the host, and nobody else",
+            all,
+        )
+        .patience(120),
+    ]
 }
 
 fn all() -> Result<()> {

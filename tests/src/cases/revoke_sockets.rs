@@ -28,7 +28,8 @@ pub(super) fn tests() -> Vec<Test> {
             "interlock conns lists the connections of sessions with tool, step and bytes, and nobody else's",
             conns,
         )
-        .unless(unless_with_bpf_lsm),
+        .unless(unless_with_bpf_lsm)
+        .patience(120),
         Test::new(
             "revoke.silent",
             "from the flag on nothing leaves a session's sockets and nothing comes, whoever holds them, with no daemon there; the next one cuts them",

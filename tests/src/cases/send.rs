@@ -67,7 +67,7 @@ impl Sink {
     }
 
     /// Bytes that came since it was last asked. Loopback delivers before the sender's call returns,
-    /// but for what waits for the receiver's window.
+    /// but for what waits in its queue until the receiver acknowledges, a fifth of a second at most.
     fn bytes(&mut self) -> Result<usize> {
         let stream = match self.came.take() {
             Some(stream) => stream,
@@ -76,7 +76,7 @@ impl Sink {
         stream.set_nonblocking(true)?;
         let (mut buffer, mut bytes) = (vec![0; 1 << 16], 0);
         let mut quiet = Instant::now();
-        while quiet.elapsed() < Duration::from_millis(20) {
+        while quiet.elapsed() < Duration::from_millis(250) {
             match (&stream).read(&mut buffer) {
                 Ok(0) => break,
                 Ok(read) => {
