@@ -1,6 +1,7 @@
 //! A controller, a node and its sessions in one machine.
 
 use crate::harness::Test;
+use crate::harness::events::Events;
 use crate::harness::network::{self, ALLOWED4, PORT, at};
 use crate::harness::policy::Policy;
 use crate::harness::product::{self, Daemon, INTERLOCK, said};
@@ -316,7 +317,16 @@ fn lost(scene: &mut Scene, policy: &Policy) -> Result<()> {
         product::session_of("central")?.is_some(),
         "it ended although the controller is there"
     );
+    let events = Events::from_now()?;
     scene.controller.kill()?;
     scene.controller.wait()?;
-    killed(actor, "the session without a controller")
+    let deadline = Instant::now() + PATIENCE;
+    while product::session_of("central")?.is_some() {
+        ensure!(Instant::now() < deadline, "it goes on without a controller");
+        thread::sleep(Duration::from_millis(200));
+    }
+    killed(actor, "the session without a controller")?;
+    let told = events.ended("central")?;
+    ensure!(told.cause.as_deref() == Some("controller lost"), "{told:?}");
+    Ok(())
 }
