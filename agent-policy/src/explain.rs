@@ -234,7 +234,9 @@ fn changes(
             "name it under privileges: without that no session may do it, whoever it runs as"
                 .to_owned(),
         ],
-        Reason::Protected => vec!["nothing does: no session may reach the enforcer itself".to_owned()],
+        Reason::Protected => {
+            vec!["nothing does: no session may reach the enforcer itself".to_owned()]
+        }
         Reason::Nameless => vec!["run it from a file that has a name".to_owned()],
         Reason::Nested => vec!["start fewer tools inside one another".to_owned()],
         Reason::SessionUnknown | Reason::Family | Reason::Unreadable => Vec::new(),

@@ -50,7 +50,7 @@ pub enum Peer {
 /// of theirs.
 #[inline(always)]
 fn protocol(number: u32) -> u8 {
-    if number == MPTCP as u32 {
+    if number == u32::from(MPTCP) {
         TCP
     } else if number > 255 {
         0

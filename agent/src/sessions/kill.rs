@@ -171,7 +171,6 @@ mod tests {
                         ..Process::UNKNOWN
                     },
                     parent: Process::UNKNOWN,
-                    last_ns: 0,
                     tid: *pid,
                     reserved: 0,
                     last_ns: *start_ns,
