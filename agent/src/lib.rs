@@ -19,8 +19,8 @@
 
 pub mod central;
 pub mod cli;
-pub mod ctl;
 pub mod control;
+pub mod ctl;
 pub mod daemon;
 pub mod doctor;
 pub mod events;

@@ -110,10 +110,18 @@ fn print_status(status: &Status) {
 }
 
 fn print_controller(controller: &ControllerInfo) {
-    let ControllerInfo { address, node, since, error, .. } = controller;
+    let ControllerInfo {
+        address,
+        node,
+        since,
+        error,
+        ..
+    } = controller;
     match (controller.connected, error) {
         (true, _) => println!("controller   {address} as {node}, connected since {since}"),
-        (false, Some(error)) => println!("controller   {address}: NOT CONNECTED since {since}: {error}"),
+        (false, Some(error)) => {
+            println!("controller   {address}: NOT CONNECTED since {since}: {error}")
+        }
         (false, None) => println!("controller   {address}: not connected yet"),
     }
     println!(

@@ -311,7 +311,7 @@ impl Asker {
         match fault {
             Some(entry) => println!("CHANGED: entry {entry} is not what was written"),
             None if !signed => {
-                println!("CHANGED: the newest entry is not signed by the controller")
+                println!("CHANGED: the newest entry is not signed by the controller");
             }
             None => println!("whole: each entry follows from the one before it"),
         }

@@ -8,8 +8,8 @@ use crate::sessions::Sessions;
 use crate::sessions::moving::Moved;
 use agent_common::session::Allowed;
 use agent_evidence::record::{
-    Approval, Daemon, Decision, Draft, Handoff, Lifecycle, Loss, Object, PolicyChange, Process, Rule,
-    Session, Summary, What,
+    Approval, Daemon, Decision, Draft, Handoff, Lifecycle, Loss, Object, PolicyChange, Process,
+    Rule, Session, Summary, What,
 };
 use agent_evidence::recorder::Recorder;
 use std::collections::HashMap;
@@ -160,7 +160,12 @@ impl Scribe {
                         Some(id) => format!("grant {id} for agent {}", used.agent),
                         None => format!("a grant for agent {}", used.agent),
                     },
-                    answer: if used.outcome == "accepted" { "given" } else { "refused" }.into(),
+                    answer: if used.outcome == "accepted" {
+                        "given"
+                    } else {
+                        "refused"
+                    }
+                    .into(),
                     by: None,
                     reason: used.reason.clone(),
                 }),

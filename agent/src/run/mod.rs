@@ -134,7 +134,11 @@ impl RunError {
 
 /// Runs a command as a session and waits for it.
 pub fn run(settings: &Settings) -> Result<Ended, RunError> {
-    let own = settings.policy.as_ref().map(|file| read_policy(file, settings)).transpose()?;
+    let own = settings
+        .policy
+        .as_ref()
+        .map(|file| read_policy(file, settings))
+        .transpose()?;
     let request = Request::StartAs(StartAs {
         agent: settings.agent.clone(),
         start: own.clone(),
@@ -179,7 +183,10 @@ fn read_grant(path: &Path) -> Result<String, RunError> {
     let most = agent_proto::grant::MAX_TEXT as u64 + 1;
     let mut text = String::new();
     if path == Path::new("-") {
-        io::stdin().take(most).read_to_string(&mut text).map_err(failed)?;
+        io::stdin()
+            .take(most)
+            .read_to_string(&mut text)
+            .map_err(failed)?;
     } else {
         let file = std::fs::File::open(path).map_err(failed)?;
         file.take(most).read_to_string(&mut text).map_err(failed)?;
