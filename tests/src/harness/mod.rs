@@ -49,7 +49,7 @@ impl Test {
             shows: shows.into(),
             unless: || None,
             of_one_kernel: false,
-            patience: Duration::from_secs(60),
+            patience: Duration::from_secs(120),
             run: Box::new(run),
         }
     }
