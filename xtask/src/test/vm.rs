@@ -38,7 +38,7 @@ const SHARES: usize = 2;
 pub(super) enum Extent {
     /// All of them.
     Whole,
-    /// All on one kernel, and on the others those whose outcome can depend on the kernel.
+    /// All on one kernel, and the red team's on the others.
     Usual,
 }
 
