@@ -23,7 +23,7 @@ use aya_ebpf::programs::{BtfTracePointContext, LsmContext, RawTracePointContext}
 use core::ffi::c_void;
 
 /// A child that begins in another cgroup: no file of the cgroup's is opened for that.
-const CLONE_INTO_CGROUP: u64 = 1 << 33;
+pub const CLONE_INTO_CGROUP: u64 = 1 << 33;
 
 /// Puts the running task into the session whose number and slot are its arguments. Never
 /// attached: user space runs it, by `BPF_PROG_TEST_RUN`, from within the process that is to
@@ -217,7 +217,7 @@ fn end_with_missed_root(task: Task) {
 }
 
 /// `CLONE_THREAD`: the child is a thread of its parent's process.
-const THREAD: u64 = 0x10000;
+pub const THREAD: u64 = 0x10000;
 
 #[inline(always)]
 fn inherit(child: *mut c_void, parent: Member, clone_flags: u64) -> bool {

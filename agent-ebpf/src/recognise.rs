@@ -10,6 +10,7 @@ use crate::kernel::ready;
 use crate::kernel::task::{self, Admission, Task};
 use crate::kernel::walk::Page;
 use crate::kernel::{counts, executable, state, tree, watch};
+use crate::lifecycle::{CLONE_INTO_CGROUP, THREAD};
 use crate::maps::{ARRIVING, CGROUPS};
 use crate::tell;
 use agent_common::counter::Counter;
@@ -106,9 +107,7 @@ pub fn cgroup_moved(ctx: BtfTracePointContext) -> i32 {
 /// more, but a preemptible kernel skips a tracepoint's program that it interrupted (7.x does).
 #[inline(always)]
 pub fn conceived(child: *mut c_void, clone_flags: u64) {
-    const THREAD: u64 = 0x10000;
-    const INTO_CGROUP: u64 = 1 << 33;
-    if !watch::settling() || clone_flags & INTO_CGROUP != 0 {
+    if !watch::settling() || clone_flags & CLONE_INTO_CGROUP != 0 {
         return;
     }
     let Some((label, flags)) = belongs(Task::current()) else {

@@ -41,7 +41,9 @@ pub fn socket_sendmsg(ctx: LsmContext) -> i32 {
             judge::doubt(Action::Send, Reason::Unreadable)
         }
         Peer::Network => match owner {
-            Some(owner) if is_free(member, owner, &peer) => return verdict::lsm(true),
+            Some(owner) if is_free(member, owner, &peer) || completes(member, owner) => {
+                return verdict::lsm(true);
+            }
             Some(owner) => owned(member, socket, owner, &peer),
             None => judge::still(member, &peer),
         },
@@ -103,6 +105,16 @@ fn room(member: Member, socket: *const c_void, size: i32) -> Judgement {
     }
     let _ = state::begin(member);
     judge::refuse(Action::Send, Reason::Limit)
+}
+
+/// Whether the chain is complete, and nothing else has ended the permission: what its last action has
+/// connected says what it has to say, until the session is killed.
+#[inline(always)]
+fn completes(member: Member, owner: &Owner) -> bool {
+    owner.rule != NO_RULE
+        && state::of(member.label()).is_some_and(|session| {
+            session.flags & Session::REVOKED != 0 && session.lasts_for_what_completed_it()
+        })
 }
 
 /// Whether what was found before still holds: nothing is to be judged.

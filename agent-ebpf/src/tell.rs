@@ -74,6 +74,14 @@ fn record(label: Label, judged: Judged, object: impl FnOnce(&mut Denial)) {
     record.submit();
 }
 
+/// What was not allowed has a name, which stands beside the denial.
+#[inline(always)]
+fn by_name(out: &mut Denial) {
+    out.endpoint = Endpoint::NOWHERE;
+    out.privilege = 0;
+    out.target = 0;
+}
+
 /// A use of a file was not allowed.
 #[inline(always)]
 pub fn file_denial(label: Label, judged: Judged, dentry: Address, words: [u64; 2]) {
@@ -82,11 +90,7 @@ pub fn file_denial(label: Label, judged: Judged, dentry: Address, words: [u64; 2
     };
     let out = record.as_mut();
     out.denial.header = header::<FileDenial>(Kind::FileDenial, label);
-    describe(&mut out.denial, judged, |out| {
-        out.endpoint = Endpoint::NOWHERE;
-        out.privilege = 0;
-        out.target = 0;
-    });
+    describe(&mut out.denial, judged, by_name);
     names::copy(dentry, out);
     out.arguments_length = arguments::copy(words, &mut out.arguments);
     record.submit();
@@ -100,11 +104,7 @@ pub fn abstract_denial(label: Label, judged: Judged, name: u64, length: u64) {
     };
     let out = record.as_mut();
     out.denial.header = header::<FileDenial>(Kind::FileDenial, label);
-    describe(&mut out.denial, judged, |out| {
-        out.endpoint = Endpoint::NOWHERE;
-        out.privilege = 0;
-        out.target = 0;
-    });
+    describe(&mut out.denial, judged, by_name);
     names::copy_abstract(name, length, out);
     out.arguments_length = 0;
     record.submit();

@@ -150,7 +150,8 @@ impl Lints<'_> {
         }
     }
 
-    fn wildcards(&mut self) {
+    /// The networks that the policy's own rules allow.
+    fn allowed_networks(&self) -> Vec<(Network, Span)> {
         let mut found = Vec::new();
         for (_, rule) in self.own() {
             let AnyRule::Egress(egress) = rule.rule else {
@@ -161,16 +162,21 @@ impl Lints<'_> {
             }
             for (to, span) in &egress.to {
                 if let Destination::Network(network) = to {
-                    let least = if network.is_v4() { NARROW.0 } else { NARROW.1 };
-                    if network.prefix_len() < least {
-                        found.push((
-                            *span,
-                            format!(
-                                "found wildcard egress: {network} is a large part of the Internet"
-                            ),
-                        ));
-                    }
+                    found.push((*network, *span));
                 }
+            }
+        }
+        found
+    }
+
+    fn wildcards(&mut self) {
+        let mut found = Vec::new();
+        for (network, span) in self.allowed_networks() {
+            let least = if network.is_v4() { NARROW.0 } else { NARROW.1 };
+            if network.prefix_len() < least {
+                let message =
+                    format!("found wildcard egress: {network} is a large part of the Internet");
+                found.push((span, message));
             }
         }
         for (span, message) in found {
@@ -184,27 +190,15 @@ impl Lints<'_> {
 
     fn metadata(&mut self) {
         let mut found = Vec::new();
-        for (_, rule) in self.own() {
-            let AnyRule::Egress(egress) = rule.rule else {
-                continue;
-            };
-            if egress.common.effect != Effect::Allow {
-                continue;
-            }
-            for (to, span) in &egress.to {
-                let Destination::Network(network) = to else {
-                    continue;
-                };
-                for service in [Network::METADATA_V4, Network::METADATA_V6] {
-                    let least = if network.is_v4() { NARROW.0 } else { NARROW.1 };
-                    let around = network.covers(&service) && *network != service;
-                    if around && network.is_v4() == service.is_v4() && network.prefix_len() >= least
-                    {
-                        let message = format!(
-                            "found {network}, which does not include {service}: that is the host's metadata service"
-                        );
-                        found.push((*span, message));
-                    }
+        for (network, span) in self.allowed_networks() {
+            let least = if network.is_v4() { NARROW.0 } else { NARROW.1 };
+            for service in [Network::METADATA_V4, Network::METADATA_V6] {
+                let around = network.covers(&service) && network != service;
+                if around && network.is_v4() == service.is_v4() && network.prefix_len() >= least {
+                    let message = format!(
+                        "found {network}, which does not include {service}: that is the host's metadata service"
+                    );
+                    found.push((span, message));
                 }
             }
         }

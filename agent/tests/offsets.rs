@@ -30,42 +30,42 @@ const PLACES: &[(&str, &str, [Option<u32>; 5])] = &[
     (
         "task_struct",
         "bpf_storage",
-        [None, Some(5224), Some(5224), Some(5544), Some(5704)],
+        [None, Some(5224), Some(5224), Some(5544), Some(5784)],
     ),
     (
         "task_struct",
         "real_parent",
-        [Some(2248), Some(2432), Some(2448), Some(2720), Some(2824)],
+        [Some(2248), Some(2432), Some(2448), Some(2720), Some(2888)],
     ),
     (
         "task_struct",
         "group_leader",
-        [Some(2296), Some(2480), Some(2496), Some(2768), Some(2872)],
+        [Some(2296), Some(2480), Some(2496), Some(2768), Some(2936)],
     ),
     (
         "task_struct",
         "tgid",
-        [Some(2236), Some(2420), Some(2436), Some(2708), Some(2812)],
+        [Some(2236), Some(2420), Some(2436), Some(2708), Some(2876)],
     ),
     (
         "task_struct",
         "pid",
-        [Some(2232), Some(2416), Some(2432), Some(2704), Some(2808)],
+        [Some(2232), Some(2416), Some(2432), Some(2704), Some(2872)],
     ),
     (
         "task_struct",
         "start_boottime",
-        [Some(2544), Some(2784), Some(2784), Some(3056), Some(3160)],
+        [Some(2544), Some(2784), Some(2784), Some(3056), Some(3224)],
     ),
     (
         "task_struct",
         "comm",
-        [Some(2736), Some(2976), Some(2976), Some(3248), Some(3344)],
+        [Some(2736), Some(2976), Some(2976), Some(3248), Some(3408)],
     ),
     (
         "task_struct",
         "cred",
-        [Some(2720), Some(2960), Some(2960), Some(3232), Some(3328)],
+        [Some(2720), Some(2960), Some(2960), Some(3232), Some(3392)],
     ),
     (
         "cred",
@@ -75,7 +75,7 @@ const PLACES: &[(&str, &str, [Option<u32>; 5])] = &[
     (
         "linux_binprm",
         "filename",
-        [Some(96), Some(96), Some(96), Some(96), Some(112)],
+        [Some(96), Some(96), Some(96), Some(96), Some(120)],
     ),
     (
         "socket",
@@ -155,12 +155,12 @@ const PLACES: &[(&str, &str, [Option<u32>; 5])] = &[
     (
         "task_struct",
         "real_cred",
-        [Some(2712), Some(2952), Some(2952), Some(3224), Some(3320)],
+        [Some(2712), Some(2952), Some(2952), Some(3224), Some(3384)],
     ),
     (
         "task_struct",
         "pid_links",
-        [Some(2344), Some(2528), Some(2544), Some(2816), Some(2920)],
+        [Some(2344), Some(2528), Some(2544), Some(2816), Some(2984)],
     ),
     (
         "pid",
@@ -195,7 +195,7 @@ const PLACES: &[(&str, &str, [Option<u32>; 5])] = &[
     (
         "super_block",
         "s_magic",
-        [Some(96), Some(96), Some(96), Some(96), Some(96)],
+        [Some(96), Some(96), Some(96), Some(96), Some(112)],
     ),
 ];
 

@@ -94,7 +94,7 @@ pub(crate) fn run() -> Result<()> {
     for (kind, how) in [
         ("fork", "a hundred forks"),
         ("double-fork", "a daemon that nobody's child is"),
-        ("namespace-all", "six new namespaces"),
+        ("thread", "a thread of its own"),
     ] {
         let count = if kind == "fork" { "100" } else { "1" };
         let tally = Place::Inside(&policy).act(&["spread", kind, &to, count])?;

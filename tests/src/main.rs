@@ -17,8 +17,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: interlock-tests [run] [FILTER]   run the tests whose name contains FILTER
-       interlock-tests run FILTER 1/2   the first of two shares of them; 1/2+ without those of which
-                                        one kernel is enough
+       interlock-tests run FILTER 1/2   the first of two shares of them; 1/2+ the red team's alone
        interlock-tests list             name the tests and what they show
        interlock-tests demo             the demonstration
        interlock-tests bench            measure, as JSON lines

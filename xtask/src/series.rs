@@ -41,7 +41,7 @@ impl Series {
     /// What `bench` measures system calls on: other products' figures are from there.
     pub(crate) const BENCH: Self = Self::MATRIX[1];
 
-    /// What `demo` and the trial of KVM run on, and the tests of which one kernel is enough.
+    /// What `demo` and the trial of KVM run on, and the tests that are not the red team's.
     pub(crate) const DEMO: Self = Self::MATRIX[2];
 
     /// What a kernel of the series needs on its command line. Since 7.0 task storage is allocated

@@ -4,7 +4,7 @@ use super::progress::Shared;
 use super::state;
 use crate::maps::TERMS;
 use agent_common::session::Owner;
-use agent_common::terms::{LIMITS, Limit};
+use agent_common::terms::{LIMITS, Limit, Terms};
 
 /// Whether every budget has room for a message, headers included, of which nothing has left yet. Whoever
 /// sends hears of it here; what is dropped later, a packet of TCP's, stays in the socket's queue.
@@ -17,15 +17,7 @@ pub fn has_room(owner: &Owner, bytes: u64) -> bool {
     let (Some(terms), Some(shared)) = (TERMS.get(session.policy), Shared::of(owner.slot)) else {
         return false;
     };
-    let mut room = true;
-    let mut i = 0;
-    while i < LIMITS {
-        if owner.budgets & (1 << i) != 0 && terms.limits[i].kind == Limit::BYTES {
-            room &= shared.used(i).saturating_add(bytes) <= terms.limits[i].amount;
-        }
-        i += 1;
-    }
-    room
+    all_have_room(owner, terms, shared, bytes)
 }
 
 /// Draws a packet on every budget that its socket's packets count to; or on none, if one has no room.
@@ -40,6 +32,21 @@ pub fn draw(owner: &Owner, bytes: u32) -> bool {
         return false;
     };
     let bytes = u64::from(bytes);
+    if !all_have_room(owner, terms, shared, bytes) {
+        return false;
+    }
+    let mut i = 0;
+    while i < LIMITS {
+        if owner.budgets & (1 << i) != 0 && terms.limits[i].kind == Limit::BYTES {
+            shared.draw(i, bytes);
+        }
+        i += 1;
+    }
+    true
+}
+
+#[inline(always)]
+fn all_have_room(owner: &Owner, terms: &Terms, shared: Shared, bytes: u64) -> bool {
     let mut room = true;
     let mut i = 0;
     while i < LIMITS {
@@ -48,15 +55,5 @@ pub fn draw(owner: &Owner, bytes: u32) -> bool {
         }
         i += 1;
     }
-    if !room {
-        return false;
-    }
-    i = 0;
-    while i < LIMITS {
-        if owner.budgets & (1 << i) != 0 && terms.limits[i].kind == Limit::BYTES {
-            shared.draw(i, bytes);
-        }
-        i += 1;
-    }
-    true
+    room
 }

@@ -341,7 +341,7 @@ impl Recognition {
         }
         self.follow_executables(sessions)?;
         let refused = sessions.maps().count(Counter::LabelsRefused)?;
-        if (refused != self.refused || self.has_skipped()) && !self.ways.is_empty() {
+        if !self.ways.is_empty() && (refused != self.refused || self.has_skipped()) {
             self.adopt(sessions);
         }
         self.refused = sessions.maps().count(Counter::LabelsRefused)?;

@@ -24,11 +24,13 @@ pub(crate) fn join_late(socket: &str, policy: &str) -> Result<()> {
     println!("before: {}", ask(&json!("status"))?["status"].is_object());
 
     enrol(&enroller()?, &started["started"])?;
-    let refusal = ask(&json!("status"))?;
-    println!(
-        "after: {}",
-        refusal["error"].as_str().unwrap_or("an answer")
-    );
+    match ask(&json!("status")) {
+        Ok(refusal) => println!(
+            "after: {}",
+            refusal["error"].as_str().unwrap_or("an answer")
+        ),
+        Err(error) => println!("after: {error:#}"),
+    }
     Ok(())
 }
 

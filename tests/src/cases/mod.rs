@@ -52,13 +52,13 @@ use crate::harness::Test;
 pub(crate) fn all() -> Vec<Test> {
     let mut tests = Vec::new();
     tests.extend(egress::tests());
-    tests.extend(of_one_kernel(rules::tests()));
+    tests.extend(rules::tests());
     tests.extend(exec::tests());
     tests.extend(arguments::tests());
     tests.extend(tools::tests());
-    tests.extend(of_one_kernel(profiles::tests()));
-    tests.extend(of_one_kernel(chain::tests()));
-    tests.extend(of_one_kernel(replay::tests()));
+    tests.extend(profiles::tests());
+    tests.extend(chain::tests());
+    tests.extend(replay::tests());
     tests.extend(files::tests());
     tests.extend(red_code::tests());
     tests.extend(red_files::tests());
@@ -74,17 +74,17 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(red_network::tests());
     tests.extend(inherit::tests());
     tests.extend(label::tests());
-    tests.extend(of_one_kernel(command::tests()));
+    tests.extend(command::tests());
     tests.extend(life_revoke::tests());
     tests.extend(revoke_sockets::tests());
     tests.extend(revoke_streams::tests());
-    tests.extend(of_one_kernel(revoke_all::tests()));
+    tests.extend(revoke_all::tests());
     tests.extend(life_end::tests());
-    tests.extend(of_one_kernel(life_show::tests()));
-    tests.extend(of_one_kernel(denials::tests()));
-    tests.extend(of_one_kernel(explained::tests()));
-    tests.extend(of_one_kernel(bad_input::tests()));
-    tests.extend(of_one_kernel(clients::tests()));
+    tests.extend(life_show::tests());
+    tests.extend(denials::tests());
+    tests.extend(explained::tests());
+    tests.extend(bad_input::tests());
+    tests.extend(clients::tests());
     tests.extend(privilege::tests());
     tests.extend(full::tests());
     tests.extend(swap::tests());
@@ -97,9 +97,4 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(adopted::tests());
     tests.extend(workout::tests());
     tests
-}
-
-/// Tests that show the same on every kernel: of user space, or of what the one decision function says.
-fn of_one_kernel(tests: Vec<Test>) -> impl Iterator<Item = Test> {
-    tests.into_iter().map(Test::of_one_kernel)
 }

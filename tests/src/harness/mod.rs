@@ -29,8 +29,6 @@ pub(crate) struct Test {
     pub(crate) shows: String,
     /// Why this kernel cannot run it, if it cannot.
     pub(crate) unless: Unless,
-    /// Whether one kernel of several is enough.
-    pub(crate) of_one_kernel: bool,
     /// How long it may take.
     pub(crate) patience: Duration,
     /// The test itself.
@@ -48,8 +46,7 @@ impl Test {
             name: name.into(),
             shows: shows.into(),
             unless: || None,
-            of_one_kernel: false,
-            patience: Duration::from_secs(60),
+            patience: Duration::from_secs(120),
             run: Box::new(run),
         }
     }
@@ -57,12 +54,6 @@ impl Test {
     /// The same test with more time.
     pub(crate) fn patience(mut self, seconds: u64) -> Self {
         self.patience = Duration::from_secs(seconds);
-        self
-    }
-
-    /// The same test, which shows the same on every kernel.
-    pub(crate) fn of_one_kernel(mut self) -> Self {
-        self.of_one_kernel = true;
         self
     }
 

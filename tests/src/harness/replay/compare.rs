@@ -52,13 +52,6 @@ impl Performance<'_> {
                 let file = rule["file"].as_str().unwrap_or_default();
                 (file.to_owned(), line.unwrap_or(0))
             });
-            if object.is_empty() && found.reason == "address family" {
-                println!(
-                    "NOTE {}: line {line}: {action} is denied for its address family: no kernel program judges Unix sockets yet",
-                    self.agent
-                );
-                continue;
-            }
             let found = (found.verdict, found.reason, rule);
             if is_before_words(&action, &found, &expected) {
                 println!(
@@ -122,7 +115,12 @@ fn is_before_words(action: &Action, found: &Told, expected: &Told) -> bool {
 pub(super) fn reached(denial: &Denial) -> String {
     let object = &denial.object;
     if object.address.is_empty() {
-        return object.path.clone();
+        let name = if object.path.is_empty() {
+            &object.unix
+        } else {
+            &object.path
+        };
+        return name.clone();
     }
     let ip: std::result::Result<std::net::IpAddr, _> = object.address.parse();
     ip.map_or_else(

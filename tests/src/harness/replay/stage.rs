@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -29,6 +30,7 @@ pub(super) struct Stage {
     /// A copy of this program, of which every other one is a second name.
     actor: Option<PathBuf>,
     servers: BTreeMap<(SocketAddr, u8), Server>,
+    listeners: Vec<UnixListener>,
     addresses: Vec<IpAddr>,
     /// The time before the clock was set, and when that was.
     clock: Option<(SystemTime, Instant)>,
@@ -68,6 +70,19 @@ impl Stage {
         self.folder_of(path)?;
         self.made.push(path.to_owned());
         fs::write(path, "contents\n").with_context(|| path.display().to_string())
+    }
+
+    /// A Unix socket that somebody listens at: whoever connects to it is judged by what it reaches.
+    pub(super) fn listener(&mut self, path: &str) -> Result<()> {
+        let path = Path::new(path);
+        if path.exists() {
+            return Ok(());
+        }
+        self.folder_of(path)?;
+        let listener = UnixListener::bind(path).with_context(|| path.display().to_string())?;
+        self.made.push(path.to_owned());
+        self.listeners.push(listener);
+        Ok(())
     }
 
     /// A folder for a file that is not there yet.

@@ -95,9 +95,9 @@ impl Step {
             match action {
                 Action::Connect(endpoint) => drop(stage.server(endpoint)?),
                 Action::File {
+                    path,
                     access: Access::Connect,
-                    ..
-                } => {}
+                } => stage.listener(path)?,
                 Action::File {
                     path,
                     access: Access::Create,
@@ -135,7 +135,7 @@ pub(super) fn told_as(action: &Action) -> (&'static str, String) {
             Access::Link => ("link", path),
             Access::Map => ("map", path),
             Access::Exec => ("exec", path),
-            Access::Connect => ("connect", String::new()),
+            Access::Connect => ("connect", path),
         },
         Action::Exec { .. } => ("exec", path),
         Action::Listen(endpoint) => ("listen", stage::address(endpoint).to_string()),
