@@ -13,8 +13,6 @@ pub enum Purpose {
     Directive,
     /// A grant.
     Grant,
-    /// How far records are stored.
-    Stored,
     /// The newest entry of the audit.
     Audit,
 }
@@ -24,7 +22,6 @@ impl Purpose {
         match self {
             Self::Directive => b"interlock directive v1\0",
             Self::Grant => b"interlock grant v1\0",
-            Self::Stored => b"interlock stored v1\0",
             Self::Audit => b"interlock audit v1\0",
         }
     }
@@ -70,6 +67,11 @@ impl Key {
         self.0.public_key().as_ref().to_vec()
     }
 
+    /// Signs what says itself what it is for, as evidence's checkpoints do.
+    pub fn sign_as_it_is(&self, message: &[u8]) -> Vec<u8> {
+        self.0.sign(message).as_ref().to_vec()
+    }
+
     /// Signs.
     pub fn sign(&self, purpose: Purpose, body: &[u8]) -> Vec<u8> {
         self.0.sign(&purpose.message(body)).as_ref().to_vec()
@@ -84,17 +86,6 @@ pub fn is_signed(keys: &[Vec<u8>], purpose: Purpose, body: &[u8], signature: &[u
             .verify(&message, signature)
             .is_ok()
     })
-}
-
-/// What a controller signs when it has stored a node's records up to one.
-pub fn stored(node: &str, boot: &str, sequence: u64, hash: &[u8]) -> Vec<u8> {
-    let mut body = Vec::new();
-    for part in [node.as_bytes(), boot.as_bytes(), hash] {
-        body.extend_from_slice(&(part.len() as u64).to_be_bytes());
-        body.extend_from_slice(part);
-    }
-    body.extend_from_slice(&sequence.to_be_bytes());
-    body
 }
 
 /// The hash of an audit's entry, which is that of all that it says and of the entry before it.
@@ -144,12 +135,6 @@ mod tests {
         assert!(!is_signed(&keys, Purpose::Directive, b"body", &signature));
         assert!(!is_signed(&keys, Purpose::Grant, b"bodY", &signature));
         assert!(!is_signed(&keys, Purpose::Grant, b"body", &signature[1..]));
-    }
-
-    #[test]
-    fn what_is_stored_is_signed_part_by_part() {
-        assert_ne!(stored("ab", "c", 1, b""), stored("a", "bc", 1, b""));
-        assert_ne!(stored("a", "b", 1, b"c"), stored("a", "bc", 1, b""));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! room for [`Limits::strangers`] of them.
 
 use crate::rate::Bucket;
+use crate::report::Reports;
 use agent_proto::files::Followed;
 use agent_proto::identity::{self, Identity};
 use std::collections::HashMap;
@@ -64,6 +65,7 @@ pub struct Peer {
     /// From where.
     pub address: SocketAddr,
     calls: Arc<Mutex<Bucket>>,
+    reports: Arc<Mutex<Option<Reports>>>,
 }
 
 impl Peer {
@@ -71,6 +73,17 @@ impl Peer {
     pub(crate) fn may_call(&self) -> bool {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         calls.try_take()
+    }
+
+    /// Settles which record is reported on this connection.
+    pub(crate) fn report(&self, reports: Option<Reports>) {
+        *self.reports.lock().unwrap_or_else(PoisonError::into_inner) = reports;
+    }
+
+    /// The record that is reported on this connection.
+    pub(crate) fn reports(&self) -> Option<Reports> {
+        let reports = self.reports.lock();
+        reports.unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -175,6 +188,7 @@ impl Door {
                 identity: Arc::new(named.identity),
                 address,
                 calls: Arc::new(Mutex::new(Bucket::new(self.limits.calls))),
+                reports: Arc::default(),
             },
             ends: Box::pin(tokio::time::sleep(lasts)),
             _places: (room, chair),

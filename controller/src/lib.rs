@@ -18,5 +18,6 @@ mod node;
 mod operator;
 mod policy;
 mod rate;
+mod report;
 pub mod serve;
 pub mod store;

@@ -4,18 +4,17 @@ use crate::clock;
 use crate::door::{Limits, Peer};
 use crate::fleet::{self, Fleet, Known};
 use crate::rate::Bucket;
-use crate::store::{Batch, Deed, DeskError};
+use crate::report::{Reporter, Reports};
+use crate::store::{Deed, DeskError, Enrolled};
 use agent_proto::identity::{self, Identity};
 use agent_proto::seal::{self, Purpose};
 use agent_proto::version;
 use agent_proto::wire::directives_request::What as Said;
 use agent_proto::wire::directives_response::What as Told;
 use agent_proto::wire::node_server::Node;
-use agent_proto::wire::report_request::What as Reported;
 use agent_proto::wire::{
-    Checkpoint, Directive, DirectivesRequest, DirectivesResponse, EnrolRequest, EnrolResponse,
-    Heartbeat, InventoryRequest, InventoryResponse, Position, Record, RecordBatch, ReportRequest,
-    ReportResponse, Subscribe,
+    Directive, DirectivesRequest, DirectivesResponse, EnrolRequest, EnrolResponse, Heartbeat,
+    InventoryRequest, InventoryResponse, ReportRequest, ReportResponse, Subscribe,
 };
 use prost::Message as _;
 use std::collections::BTreeMap;
@@ -35,22 +34,20 @@ const BEAT: Duration = Duration::from_secs(10);
 /// How long a node may take to say what it subscribes to.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The longest text by which records are found.
-const MAX_WORD: usize = 256;
-
-/// The longest body of a record.
-const MAX_BODY: usize = 256 * 1024;
-
 /// Who answers nodes.
 pub(crate) struct Nodes {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) limits: Limits,
 }
 
+fn peer<T>(request: &Request<T>) -> Result<&Peer, Status> {
+    let peer = request.extensions().get::<Peer>();
+    peer.ok_or_else(|| Status::unauthenticated("nobody is known to ask"))
+}
+
 /// Who asks, if it is a node.
 fn node<T>(request: &Request<T>) -> Result<String, Status> {
-    let peer = request.extensions().get::<Peer>();
-    let peer = peer.ok_or_else(|| Status::unauthenticated("nobody is known to ask"))?;
+    let peer = peer(request)?;
     if !peer.may_call() {
         return Err(Status::resource_exhausted(
             "too many calls a second on this connection",
@@ -80,11 +77,19 @@ impl Node for Nodes {
         request: Request<EnrolRequest>,
     ) -> Result<Response<EnrolResponse>, Status> {
         let name = node(&request)?;
+        let peer = peer(&request)?.clone();
         let request = request.into_inner();
         let version = version::agree(&request)
             .map_err(|error| Status::failed_precondition(error.to_string()))?;
         if !identity::is_name(&request.boot) {
             return Err(Status::invalid_argument("found no boot, expected a name"));
+        }
+        let newest = request.evidence.iter().flat_map(|it| &it.newest);
+        let keys = request.evidence.iter().map(|it| it.key.len());
+        if keys.chain(newest.map(|it| it.hash.len())).any(|it| it != 32) {
+            return Err(Status::invalid_argument(
+                "found no key or hash of the node's record, expected 32 bytes",
+            ));
         }
         let epoch = self.fleet.epoch();
         self.catch_up(&name, &request, epoch).await?;
@@ -94,9 +99,18 @@ impl Node for Nodes {
             .fleet
             .desk
             .write(move |store| store.enrol(&who, &asked, now_ms));
-        let stored = enrolled.await.map_err(unavailable)?;
-        self.note_forgotten(&name, &request.acknowledged, &stored)
-            .await?;
+        let enrolled = enrolled.await.map_err(unavailable)?;
+        if let Some(enrolled) = &enrolled {
+            self.note_record(&name, enrolled).await?;
+        }
+        let key = request.evidence.map(|evidence| evidence.key);
+        let reports = enrolled.as_ref().zip(key).map(|(enrolled, key)| Reports {
+            chain: enrolled.chain,
+            key,
+            forked: enrolled.forked.clone(),
+        });
+        peer.report(reports);
+        let (stored, forked) = enrolled.map(|it| (it.stored, it.forked)).unzip();
         info!(node = name, boot = request.boot, "enrolled");
         Ok(Response::new(EnrolResponse {
             version,
@@ -111,6 +125,7 @@ impl Node for Nodes {
             lease_ms: u64::try_from(self.fleet.lease.as_millis()).unwrap_or(u64::MAX),
             keys: vec![self.fleet.key.public()],
             stored,
+            forked: forked.flatten().unwrap_or_default(),
         }))
     }
 
@@ -119,9 +134,14 @@ impl Node for Nodes {
         request: Request<Streaming<ReportRequest>>,
     ) -> Result<Response<Self::ReportStream>, Status> {
         let name = node(&request)?;
+        let reports = peer(&request)?.reports();
+        let reports = reports.ok_or_else(|| {
+            Status::failed_precondition("expected the node to enrol with its record first")
+        })?;
         let (answers, answered) = mpsc::channel(WAITING);
         let reporter = Reporter {
             node: name,
+            reports,
             fleet: Arc::clone(&self.fleet),
             bucket: Bucket::new(self.limits.records),
         };
@@ -202,33 +222,32 @@ impl Nodes {
         self.audit(deed).await
     }
 
-    async fn note_forgotten(
-        &self,
-        name: &str,
-        acknowledged: &[Position],
-        stored: &[Position],
-    ) -> Result<(), Status> {
-        for position in acknowledged {
-            let known = stored.iter().find(|known| known.boot == position.boot);
-            let known = known.map_or(0, |known| known.sequence);
-            if known < position.sequence {
-                let deed = Deed {
-                    who: format!("node/{name}"),
-                    action: "records are forgotten".into(),
-                    object: format!("boot {}", position.boot),
-                    outcome: format!(
-                        "acknowledged up to {}, stored up to {known}",
-                        position.sequence
-                    ),
-                };
-                warn!(
-                    node = name,
-                    acknowledged = position.sequence,
-                    known,
-                    "records are forgotten"
+    /// What the node's record and the one that is stored say of each other.
+    async fn note_record(&self, name: &str, enrolled: &Enrolled) -> Result<(), Status> {
+        let Enrolled { stored, .. } = enrolled;
+        let told = [
+            enrolled.forked.clone().map(|why| ("record forks", why)),
+            enrolled.renewed.then(|| {
+                let what = "the node begins another record, under another key; the one before stays";
+                ("record begins anew", what.to_owned())
+            }),
+            (enrolled.forgotten > 0).then(|| {
+                let (last, more) = (stored.sequence, enrolled.forgotten);
+                let what = format!(
+                    "stored up to {last}, and {more} more were countersigned: this database is older"
                 );
-                self.audit(deed).await?;
-            }
+                ("records are forgotten", what)
+            }),
+        ];
+        for (action, outcome) in told.into_iter().flatten() {
+            warn!(node = name, action, outcome, "audited");
+            let deed = Deed {
+                who: format!("node/{name}"),
+                action: action.into(),
+                object: "its record".into(),
+                outcome,
+            };
+            self.audit(deed).await?;
         }
         Ok(())
     }
@@ -240,161 +259,6 @@ impl Nodes {
             .write(move |store| store.audit(&deed, clock::now_ms()));
         audited.await.map_err(unavailable)
     }
-}
-
-/// Takes what one node reports.
-struct Reporter {
-    node: String,
-    fleet: Arc<Fleet>,
-    bucket: Bucket,
-}
-
-impl Reporter {
-    async fn take_all(
-        mut self,
-        mut reports: Streaming<ReportRequest>,
-        answers: mpsc::Sender<Result<ReportResponse, Status>>,
-    ) {
-        loop {
-            let answer = match reports.message().await {
-                Ok(Some(ReportRequest { what: Some(what) })) => self.take(what).await,
-                // What a later version has to say.
-                Ok(Some(ReportRequest { what: None })) => continue,
-                Ok(None) => return,
-                Err(status) => {
-                    debug!(node = self.node, %status, "reports end");
-                    return;
-                }
-            };
-            let failed = answer.is_err();
-            if answers.send(answer).await.is_err() || failed {
-                return;
-            }
-        }
-    }
-
-    async fn take(&mut self, what: Reported) -> Result<ReportResponse, Status> {
-        match what {
-            Reported::Batch(batch) => self.keep(batch).await,
-            Reported::Checkpoint(point) => self.keep_checkpoint(point).await,
-        }
-    }
-
-    async fn keep(&mut self, batch: RecordBatch) -> Result<ReportResponse, Status> {
-        check(&batch)?;
-        // Whoever is too fast waits, and so does its queue: nothing is lost here.
-        tokio::time::sleep(self.bucket.take(batch.records.len())).await;
-        let boot = batch.boot.clone();
-        let kept = self.fleet.desk.keep(Batch {
-            node: self.node.clone(),
-            boot: batch.boot,
-            records: batch.records,
-        });
-        let kept = kept.await.map_err(unavailable)?;
-        self.fleet.note_arrival();
-        self.note_conflicts(&boot, &kept.conflicts).await?;
-        Ok(ReportResponse {
-            countersignature: self.countersign(&boot, kept.sequence, &kept.hash),
-            boot,
-            sequence: kept.sequence,
-            hash: kept.hash,
-            time_ms: clock::now_ms(),
-            conflicts: kept.conflicts,
-        })
-    }
-
-    async fn keep_checkpoint(&mut self, point: Checkpoint) -> Result<ReportResponse, Status> {
-        let (boot, sequence, hash) = (point.boot.clone(), point.sequence, point.hash.clone());
-        if !identity::is_name(&boot) || point.body.len() > MAX_BODY || hash.len() > MAX_WORD {
-            return Err(Status::invalid_argument("found no checkpoint"));
-        }
-        let countersignature = self.countersign(&boot, sequence, &hash);
-        let (node, signature) = (self.node.clone(), countersignature.clone());
-        let keep = move |store: &mut dyn crate::store::Store| {
-            store.keep_checkpoint(&node, &point, &signature, clock::now_ms())
-        };
-        let fits = self.fleet.desk.write(keep).await.map_err(unavailable)?;
-        if !fits {
-            self.note_conflicts(&boot, &[sequence]).await?;
-        }
-        Ok(ReportResponse {
-            boot,
-            sequence,
-            hash,
-            countersignature: if fits { countersignature } else { Vec::new() },
-            time_ms: clock::now_ms(),
-            conflicts: if fits { Vec::new() } else { vec![sequence] },
-        })
-    }
-
-    /// A node whose records are not what they were has lost its disk, or somebody has been at it.
-    async fn note_conflicts(&self, boot: &str, conflicts: &[u64]) -> Result<(), Status> {
-        let (Some(first), Some(last)) = (conflicts.first(), conflicts.last()) else {
-            return Ok(());
-        };
-        warn!(
-            node = self.node,
-            boot, first, last, "records differ from those that are stored"
-        );
-        let deed = Deed {
-            who: format!("node/{}", self.node),
-            action: "records differ".into(),
-            object: format!("boot {boot}"),
-            outcome: format!(
-                "{} between {first} and {last}; those stored first stay",
-                conflicts.len()
-            ),
-        };
-        let audited = self
-            .fleet
-            .desk
-            .write(move |store| store.audit(&deed, clock::now_ms()));
-        audited.await.map_err(unavailable)
-    }
-
-    fn countersign(&self, boot: &str, sequence: u64, hash: &[u8]) -> Vec<u8> {
-        let body = seal::stored(&self.node, boot, sequence, hash);
-        self.fleet.key.sign(Purpose::Stored, &body)
-    }
-}
-
-fn check(batch: &RecordBatch) -> Result<(), Status> {
-    let wrong = |what: String| Err(Status::invalid_argument(what));
-    if !identity::is_name(&batch.boot) {
-        return wrong("found no boot, expected a name".into());
-    }
-    let mut last = 0;
-    for record in &batch.records {
-        let Record {
-            sequence,
-            kind,
-            session,
-            agent,
-            verdict,
-            ..
-        } = record;
-        if *sequence <= last || *sequence > u64::MAX >> 1 {
-            return wrong(format!(
-                "found record {sequence} after {last}, expected a higher one"
-            ));
-        }
-        last = *sequence;
-        let words = [kind, session, agent, verdict];
-        if words.iter().any(|word| word.len() > MAX_WORD) || record.hash.len() > MAX_WORD {
-            return wrong(format!(
-                "record {sequence}: found a word of more than {MAX_WORD} bytes"
-            ));
-        }
-        if record.body.len() > MAX_BODY {
-            return wrong(format!(
-                "record {sequence}: found more than {MAX_BODY} bytes"
-            ));
-        }
-    }
-    if last == 0 {
-        return wrong("found no records".into());
-    }
-    Ok(())
 }
 
 async fn first(said: &mut Streaming<DirectivesRequest>) -> Result<Subscribe, Status> {

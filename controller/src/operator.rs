@@ -164,7 +164,7 @@ impl Operator for Operators {
         let (_, asked) = self
             .allow(request, Role::Viewer, "read checkpoints")
             .await?;
-        let found = self.read(move |store| store.checkpoints(&asked.node, &asked.boot));
+        let found = self.read(move |store| store.checkpoints(&asked));
         found.await.map(Response::new)
     }
 

@@ -7,7 +7,7 @@ mod desk;
 pub mod sqlite;
 
 use agent_proto::wire::{
-    AuditEntry, Checkpoint, CheckpointsResponse, EnrolRequest, EventsRequest, EventsResponse,
+    AuditEntry, CheckpointsRequest, CheckpointsResponse, EnrolRequest, EventsRequest, EventsResponse,
     Grant, InventoryRequest, NodeAgent, NodeInfo, NodeOutcome, NodeSession, Outcome, Policy,
     Position, Record, Selector, SignedDirective,
 };
@@ -50,26 +50,50 @@ pub enum StoreError {
 /// The outcome of asking a store.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
-/// Records of one node's boot, in order.
+/// What is known of the record of a node that enrols.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Enrolled {
+    /// The chain: one node's, under one key of it.
+    pub chain: i64,
+    /// How far it is stored.
+    pub stored: Position,
+    /// Why it is not the chain that is stored.
+    pub forked: Option<String>,
+    /// The node had another key before.
+    pub renewed: bool,
+    /// So many records were countersigned, and are not stored any more.
+    pub forgotten: u64,
+}
+
+/// Records of one chain that follow one another, by number and by hash.
 #[derive(Debug)]
 pub struct Batch {
-    /// The node.
-    pub node: String,
-    /// Its boot.
-    pub boot: String,
+    /// The chain.
+    pub chain: i64,
+    /// What stands before the first.
+    pub before: Position,
     /// The records.
     pub records: Vec<Record>,
 }
 
 /// What became of a batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Kept {
-    /// The highest sequence of that boot which is stored.
-    pub sequence: u64,
-    /// Its hash.
-    pub hash: Vec<u8>,
-    /// Sequences that are stored with another hash.
-    pub conflicts: Vec<u64>,
+    /// How far the chain is stored.
+    pub stored: Position,
+    /// Why nothing of it was taken.
+    pub forked: Option<String>,
+    /// What the node has lost.
+    pub holes: Holes,
+}
+
+/// Numbers that a node has skipped, first and last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Holes {
+    /// Of records that never came.
+    pub lost: Option<(u64, u64)>,
+    /// Of records that are stored, and that the node has no more.
+    pub forgotten: Option<(u64, u64)>,
 }
 
 /// A directive that was issued.
@@ -109,8 +133,13 @@ pub struct Deed {
 
 /// Nodes and what they say of themselves.
 pub trait Nodes {
-    /// Notes a node that has come, and says how far its records are stored.
-    fn enrol(&mut self, node: &str, request: &EnrolRequest, now_ms: u64) -> Result<Vec<Position>>;
+    /// Notes a node that has come, and says what is known of its record.
+    fn enrol(
+        &mut self,
+        node: &str,
+        request: &EnrolRequest,
+        now_ms: u64,
+    ) -> Result<Option<Enrolled>>;
     /// Notes what there is on a node.
     fn take_inventory(&mut self, node: &str, there: &InventoryRequest, now_ms: u64) -> Result<()>;
     /// Every node. Who is connected is not known here.
@@ -125,18 +154,18 @@ pub trait Nodes {
 
 /// Records.
 pub trait Records {
-    /// Keeps batches, each record once, all of them or none.
+    /// Keeps batches, each record once; of a batch that does not go on where its chain stops,
+    /// nothing.
     fn keep(&mut self, batches: &[Batch], now_ms: u64) -> Result<Vec<Kept>>;
-    /// Keeps a checkpoint. False: the record that it speaks of is stored with another hash.
+    /// Keeps a checkpoint that was countersigned, or says why not.
     fn keep_checkpoint(
         &mut self,
-        node: &str,
-        point: &Checkpoint,
-        signature: &[u8],
-        now_ms: u64,
-    ) -> Result<bool>;
-    /// The newest checkpoints of a node's boots; of all boots if none is named.
-    fn checkpoints(&mut self, node: &str, boot: &str) -> Result<CheckpointsResponse>;
+        chain: i64,
+        of: &Position,
+        countersigned: &[u8],
+    ) -> Result<Option<String>>;
+    /// Chains, and the newest checkpoints of each.
+    fn checkpoints(&mut self, asked: &CheckpointsRequest) -> Result<CheckpointsResponse>;
     /// Records after one, at most so many; those before the end where none is named.
     fn events(
         &mut self,

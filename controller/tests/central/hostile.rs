@@ -1,6 +1,6 @@
 //! Whoever comes to the port.
 
-use crate::sim::Place;
+use crate::sim::{Chain, Place};
 use agent_proto::wire::*;
 use interlock_controller::door::Limits;
 use std::time::{Duration, Instant};
@@ -142,15 +142,12 @@ async fn who_reads_nothing_holds_up_nobody() {
     let place = Place::of(&["n1"]).await;
     let mut node = place.node("n1").await;
     let mut reports = node.report().await;
-    for round in 0..20 {
-        let records = (1..=100).map(|i| Record {
-            body: vec![b'x'; 4096],
-            ..crate::sim::record(round * 100 + i)
-        });
-        reports
-            .send(crate::sim::batch("boot-1", records.collect()))
-            .await
-            .unwrap();
+    let mut chain = Chain::new();
+    for _ in 0..2000 {
+        chain.add(chain.newest().sequence + 1, &"x".repeat(4096));
+    }
+    for from in (1..=2000).step_by(100) {
+        reports.send(chain.batch(from..=from + 99)).await.unwrap();
     }
     let mut lazy = Vec::new();
     for _ in 0..16 {
@@ -163,10 +160,8 @@ async fn who_reads_nothing_holds_up_nobody() {
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     is_alive(&place).await;
-    reports
-        .send(crate::sim::batch("boot-1", vec![crate::sim::record(5000)]))
-        .await
-        .unwrap();
+    chain.grow(1);
+    reports.send(chain.batch(2001..=2001)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,9 @@
     reason = "shared by the tests and the load, which use different parts"
 )]
 
+use agent_evidence::chain::{Hash, link, to_hex};
+use agent_evidence::checkpoint::{Checkpoint, Signed};
+use agent_evidence::record::{self as evidence, Decision, Draft, What};
 use agent_proto::client::{Client, ClientError};
 use agent_proto::files::Files;
 use agent_proto::wire::directives_request::What as Said;
@@ -18,8 +21,10 @@ use agent_proto::wire::*;
 use interlock_controller::certs::{self, Wanted};
 use interlock_controller::door::Limits;
 use interlock_controller::serve::{Controller, Settings};
+use ed25519_dalek::{Signer as _, SigningKey};
 use prost::Message as _;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -155,8 +160,13 @@ impl Place {
         OperatorClient::new(self.channel(&format!("operator-{name}")).await.unwrap())
     }
 
+    /// A node that has recorded nothing yet.
     pub async fn node(&self, name: &str) -> Node {
-        Node::at(self.address, &self.certs(), name).await
+        self.node_with(name, &Chain::new()).await
+    }
+
+    pub async fn node_with(&self, name: &str, chain: &Chain) -> Node {
+        Node::at(self.address, &self.certs(), name, chain).await
     }
 }
 
@@ -187,12 +197,16 @@ pub struct Node {
 }
 
 impl Node {
-    pub async fn at(address: SocketAddr, certs: &Path, name: &str) -> Self {
+    pub async fn at(address: SocketAddr, certs: &Path, name: &str, chain: &Chain) -> Self {
         let channel = channel(address, certs, &format!("node-{name}"))
             .await
             .unwrap();
         let mut client = NodeClient::new(channel);
-        let enrolled = client.enrol(hello()).await.unwrap().into_inner();
+        let hello = EnrolRequest {
+            evidence: Some(chain.evidence()),
+            ..hello()
+        };
+        let enrolled = client.enrol(hello).await.unwrap().into_inner();
         Self {
             name: name.into(),
             client,
@@ -228,23 +242,129 @@ pub struct Reports {
     pub answers: Streaming<ReportResponse>,
 }
 
-pub fn record(sequence: u64) -> Record {
-    Record {
-        sequence,
-        time_ms: 1,
-        hash: sequence.to_be_bytes().to_vec(),
-        body: format!("{{\"n\":{sequence}}}").into_bytes(),
-        kind: "denial".into(),
-        session: "00000000000000aa".into(),
-        agent: "a".into(),
-        verdict: "deny".into(),
+/// A node's record, as evidence makes it.
+pub struct Chain {
+    pub key: SigningKey,
+    pub records: Vec<Record>,
+}
+
+impl Chain {
+    pub fn new() -> Self {
+        Self::under(7)
+    }
+
+    /// One under a key of its own.
+    pub fn under(seed: u8) -> Self {
+        Self {
+            key: SigningKey::from_bytes(&[seed; 32]),
+            records: Vec::new(),
+        }
+    }
+
+    /// One of so many records.
+    pub fn of(count: u64) -> Self {
+        let mut chain = Self::new();
+        chain.grow(count);
+        chain
+    }
+
+    pub fn grow(&mut self, count: u64) {
+        for _ in 0..count {
+            let sequence = self.newest().sequence + 1;
+            self.add(sequence, &format!("record {sequence}"));
+        }
+    }
+
+    /// Adds a record that says something.
+    pub fn add(&mut self, sequence: u64, what: &str) {
+        let decision = Decision {
+            verdict: "deny".into(),
+            reason: what.into(),
+            ..Decision::default()
+        };
+        let session = evidence::Session {
+            id: "00000000000000aa".into(),
+            agent: Some("a".into()),
+            ..evidence::Session::default()
+        };
+        let draft = Draft::now(Some(session), What::Decision(Box::new(decision)));
+        let body = draft.numbered(sequence, "node", "boot-1").encode();
+        let before = Hash(self.newest().hash.try_into().unwrap());
+        self.records.push(Record {
+            sequence,
+            hash: link(&before, sequence, &body).0.to_vec(),
+            body,
+            ..Record::default()
+        });
+    }
+
+    pub fn newest(&self) -> Position {
+        self.records.last().map_or_else(start, position)
+    }
+
+    /// Records by number, with what stands before them.
+    pub fn batch(&self, range: RangeInclusive<u64>) -> ReportRequest {
+        let first = self
+            .records
+            .iter()
+            .position(|record| record.sequence >= *range.start())
+            .unwrap();
+        let before = first.checked_sub(1).map(|at| position(&self.records[at]));
+        let records = self.records[first..].iter();
+        let records = records.take_while(|record| record.sequence <= *range.end());
+        let batch = RecordBatch {
+            before: Some(before.unwrap_or_else(start)),
+            records: records.cloned().collect(),
+        };
+        ReportRequest {
+            what: Some(Reported::Batch(batch)),
+        }
+    }
+
+    /// What the node signs over its newest record.
+    pub fn checkpoint(&self) -> Signed {
+        let newest = self.newest();
+        let checkpoint = Checkpoint {
+            sequence: newest.sequence,
+            hash: Hash(newest.hash.try_into().unwrap()),
+            node: "node".into(),
+            boot: "boot-1".into(),
+            time: "2026-03-02T10:00:00Z".into(),
+        };
+        let text = serde_json::to_vec(&checkpoint).unwrap();
+        let message = [&b"interlock evidence checkpoint 1\0"[..], &text].concat();
+        Signed {
+            checkpoint,
+            signature: to_hex(&self.key.sign(&message).to_bytes()),
+        }
+    }
+
+    pub fn evidence(&self) -> Evidence {
+        Evidence {
+            key: self.key.verifying_key().as_bytes().to_vec(),
+            newest: Some(self.newest()),
+            countersigned: 0,
+        }
     }
 }
 
-pub fn batch(boot: &str, records: Vec<Record>) -> ReportRequest {
-    let boot = boot.to_owned();
+fn start() -> Position {
+    Position {
+        sequence: 0,
+        hash: vec![0; 32],
+    }
+}
+
+fn position(record: &Record) -> Position {
+    Position {
+        sequence: record.sequence,
+        hash: record.hash.clone(),
+    }
+}
+
+pub fn checkpoint(signed: &Signed) -> ReportRequest {
     ReportRequest {
-        what: Some(Reported::Batch(RecordBatch { boot, records })),
+        what: Some(Reported::Checkpoint(serde_json::to_vec(signed).unwrap())),
     }
 }
 

@@ -24,8 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Sqlite {
     path: PathBuf,
     connection: Connection,
-    /// The sources that were written to, with what is in the table of them.
-    sources: HashMap<(String, String), records::Source>,
+    /// The chains that were written to, as they are in the table of them.
+    chains: records::Chains,
 }
 
 impl Sqlite {
@@ -54,7 +54,7 @@ impl Sqlite {
         Ok(Self {
             path: path.to_owned(),
             connection,
-            sources: HashMap::new(),
+            chains: HashMap::new(),
         })
     }
 

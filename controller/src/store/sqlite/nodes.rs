@@ -1,35 +1,39 @@
 //! Nodes and what they say of themselves.
 
-use super::{Sqlite, int};
-use crate::store::{Nodes, Result};
+use super::{Sqlite, int, records};
+use crate::store::{Enrolled, Nodes, Result};
 use agent_proto::wire::{
-    Agent, EnrolRequest, InventoryRequest, NodeAgent, NodeInfo, NodeSession, Position, Session,
+    Agent, EnrolRequest, InventoryRequest, NodeAgent, NodeInfo, NodeSession, Session,
 };
 use prost::Message as _;
 use rusqlite::{Row, params};
 use std::collections::BTreeMap;
 
 impl Nodes for Sqlite {
-    fn enrol(&mut self, node: &str, request: &EnrolRequest, now_ms: u64) -> Result<Vec<Position>> {
+    fn enrol(
+        &mut self,
+        node: &str,
+        request: &EnrolRequest,
+        now_ms: u64,
+    ) -> Result<Option<Enrolled>> {
         let labels = serde_json::to_string(&request.labels.iter().collect::<BTreeMap<_, _>>())
             .map_err(|error| self.garbled(error.to_string()))?;
-        self.change(|tables| {
+        let mut chains = std::mem::take(&mut self.chains);
+        let enrolled = self.change(|tables| {
             tables.execute(
                 "INSERT INTO nodes (name, first_seen_ms, last_seen_ms, boot, agent_version, kernel, labels)
                  VALUES (?1, ?2, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (name) DO UPDATE SET
                  last_seen_ms = ?2, boot = ?3, agent_version = ?4, kernel = ?5, labels = ?6",
                 params![node, int(now_ms), request.boot, request.agent_version, request.kernel, labels],
             )?;
-            let mut found =
-                tables.prepare_cached("SELECT boot, last FROM sources WHERE node = ?1")?;
-            let rows = found.query_map(params![node], |row| {
-                Ok(Position {
-                    boot: row.get(0)?,
-                    sequence: row.get(1)?,
-                })
-            })?;
-            rows.collect()
-        })
+            let evidence = request.evidence.as_ref();
+            let enrol = |evidence| records::enrol(tables, &mut chains, node, evidence, now_ms);
+            evidence.map(enrol).transpose()
+        });
+        if enrolled.is_ok() {
+            self.chains = chains;
+        }
+        enrolled
     }
 
     fn take_inventory(&mut self, node: &str, there: &InventoryRequest, now_ms: u64) -> Result<()> {
@@ -58,10 +62,10 @@ impl Nodes for Sqlite {
     fn nodes(&mut self) -> Result<Vec<NodeInfo>> {
         self.ask(|tables| {
             let mut found = tables.prepare_cached(
-                "SELECT name, first_seen_ms, last_seen_ms, nodes.boot, agent_version, kernel, labels,
-                        status, sessions, coalesce(stored, 0), coalesce(last - first + 1 - stored, 0),
-                        coalesce(conflicts, 0)
-                 FROM nodes LEFT JOIN sources ON node = name AND sources.boot = nodes.boot
+                "SELECT name, first_seen_ms, last_seen_ms, boot, agent_version, kernel, labels,
+                        status, sessions, coalesce(stored, 0),
+                        iif(stored > 0, last - first + 1 - stored, 0), coalesce(forks, 0)
+                 FROM nodes LEFT JOIN chains ON id = (SELECT max(id) FROM chains WHERE node = name)
                  ORDER BY name",
             )?;
             let rows = found.query_map([], node_info)?;
@@ -136,7 +140,7 @@ fn node_info(row: &Row<'_>) -> rusqlite::Result<NodeInfo> {
         sessions: there(&sessions).len() as u64,
         records: row.get(9)?,
         missing: row.get(10)?,
-        conflicts: row.get(11)?,
+        forks: row.get(11)?,
         waiting: 0,
     })
 }

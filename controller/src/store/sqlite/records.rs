@@ -1,97 +1,102 @@
-//! Records and checkpoints.
+//! The records of nodes and the checkpoints over them.
 
 use super::{Sqlite, int};
-use crate::store::{Batch, Kept, Records, Result};
+use crate::store::{Batch, Enrolled, Holes, Kept, Records, Result};
 use agent_proto::wire::{
-    Checkpoint, CheckpointsResponse, EventsRequest, EventsResponse, Record, StoredCheckpoint,
+    Chain as Told, CheckpointsRequest, CheckpointsResponse, EventsRequest, EventsResponse,
+    Evidence, Position, Record,
 };
-use prost::Message as _;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use std::collections::HashMap;
 
-/// One boot of one node.
+/// Checkpoints of a chain that are kept: the newest speaks for all records before it, the others
+/// narrow down where somebody has been at them.
+const CHECKPOINTS: u32 = 100;
+
+/// What is known of a chain.
 #[derive(Debug, Clone)]
-pub(super) struct Source {
+pub(super) struct Chain {
     id: i64,
     first: u64,
-    last: u64,
-    hash: Vec<u8>,
+    last: Position,
     stored: u64,
-    conflicts: u64,
+    forks: u64,
 }
 
-type Sources = HashMap<(String, String), Source>;
+pub(super) type Chains = HashMap<i64, Chain>;
 
 impl Records for Sqlite {
     fn keep(&mut self, batches: &[Batch], now_ms: u64) -> Result<Vec<Kept>> {
-        // What is known of the sources changes only with the tables.
-        let mut sources = std::mem::take(&mut self.sources);
+        // What is known of the chains changes only with the tables.
+        let mut chains = std::mem::take(&mut self.chains);
         let kept = self.change(|tables| {
             batches
                 .iter()
-                .map(|batch| keep(tables, &mut sources, batch, now_ms))
+                .map(|batch| keep(tables, &mut chains, batch, now_ms))
                 .collect()
         });
         if kept.is_ok() {
-            self.sources = sources;
+            self.chains = chains;
         }
         kept
     }
 
     fn keep_checkpoint(
         &mut self,
-        node: &str,
-        point: &Checkpoint,
-        signature: &[u8],
-        now_ms: u64,
-    ) -> Result<bool> {
+        chain: i64,
+        of: &Position,
+        countersigned: &[u8],
+    ) -> Result<Option<String>> {
         self.change(|tables| {
-            let hash: Option<Vec<u8>> = tables
-                .prepare_cached(
-                    "SELECT hash FROM records JOIN sources ON source = sources.id
-                     WHERE node = ?1 AND boot = ?2 AND sequence = ?3",
-                )?
-                .query_row(params![node, point.boot, int(point.sequence)], |row| {
-                    row.get(0)
-                })
-                .optional()?;
-            if hash.as_ref() != Some(&point.hash) {
-                return Ok(false);
+            let stored = hash_of(tables, chain, of.sequence)?;
+            if stored.as_ref() != Some(&of.hash) {
+                let sequence = of.sequence;
+                return Ok(Some(match stored {
+                    Some(_) => format!("the checkpoint is over another record {sequence}"),
+                    None => format!("the checkpoint is over record {sequence}, which never came"),
+                }));
             }
             tables
+                .prepare_cached("INSERT OR REPLACE INTO checkpoints VALUES (?1, ?2, ?3)")?
+                .execute(params![chain, int(of.sequence), countersigned])?;
+            tables
                 .prepare_cached(
-                    "INSERT OR REPLACE INTO checkpoints VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                    "DELETE FROM checkpoints WHERE chain = ?1 AND sequence <= (
+                         SELECT sequence FROM checkpoints WHERE chain = ?1
+                         ORDER BY sequence DESC LIMIT 1 OFFSET ?2)",
                 )?
-                .execute(params![
-                    node,
-                    point.boot,
-                    int(point.sequence),
-                    point.encode_to_vec(),
-                    signature,
-                    int(now_ms)
-                ])?;
-            Ok(true)
+                .execute(params![chain, CHECKPOINTS])?;
+            Ok(None)
         })
     }
 
-    fn checkpoints(&mut self, node: &str, boot: &str) -> Result<CheckpointsResponse> {
+    fn checkpoints(&mut self, asked: &CheckpointsRequest) -> Result<CheckpointsResponse> {
         self.ask(|tables| {
             let mut found = tables.prepare_cached(
-                "SELECT node, body, countersignature, arrived_ms, max(sequence) FROM checkpoints
-                 WHERE (?1 = '' OR node = ?1) AND (?2 = '' OR boot = ?2) GROUP BY node, boot",
+                "SELECT id, node, key, since_ms, last, last_hash FROM chains
+                 WHERE (?1 = '' OR node = ?1) AND (length(?2) = 0 OR key = ?2) ORDER BY node, id",
             )?;
-            let rows = found.query_map(params![node, boot], |row| {
-                let body: Vec<u8> = row.get(1)?;
-                Ok(StoredCheckpoint {
-                    node: row.get(0)?,
-                    checkpoint: Checkpoint::decode(&body[..]).ok(),
-                    countersignature: row.get(2)?,
-                    arrived_ms: row.get(3)?,
-                })
+            let rows = found.query_map(params![asked.node, asked.key], |row| {
+                let chain = Told {
+                    node: row.get(1)?,
+                    key: row.get(2)?,
+                    since_ms: row.get(3)?,
+                    stored: Some(position(row, 4)?),
+                    countersigned: Vec::new(),
+                };
+                Ok((row.get::<_, i64>(0)?, chain))
             })?;
-            Ok(CheckpointsResponse {
-                checkpoints: rows.collect::<rusqlite::Result<_>>()?,
-            })
+            let mut chains = Vec::new();
+            for row in rows {
+                let (id, mut chain) = row?;
+                let mut found = tables.prepare_cached(
+                    "SELECT body FROM checkpoints WHERE chain = ?1 ORDER BY sequence",
+                )?;
+                let bodies = found.query_map(params![id], |row| row.get(0))?;
+                chain.countersigned = bodies.collect::<rusqlite::Result<_>>()?;
+                chains.push(chain);
+            }
+            Ok(CheckpointsResponse { chains })
         })
     }
 
@@ -103,9 +108,9 @@ impl Records for Sqlite {
     ) -> Result<Vec<EventsResponse>> {
         let order = if after.is_some() { "ASC" } else { "DESC" };
         let query = format!(
-            "SELECT records.id, node, boot, sequence, time_ms, arrived_ms, hash, kind, session,
-                    agent, verdict, body
-             FROM records JOIN sources ON source = sources.id
+            "SELECT records.id, node, arrived_ms, sequence, hash, body, boot, time_ms, kind,
+                    session, agent, verdict
+             FROM records JOIN chains ON chain = chains.id
              WHERE records.id > ?1 AND (?2 = '' OR node = ?2) AND (?3 = '' OR agent = ?3)
                AND (?4 = '' OR session = ?4) AND (?5 = '' OR kind = ?5)
              ORDER BY records.id {order} LIMIT ?6"
@@ -125,18 +130,18 @@ impl Records for Sqlite {
                     Ok(EventsResponse {
                         id: row.get(0)?,
                         node: row.get(1)?,
-                        boot: row.get(2)?,
+                        arrived_ms: row.get(2)?,
                         record: Some(Record {
                             sequence: row.get(3)?,
-                            time_ms: row.get(4)?,
-                            hash: row.get(6)?,
-                            kind: row.get(7)?,
-                            session: row.get(8)?,
-                            agent: row.get(9)?,
-                            verdict: row.get(10)?,
-                            body: row.get(11)?,
+                            hash: row.get(4)?,
+                            body: row.get(5)?,
+                            boot: row.get(6)?,
+                            time_ms: row.get(7)?,
+                            kind: row.get(8)?,
+                            session: row.get(9)?,
+                            agent: row.get(10)?,
+                            verdict: row.get(11)?,
                         }),
-                        arrived_ms: row.get(5)?,
                     })
                 },
             )?;
@@ -149,98 +154,218 @@ impl Records for Sqlite {
     }
 }
 
+/// Keeps a batch, if it goes on where the chain stops.
 fn keep(
     tables: &Connection,
-    sources: &mut Sources,
+    chains: &mut Chains,
     batch: &Batch,
     now_ms: u64,
 ) -> rusqlite::Result<Kept> {
-    let key = (batch.node.clone(), batch.boot.clone());
-    let mut source = match sources.remove(&key) {
-        Some(source) => source,
-        None => find(tables, batch)?,
+    let mut chain = match chains.remove(&batch.chain) {
+        Some(chain) => chain,
+        None => by_id(tables, batch.chain)?,
     };
-    let mut conflicts = Vec::new();
-    for record in &batch.records {
-        let fresh = tables
-            .prepare_cached(
-                "INSERT INTO records (source, sequence, time_ms, arrived_ms, hash, kind, session,
-                                      agent, verdict, body)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING",
-            )?
-            .execute(params![
-                source.id,
-                int(record.sequence),
-                int(record.time_ms),
-                int(now_ms),
-                record.hash,
-                record.kind,
-                record.session,
-                record.agent,
-                record.verdict,
-                record.body
-            ])?;
-        if fresh == 1 {
-            source.stored += 1;
-            source.first = source.first.min(record.sequence);
-        } else if hash_of(tables, source.id, record.sequence)? != record.hash {
-            conflicts.push(record.sequence);
-            source.conflicts += 1;
+    let (holes, forked) = match fits(tables, &chain, batch)? {
+        Ok(holes) => (holes, None),
+        Err(why) => (Holes::default(), Some(why)),
+    };
+    let last = chain.last.sequence;
+    let fresh = batch.records.iter().filter(|_| forked.is_none());
+    for record in fresh.filter(|record| record.sequence > last) {
+        insert(tables, chain.id, record, now_ms)?;
+        if chain.stored == 0 {
+            chain.first = record.sequence;
         }
-        if fresh == 1 && record.sequence >= source.last {
-            source.last = record.sequence;
-            source.hash.clone_from(&record.hash);
-        }
+        chain.stored += 1;
+        chain.last = Position {
+            sequence: record.sequence,
+            hash: record.hash.clone(),
+        };
     }
-    tables
-        .prepare_cached(
-            "UPDATE sources SET first = ?2, last = ?3, last_hash = ?4, stored = ?5, conflicts = ?6
-             WHERE id = ?1",
-        )?
-        .execute(params![
-            source.id,
-            int(source.first),
-            int(source.last),
-            source.hash,
-            int(source.stored),
-            int(source.conflicts)
-        ])?;
+    chain.forks += u64::from(forked.is_some());
+    save(tables, &chain)?;
     let kept = Kept {
-        sequence: source.last,
-        hash: source.hash.clone(),
-        conflicts,
+        stored: chain.last.clone(),
+        forked,
+        holes,
     };
-    sources.insert(key, source);
+    chains.insert(chain.id, chain);
     Ok(kept)
 }
 
-fn hash_of(tables: &Connection, source: i64, sequence: u64) -> rusqlite::Result<Vec<u8>> {
-    tables
-        .prepare_cached("SELECT hash FROM records WHERE source = ?1 AND sequence = ?2")?
-        .query_row(params![source, int(sequence)], |row| row.get(0))
+/// Whether records go on where the chain stops, or begin earlier and are the same; why it is another
+/// chain.
+fn fits(
+    tables: &Connection,
+    chain: &Chain,
+    batch: &Batch,
+) -> rusqlite::Result<Result<Holes, String>> {
+    let last = &chain.last;
+    for record in &batch.records {
+        if record.sequence > last.sequence {
+            break;
+        }
+        let sequence = record.sequence;
+        match hash_of(tables, chain.id, sequence)? {
+            Some(stored) if stored == record.hash => {}
+            Some(_) => return Ok(Err(format!("record {sequence} is stored with another hash"))),
+            None => return Ok(Err(format!("record {sequence} comes after {}", last.sequence))),
+        }
+    }
+    let Some(first) = batch.records.first().map(|record| record.sequence) else {
+        return Ok(Ok(Holes::default()));
+    };
+    let before = &batch.before;
+    if first <= last.sequence {
+        return Ok(Ok(Holes::default()));
+    }
+    let holes = Holes {
+        lost: span(last.sequence + 1, first - 1),
+        forgotten: span(before.sequence + 1, last.sequence),
+    };
+    let sequence = before.sequence;
+    if before == last || sequence > last.sequence {
+        return Ok(Ok(holes));
+    }
+    let stored = match sequence {
+        0 => Some(vec![0; 32]),
+        sequence => hash_of(tables, chain.id, sequence)?,
+    };
+    Ok(match stored {
+        // The node has lost records that are stored here, and says so in the one that follows.
+        Some(stored) if stored == before.hash => Ok(holes),
+        Some(_) => Err(format!(
+            "record {first} follows a record {sequence} that is stored with another hash"
+        )),
+        None => Err(format!("record {first} follows record {sequence}, which never came")),
+    })
 }
 
-fn find(tables: &Connection, batch: &Batch) -> rusqlite::Result<Source> {
-    let first = batch.records.first().map_or(0, |record| record.sequence);
+fn span(first: u64, last: u64) -> Option<(u64, u64)> {
+    Some((first, last)).filter(|(first, last)| first <= last)
+}
+
+fn insert(
+    tables: &Connection,
+    chain: i64,
+    record: &Record,
+    now_ms: u64,
+) -> rusqlite::Result<()> {
     tables
         .prepare_cached(
-            "INSERT INTO sources (node, boot, first, last, last_hash, stored, conflicts)
-             VALUES (?1, ?2, ?3, 0, x'', 0, 0) ON CONFLICT DO NOTHING",
+            "INSERT INTO records (chain, sequence, boot, time_ms, arrived_ms, hash, kind, session,
+                                  agent, verdict, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?
-        .execute(params![batch.node, batch.boot, int(first)])?;
+        .execute(params![
+            chain,
+            int(record.sequence),
+            record.boot,
+            int(record.time_ms),
+            int(now_ms),
+            record.hash,
+            record.kind,
+            record.session,
+            record.agent,
+            record.verdict,
+            record.body
+        ])?;
+    Ok(())
+}
+
+fn save(tables: &Connection, chain: &Chain) -> rusqlite::Result<()> {
     tables
         .prepare_cached(
-            "SELECT id, first, last, last_hash, stored, conflicts FROM sources
-             WHERE node = ?1 AND boot = ?2",
+            "UPDATE chains SET first = ?2, last = ?3, last_hash = ?4, stored = ?5, forks = ?6
+             WHERE id = ?1",
         )?
-        .query_row(params![batch.node, batch.boot], |row| {
-            Ok(Source {
+        .execute(params![
+            chain.id,
+            int(chain.first),
+            int(chain.last.sequence),
+            chain.last.hash,
+            int(chain.stored),
+            int(chain.forks)
+        ])?;
+    Ok(())
+}
+
+fn hash_of(tables: &Connection, chain: i64, sequence: u64) -> rusqlite::Result<Option<Vec<u8>>> {
+    tables
+        .prepare_cached("SELECT hash FROM records WHERE chain = ?1 AND sequence = ?2")?
+        .query_row(params![chain, int(sequence)], |row| row.get(0))
+        .optional()
+}
+
+fn position(row: &Row<'_>, column: usize) -> rusqlite::Result<Position> {
+    Ok(Position {
+        sequence: row.get(column)?,
+        hash: row.get(column + 1)?,
+    })
+}
+
+fn by_id(tables: &Connection, id: i64) -> rusqlite::Result<Chain> {
+    tables
+        .prepare_cached(
+            "SELECT id, first, last, last_hash, stored, forks FROM chains WHERE id = ?1",
+        )?
+        .query_row(params![id], |row| {
+            Ok(Chain {
                 id: row.get(0)?,
                 first: row.get(1)?,
-                last: row.get(2)?,
-                hash: row.get(3)?,
+                last: position(row, 2)?,
                 stored: row.get(4)?,
-                conflicts: row.get(5)?,
+                forks: row.get(5)?,
             })
         })
+}
+
+/// What a node that enrols says of its record, held against what is stored of it.
+pub(super) fn enrol(
+    tables: &Connection,
+    chains: &mut Chains,
+    node: &str,
+    evidence: &Evidence,
+    now_ms: u64,
+) -> rusqlite::Result<Enrolled> {
+    let earlier: u32 = tables.query_row(
+        "SELECT count(*) FROM chains WHERE node = ?1 AND key <> ?2",
+        params![node, evidence.key],
+        |row| row.get(0),
+    )?;
+    let fresh = tables.execute(
+        "INSERT INTO chains (node, key, since_ms) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+        params![node, evidence.key, int(now_ms)],
+    )? == 1;
+    let id = tables.query_row(
+        "SELECT id FROM chains WHERE node = ?1 AND key = ?2",
+        params![node, evidence.key],
+        |row| row.get(0),
+    )?;
+    let mut chain = by_id(tables, id)?;
+    let newest = evidence.newest.clone().unwrap_or_default();
+    let last = chain.last.sequence;
+    let forked = if newest.sequence < last {
+        Some(format!(
+            "the node's record ends with {}, and {last} is stored: it was rolled back",
+            newest.sequence
+        ))
+    } else if newest.sequence == last && last > 0 && newest.hash != chain.last.hash {
+        Some(format!("record {last} is stored with another hash"))
+    } else {
+        None
+    };
+    if forked.is_some() {
+        chain.forks += 1;
+        save(tables, &chain)?;
+    }
+    let enrolled = Enrolled {
+        chain: id,
+        stored: chain.last.clone(),
+        forked,
+        renewed: fresh && earlier > 0,
+        forgotten: evidence.countersigned.saturating_sub(last),
+    };
+    chains.insert(id, chain);
+    Ok(enrolled)
 }

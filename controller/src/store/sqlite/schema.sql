@@ -20,23 +20,25 @@ CREATE TABLE agents (
     PRIMARY KEY (name, node)
 ) STRICT, WITHOUT ROWID;
 
--- A source is one boot of one node: sequences count there.
-CREATE TABLE sources (
+-- The record of one node under one of its keys: sequences count there, over boots.
+CREATE TABLE chains (
     id INTEGER PRIMARY KEY,
     node TEXT NOT NULL,
-    boot TEXT NOT NULL,
-    first INTEGER NOT NULL,
-    last INTEGER NOT NULL,
-    last_hash BLOB NOT NULL,
-    stored INTEGER NOT NULL,
-    conflicts INTEGER NOT NULL,
-    UNIQUE (node, boot)
+    key BLOB NOT NULL,
+    since_ms INTEGER NOT NULL,
+    first INTEGER NOT NULL DEFAULT 0,
+    last INTEGER NOT NULL DEFAULT 0,
+    last_hash BLOB NOT NULL DEFAULT (zeroblob(32)),
+    stored INTEGER NOT NULL DEFAULT 0,
+    forks INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (node, key)
 ) STRICT;
 
 CREATE TABLE records (
     id INTEGER PRIMARY KEY,
-    source INTEGER NOT NULL REFERENCES sources (id),
+    chain INTEGER NOT NULL REFERENCES chains (id),
     sequence INTEGER NOT NULL,
+    boot TEXT NOT NULL,
     time_ms INTEGER NOT NULL,
     arrived_ms INTEGER NOT NULL,
     hash BLOB NOT NULL,
@@ -46,16 +48,14 @@ CREATE TABLE records (
     verdict TEXT NOT NULL,
     body BLOB NOT NULL
 ) STRICT;
-CREATE UNIQUE INDEX records_once ON records (source, sequence);
+CREATE UNIQUE INDEX records_once ON records (chain, sequence);
 
+-- The newest checkpoints of each chain, with the controller's signature.
 CREATE TABLE checkpoints (
-    node TEXT NOT NULL,
-    boot TEXT NOT NULL,
+    chain INTEGER NOT NULL REFERENCES chains (id),
     sequence INTEGER NOT NULL,
     body BLOB NOT NULL,
-    countersignature BLOB NOT NULL,
-    arrived_ms INTEGER NOT NULL,
-    PRIMARY KEY (node, boot, sequence)
+    PRIMARY KEY (chain, sequence)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE directives (
