@@ -114,7 +114,7 @@ pub struct Daemon {
     /// How long it is kept, such as 90d [default: as long as there is room]
     #[arg(long, value_name = "TIME", value_parser = crate::show::events::parse_span)]
     pub evidence_age: Option<std::time::Duration>,
-    /// What this node is called in the record [default: the host's name]
+    /// What this node is called in the record [default: as its certificate for the controller, or the host]
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
 }
@@ -172,6 +172,16 @@ pub struct EvidenceVerify {
     /// A record that somebody remembers, such as the controller; may be repeated
     #[arg(long, value_name = "SEQUENCE:HASH")]
     pub known: Vec<agent_evidence::mark::Mark>,
+    /// Hold it against what the controller has, or a file of what `interlock ctl checkpoints --json`
+    /// once printed
+    #[arg(long, value_name = "HOST:PORT|FILE")]
+    pub against: Option<String>,
+    /// Where the certificates lie with which the controller is asked
+    #[arg(long, value_name = "DIR", env = "INTERLOCK_CERTS", default_value = crate::central::CERTS)]
+    pub certs: PathBuf,
+    /// Whose certificate to use
+    #[arg(long = "as", value_name = "NAME", env = "INTERLOCK_OPERATOR", default_value = "operator")]
+    pub name: String,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

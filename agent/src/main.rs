@@ -26,7 +26,7 @@ fn main() -> ExitCode {
                 central: central_settings(options.central),
                 evidence: evidence::Keeping {
                     folder: options.evidence,
-                    node: options.node.unwrap_or_else(evidence::host_name),
+                    node: options.node,
                     limit: u64::from(options.evidence_limit) << 20,
                     age: options.evidence_age,
                 },

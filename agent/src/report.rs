@@ -125,9 +125,12 @@ fn print_controller(controller: &ControllerInfo) {
         (false, None) => println!("controller   {address}: not connected yet"),
     }
     println!(
-        "             directive {}; records waiting {}, dropped {}",
-        controller.epoch, controller.waiting, controller.dropped
+        "             directive {}; records waiting {}, countersigned up to {}",
+        controller.epoch, controller.waiting, controller.countersigned
     );
+    if let Some(forked) = &controller.forked {
+        println!("FORKED       the controller takes no records of this node: {forked}");
+    }
     for barred in &controller.barred {
         println!("BARRED       {barred}");
     }

@@ -53,7 +53,7 @@ pub(crate) struct Session<'a> {
 /// The time, by the node's own clock, but never before what the controller has said since: a clock
 /// that was set back makes no grant good again.
 fn now(kept: &Kept, boot: &str) -> Result<u64, GrantError> {
-    let wall_ms = super::source::now_ms();
+    let wall_ms = super::now_ms();
     if kept.heard_boot != boot {
         return Ok(wall_ms.max(kept.heard_ms));
     }
@@ -204,7 +204,7 @@ mod tests {
     fn a_grant_is_good_once_and_a_later_daemon_knows() {
         let folder = std::env::temp_dir().join(format!("interlock-grants-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder");
-        let (key, now_ms) = (key(), super::super::source::now_ms());
+        let (key, now_ms) = (key(), super::super::now_ms());
         let grant = check(&text(&key, now_ms), session(), &kept(&key, now_ms), "boot");
         let grant = grant.expect("a grant that holds");
         latch(&folder, &grant)
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_wrong_by_a_year_is_noticed() {
         const YEAR_MS: u64 = 365 * 24 * 3600 * 1000;
-        let (key, now_ms) = (key(), super::super::source::now_ms());
+        let (key, now_ms) = (key(), super::super::now_ms());
         for heard_ms in [now_ms - YEAR_MS, now_ms + YEAR_MS] {
             let refused = check(
                 &text(&key, heard_ms),
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn nothing_is_believed_before_a_controller_was_heard() {
-        let (key, now_ms) = (key(), super::super::source::now_ms());
+        let (key, now_ms) = (key(), super::super::now_ms());
         let never = Kept::default();
         let refused = check(&text(&key, now_ms), session(), &never, "boot");
         assert!(

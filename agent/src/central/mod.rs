@@ -2,19 +2,19 @@
 //!
 //! | thread | task | does |
 //! |---|---|---|
-//! | `central` | `uplink` | connects, enrols, sends records and inventory, hears directives |
+//! | `central` | `uplink` | connects, enrols, sends the record and the inventory, hears directives |
 //! | the daemon's | `central` | obeys: bars, ends sessions, takes policies, checks grants, watches the lease |
 //!
-//! Two bounded ways join them: what was heard comes down as [`Heard`], records go up through a
-//! [`Backlog`](source::Backlog) that drops the oldest. Nothing the daemon or the kernel does waits
-//! for the controller.
+//! What was heard comes down a bounded way, as [`Heard`]. What goes up is read where evidence lies
+//! ([`report`]), so that it needs no memory here and is lost with nothing. Nothing the daemon or the
+//! kernel does waits for the controller.
 
 mod bar;
 mod end;
 pub mod grants;
 mod obey;
 mod permit;
-pub mod source;
+pub mod report;
 mod state;
 mod there;
 mod uplink;
@@ -26,7 +26,7 @@ pub use grants::Latch;
 pub use obey::{Central, Parts};
 pub use permit::Permit;
 use serde::{Deserialize, Serialize};
-use source::Backlog;
+use report::Own;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -112,8 +112,10 @@ pub struct ControllerInfo {
     pub error: Option<String>,
     /// Records that wait to be acknowledged.
     pub waiting: u64,
-    /// Records that were dropped because too many waited.
-    pub dropped: u64,
+    /// The newest record that the controller's signature covers.
+    pub countersigned: u64,
+    /// Why the controller takes no records: they are not what it has.
+    pub forked: Option<String>,
     /// The newest directive's epoch.
     pub epoch: u64,
     /// What may not begin until it is lifted.
@@ -132,24 +134,62 @@ pub(crate) fn show(shown: &Shown, change: impl FnOnce(&mut ControllerInfo)) {
 
 /// The two ends of the way to the controller, before anything goes over it.
 pub struct Begun {
+    settings: Settings,
+    node: String,
+    state: state::State,
+    heard: mpsc::Receiver<Heard>,
+    outcomes: mpsc::UnboundedSender<Outcome>,
+    shown: Shown,
+    client: agent_proto::client::Client,
+    hear: mpsc::Sender<Heard>,
+    told: mpsc::UnboundedReceiver<Outcome>,
+}
+
+impl Begun {
+    /// What the controller calls this node.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// Begins to connect, on a thread of its own.
+    pub fn connect(self, own: Own) -> Result<Connecting, CentralError> {
+        let uplink = uplink::Uplink::new(self.client, self.hear, own, Arc::clone(&self.shown));
+        uplink.spawn(self.told).map_err(CentralError::Thread)?;
+        Ok(Connecting {
+            settings: self.settings,
+            node: self.node,
+            state: self.state,
+            heard: self.heard,
+            outcomes: self.outcomes,
+            shown: self.shown,
+        })
+    }
+}
+
+/// The daemon's end of the way to the controller.
+pub struct Connecting {
     pub(crate) settings: Settings,
     pub(crate) node: String,
     pub(crate) state: state::State,
     pub(crate) heard: mpsc::Receiver<Heard>,
     pub(crate) outcomes: mpsc::UnboundedSender<Outcome>,
     pub(crate) shown: Shown,
-    /// Where records go.
-    pub backlog: Backlog,
 }
 
-impl Begun {
+impl Connecting {
     /// The policies that the controller told before.
     pub fn policies(&self) -> Vec<Start> {
         self.state.kept.starts()
     }
 }
 
-/// Reads what is kept, and begins to connect on a thread of its own.
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Reads what is kept.
 pub fn begin(settings: &Settings) -> Result<Begun, CentralError> {
     use agent_proto::identity::Identity;
     let client = agent_proto::client::Client::new(&settings.address, settings.files.clone())?;
@@ -166,11 +206,8 @@ pub fn begin(settings: &Settings) -> Result<Begun, CentralError> {
         info.epoch = state.kept.newest_epoch();
         info.barred = state.kept.bars.iter().map(ToString::to_string).collect();
     });
-    let backlog = Backlog::new(&state.boot);
     let (hear, heard) = mpsc::channel(WAITING);
     let (outcomes, told) = mpsc::unbounded_channel();
-    let uplink = uplink::Uplink::new(client, hear, backlog.clone(), Arc::clone(&shown));
-    uplink.spawn(told).map_err(CentralError::Thread)?;
     Ok(Begun {
         settings: settings.clone(),
         node,
@@ -178,6 +215,8 @@ pub fn begin(settings: &Settings) -> Result<Begun, CentralError> {
         heard,
         outcomes,
         shown,
-        backlog,
+        client,
+        hear,
+        told,
     })
 }

@@ -4,7 +4,7 @@ use super::bar::{Bar, Whom};
 use super::grants;
 use super::state::{Newest, State, Told};
 use super::there::Known;
-use super::{Begun, ControllerInfo, Heard, Settings, Shown, show, source};
+use super::{Connecting, ControllerInfo, Heard, Settings, Shown, now_ms, show};
 use crate::control::protocol::{ProfileText, Start};
 use crate::daemon::killer::Killer;
 use crate::events::line::Line;
@@ -64,7 +64,7 @@ pub struct Central {
 
 impl Central {
     /// Takes up what is kept. Gives what is yet to be heard, too.
-    pub fn new(begun: Begun, parts: Parts) -> (Rc<Self>, Receiver<Heard>) {
+    pub fn new(begun: Connecting, parts: Parts) -> (Rc<Self>, Receiver<Heard>) {
         let kept = &begun.state.kept;
         parts.given.put(begun.policies());
         // What was heard in another boot says nothing of how long ago that was.
@@ -135,7 +135,7 @@ impl Central {
                 body: newest.body.clone(),
                 signature: newest.signature.clone(),
             }),
-            acknowledged: Vec::new(),
+            evidence: None,
         };
         (request, state.kept.holds())
     }
@@ -170,7 +170,7 @@ impl Central {
         drop(state);
         self.beat(enrolled.time_ms);
         self.save();
-        let apart = source::now_ms().abs_diff(enrolled.time_ms);
+        let apart = now_ms().abs_diff(enrolled.time_ms);
         if apart > SKEW_MS {
             let apart = format!(
                 "this node's clock and the controller's are {} s apart",
@@ -209,7 +209,7 @@ impl Central {
         let outcome = Outcome {
             epoch,
             state: step.into(),
-            time_ms: source::now_ms(),
+            time_ms: now_ms(),
             reason: more.0,
             ends: more.1,
             after_us: u64::try_from(after.as_micros()).unwrap_or(u64::MAX),

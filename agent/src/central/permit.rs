@@ -2,7 +2,7 @@
 
 use super::grants::{self, Latch, RefusedError};
 use super::obey::Central;
-use super::{bar, source};
+use super::{bar, now_ms};
 use crate::events::explain;
 use crate::events::line::{GrantUse, Line};
 
@@ -74,7 +74,7 @@ impl Central {
             )),
             Ok((Some(grant), latch)) => {
                 told("accepted", None, Some(grant.id.clone()));
-                let left_ms = grant.expires_ms.saturating_sub(source::now_ms());
+                let left_ms = grant.expires_ms.saturating_sub(now_ms());
                 let lives_ms = if grant.session_ms == 0 {
                     left_ms
                 } else {

@@ -1,23 +1,19 @@
 //! The thread that talks to the controller. It waits for nobody but the network, and nobody waits
 //! for it.
 
-use super::source::{Backlog, Source};
+use super::report::{Own, Report};
 use super::{Heard, Shown, show};
 use crate::events::explain;
 use agent_proto::client::{Client, ClientError};
 use agent_proto::wire::directives_request::What as Said;
 use agent_proto::wire::directives_response::What as Told;
 use agent_proto::wire::node_client::NodeClient;
-use agent_proto::wire::report_request::What as Reported;
-use agent_proto::wire::{
-    DirectivesRequest, EnrolResponse, InventoryRequest, Outcome, RecordBatch, ReportRequest,
-    Subscribe,
-};
+use agent_proto::wire::{DirectivesRequest, InventoryRequest, Outcome, Subscribe};
 use prost::Message as _;
 use std::future::Future;
 use std::io;
 use std::time::Duration;
-use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver};
+use tokio::sync::mpsc::{Sender, UnboundedReceiver};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -41,12 +37,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from
 const LOOK: Duration = Duration::from_secs(1);
 const SAY: Duration = Duration::from_secs(30);
 
-/// Records and bytes in one batch.
-const BATCH: (usize, usize) = (500, 1024 * 1024);
-
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
-enum EndError {
+pub(super) enum EndError {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error("the controller says: {} ({:?})", .0.message(), .0.code())]
@@ -57,6 +50,8 @@ enum EndError {
     Refused(String),
     #[error("the controller ended the stream of {0}")]
     Over(&'static str),
+    #[error("the record cannot be read")]
+    Record(#[from] io::Error),
     #[error("the daemon has ended")]
     Daemon,
 }
@@ -65,16 +60,16 @@ enum EndError {
 pub(super) struct Uplink {
     client: Client,
     heard: Sender<Heard>,
-    source: Backlog,
+    own: Own,
     shown: Shown,
 }
 
 impl Uplink {
-    pub(super) fn new(client: Client, heard: Sender<Heard>, source: Backlog, shown: Shown) -> Self {
+    pub(super) fn new(client: Client, heard: Sender<Heard>, own: Own, shown: Shown) -> Self {
         Self {
             client,
             heard,
-            source,
+            own,
             shown,
         }
     }
@@ -134,9 +129,10 @@ impl Uplink {
             .max_decoding_message_size(agent_proto::MAX_MESSAGE)
             .max_encoding_message_size(agent_proto::MAX_MESSAGE);
         let (mut request, holds) = self.ask(Heard::Hello).await?;
-        request.acknowledged = vec![self.source.position()];
+        request.evidence = self.own.told();
+        let told = request.evidence.is_some();
         let enrolled = soon(PATIENCE, node.enrol(request)).await??.into_inner();
-        let after = stored(&enrolled, &self.source.boot());
+        let report = Report::new(&self.own, &self.shown, told, &enrolled);
         let accepted = self
             .ask(|answer| Heard::Enrolled(Box::new(enrolled), answer))
             .await?;
@@ -149,7 +145,7 @@ impl Uplink {
         });
         tokio::select! {
             ended = self.hear(node.clone(), holds, outcomes) => ended,
-            ended = self.report(node.clone(), after) => ended,
+            ended = report.send(node.clone()) => ended,
             ended = self.tell_inventory(node) => ended,
         }
     }
@@ -196,50 +192,6 @@ impl Uplink {
         }
     }
 
-    async fn report(
-        &self,
-        mut node: NodeClient<Channel>,
-        mut after: u64,
-    ) -> Result<std::convert::Infallible, EndError> {
-        let mut source = self.source.clone();
-        source.acknowledged(after, &[]);
-        let (sender, requests): (Sender<ReportRequest>, Receiver<ReportRequest>) = mpsc::channel(1);
-        let stream = soon(PATIENCE, node.report(ReceiverStream::new(requests))).await??;
-        let mut answers = stream.into_inner();
-        loop {
-            let records = source.after(after, BATCH.0, BATCH.1);
-            self.show_counts();
-            if records.is_empty() {
-                tokio::select! {
-                    () = source.more() => continue,
-                    // Nothing is asked: it can only be the end.
-                    ended = answers.message() => {
-                        ended?;
-                        return Err(EndError::Over("reports"));
-                    }
-                }
-            }
-            let boot = source.boot();
-            let batch = Reported::Batch(RecordBatch { boot, records });
-            let sent = sender.send(ReportRequest { what: Some(batch) });
-            sent.await.map_err(|_| EndError::Over("reports"))?;
-            let answer = next(&mut answers).await?;
-            if !answer.conflicts.is_empty() {
-                warn!(records = ?answer.conflicts, "the controller has other records of these numbers");
-            }
-            after = answer.sequence;
-            source.acknowledged(after, &answer.countersignature);
-        }
-    }
-
-    fn show_counts(&self) {
-        let (waiting, dropped) = self.source.counts();
-        show(&self.shown, |info| {
-            info.waiting = waiting;
-            info.dropped = dropped;
-        });
-    }
-
     async fn tell_inventory(
         &self,
         mut node: NodeClient<Channel>,
@@ -260,22 +212,13 @@ impl Uplink {
     }
 }
 
-/// How far the controller has this boot's records.
-fn stored(enrolled: &EnrolResponse, boot: &str) -> u64 {
-    let mine = enrolled
-        .stored
-        .iter()
-        .find(|position| position.boot == boot);
-    mine.map_or(0, |position| position.sequence)
-}
-
-async fn soon<T>(patience: Duration, what: impl Future<Output = T>) -> Result<T, EndError> {
+pub(super) async fn soon<T>(patience: Duration, what: impl Future<Output = T>) -> Result<T, EndError> {
     timeout(patience, what)
         .await
         .map_err(|_| EndError::Silent(patience))
 }
 
-async fn next<T>(answers: &mut Streaming<T>) -> Result<T, EndError> {
+pub(super) async fn next<T>(answers: &mut Streaming<T>) -> Result<T, EndError> {
     let answer = soon(STORING, answers.message()).await??;
     answer.ok_or(EndError::Over("reports"))
 }

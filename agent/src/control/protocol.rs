@@ -302,6 +302,7 @@ impl Status {
             && self.not_proven.is_none()
             && self.ways.iter().all(holds)
             && self.evidence.degraded.is_none()
+            && self.controller.iter().all(|it| it.forked.is_none())
     }
 }
 

@@ -75,6 +75,9 @@ pub enum Verb {
     Policy(policy::Policy),
     /// Issue a grant for one start of one agent on one node, and print it
     Grant(order::Grant),
+    /// Show how far the record of each node is stored; as JSON, what is signed of it, for
+    /// `interlock evidence verify --against FILE`
+    Checkpoints(see::Checkpoints),
     /// Show what operators did, and check that nothing of it was changed
     Audit(see::Audit),
     /// Print the agents as a CycloneDX bill of materials
@@ -138,6 +141,7 @@ pub fn run(options: &Ctl) -> Result<bool, CtlError> {
             Verb::Watch(what) => return asker.watch(what).await,
             Verb::Policy(what) => return asker.policy(what).await,
             Verb::Grant(what) => asker.grant(what).await,
+            Verb::Checkpoints(what) => asker.checkpoints(what).await,
             Verb::Audit(what) => return asker.audit(what).await,
             Verb::Inventory => asker.inventory().await,
         };

@@ -1,10 +1,12 @@
 //! What operators see.
 
 use super::{Asker, CtlError, print_json, table, time};
+use crate::evidence::story::sentence;
+use agent_evidence::checkpoint::Countersigned;
 use agent_proto::grant::hex;
 use agent_proto::seal::{self, Purpose};
 use agent_proto::wire::{
-    AuditRequest, EventsRequest, EventsResponse, ListAgentsRequest, ListNodesRequest,
+    AuditRequest, CheckpointsRequest, EventsRequest, EventsResponse, ListAgentsRequest, ListNodesRequest,
     ListSessionsRequest, NodeInfo,
 };
 use clap::Args;
@@ -33,7 +35,7 @@ pub struct Events {
     /// Only this session's
     #[arg(long, value_name = "SESSION", default_value = "")]
     pub session: String,
-    /// Only this kind, such as denial, started, ended or revoked
+    /// Only this kind, such as decision, lifecycle, policy or approval
     #[arg(long, value_name = "KIND", default_value = "")]
     pub kind: String,
     /// How many to look back
@@ -42,6 +44,14 @@ pub struct Events {
     /// Go on with what comes
     #[arg(long, short)]
     pub follow: bool,
+}
+
+/// Options of `ctl checkpoints`.
+#[derive(Debug, Args)]
+pub struct Checkpoints {
+    /// Only this node's
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub node: String,
 }
 
 /// Options of `ctl audit`.
@@ -78,7 +88,7 @@ impl Asker {
                     "kernel": node.kernel, "version": node.agent_version, "labels": node.labels,
                     "boot": node.boot, "firstSeen": time(node.first_seen_ms),
                     "lastSeen": time(node.last_seen_ms), "records": node.records,
-                    "recordsMissing": node.missing, "recordsDiffer": node.conflicts,
+                    "recordsMissing": node.missing, "forks": node.forks,
                     "directivesWaiting": node.waiting,
                     "status": serde_json::from_slice::<Value>(&node.status).unwrap_or_default(),
                 })
@@ -95,7 +105,7 @@ impl Asker {
                     node.sessions.to_string(),
                     node.records.to_string(),
                     node.missing.to_string(),
-                    node.conflicts.to_string(),
+                    node.forks.to_string(),
                     node.waiting.to_string(),
                     node.kernel.clone(),
                     time(node.last_seen_ms),
@@ -110,7 +120,7 @@ impl Asker {
                 "SESSIONS",
                 "RECORDS",
                 "MISSING",
-                "DIFFER",
+                "FORKS",
                 "WAITING",
                 "KERNEL",
                 "LAST SEEN",
@@ -242,34 +252,62 @@ impl Asker {
         let body: Value = serde_json::from_slice(&record.body).unwrap_or_default();
         if self.json {
             let line = json!({
-                "id": event.id, "node": event.node, "boot": event.boot,
+                "id": event.id, "node": event.node, "boot": record.boot,
                 "sequence": record.sequence, "hash": hex(&record.hash),
                 "arrived": time(event.arrived_ms), "record": body,
             });
             println!("{}", serde_json::to_string(&line)?);
             return Ok(());
         }
-        let text = |value: &Value| match value {
-            Value::String(text) => text.clone(),
-            Value::Null => String::new(),
-            other => other.to_string(),
+        // What a later version tells in another form is shown as it came.
+        let said = match agent_evidence::record::Record::decode(&record.body) {
+            Ok(record) => sentence(record),
+            Err(_) => body.to_string(),
         };
         let words = [
             time(record.time_ms),
             event.node.clone(),
-            record.kind.clone(),
             record.session.clone(),
             record.agent.clone(),
-            record.verdict.clone(),
-            text(&body["action"]),
-            text(&body["object"]),
-            text(&body["reason"]),
+            said,
         ];
         let words: Vec<String> = words.into_iter().filter(|word| !word.is_empty()).collect();
         println!(
             "{}",
             words.join("  ").replace(|c: char| c.is_control(), "?")
         );
+        Ok(())
+    }
+
+    pub(super) async fn checkpoints(&mut self, what: &Checkpoints) -> Result<(), CtlError> {
+        let asked = CheckpointsRequest {
+            node: what.node.clone(),
+            key: Vec::new(),
+        };
+        let chains = self.client.checkpoints(asked).await?.into_inner().chains;
+        if self.json {
+            for countersigned in chains.iter().flat_map(|chain| &chain.countersigned) {
+                println!("{}", String::from_utf8_lossy(countersigned));
+            }
+            return Ok(());
+        }
+        let rows = chains.into_iter().map(|chain| {
+            let newest = chain.countersigned.last();
+            let newest: Option<Countersigned> =
+                newest.and_then(|text| serde_json::from_slice(text).ok());
+            let newest = newest.map_or(0, |it| it.checkpoint.sequence);
+            let stored = chain.stored.unwrap_or_default();
+            [
+                chain.node,
+                time(chain.since_ms),
+                stored.sequence.to_string(),
+                newest.to_string(),
+                hex(&stored.hash),
+                hex(&chain.key),
+            ]
+        });
+        let rows: Vec<_> = rows.collect();
+        table::print(["NODE", "SINCE", "STORED", "SIGNED", "HASH", "KEY"], &rows);
         Ok(())
     }
 

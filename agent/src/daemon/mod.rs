@@ -24,6 +24,7 @@ mod scissors;
 pub mod teller;
 pub mod urgent;
 
+use crate::central::report::Own;
 use crate::central::{self, Central, CentralError, Parts};
 use crate::control::server::{self, ListenError, Place};
 use crate::events::journal::Journal;
@@ -142,9 +143,11 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     });
     // What the controller said before must be known before anything begins.
     let begun = settings.central.as_ref().map(central::begin).transpose()?;
-    let backlog = begun.as_ref().map(|begun| begun.backlog.clone());
     // Ends last: what the others have handed in by then is recorded and signed.
-    let (recorder, _writer) = evidence::begin(&settings.evidence);
+    let named = begun.as_ref().map(|begun| begun.node().to_owned());
+    let (recorder, _writer) = evidence::begin(&settings.evidence, named);
+    let own = Own::new(recorder.clone(), &evidence::Place::of(&settings.evidence.folder));
+    let begun = begun.map(|begun| begun.connect(own)).transpose()?;
     let enforcement = loader::ensure()?;
     let (mode, adopted) = (enforcement.mode, enforcement.adopted);
     debug!(?mode, adopted, "in force, not yet proven");
@@ -179,7 +182,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let accept = |compiled: &_| host.accepts(compiled).map_err(chain);
     let kept = begun
         .as_ref()
-        .map(central::Begun::policies)
+        .map(central::Connecting::policies)
         .unwrap_or_default();
     let look = Look::into(library.roots(), accept).and_given(kept, accept);
     for change in library.take(look) {
@@ -223,7 +226,6 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         Rc::clone(&recognition),
         Rc::clone(&proof),
         journal,
-        backlog,
         Scribe::new(recorder.clone()),
     );
     let leaving_note = recorder.clone();

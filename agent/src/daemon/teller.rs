@@ -2,7 +2,6 @@
 
 use super::killer::Killer;
 use super::proof::Proof;
-use crate::central::source::Backlog;
 use crate::events::explain;
 use crate::events::journal::Journal;
 use crate::events::line::{Denial, Garbled, Line, Loss};
@@ -32,8 +31,6 @@ pub struct Teller {
     proof: Rc<Proof>,
     programs: Programs,
     journal: Journal,
-    /// Where lines wait for the controller, if there is one.
-    backlog: Option<Backlog>,
     scribe: Scribe,
     /// When it was last asked what sessions were allowed.
     counted: Instant,
@@ -52,7 +49,6 @@ impl Teller {
         recognition: Rc<RefCell<Recognition>>,
         proof: Rc<Proof>,
         journal: Journal,
-        backlog: Option<Backlog>,
         scribe: Scribe,
     ) -> Self {
         Self {
@@ -62,7 +58,6 @@ impl Teller {
             proof,
             programs: Programs::default(),
             journal,
-            backlog,
             scribe,
             counted: Instant::now(),
             output: tokio::io::stdout(),
@@ -243,9 +238,6 @@ impl Teller {
     pub async fn print(&mut self, lines: &[Line]) -> io::Result<()> {
         if lines.is_empty() {
             return Ok(());
-        }
-        if let Some(backlog) = &self.backlog {
-            backlog.push(lines);
         }
         // First: who reads of it may look for it in the record a moment later.
         self.scribe.note(lines, &self.sessions.borrow());

@@ -3,6 +3,18 @@
 use agent_evidence::record::{Decision, Lifecycle, Loss, Object, Process, Record, Session, What};
 use std::fmt::Write;
 
+/// What one record says, in a line.
+pub(crate) fn sentence(record: Record) -> String {
+    let mut story = Story::default();
+    story.hear(record);
+    let told = story.lines.into_iter().next();
+    told.map_or_else(String::new, |told| {
+        let below = told.below.into_iter();
+        let words: Vec<String> = [told.text].into_iter().chain(below).collect();
+        words.join("; ")
+    })
+}
+
 /// What is told of one session.
 #[derive(Default)]
 pub(super) struct Story {
