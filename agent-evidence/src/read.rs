@@ -202,7 +202,13 @@ impl Reader {
             // One earlier, to know what stands before the first.
             None => {
                 let begins = |name: &String| first_of(name).is_some_and(|at| at <= self.after + 1);
-                names.get(names.iter().rposition(begins).unwrap_or(0).saturating_sub(1))
+                names.get(
+                    names
+                        .iter()
+                        .rposition(begins)
+                        .unwrap_or(0)
+                        .saturating_sub(1),
+                )
             }
         };
         let Some(next) = next else {

@@ -180,7 +180,12 @@ pub struct EvidenceVerify {
     #[arg(long, value_name = "DIR", env = "INTERLOCK_CERTS", default_value = crate::central::CERTS)]
     pub certs: PathBuf,
     /// Whose certificate to use
-    #[arg(long = "as", value_name = "NAME", env = "INTERLOCK_OPERATOR", default_value = "operator")]
+    #[arg(
+        long = "as",
+        value_name = "NAME",
+        env = "INTERLOCK_OPERATOR",
+        default_value = "operator"
+    )]
     pub name: String,
     /// Print JSON
     #[arg(long)]

@@ -9,6 +9,9 @@ use interlock_agent::{
     central, ctl, doctor, evidence, library, policy_cli, report, show, uninstall,
 };
 use std::process::ExitCode;
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 fn main() -> ExitCode {
     match Cli::parse().command {
@@ -138,14 +141,17 @@ where
     ExitCode::from(code)
 }
 
-/// Logs go to standard error: standard output belongs to the events.
+/// Logs go to standard error: standard output belongs to the events. `INTERLOCK_LOG` says how much,
+/// as `debug` or `warn,interlock_agent=debug`.
 fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("INTERLOCK_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let asked = std::env::var("INTERLOCK_LOG").ok();
+    let targets = asked.and_then(|asked| asked.parse::<Targets>().ok());
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_target(false)
+        .with_target(false);
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(targets.unwrap_or_else(|| Targets::new().with_default(Level::INFO)))
         .init();
 }

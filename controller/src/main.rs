@@ -13,6 +13,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 /// Sees and steers all nodes of Interlock.
 #[derive(Debug, Parser)]
@@ -106,15 +109,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: Serve) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("INTERLOCK_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+/// What `INTERLOCK_LOG` asks for, as `info` or `warn,interlock_controller=debug`, to standard error.
+fn start_log() {
+    let asked = std::env::var("INTERLOCK_LOG").ok();
+    let targets = asked.and_then(|asked| asked.parse::<Targets>().ok());
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_target(false)
+        .with_target(false);
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(targets.unwrap_or_else(|| Targets::new().with_default(Level::INFO)))
         .init();
+}
+
+fn run(options: Serve) -> anyhow::Result<()> {
+    start_log();
     let settings = Settings {
         listen: options.listen,
         data: options.data,

@@ -86,7 +86,10 @@ impl Node for Nodes {
         }
         let newest = request.evidence.iter().flat_map(|it| &it.newest);
         let keys = request.evidence.iter().map(|it| it.key.len());
-        if keys.chain(newest.map(|it| it.hash.len())).any(|it| it != 32) {
+        if keys
+            .chain(newest.map(|it| it.hash.len()))
+            .any(|it| it != 32)
+        {
             return Err(Status::invalid_argument(
                 "found no key or hash of the node's record, expected 32 bytes",
             ));

@@ -29,6 +29,17 @@ pub(crate) fn run(release: bool) -> Result<()> {
     process::show(cargo("build").args(release.then_some("--release")))
 }
 
+/// Makes Rust of the contract. What it makes is checked in.
+pub(crate) fn contract() -> Result<()> {
+    process::show(cargo("run").args([
+        "--quiet",
+        "--manifest-path",
+        "agent-proto/generate/Cargo.toml",
+        "--target-dir",
+        "target/generate",
+    ]))
+}
+
 /// Builds what runs in a test machine.
 pub(crate) fn guest_programs(release: bool) -> Result<()> {
     setup::ensure(&[Part::Build, Part::Vm])?;

@@ -25,8 +25,8 @@ use agent_proto::wire::{EnrolRequest, EnrolResponse, InventoryRequest, Outcome, 
 pub use grants::Latch;
 pub use obey::{Central, Parts};
 pub use permit::Permit;
-use serde::{Deserialize, Serialize};
 use report::Own;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};

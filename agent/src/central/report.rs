@@ -151,6 +151,9 @@ impl Report {
                     )));
                 }
                 self.stored = stored;
+            } else if self.own.recorder.health().recorded > self.stored.sequence {
+                // What is recorded cannot be read at the moment.
+                tokio::time::sleep(LOOK).await;
             }
             if let Some(signed) = taken.checkpoint.filter(|it| self.is_news(it)) {
                 let text = serde_json::to_vec(&signed).map_err(io::Error::other)?;
@@ -166,10 +169,7 @@ impl Report {
     }
 
     /// Reads what comes next, on a thread that may wait for the disk.
-    fn read(
-        &self,
-        mut reader: Reader,
-    ) -> tokio::task::JoinHandle<io::Result<(Taken, Reader)>> {
+    fn read(&self, mut reader: Reader) -> tokio::task::JoinHandle<io::Result<(Taken, Reader)>> {
         let (own, after) = (self.own.clone(), self.stored.sequence);
         spawn_blocking(move || {
             let last = own.recorder.wait(after, LOOK);
@@ -210,7 +210,10 @@ impl Report {
 
     /// Says why nothing is sent, for as long as the connection lasts.
     async fn stay_away(self) -> Result<Infallible, EndError> {
-        warn!(why = self.forked, "the record is not the one that the controller has");
+        warn!(
+            why = self.forked,
+            "the record is not the one that the controller has"
+        );
         self.show();
         show(&self.shown, |info| info.forked = Some(self.forked.clone()));
         std::future::pending().await

@@ -212,7 +212,10 @@ impl Uplink {
     }
 }
 
-pub(super) async fn soon<T>(patience: Duration, what: impl Future<Output = T>) -> Result<T, EndError> {
+pub(super) async fn soon<T>(
+    patience: Duration,
+    what: impl Future<Output = T>,
+) -> Result<T, EndError> {
     timeout(patience, what)
         .await
         .map_err(|_| EndError::Silent(patience))

@@ -6,8 +6,8 @@ use agent_evidence::checkpoint::Countersigned;
 use agent_proto::grant::hex;
 use agent_proto::seal::{self, Purpose};
 use agent_proto::wire::{
-    AuditRequest, CheckpointsRequest, EventsRequest, EventsResponse, ListAgentsRequest, ListNodesRequest,
-    ListSessionsRequest, NodeInfo,
+    AuditRequest, CheckpointsRequest, EventsRequest, EventsResponse, ListAgentsRequest,
+    ListNodesRequest, ListSessionsRequest, NodeInfo,
 };
 use clap::Args;
 use serde_json::{Value, json};

@@ -146,7 +146,10 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     // Ends last: what the others have handed in by then is recorded and signed.
     let named = begun.as_ref().map(|begun| begun.node().to_owned());
     let (recorder, _writer) = evidence::begin(&settings.evidence, named);
-    let own = Own::new(recorder.clone(), &evidence::Place::of(&settings.evidence.folder));
+    let own = Own::new(
+        recorder.clone(),
+        &evidence::Place::of(&settings.evidence.folder),
+    );
     let begun = begun.map(|begun| begun.connect(own)).transpose()?;
     let enforcement = loader::ensure()?;
     let (mode, adopted) = (enforcement.mode, enforcement.adopted);

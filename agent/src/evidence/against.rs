@@ -166,7 +166,11 @@ impl Against {
             "held against {by}: up to record {newest}, with {checkpoints} checkpoints signed by {}",
             keys.join(" and ")
         )];
-        lines.extend(self.wrong.iter().map(|wrong| format!("WRONG  {by}: {wrong}")));
+        lines.extend(
+            self.wrong
+                .iter()
+                .map(|wrong| format!("WRONG  {by}: {wrong}")),
+        );
         lines
     }
 }

@@ -7,9 +7,9 @@ mod desk;
 pub mod sqlite;
 
 use agent_proto::wire::{
-    AuditEntry, CheckpointsRequest, CheckpointsResponse, EnrolRequest, EventsRequest, EventsResponse,
-    Grant, InventoryRequest, NodeAgent, NodeInfo, NodeOutcome, NodeSession, Outcome, Policy,
-    Position, Record, Selector, SignedDirective,
+    AuditEntry, CheckpointsRequest, CheckpointsResponse, EnrolRequest, EventsRequest,
+    EventsResponse, Grant, InventoryRequest, NodeAgent, NodeInfo, NodeOutcome, NodeSession,
+    Outcome, Policy, Position, Record, Selector, SignedDirective,
 };
 pub use desk::{Desk, DeskError};
 use std::collections::BTreeMap;

@@ -137,7 +137,10 @@ async fn a_checkpoint_is_countersigned_over_what_is_stored_and_for_who_signed_it
         records: chain.records[..3].to_vec(),
     };
     let forged = reports.send(checkpoint(&other.checkpoint())).await.unwrap();
-    assert!(forged.forked.contains("not signed by the node's key"), "{forged:?}");
+    assert!(
+        forged.forked.contains("not signed by the node's key"),
+        "{forged:?}"
+    );
     assert!(forged.countersigned.is_empty());
 }
 
@@ -160,9 +163,18 @@ async fn a_record_that_breaks_the_chain_is_refused_and_all_after_it() {
     other.add(3, "something else");
     other.grow(3);
     let breaks = [
-        (changed(|batch| batch.records[1].body.push(b' ')), "record 5 has another hash"),
-        (changed(|batch| batch.records[0].hash[0] ^= 1), "record 4 has another hash"),
-        (other.batch(4..=5), "follows a record 3 that is stored with another hash"),
+        (
+            changed(|batch| batch.records[1].body.push(b' ')),
+            "record 5 has another hash",
+        ),
+        (
+            changed(|batch| batch.records[0].hash[0] ^= 1),
+            "record 4 has another hash",
+        ),
+        (
+            other.batch(4..=5),
+            "follows a record 3 that is stored with another hash",
+        ),
         (other.batch(3..=4), "record 3 is stored with another hash"),
         (other.batch(1..=6), "record 3 is stored with another hash"),
     ];
@@ -173,7 +185,11 @@ async fn a_record_that_breaks_the_chain_is_refused_and_all_after_it() {
         let mut node = place.node_with("n1", &chain).await;
         let mut reports = node.report().await;
         let answer = reports.send(wrong).await.unwrap();
-        assert!(answer.forked.contains(why), "{}, expected {why}", answer.forked);
+        assert!(
+            answer.forked.contains(why),
+            "{}, expected {why}",
+            answer.forked
+        );
         // Nothing more is taken on this connection, even what would fit.
         let more = reports.send(chain.batch(4..=4)).await.unwrap();
         assert!(more.forked.contains(why), "{more:?}");
@@ -220,7 +236,10 @@ async fn a_node_that_was_rolled_back_is_told_when_it_enrols() {
     assert_eq!(at(&reports.send(fresh.batch(1..=2)).await.unwrap()), 2);
     assert_eq!(stored(&place, "n1").await, [1, 2, 3, 4, 5, 1, 2]);
     let said = audited(&place).await;
-    assert!(said[said.len() - 1].starts_with("record begins anew"), "{said:?}");
+    assert!(
+        said[said.len() - 1].starts_with("record begins anew"),
+        "{said:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -280,7 +299,9 @@ async fn what_is_no_record_is_refused_and_ends_the_stream() {
             let record = &mut batch.records[0];
             record.body = b"[[[[".repeat(1000);
             let start = agent_evidence::chain::Hash::START;
-            record.hash = agent_evidence::chain::link(&start, 1, &record.body).0.to_vec();
+            record.hash = agent_evidence::chain::link(&start, 1, &record.body)
+                .0
+                .to_vec();
         }),
         ReportRequest {
             what: Some(Reported::Checkpoint(b"{}".to_vec())),
@@ -329,7 +350,10 @@ async fn a_database_from_an_older_backup_gets_again_what_it_has_forgotten() {
     };
     let mut node = place.node_with("n1", &chain).await;
     let enrolled = node.client.enrol(hello).await.unwrap().into_inner();
-    assert_eq!((enrolled.stored.unwrap().sequence, enrolled.forked.as_str()), (4, ""));
+    assert_eq!(
+        (enrolled.stored.unwrap().sequence, enrolled.forked.as_str()),
+        (4, "")
+    );
     let said = audited(&place).await;
     let line = "records are forgotten: stored up to 4, and 4 more were countersigned";
     assert!(said.iter().any(|said| said.starts_with(line)), "{said:?}");

@@ -1,25 +1,24 @@
 //! A controller, a node and its sessions in one machine.
 
 use crate::harness::Test;
+use crate::harness::controller::{
+    Controller, PATIENCE, STATE, ctl, daemon, is_connected, until, until_countersigned,
+    until_recorded, verify,
+};
 use crate::harness::events::Events;
 use crate::harness::network::{self, ALLOWED4, PORT, at};
 use crate::harness::policy::Policy;
-use crate::harness::product::{self, Daemon, INTERLOCK, said};
+use crate::harness::product::{self, INTERLOCK, said};
 use crate::harness::session::{Obedient, Place};
-use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
+use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-const CONTROLLER: &str = "interlock-controller";
-const ADDRESS: &str = "127.0.0.1:7443";
-const CERTS: &str = "/etc/interlock/certs";
-const DATA: &str = "/run/interlock-controller-data";
-const KEPT: &str = "/var/lib/interlock/central";
-const PATIENCE: Duration = Duration::from_secs(30);
+/// What the record was once.
+const OLD: &str = "/var/lib/interlock-central-old";
 
 pub(super) fn tests() -> Vec<Test> {
     vec![
@@ -31,70 +30,6 @@ pub(super) fn tests() -> Vec<Test> {
         )
         .patience(240),
     ]
-}
-
-/// What is made for one test.
-struct Scene {
-    controller: Child,
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        let _ = self.controller.kill();
-        let _ = self.controller.wait();
-        let _ = product::stop();
-        for folder in [CERTS, DATA, KEPT] {
-            let _ = fs::remove_dir_all(folder);
-        }
-    }
-}
-
-fn serve() -> Result<Child> {
-    let mut command = Command::new(CONTROLLER);
-    command.args(["serve", "--listen", ADDRESS, "--data", DATA, "--lease", "6"]);
-    let log = fs::File::create("/run/interlock-controller.log")?;
-    command.stderr(log).stdin(Stdio::null());
-    command.spawn().context("starting the controller")
-}
-
-fn daemon() -> Result<Daemon> {
-    match Daemon::try_start_with(&["--controller", ADDRESS])? {
-        Ok(daemon) => Ok(daemon),
-        Err(log) => bail!("the daemon did not become ready:\n{log}"),
-    }
-}
-
-/// `interlock ctl WORDS --json`, and whether it was as ordered.
-fn ctl(words: &[&str]) -> Result<(bool, Value)> {
-    let mut all = vec![
-        "ctl",
-        "--controller",
-        ADDRESS,
-        "--as",
-        "operator-admin",
-        "--json",
-    ];
-    all.extend(words);
-    let output = product::call(&all)?;
-    let answer = serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("interlock {}: {}", all.join(" "), said(&output)))?;
-    Ok((output.status.success(), answer))
-}
-
-/// Asks until the answer is as wanted.
-fn until(words: &[&str], wanted: impl Fn(&Value) -> bool) -> Result<Value> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match ctl(words) {
-            Ok((_, answer)) if wanted(&answer) => return Ok(answer),
-            last if Instant::now() > deadline => bail!("{words:?} does not come true: {last:?}"),
-            _ => thread::sleep(Duration::from_millis(200)),
-        }
-    }
-}
-
-fn is_connected(nodes: &Value) -> bool {
-    nodes[0]["connected"] == true
 }
 
 fn killed(actor: Obedient, who: &str) -> Result<()> {
@@ -127,17 +62,7 @@ fn refused(policy: &Policy, options: &[&str], why: &str) -> Result<()> {
 fn kill_switch() -> Result<()> {
     network::set_up()?;
     product::stop()?;
-    let made = Command::new(CONTROLLER).args(["certs", CERTS]).output()?;
-    ensure!(made.status.success(), "certs: {}", said(&made));
-    for end in ["pem", "key"] {
-        fs::rename(
-            format!("{CERTS}/node-node-1.{end}"),
-            format!("{CERTS}/node.{end}"),
-        )?;
-    }
-    let mut scene = Scene {
-        controller: serve()?,
-    };
+    let mut controller = Controller::start(6)?;
     daemon()?;
     until(&["nodes"], is_connected)?;
     let policy = Policy::named("central").allow(ALLOWED4, &PORT.to_string(), "udp");
@@ -147,7 +72,7 @@ fn kill_switch() -> Result<()> {
     grants(&policy, &other).context("grants")?;
     away(&other).context("a node that was away")?;
     rolled_out(&policy).context("rolling out")?;
-    lost(&mut scene, &policy).context("a controller that is lost")
+    lost(&mut controller, &policy).context("a controller that is lost")
 }
 
 fn revoked_everywhere(policy: &Policy, other: &Policy) -> Result<()> {
@@ -178,22 +103,7 @@ fn revoked_everywhere(policy: &Policy, other: &Policy) -> Result<()> {
     ensure!(ctl(&["lift", &epoch])?.0, "it was not lifted");
     let again = Place::Inside(policy).act(&["way", "udp", &at(ALLOWED4, PORT)?.to_string()])?;
     ensure!(again == "ok", "after the lift: {again}");
-    let asked = Command::new(INTERLOCK)
-        .args([
-            "ctl",
-            "--controller",
-            ADDRESS,
-            "--as",
-            "operator-admin",
-            "--json",
-        ])
-        .args(["events", "--kind", "revoked"])
-        .output()?;
-    ensure!(
-        String::from_utf8_lossy(&asked.stdout).contains("operator/admin: a test"),
-        "{}, expected the revocation among the records",
-        said(&asked)
-    );
+    until_recorded("lifecycle", "operator/admin: a test")?;
     Ok(())
 }
 
@@ -244,37 +154,36 @@ fn grants(policy: &Policy, other: &Policy) -> Result<()> {
     ensure!(status.status.success(), "with the grant: {}", said(&status));
     refused(policy, &["--grant", &good], "replayed: session ")?;
     product::stop()?;
+    copy(STATE, OLD)?;
     daemon()?;
     refused(policy, &["--grant", &good], "replayed: session ")?;
-    let recorded = |wanted: &str| {
-        let words = [
-            "ctl",
-            "--controller",
-            ADDRESS,
-            "--as",
-            "operator-admin",
-            "--json",
-        ];
-        let output = product::call(&[&words[..], &["events", "--kind", "grant"]].concat())?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        Ok::<bool, anyhow::Error>(text.contains(wanted))
-    };
-    let deadline = Instant::now() + PATIENCE;
-    for wanted in ["accepted", "replayed", "expired", "it is for node"] {
-        while !recorded(wanted)? {
-            ensure!(
-                Instant::now() < deadline,
-                "no record of a grant with {wanted:?}"
-            );
-            thread::sleep(Duration::from_millis(200));
-        }
+    for wanted in ["given", "replayed", "expired", "it is for node"] {
+        until_recorded("approval", wanted)?;
     }
     Ok(())
 }
 
-/// What is ordered while the node is away ends its sessions when it comes back.
+fn copy(from: &str, to: &str) -> Result<()> {
+    let _ = fs::remove_dir_all(to);
+    let copied = Command::new("cp").args(["-a", from, to]).output()?;
+    ensure!(copied.status.success(), "{}", said(&copied));
+    Ok(())
+}
+
+/// The folder and all that lies beside it is what it was once: only somebody else can know.
+fn roll_back() -> Result<()> {
+    copy(OLD, STATE)?;
+    verify(false, 0).context("alone")?;
+    let told = verify(true, 1).context("against the controller")?;
+    ensure!(told.contains("rolled back after record"), "{told}");
+    Ok(())
+}
+
+/// What is ordered while the node is away ends its sessions when it comes back, and that its record
+/// is not what it was is seen on both sides.
 fn away(policy: &Policy) -> Result<()> {
     until(&["nodes"], is_connected)?;
+    until_countersigned()?;
     let mut actor = Place::Inside(policy).obey()?;
     let probe = format!("probe {}", at(ALLOWED4, PORT)?);
     product::stop()?;
@@ -285,11 +194,20 @@ fn away(policy: &Policy) -> Result<()> {
     );
     let (done, told) = ctl(&["revoke", "agent", policy.agent(), "--no-wait"])?;
     ensure!(done && told["nodes"][0]["state"] == "waiting", "{told}");
+    roll_back()?;
     daemon()?;
     let epoch = told["directive"].to_string();
     let done = |told: &Value| told["nodes"][0]["state"] == "tree empty";
     until(&["watch", &epoch], done)?;
     killed(actor, "the session of the node that was away")?;
+    until(&["nodes"], |nodes| nodes[0]["forks"] == 1)?;
+    let status = product::call(&["status"])?;
+    let text = String::from_utf8_lossy(&status.stdout);
+    ensure!(
+        status.status.code() == Some(1) && text.contains("FORKED ") && text.contains("rolled back"),
+        "{}, expected a record that forks",
+        said(&status)
+    );
     ensure!(ctl(&["lift", &epoch])?.0, "it was not lifted");
     Ok(())
 }
@@ -309,7 +227,7 @@ fn rolled_out(policy: &Policy) -> Result<()> {
 }
 
 /// Whoever loses its controller ends its sessions by itself.
-fn lost(scene: &mut Scene, policy: &Policy) -> Result<()> {
+fn lost(controller: &mut Controller, policy: &Policy) -> Result<()> {
     let actor = Place::Inside(policy).obey()?;
     // Longer than the lease, during which the controller is there.
     thread::sleep(Duration::from_secs(7));
@@ -318,8 +236,7 @@ fn lost(scene: &mut Scene, policy: &Policy) -> Result<()> {
         "it ended although the controller is there"
     );
     let events = Events::from_now()?;
-    scene.controller.kill()?;
-    scene.controller.wait()?;
+    controller.kill()?;
     let deadline = Instant::now() + PATIENCE;
     while product::session_of("central")?.is_some() {
         ensure!(Instant::now() < deadline, "it goes on without a controller");

@@ -208,8 +208,17 @@ fn fits(
         let sequence = record.sequence;
         match hash_of(tables, chain.id, sequence)? {
             Some(stored) if stored == record.hash => {}
-            Some(_) => return Ok(Err(format!("record {sequence} is stored with another hash"))),
-            None => return Ok(Err(format!("record {sequence} comes after {}", last.sequence))),
+            Some(_) => {
+                return Ok(Err(format!(
+                    "record {sequence} is stored with another hash"
+                )));
+            }
+            None => {
+                return Ok(Err(format!(
+                    "record {sequence} comes after {}",
+                    last.sequence
+                )));
+            }
         }
     }
     let Some(first) = batch.records.first().map(|record| record.sequence) else {
@@ -237,7 +246,9 @@ fn fits(
         Some(_) => Err(format!(
             "record {first} follows a record {sequence} that is stored with another hash"
         )),
-        None => Err(format!("record {first} follows record {sequence}, which never came")),
+        None => Err(format!(
+            "record {first} follows record {sequence}, which never came"
+        )),
     })
 }
 
@@ -245,12 +256,7 @@ fn span(first: u64, last: u64) -> Option<(u64, u64)> {
     Some((first, last)).filter(|(first, last)| first <= last)
 }
 
-fn insert(
-    tables: &Connection,
-    chain: i64,
-    record: &Record,
-    now_ms: u64,
-) -> rusqlite::Result<()> {
+fn insert(tables: &Connection, chain: i64, record: &Record, now_ms: u64) -> rusqlite::Result<()> {
     tables
         .prepare_cached(
             "INSERT INTO records (chain, sequence, boot, time_ms, arrived_ms, hash, kind, session,
