@@ -120,7 +120,7 @@ fn print_controller(controller: &ControllerInfo) {
     match (controller.connected, error) {
         (true, _) => println!("controller   {address} as {node}, connected since {since}"),
         (false, Some(error)) => {
-            println!("controller   {address}: NOT CONNECTED since {since}: {error}")
+            println!("controller   {address}: NOT CONNECTED since {since}: {error}");
         }
         (false, None) => println!("controller   {address}: not connected yet"),
     }

@@ -11,6 +11,7 @@ use crate::harness::policy::Policy;
 use crate::harness::product::{self, INTERLOCK, said};
 use crate::harness::session::{Obedient, Place};
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
