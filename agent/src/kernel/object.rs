@@ -44,6 +44,8 @@ pub enum Use {
     WithoutLsm,
     /// With BPF LSM, where the kernel has the hook: since this version.
     WithHookSince(&'static str),
+    /// With BPF LSM, where the kernel has a function that it needs: since this version.
+    WithFunctionSince(&'static str, &'static str),
 }
 
 /// One program of the object file.
@@ -247,6 +249,13 @@ pub const PROGRAMS: &[Program] = &[
         kind: Kind::Lsm("bprm_check_security"),
         used: Use::WithLsm,
         purpose: "judge every program that is executed, interpreters included",
+    },
+    // What is attached later is asked earlier.
+    Program {
+        name: DIGEST,
+        kind: Kind::Lsm("bprm_check_security"),
+        used: Use::WithFunctionSince("bpf_ima_file_hash", "5.18"),
+        purpose: "read programs that policies know by their digests",
     },
     Program {
         name: "bprm_committed_creds",
@@ -583,6 +592,14 @@ pub const HOLDS: &[(Privilege, &[&str])] = &[
     (Privilege::Sockets, &["socket_create"]),
 ];
 
+/// The function at which a program of an LSM hook is attached.
+pub fn hook_function(hook: &str) -> String {
+    format!("bpf_lsm_{hook}")
+}
+
+/// The program that reads programs.
+pub const DIGEST: &str = "program_digest";
+
 /// The program that ends a session's permission.
 pub const REVOKE: &str = "revoke";
 
@@ -603,7 +620,18 @@ impl Program {
     pub fn hook_and_since(&self) -> String {
         match (self.kind, self.used) {
             (Kind::Lsm(hook), Use::WithHookSince(since)) => format!("{hook} (since {since})"),
+            (_, Use::WithFunctionSince(_, since)) => format!("{} (since {since})", self.name),
             _ => self.name.to_owned(),
+        }
+    }
+
+    /// The function that the kernel must have so that this program can be attached, and since when
+    /// kernels have it, if not all do.
+    pub fn condition(&self) -> Option<(String, &'static str)> {
+        match (self.kind, self.used) {
+            (Kind::Lsm(hook), Use::WithHookSince(since)) => Some((hook_function(hook), since)),
+            (_, Use::WithFunctionSince(function, since)) => Some((function.to_owned(), since)),
+            _ => None,
         }
     }
 
@@ -611,7 +639,7 @@ impl Program {
     pub fn is_used(&self, lsm: bool) -> bool {
         match self.used {
             Use::Always => true,
-            Use::WithLsm | Use::WithHookSince(_) => lsm,
+            Use::WithLsm | Use::WithHookSince(_) | Use::WithFunctionSince(..) => lsm,
             Use::WithoutLsm => !lsm,
         }
     }
