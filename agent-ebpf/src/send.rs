@@ -104,7 +104,7 @@ fn room(member: Member, socket: *const c_void, size: i32) -> Judgement {
         return Ok(());
     }
     let _ = state::begin(member);
-    judge::refuse(Action::Send, Reason::Limit)
+    judge::spent(member, Action::Send)
 }
 
 /// Whether the chain is complete, and nothing else has ended the permission: what its last action has

@@ -30,13 +30,8 @@ pub fn note(binprm: Binprm) {
     };
     let mut digest = [0u64; BYTES / 8];
     // SAFETY: the file's type is known to the verifier, and the helper writes as many bytes as are said.
-    let answer = unsafe {
-        bpf_ima_file_hash(
-            file.pointer(),
-            digest.as_mut_ptr().cast(),
-            BYTES as u32,
-        )
-    };
+    let answer =
+        unsafe { bpf_ima_file_hash(file.pointer(), digest.as_mut_ptr().cast(), BYTES as u32) };
     let (SHA256, Some(index), Some(dentry)) = (answer, INDEX.get(0), file.dentry()) else {
         return;
     };

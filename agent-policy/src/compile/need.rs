@@ -145,7 +145,10 @@ impl Compiled {
             (Need::OtherBytes, self.counts_other_bytes()),
             (Need::Hours, any(|rule| rule.window != 0)),
             (Need::Approvals, !self.approvals.is_empty()),
-            (Need::Listen, self.scopes().any(|scope| !scope.listen.is_empty())),
+            (
+                Need::Listen,
+                self.scopes().any(|scope| !scope.listen.is_empty()),
+            ),
             (Need::UnixSockets, path(8..9)),
             (
                 Need::HostNames,
@@ -210,7 +213,8 @@ impl Compiled {
             });
             rules.any(|rule| counts(&rule))
         };
-        let sets: BTreeSet<u32> = self.scopes()
+        let sets: BTreeSet<u32> = self
+            .scopes()
             .flat_map(|scope| scope.listen.iter().map(|network| network.set))
             .collect();
         let ports = self.ports.iter().filter(|port| sets.contains(&port.set));

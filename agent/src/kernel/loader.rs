@@ -204,7 +204,10 @@ fn load(pins: &Pins, lsm: bool) -> Result<(), LoadError> {
         if let Some((function, since)) = program.condition()
             && btf.id_by_type_name_kind(&function, BtfKind::Func).is_err()
         {
-            debug!(program.name, function, since, "this kernel does not have it");
+            debug!(
+                program.name,
+                function, since, "this kernel does not have it"
+            );
             continue;
         }
         let link = attach(&mut object, program, &btf, &cgroup, pins)?;

@@ -440,13 +440,7 @@ impl Placing<'_> {
     }
 
     /// An entry of what is known by a name alone, and asked first if at all.
-    fn listed(
-        &self,
-        entries: &mut Entries,
-        kind: EntryKind,
-        name: &[u8],
-        lists: &[u32; ACCESSES],
-    ) {
+    fn listed(&self, entries: &mut Entries, kind: EntryKind, name: &[u8], lists: &[u32; ACCESSES]) {
         let rules = PathRules {
             lists: self.absolute(lists),
             ..PathRules::NONE
