@@ -430,12 +430,6 @@ pub const PROGRAMS: &[Program] = &[
         "file_send_sigiotask",
         "keep signals from files from the daemon",
     ),
-    held(
-        "socket_made",
-        "socket_post_create",
-        "know the sockets that sessions make",
-    ),
-    held("socket_accepted", "sock_graft", "know those they accept"),
     held("socket_gone", "sk_free_security", "forget sockets"),
     held(
         "unix_connect",
@@ -476,7 +470,7 @@ pub const PROGRAMS: &[Program] = &[
         purpose: "judge who takes connections where",
     },
     Program {
-        name: "accepted",
+        name: "sock_graft",
         kind: Kind::Lsm("sock_graft"),
         used: Use::WithLsm,
         purpose: "label sockets that a session accepts",
