@@ -308,6 +308,8 @@ wire_enum! {
         Timeout = 7 => "timeout",
         /// The controller was away for too long.
         ControllerLost = 8 => "controller lost",
+        /// A budget is spent.
+        Budget = 9 => "budget",
     }
 }
 

@@ -195,7 +195,8 @@ fn change(event: &Value) -> String {
         "fact forbidden" => "To allow it, the session must first do what clears the facts that the \
                              rule forbids.",
         "approval missing" => "To allow it, somebody whom the rule names must approve it.",
-        "limit reached" => "To allow it, time must pass, or the limit would have to be raised.",
+        "limit reached" => "To allow it, time must pass, or the rate would have to be raised.",
+        "budget spent" => "To allow it, the budget would have to be raised, or a new session begun.",
         "outside hours" => "It is allowed within the rule's hours.",
         "revoked" => "Nothing is allowed to this session any more: its permission has ended. A new \
                       session may do it again.",
