@@ -18,7 +18,7 @@ const STAYS: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug, thiserror::Error)]
 pub enum RefusedError {
     /// The grant does not hold.
-    #[error("grant refused: {0}")]
+    #[error("grant refused")]
     Grant(#[from] GrantError),
     /// No controller has ever been heard.
     #[error(
@@ -161,6 +161,10 @@ mod tests {
     use super::*;
     use agent_proto::seal::Key;
 
+    fn said(error: RefusedError) -> String {
+        format!("{:#}", anyhow::Error::from(error))
+    }
+
     fn key() -> Key {
         Key::from_pkcs8(&Key::draw().expect("a key")).expect("a key")
     }
@@ -210,9 +214,7 @@ mod tests {
         latch(&folder, &grant)
             .expect("its first use")
             .used(SessionId(0xab));
-        let again = latch(&folder, &grant)
-            .expect_err("its second use")
-            .to_string();
+        let again = said(latch(&folder, &grant).expect_err("its second use"));
         assert!(
             again.contains("replayed: session 00000000000000ab"),
             "{again}"
@@ -233,7 +235,7 @@ mod tests {
                 &kept(&key, heard_ms),
                 "boot",
             );
-            let refused = refused.expect_err("a wrong clock").to_string();
+            let refused = said(refused.expect_err("a wrong clock"));
             assert!(
                 refused.contains("clock and its controller's are 315"),
                 "{refused}"
@@ -242,12 +244,7 @@ mod tests {
         // After a boot without a word, the clock cannot be earlier than what was heard before.
         let kept = kept(&key, now_ms + YEAR_MS);
         let refused = check(&text(&key, now_ms), session(), &kept, "another boot");
-        assert!(
-            refused
-                .expect_err("expired")
-                .to_string()
-                .contains("expired")
-        );
+        assert!(said(refused.expect_err("expired")).contains("expired"));
         // The control.
         assert!(
             check(

@@ -65,11 +65,8 @@ pub struct Audit {
 /// What a node says of its enforcement, in one word.
 fn enforcement(node: &NodeInfo) -> String {
     let said: Value = serde_json::from_slice(&node.status).unwrap_or_default();
-    match &said["enforcement"] {
-        Value::String(word) => word.clone(),
-        Value::Object(degraded) => degraded.keys().next().cloned().unwrap_or_default(),
-        _ => "unknown".to_owned(),
-    }
+    let mode = said["enforcement"]["mode"].as_str();
+    mode.unwrap_or("unknown").to_owned()
 }
 
 impl Asker {

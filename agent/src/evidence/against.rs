@@ -162,10 +162,13 @@ impl Against {
             keys,
             ..
         } = self;
-        let mut lines = vec![format!(
-            "held against {by}: up to record {newest}, with {checkpoints} checkpoints signed by {}",
-            keys.join(" and ")
-        )];
+        let mut lines = vec![format!("held against {by}: up to record {newest}")];
+        if *checkpoints > 0 {
+            let keys = keys.join(" and ");
+            lines.push(format!(
+                "checkpoints of the controller: {checkpoints}, signed by {keys}"
+            ));
+        }
         lines.extend(
             self.wrong
                 .iter()

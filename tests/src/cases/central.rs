@@ -65,7 +65,9 @@ fn kill_switch() -> Result<()> {
     product::stop()?;
     let mut controller = Controller::start(6)?;
     daemon()?;
-    until(&["nodes"], is_connected)?;
+    until(&["nodes"], |nodes| {
+        is_connected(nodes) && nodes[0]["enforcement"] == "full"
+    })?;
     let policy = Policy::named("central").allow(ALLOWED4, &PORT.to_string(), "udp");
     let other = Policy::named("central-other").allow(ALLOWED4, &PORT.to_string(), "udp");
 
