@@ -15,6 +15,9 @@ use tracing::{info, warn};
 /// How often is looked whether a revoked session's last process has gone.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// How long a daemon that begins has at least to find its controller, in milliseconds.
+const GRACE_MS: u64 = 10_000;
+
 impl Central {
     /// Answers for what came again. What it ends is ended again, which changes nothing; whom it
     /// barred stays as later directives have it.
@@ -140,7 +143,9 @@ impl Central {
 
     /// Ends sessions when the controller has been away for too long.
     pub fn keep_house(&self) {
-        let away_ns = clock::boot_ns().saturating_sub(*self.heard_ns.borrow());
+        let now_ns = clock::boot_ns();
+        let away_ns = now_ns.saturating_sub(self.heard_ns.get());
+        let alone_ns = now_ns.saturating_sub(self.began_ns);
         let lease_ms = self.state.borrow().kept.lease_ms;
         let lost = |_, session: &crate::sessions::Session| {
             let by_policy = session
@@ -154,7 +159,10 @@ impl Central {
                 });
             let by_lease = Some(lease_ms).filter(|ms| *ms > 0);
             let patience = by_policy.chain(by_lease).min();
-            patience.is_some_and(|ms| away_ns / 1_000_000 > ms)
+            // Who has just begun may yet connect.
+            patience.is_some_and(|ms| {
+                away_ns / 1_000_000 > ms && alone_ns / 1_000_000 > (ms / 4).max(GRACE_MS)
+            })
         };
         let found = self.parts.sessions.borrow().matching(lost);
         let reason = format!(

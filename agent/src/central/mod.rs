@@ -9,6 +9,7 @@
 //! ([`report`]), so that it needs no memory here and is lost with nothing. Nothing the daemon or the
 //! kernel does waits for the controller.
 
+mod accept;
 mod bar;
 mod end;
 pub mod grants;

@@ -1,8 +1,9 @@
 //! What the daemon does because of the controller. Runs on the daemon's thread.
 
+use super::accept::Verdict;
 use super::bar::{Bar, Whom};
 use super::grants;
-use super::state::{Newest, State, Told};
+use super::state::{State, Told};
 use super::there::Known;
 use super::{Connecting, ControllerInfo, Heard, Settings, Shown, now_ms, show};
 use crate::control::protocol::{ProfileText, Start};
@@ -13,7 +14,6 @@ use crate::library::Library;
 use crate::library::given::Given;
 use crate::policy;
 use crate::sessions::Sessions;
-use agent_proto::seal::{self, Purpose};
 use agent_proto::wire::directive::What;
 use agent_proto::wire::{
     Directive, EnrolRequest, EnrolResponse, Outcome, Policy, SessionEnd, SignedDirective,
@@ -21,7 +21,7 @@ use agent_proto::wire::{
 };
 use agent_proto::{grant, version};
 use prost::Message as _;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -30,6 +30,9 @@ use tracing::{info, warn};
 
 /// How far the controller's clock and this node's may be apart before it is said.
 const SKEW_MS: u64 = grant::SKEW_MS;
+
+/// How often at least it is kept when the controller was heard.
+const KEEP: Duration = Duration::from_secs(60);
 
 /// What of the daemon is worked on.
 pub struct Parts {
@@ -56,8 +59,11 @@ pub struct Central {
     known: RefCell<Known>,
     outcomes: UnboundedSender<Outcome>,
     shown: Shown,
-    /// When the controller was heard last, in nanoseconds since boot.
-    pub(super) heard_ns: RefCell<u64>,
+    /// When the controller was heard last, when that was kept, and when this daemon began, in
+    /// nanoseconds since boot.
+    pub(super) heard_ns: Cell<u64>,
+    kept_ns: Cell<u64>,
+    pub(super) began_ns: u64,
     /// Policies are taken one at a time, in the order in which they came.
     turn: tokio::sync::Mutex<()>,
 }
@@ -81,7 +87,9 @@ impl Central {
             known: RefCell::default(),
             outcomes: begun.outcomes,
             shown: begun.shown,
-            heard_ns: RefCell::new(heard_ns),
+            heard_ns: Cell::new(heard_ns),
+            kept_ns: Cell::new(heard_ns),
+            began_ns: clock::boot_ns(),
             turn: tokio::sync::Mutex::default(),
         };
         (Rc::new(central), begun.heard)
@@ -185,11 +193,25 @@ impl Central {
 
     fn beat(&self, time_ms: u64) {
         let now_ns = clock::boot_ns();
-        *self.heard_ns.borrow_mut() = now_ns;
+        self.heard_ns.set(now_ns);
         let mut state = self.state.borrow_mut();
         let boot = state.boot.clone();
         let kept = &mut state.kept;
         (kept.heard_ms, kept.heard_ns, kept.heard_boot) = (time_ms, now_ns, boot);
+        let lease = Duration::from_millis(kept.lease_ms);
+        let often = if lease.is_zero() {
+            KEEP
+        } else {
+            KEEP.min(lease / 4)
+        };
+        drop(state);
+        // The next daemon must not take the time since then for silence.
+        if now_ns.saturating_sub(self.kept_ns.get())
+            > u64::try_from(often.as_nanos()).unwrap_or(u64::MAX)
+        {
+            self.kept_ns.set(now_ns);
+            self.save();
+        }
     }
 
     pub(super) fn save(&self) {
@@ -230,14 +252,16 @@ impl Central {
             return;
         };
         let epoch = directive.epoch;
-        match self.check(&signed, &directive) {
-            Ok(true) => {}
-            // It came again: what it asks for is so.
-            Ok(false) => return self.tell_again(&directive, came),
-            Err(reason) => return self.refuse(epoch, reason),
+        let verdict = self.state.borrow().kept.judge(&signed, &directive);
+        match verdict {
+            Verdict::Do => {}
+            Verdict::Done => return self.tell_again(&directive, came),
+            Verdict::Refuse(reason) => return self.refuse(epoch, reason),
         }
         self.tell(epoch, Step::Received, came.elapsed(), Default::default());
-        self.note(&signed, &directive);
+        if self.state.borrow_mut().kept.note(&signed, &directive) {
+            show(&self.shown, |info| info.epoch = epoch);
+        }
         let (by, reason) = (directive.issued_by, directive.reason);
         match directive.what {
             Some(What::Revocation(revocation)) => match Whom::of(revocation.scope) {
@@ -280,66 +304,6 @@ impl Central {
             Some(What::Answer(_)) | None => {
                 self.refuse(epoch, "found what this version does not know".into());
             }
-        }
-    }
-
-    /// Whether a directive is to be carried out; false where that has been done.
-    fn check(&self, signed: &SignedDirective, directive: &Directive) -> Result<bool, String> {
-        let state = self.state.borrow();
-        let kept = &state.kept;
-        if !seal::is_signed(
-            &kept.keys,
-            Purpose::Directive,
-            &signed.body,
-            &signed.signature,
-        ) {
-            return Err("forged: it is not signed by this node's controller".into());
-        }
-        if directive.controller != kept.controller {
-            return Err(format!(
-                "it is from another controller, {}",
-                directive.controller
-            ));
-        }
-        version::know(&directive.requires).map_err(|error| error.to_string())?;
-        let last = if is_order(directive) {
-            kept.orders
-        } else {
-            kept.policies
-        };
-        if directive.epoch > last {
-            return Ok(true);
-        }
-        let is_same = kept
-            .newest
-            .as_ref()
-            .is_some_and(|newest| newest.body == signed.body);
-        if is_same || kept.holds().contains(&directive.epoch) || is_order(directive) {
-            return Ok(false);
-        }
-        let epoch = directive.epoch;
-        Err(format!(
-            "directive {epoch} is older than {last}, which this node has had"
-        ))
-    }
-
-    fn note(&self, signed: &SignedDirective, directive: &Directive) {
-        let mut state = self.state.borrow_mut();
-        let kept = &mut state.kept;
-        let epoch = directive.epoch;
-        let last = if is_order(directive) {
-            &mut kept.orders
-        } else {
-            &mut kept.policies
-        };
-        *last = epoch;
-        if epoch > kept.newest_epoch() {
-            kept.newest = Some(Newest {
-                epoch,
-                body: signed.body.clone(),
-                signature: signed.signature.clone(),
-            });
-            show(&self.shown, |info| info.epoch = epoch);
         }
     }
 
@@ -423,8 +387,4 @@ impl Central {
         self.parts.given.put(self.state.borrow().kept.starts());
         self.parts.given.taken().await;
     }
-}
-
-fn is_order(directive: &Directive) -> bool {
-    matches!(directive.what, Some(What::Revocation(_) | What::Lift(_)))
 }

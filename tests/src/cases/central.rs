@@ -71,11 +71,13 @@ fn kill_switch() -> Result<()> {
     let policy = Policy::named("central").allow(ALLOWED4, &PORT.to_string(), "udp");
     let other = Policy::named("central-other").allow(ALLOWED4, &PORT.to_string(), "udp");
 
+    // Lives longer than the lease, during which the controller is there, and over all that follows.
+    let long = Place::Inside(&Policy::named("central-long")).obey()?;
     revoked_everywhere(&policy, &other).context("revoking an agent")?;
     grants(&policy, &other).context("grants")?;
     away(&other).context("a node that was away")?;
     rolled_out(&policy).context("rolling out")?;
-    lost(&mut controller, &policy).context("a controller that is lost")
+    lost(&mut controller, long).context("a controller that is lost")
 }
 
 fn revoked_everywhere(policy: &Policy, other: &Policy) -> Result<()> {
@@ -86,7 +88,7 @@ fn revoked_everywhere(policy: &Policy, other: &Policy) -> Result<()> {
         actor.order(&probe)? == "ok",
         "the session does not work before"
     );
-    let there = |sessions: &Value| sessions.as_array().is_some_and(|list| list.len() == 2);
+    let there = |sessions: &Value| sessions.as_array().is_some_and(|list| list.len() == 3);
     until(&["sessions"], there)?;
     let (done, told) = ctl(&["revoke", "agent", "central", "--reason", "a test"])?;
     let node = &told["nodes"][0];
@@ -123,6 +125,7 @@ fn grants(policy: &Policy, other: &Policy) -> Result<()> {
         fs::write(&path, answer["grant"].as_str().context("a grant")?)?;
         Ok(path)
     };
+    let short = grant("node-1", "1")?;
     let good = grant("node-1", "600")?;
     refused(
         policy,
@@ -138,8 +141,7 @@ fn grants(policy: &Policy, other: &Policy) -> Result<()> {
     refused(&wider, &["--grant", &good], "it is for policy")?;
     policy.write()?;
     refused(other, &["--grant", &good], "it is for agent `central`")?;
-    let short = grant("node-1", "1")?;
-    thread::sleep(Duration::from_millis(1500));
+    // More than its second has passed by now.
     refused(policy, &["--grant", &short], "expired")?;
     let forged = "/run/interlock-grant-forged";
     let mut text = fs::read_to_string(&good)?;
@@ -230,23 +232,21 @@ fn rolled_out(policy: &Policy) -> Result<()> {
 }
 
 /// Whoever loses its controller ends its sessions by itself.
-fn lost(controller: &mut Controller, policy: &Policy) -> Result<()> {
-    let actor = Place::Inside(policy).obey()?;
-    // Longer than the lease, during which the controller is there.
-    thread::sleep(Duration::from_secs(7));
+fn lost(controller: &mut Controller, long: Obedient) -> Result<()> {
+    const AGENT: &str = "central-long";
     ensure!(
-        product::session_of("central")?.is_some(),
+        product::session_of(AGENT)?.is_some(),
         "it ended although the controller is there"
     );
     let events = Events::from_now()?;
     controller.kill()?;
     let deadline = Instant::now() + PATIENCE;
-    while product::session_of("central")?.is_some() {
+    while product::session_of(AGENT)?.is_some() {
         ensure!(Instant::now() < deadline, "it goes on without a controller");
         thread::sleep(Duration::from_millis(200));
     }
-    killed(actor, "the session without a controller")?;
-    let told = events.ended("central")?;
+    killed(long, "the session without a controller")?;
+    let told = events.ended(AGENT)?;
     ensure!(told.cause.as_deref() == Some("controller lost"), "{told:?}");
     Ok(())
 }
