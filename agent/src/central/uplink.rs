@@ -43,7 +43,7 @@ pub(super) enum EndError {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error("the controller says: {} ({:?})", .0.message(), .0.code())]
-    Status(#[from] Status),
+    Status(Status),
     #[error("the controller did not answer in {0:?}")]
     Silent(Duration),
     #[error("{0}")]
@@ -54,6 +54,13 @@ pub(super) enum EndError {
     Record(#[from] io::Error),
     #[error("the daemon has ended")]
     Daemon,
+}
+
+/// What it says stands in ours: it is no cause beside it.
+impl From<Status> for EndError {
+    fn from(status: Status) -> Self {
+        Self::Status(status)
+    }
 }
 
 /// The one who talks to the controller.

@@ -92,7 +92,7 @@ pub enum CtlError {
     Client(#[from] ClientError),
     /// It says no.
     #[error("the controller says: {}", .0.message())]
-    Status(#[from] Status),
+    Status(Status),
     /// Nothing can be run here.
     #[error("cannot begin")]
     Runtime(#[from] std::io::Error),
@@ -108,6 +108,13 @@ pub enum CtlError {
     /// Something is not what it should be.
     #[error("{0}")]
     Wrong(String),
+}
+
+/// What it says stands in ours: it is no cause beside it.
+impl From<Status> for CtlError {
+    fn from(status: Status) -> Self {
+        Self::Status(status)
+    }
 }
 
 /// Who asks, and how it is answered.

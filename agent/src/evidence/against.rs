@@ -22,7 +22,7 @@ pub enum AgainstError {
     Client(#[from] ClientError),
     /// It says no.
     #[error("the controller says: {}", .0.message())]
-    Status(#[from] Status),
+    Status(Status),
     /// Nothing can be run here.
     #[error("cannot begin")]
     Runtime(#[from] io::Error),
@@ -39,6 +39,13 @@ pub enum AgainstError {
     /// What the controller said makes no sense.
     #[error("the controller's checkpoints make no sense")]
     Answer,
+}
+
+/// What it says stands in ours: it is no cause beside it.
+impl From<Status> for AgainstError {
+    fn from(status: Status) -> Self {
+        Self::Status(status)
+    }
 }
 
 /// What is remembered.
