@@ -166,7 +166,7 @@ impl Scribe {
                         "refused"
                     }
                     .into(),
-                    by: None,
+                    by: Some("this node".into()),
                     reason: used.reason.clone(),
                 }),
             ),
