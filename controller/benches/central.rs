@@ -51,7 +51,7 @@ fn spread(mut times: Vec<Duration>) -> String {
     times.sort();
     let at = |share: usize| times[(times.len() - 1) * share / 100];
     format!(
-        "half {:.0?}, 99 % {:.0?}, all {:.0?}",
+        "half {:.1?}, 99 % {:.1?}, all {:.1?}",
         at(50),
         at(99),
         at(100)
@@ -183,7 +183,7 @@ async fn revoke(place: &Place, told: &Mutex<BTreeMap<u64, Vec<Instant>>>) {
     assert_eq!(times.len(), order.nodes as usize, "somebody was not told");
     let times = times.iter().map(|time| *time - ordered).collect();
     println!(
-        "revoke    told to {} nodes: {}; all acknowledged and shown after {complete:.0?}",
+        "revoke    told to {} nodes: {}; all acknowledged and shown after {complete:.1?}",
         order.nodes,
         spread(times)
     );
