@@ -1,7 +1,7 @@
 //! What operators see.
 
 use super::{Asker, CtlError, print_json, table, time};
-use crate::evidence::story::sentence;
+use crate::evidence::sentence::sentence;
 use agent_evidence::checkpoint::Countersigned;
 use agent_proto::grant::hex;
 use agent_proto::seal::{self, Purpose};

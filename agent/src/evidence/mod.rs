@@ -5,8 +5,9 @@ mod against;
 pub mod export;
 mod ocsf;
 pub mod scribe;
+pub(crate) mod sentence;
 pub mod show;
-pub(crate) mod story;
+mod story;
 pub mod verify;
 
 use crate::control::protocol::EvidenceInfo;
