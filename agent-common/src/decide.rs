@@ -61,10 +61,17 @@ wire_enum! {
         /// The program is no file that has a name: memory, or removed since it was opened.
         Nameless = 20 => "program has no name",
         /// The program would begin a tool inside as many as can be kept apart.
-        /// The program would begin a tool inside as many as can be kept apart.
         Nested = 21 => "too many tools inside one another",
         /// It is the enforcer's own, which no policy gives to a session.
         Protected = 24 => "protected",
+        /// Somebody was asked and said no.
+        ApprovalRefused = 28 => "approval refused",
+        /// Somebody is asked; what cannot wait for the answer can be tried again after it.
+        ApprovalPending = 29 => "approval pending",
+        /// Somebody was asked, and nobody answered in time.
+        ApprovalLate = 30 => "no answer in time",
+        /// There is no room for another question.
+        Questions = 31 => "too many open questions",
     }
 }
 
@@ -105,11 +112,13 @@ pub struct Rule {
     /// Timers that begin anew with the facts that become set. The compiler knows them: a kernel
     /// program that looked for them would cost the verifier more than all the rest.
     pub timers: u16,
+    /// How many seconds the action waits for approval; 0 for [`DEFAULT_WAIT_S`](crate::hold::DEFAULT_WAIT_S).
+    pub wait_s: u32,
     /// Padding, zero.
-    pub reserved: [u8; 4],
+    pub reserved: u32,
 }
 
-assert_layout!(Rule, size 64, require at 0, forbid at 8, set at 16, clear at 24, number at 32, traits at 36, refuse at 40, renew at 44, verdict at 46, approval at 47, window at 48, tool at 49, limits at 50, flags at 52, step at 53, timers at 54);
+assert_layout!(Rule, size 64, require at 0, forbid at 8, set at 16, clear at 24, number at 32, traits at 36, refuse at 40, renew at 44, verdict at 46, approval at 47, window at 48, tool at 49, limits at 50, flags at 52, step at 53, timers at 54, wait_s at 56);
 
 impl Rule {
     /// The next entry of the table belongs to the same list.
@@ -138,7 +147,8 @@ impl Rule {
             flags: 0,
             step: 0,
             timers: 0,
-            reserved: [0; 4],
+            wait_s: 0,
+            reserved: 0,
         }
     }
 }
@@ -226,6 +236,9 @@ pub struct Weighing {
     pub charges: [Charge; SCOPES * 2],
     /// For each scope the number of the rule that spoke.
     pub numbers: [u32; SCOPES],
+    /// For each scope the number and one of the rule whose approval is taken as given; 0 for none. Kept
+    /// from one weighing of an action to the next.
+    pub approved: [u32; SCOPES],
     /// Traits of the action.
     pub traits: u32,
     /// Timers that begin anew.
@@ -244,9 +257,13 @@ pub struct Weighing {
     pub flags: u8,
     /// Padding, zero.
     pub reserved: [u8; 3],
+    /// How many seconds the action waits for approval, where it does.
+    pub wait_s: u32,
+    /// Padding, zero.
+    pub padding: u32,
 }
 
-assert_layout!(Weighing, size 200, charges at 40, numbers at 168, traits at 184, timers at 188, verdict at 192, flags at 196);
+assert_layout!(Weighing, size 224, charges at 40, numbers at 168, approved at 184, traits at 200, timers at 204, verdict at 208, flags at 212, wait_s at 216);
 
 /// The number of no rule.
 pub const NO_RULE: u32 = u32::MAX;
@@ -262,6 +279,10 @@ impl Weighing {
     pub const MORE: u8 = 8;
     /// Nothing is done anew: what was allowed before goes on, or does not.
     pub const LOOK: u8 = 16;
+    /// It is only tried what would become of the action.
+    pub const TRY: u8 = 32;
+    /// No approval is missing: it was given for what the action is part of.
+    pub const GRANTED: u8 = 64;
 
     /// Nothing weighed.
     pub const EMPTY: Weighing = Weighing {
@@ -272,6 +293,7 @@ impl Weighing {
         facts: 0,
         charges: [Charge::NONE; SCOPES * 2],
         numbers: [NO_RULE; SCOPES],
+        approved: [0; SCOPES],
         traits: 0,
         timers: 0,
         renew: 0,
@@ -281,6 +303,8 @@ impl Weighing {
         scope: 0,
         flags: 0,
         reserved: [0; 3],
+        wait_s: 0,
+        padding: 0,
     };
 
     /// Begins with what is true before any rule is asked. `flags` are the session's.
@@ -306,6 +330,7 @@ impl Weighing {
         self.scope = 0;
         self.flags = 0;
         self.reserved = [0; 3];
+        self.wait_s = 0;
         self.verdict = Verdict::Deny.wire();
         self.reason = Reason::NoRule.wire();
         if flags & Session::REVOKED != 0 {
@@ -320,6 +345,31 @@ impl Weighing {
     #[inline(always)]
     pub fn only_look(&mut self) {
         self.flags |= Self::LOOK;
+    }
+
+    /// Makes of a weighing that has just begun one that changes nothing.
+    #[inline(always)]
+    pub fn only_try(&mut self) {
+        self.flags |= Self::TRY;
+    }
+
+    /// Takes every approval as given, in a weighing that has just begun.
+    #[inline(always)]
+    pub fn grant(&mut self) {
+        self.flags |= Self::GRANTED;
+    }
+
+    /// Takes the approval of the rule that spoke last as given, in the next weighing of the action.
+    #[inline(always)]
+    pub fn approve(&mut self) {
+        let scope = usize::from(self.scope) & (SCOPES - 1);
+        self.approved[scope] = self.numbers[scope].wrapping_add(1);
+    }
+
+    #[inline(always)]
+    fn is_approved(&self, rule: &Rule) -> bool {
+        let scope = usize::from(self.scope) & (SCOPES - 1);
+        self.flags & Self::GRANTED != 0 || self.approved[scope] == rule.number.wrapping_add(1)
     }
 
     /// Considers a rule, and says how to go on: bits of [`Weighing::SETTLED`],
@@ -390,6 +440,7 @@ impl Weighing {
         } else if rule.approval != 0
             && !(in_hours && excused)
             && held & fact_bit(rule.approval) == 0
+            && !self.is_approved(rule)
         {
             Reason::ApprovalMissing
         } else {
@@ -417,6 +468,7 @@ impl Weighing {
     fn speak(&mut self, rule: &Rule, verdict: Verdict, reason: Reason) {
         self.verdict = verdict.wire();
         self.reason = reason.wire();
+        self.wait_s = rule.wait_s;
         self.numbers[usize::from(self.scope) & (SCOPES - 1)] = rule.number;
     }
 
@@ -506,7 +558,7 @@ impl Weighing {
             i += 1;
         }
         self.allows()
-            && self.flags & Self::LOOK == 0
+            && self.flags & (Self::LOOK | Self::TRY) == 0
             && (self.facts != progress.facts || self.timers != 0 || self.renew != 0 || charged != 0)
     }
 
@@ -514,6 +566,7 @@ impl Weighing {
     #[inline(always)]
     pub fn completes(&self, terms: &Terms) -> bool {
         terms.flags & Terms::COMPLETION_REVOKE != 0
+            && self.flags & Self::TRY == 0
             && terms.completion & self.facts & !self.before != 0
     }
 
@@ -689,7 +742,8 @@ mod tests {
                 flags: small[8] & (Rule::LEVEL_END | Rule::HOURS_OR_APPROVAL),
                 step: kept(10, small[9]),
                 timers: 0,
-                reserved: [0; 4],
+                wait_s: 0,
+                reserved: 0,
             }
         }
     }

@@ -142,6 +142,8 @@ impl Terms {
     pub const COMPLETION_REVOKE: u32 = 4;
     /// Bit: what would be denied is recorded, and happens.
     pub const AUDIT: u32 = 8;
+    /// Bit: there is a rule that needs an approval.
+    pub const APPROVALS: u32 = 16;
 
     /// Terms that demand nothing.
     pub const NONE: Terms = Terms {

@@ -4,7 +4,7 @@
 //! they final, and read from the new memory. There nothing can be denied any more, so a denial
 //! kills the process before its first instruction.
 
-use crate::judge::{self, Judgement};
+use crate::judge::{self, Judgement, Object, Way};
 use crate::kernel::binprm::Binprm;
 use crate::kernel::memory::Address;
 use crate::kernel::path::{self, End, Path};
@@ -117,7 +117,7 @@ fn on_path(member: Member, session: &Session, words: u32, inode: u64) -> Judgeme
         }
         return judge::doubt(Action::Exec, Reason::Unreadable);
     }
-    decide(member, session, traits)?;
+    decide(member, session, Way { traits, ..Way::STOPS })?;
     if by_arguments {
         // It could not be allowed a moment ago. Its arguments must not go unread because others
         // have changed the session's facts since.
@@ -145,9 +145,9 @@ fn written(member: Member, session: &Session) -> u32 {
 /// Weighs an exec whose lists lie in the task's entry. The tool that it starts begins when the
 /// program runs.
 #[inline(always)]
-fn decide(member: Member, session: &Session, traits: u32) -> Judgement {
+fn decide(member: Member, session: &Session, way: Way) -> Judgement {
     member.weighing().tool = 0;
-    judge::listed(member, session, Action::Exec, traits, 0)?;
+    judge::listed(member, session, Action::Exec, Object::Path, way)?;
     let tool = member.weighing().tool;
     if tool != 0 && !member.start(tool) {
         return judge::doubt(Action::Exec, Reason::Nested);
@@ -206,7 +206,10 @@ fn by_words(member: Member, pending: Pending, program: Program, words: u32, top:
     // Interpreters have put their own words in front, the last of them the program's path.
     let offset = words.wrapping_sub(program.words);
     match arguments::traits(pending, session.policy, top, words, offset) {
-        Some(traits) => decide(member, &session, traits | program.traits),
+        Some(traits) => {
+            let traits = traits | program.traits;
+            decide(member, &session, Way { traits, ..Way::of(0) })
+        }
         None => judge::doubt(Action::Exec, Reason::Unreadable),
     }
 }

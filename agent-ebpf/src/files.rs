@@ -69,7 +69,7 @@ fn open(file: File) -> bool {
     if !file.is_of(dentry) {
         return true;
     }
-    paths::judge(dentry, uses(file))
+    paths::judge(dentry, uses(file).of_created(file.is_created()))
 }
 
 /// What can be done through an open file.
@@ -179,8 +179,10 @@ pub fn path_link(ctx: LsmContext) -> i32 {
     }
     let old = Dentry::given(ctx.arg(0));
     let new = Dentry::given(ctx.arg(2));
-    let allowed =
-        paths::judge(old, Uses::of(Action::Link)) && paths::judge(new, Uses::of(Action::Create));
+    let (link, create) = (Uses::of(Action::Link), Uses::of(Action::Create));
+    let allowed = paths::try_both((old, link), (new, create))
+        && paths::judge(old, link)
+        && paths::judge(new, create);
     verdict::lsm(allowed)
 }
 
@@ -199,10 +201,13 @@ pub fn path_rename(ctx: LsmContext) -> i32 {
     }
     let old = Dentry::given(ctx.arg(1));
     let new = Dentry::given(ctx.arg(3));
-    let rename = Uses::of(Action::Rename);
-    let appear = Uses::when(u64::from(!new.exists()), Action::Create).and(rename);
-    let allowed = paths::judge(old, rename.unless_above_rules())
-        && paths::judge(new, appear.unless_above_rules());
+    let rename = Uses::of(Action::Rename).unless_above_rules();
+    let appear = Uses::when(u64::from(!new.exists()), Action::Create)
+        .and(Uses::of(Action::Rename))
+        .unless_above_rules();
+    let allowed = paths::try_both((old, rename), (new, appear))
+        && paths::judge(old, rename)
+        && paths::judge(new, appear);
     verdict::lsm(allowed)
 }
 

@@ -1,5 +1,6 @@
 //! One action, one verdict: subject, object, rule, decision, event. Every hook ends here.
 
+use crate::kernel::hold::{Answer, Asking};
 use crate::kernel::progress::Shared;
 use crate::kernel::task::Member;
 use crate::kernel::weigh::{self, Outcome};
@@ -18,23 +19,127 @@ use aya_ebpf::maps::lpm_trie::Key;
 /// An action is allowed, or what to tell of one that is not.
 pub type Judgement = Result<(), Judged>;
 
-/// Judges whether the session may go where it wants to go.
+/// Judges whether the session may go where it wants to go. Where a person must say yes, the task stops
+/// until somebody has answered.
 #[inline(always)]
 pub fn egress(member: Member, action: Action, endpoint: &Endpoint) -> Judgement {
-    network(member, action, endpoint, 0, false)
+    network(member, action, endpoint, 0, Way::STOPS)
 }
 
-/// Judges whether the session may go on sending where it is connected to.
+/// The same where no task can stop. `granted` says that the action itself was approved a moment ago.
 #[inline(always)]
-pub fn still(member: Member, endpoint: &Endpoint) -> Judgement {
-    network(member, Action::Send, endpoint, 0, true)
+pub fn egress_at_once(
+    member: Member,
+    action: Action,
+    endpoint: &Endpoint,
+    granted: bool,
+) -> Judgement {
+    let how = if granted { weigh::GRANTED } else { 0 };
+    network(member, action, endpoint, 0, Way::of(how))
 }
 
-/// Judges whether the session may listen at an address of this host's. Whoever only looks wants to
-/// know whether it could, or still may.
+/// Stops the task if a person must say yes to what it will be judged for by a hook that cannot stop it.
 #[inline(always)]
-pub fn listen(member: Member, endpoint: &Endpoint, looks: bool) -> Judgement {
-    network(member, Action::Listen, endpoint, NetworkKey::LISTEN, looks)
+pub fn egress_later(member: Member, action: Action, endpoint: &Endpoint) -> Judgement {
+    if !state::has_approvals(member) {
+        return Ok(());
+    }
+    let tried = network(
+        member,
+        action,
+        endpoint,
+        0,
+        Way {
+            how: weigh::TRY,
+            ..Way::STOPS
+        },
+    );
+    match tried {
+        Err(judged) if judged.hold != 0 => tried,
+        _ => Ok(()),
+    }
+}
+
+/// Judges whether the session may go on sending where it is connected to; `granted` where it was the
+/// session that connected it.
+#[inline(always)]
+pub fn still(member: Member, endpoint: &Endpoint, granted: bool) -> Judgement {
+    let how = weigh::LOOK | if granted { weigh::GRANTED } else { 0 };
+    network(
+        member,
+        Action::Send,
+        endpoint,
+        0,
+        Way { how, ..Way::STOPS },
+    )
+}
+
+/// Judges whether the session may listen at an address of this host's.
+#[inline(always)]
+pub fn listen(member: Member, endpoint: &Endpoint) -> Judgement {
+    network(
+        member,
+        Action::Listen,
+        endpoint,
+        NetworkKey::LISTEN,
+        Way::STOPS,
+    )
+}
+
+/// Judges whether the session could listen there, or still may; `granted` where it was asked for that,
+/// or will be.
+#[inline(always)]
+pub fn may_listen(member: Member, endpoint: &Endpoint, granted: bool) -> Judgement {
+    let how = weigh::LOOK | if granted { weigh::GRANTED } else { 0 };
+    let way = Way { how, ..Way::STOPS };
+    network(member, Action::Listen, endpoint, NetworkKey::LISTEN, way)
+}
+
+/// The same as [`listen`] where no task can stop; or as [`may_listen`].
+#[inline(always)]
+pub fn listen_at_once(member: Member, endpoint: &Endpoint, looks: bool) -> Judgement {
+    let how = if looks {
+        weigh::LOOK | weigh::GRANTED
+    } else {
+        0
+    };
+    network(
+        member,
+        Action::Listen,
+        endpoint,
+        NetworkKey::LISTEN,
+        Way::of(how),
+    )
+}
+
+/// How an action is judged.
+#[derive(Clone, Copy)]
+pub struct Way {
+    /// What is known of it beside its object.
+    pub traits: u32,
+    /// Bits of [`weigh::LOOK`] and its like.
+    pub how: u32,
+    /// Whether the task can stop.
+    pub stops: bool,
+}
+
+impl Way {
+    /// The task can stop.
+    pub const STOPS: Self = Self {
+        traits: 0,
+        how: 0,
+        stops: true,
+    };
+
+    /// It cannot.
+    #[inline(always)]
+    pub const fn of(how: u32) -> Self {
+        Self {
+            traits: 0,
+            how,
+            stops: false,
+        }
+    }
 }
 
 #[inline(always)]
@@ -42,8 +147,8 @@ fn network(
     member: Member,
     action: Action,
     endpoint: &Endpoint,
-    way: u32,
-    looks: bool,
+    networks: u32,
+    way: Way,
 ) -> Judgement {
     let Some(session) = state::begin(member) else {
         return doubt(action, Reason::SessionUnknown);
@@ -55,10 +160,21 @@ fn network(
         };
         let lists = member.lists(scope);
         *lists = [NO_LIST; LISTS];
-        lists[0] = network_list(session.scope(tool) | way, endpoint);
+        lists[0] = network_list(session.scope(tool) | networks, endpoint);
         scope += 1;
     }
-    weighed(member, &session, action, (0, 0, looks))
+    weighed(member, &session, action, way, || {
+        Asking::about_endpoint(member, action, endpoint)
+    })
+}
+
+/// What an action is about whose lists of rules lie in the task's entry.
+#[derive(Clone, Copy)]
+pub enum Object {
+    /// The path to which the running task's walk led.
+    Path,
+    /// What has a name and no path, by the name's hash.
+    Named(u64),
 }
 
 /// Judges an action whose lists of rules lie in the task's entry, for each of its scopes.
@@ -67,10 +183,13 @@ pub fn listed(
     member: Member,
     session: &Session,
     action: Action,
-    traits: u32,
-    bytes: u64,
+    object: Object,
+    way: Way,
 ) -> Judgement {
-    weighed(member, session, action, (traits, bytes, false))
+    weighed(member, session, action, way, || match object {
+        Object::Path => Asking::about_path(member, action),
+        Object::Named(hash) => Asking::about_name(member, action, hash),
+    })
 }
 
 #[inline(always)]
@@ -78,12 +197,14 @@ fn weighed(
     member: Member,
     session: &Session,
     action: Action,
-    (traits, bytes, looks): (u32, u64, bool),
+    way: Way,
+    ask: impl FnOnce() -> Option<Asking>,
 ) -> Judgement {
     if is_allowed_at_once(member, session) {
         return Ok(());
     }
-    match weigh::weigh(traits, bytes, looks) {
+    member.weighing().approved = [0; SCOPES];
+    match weigh::weigh(way.traits, 0, way.how) {
         Outcome::Decided => {}
         Outcome::Busy => return doubt(action, Reason::Busy),
         Outcome::Lost => return doubt(action, Reason::SessionUnknown),
@@ -92,12 +213,66 @@ fn weighed(
     if weighing.allows() {
         return Ok(());
     }
+    if weighing.verdict == Verdict::Hold.wire() && !state::is_watched(member) {
+        let Some(asking) = ask() else {
+            return doubt(action, Reason::Questions);
+        };
+        return answered(member, action, way, asking);
+    }
+    decided(member, action)
+}
+
+/// What the task's entry says of an action that is not allowed.
+#[inline(always)]
+fn decided(member: Member, action: Action) -> Judgement {
+    let weighing = member.weighing();
     Err(Judged {
         rule: weighing.number(),
         action,
         verdict: weighing.verdict,
         reason: weighing.reason,
         revoke: weighing.flags & Weighing::REVOKE,
+        hold: 0,
+    })
+}
+
+/// What becomes of an action that a person must say yes to.
+#[inline(always)]
+fn answered(member: Member, action: Action, way: Way, asking: Asking) -> Judgement {
+    let answer = asking.resolve(way.traits, 0, way.how);
+    let reason = match answer {
+        Answer::Allowed => return Ok(()),
+        Answer::Denied => return decided(member, action),
+        Answer::Busy => return doubt(action, Reason::Busy),
+        Answer::Full => return doubt(action, Reason::Questions),
+        Answer::Refused => Reason::ApprovalRefused,
+        Answer::Late => Reason::ApprovalLate,
+        Answer::AskedNow | Answer::AskedBefore => Reason::ApprovalPending,
+    };
+    let rule = member.weighing().number();
+    let waits = reason as u8 == Reason::ApprovalPending as u8;
+    if waits && way.stops && way.how & weigh::QUIET == 0 && asking.stop(action) {
+        let hold = if answer == Answer::AskedNow {
+            Judged::ASKS
+        } else {
+            Judged::TOLD
+        };
+        return Err(Judged {
+            rule,
+            action,
+            verdict: Verdict::Hold.wire(),
+            reason: Reason::ApprovalMissing.wire(),
+            revoke: 0,
+            hold,
+        });
+    }
+    Err(Judged {
+        rule,
+        action,
+        verdict: Verdict::Deny.wire(),
+        reason: reason.wire(),
+        revoke: 0,
+        hold: Judged::ASKS,
     })
 }
 
@@ -130,6 +305,7 @@ pub fn refuse(action: Action, reason: Reason) -> Judgement {
         verdict: Verdict::Deny.wire(),
         reason: reason.wire(),
         revoke: 0,
+        hold: 0,
     })
 }
 
@@ -192,6 +368,9 @@ pub fn follow_up(member: Member, judged: Judged) -> Judged {
             verdict: Verdict::Audit.wire(),
             ..judged
         };
+    }
+    if judged.verdict == Verdict::Hold.wire() {
+        return judged;
     }
     counts::add(Counter::Denied);
     if judged.reason == Reason::Revoked.wire() {

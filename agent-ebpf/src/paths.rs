@@ -1,12 +1,12 @@
 //! Judging uses of files by their paths.
 
-use crate::judge::{self, Judgement, doubt, refuse};
+use crate::judge::{self, Judgement, Object, Way, doubt, refuse};
 use crate::kernel::file::Dentry;
 use crate::kernel::lists;
 use crate::kernel::memory::Address;
 use crate::kernel::path::{self, End, Path};
 use crate::kernel::task::{Member, Task};
-use crate::kernel::{counts, names, state};
+use crate::kernel::{counts, hold, names, state, weigh};
 use crate::privilege;
 use agent_common::action::Action;
 use agent_common::counter::Counter;
@@ -23,12 +23,20 @@ pub struct Uses(u64);
 impl Uses {
     const BITS: u32 = 16;
     const MOST: u32 = 3;
+    /// Where all but the first stand.
+    const MORE: u64 = 0xffff_ffff_0000;
     /// A path with rules further down is refused.
     const NOT_ABOVE: u64 = 1 << 63;
     /// Nothing is said of a denial.
     const QUIET: u64 = 1 << 62;
     /// What has no path is none of a policy's.
     const PATHS_ONLY: u64 = 1 << 61;
+    /// The task cannot stop.
+    const AT_ONCE: u64 = 1 << 60;
+    /// The file has come into being in this very call.
+    const CREATED: u64 = 1 << 59;
+    /// It is only tried whether somebody must be asked.
+    const TRY: u64 = 1 << 58;
 
     /// One.
     #[inline(always)]
@@ -54,10 +62,24 @@ impl Uses {
         Self(self.0 | Self::QUIET)
     }
 
-    /// What has no path is allowed.
+    /// What has no path is allowed; and the task cannot stop, for a descriptor that comes has left the
+    /// queue.
     #[inline(always)]
     pub fn if_it_has_a_path(self) -> Self {
-        Self(self.0 | Self::PATHS_ONLY)
+        Self(self.0 | Self::PATHS_ONLY | Self::AT_ONCE)
+    }
+
+    /// Flags by which the task cannot stop, where the bit is 1.
+    #[inline(always)]
+    pub fn at_once_if(bit: u64) -> u64 {
+        bit * Self::AT_ONCE
+    }
+
+    /// Where the bit is 1 the file has come into being in this very call, and its creation was asked
+    /// for: to begin the call anew would be to find it there.
+    #[inline(always)]
+    pub fn of_created(self, bit: u64) -> Self {
+        Self(self.0 | bit * (Self::CREATED | Self::AT_ONCE))
     }
 
     /// More of them.
@@ -82,6 +104,10 @@ impl Uses {
 pub fn judge(dentry: Dentry, mut uses: Uses) -> bool {
     let flags = uses.0;
     let end = path::walk(dentry);
+    // Of several uses none may take effect while another waits for a person.
+    if flags & Uses::MORE != 0 && !path::try_uses(flags, end) {
+        return false;
+    }
     let mut i = 0;
     while i < Uses::MOST {
         i += 1;
@@ -91,6 +117,35 @@ pub fn judge(dentry: Dentry, mut uses: Uses) -> bool {
         }
     }
     true
+}
+
+/// Tries whether somebody must be asked for one of several uses; false where somebody must, and then
+/// the task stops if it can.
+#[inline(always)]
+pub fn try_uses(uses: u64, end: u64) -> bool {
+    let Some(member) = Task::current().member() else {
+        return false;
+    };
+    if !state::has_approvals(member) {
+        return true;
+    }
+    let mut uses = Uses(uses);
+    let flags = uses.0 | Uses::TRY;
+    let mut i = 0;
+    while i < Uses::MOST {
+        i += 1;
+        let action = uses.take();
+        if action != 0 && !path::judge_use(action, end, flags) {
+            return false;
+        }
+    }
+    true
+}
+
+/// The same for uses of two files at once.
+#[inline(always)]
+pub fn try_both(one: (Dentry, Uses), other: (Dentry, Uses)) -> bool {
+    path::try_name(one.0.0.address().0, one.1.0) && path::try_name(other.0.0.address().0, other.1.0)
 }
 
 /// Judges one use of the file to which the running task's walk led.
@@ -116,16 +171,29 @@ pub fn judge_one(action: u64, end: End, flags: u64) -> bool {
         nowhere(member, &session, end, action)
     } else if path.is_of_denials() {
         if action != Action::Read || path.name() != session.denials {
+            if flags & Uses::TRY != 0 {
+                return true;
+            }
             return keep_out(member, path.subject(), action, flags, Reason::NoRule);
         }
         allow_by_default(&session, action)
     } else {
         let judgement = on_path(member, &session, path, action, flags);
         if matches!(judgement, Err(judged) if judged.reason == Reason::Protected.wire()) {
+            if flags & Uses::TRY != 0 {
+                return true;
+            }
             return keep_out(member, path.subject(), action, flags, Reason::Protected);
         }
         judgement
     };
+    if flags & Uses::TRY != 0 {
+        // What is denied otherwise is found so, and told, when it is judged.
+        return match judgement {
+            Err(judged) if judged.hold != 0 => settle(member, path.subject(), judgement),
+            _ => true,
+        };
+    }
     if judgement.is_ok() {
         judge::allowed(member, Allowed::File);
         return true;
@@ -233,7 +301,25 @@ fn on_path(member: Member, session: &Session, path: Path, action: Action, flags:
     if none && is_own(path.subject(), member.label(), action) {
         return allow_by_default(session, action);
     }
-    judge::listed(member, session, action, 0, 0)
+    if action == Action::Create {
+        hold::forget_grant();
+    }
+    let mut how = 0;
+    if flags & Uses::TRY != 0 {
+        how |= weigh::TRY;
+    }
+    if flags & Uses::QUIET != 0 {
+        how |= weigh::QUIET;
+    }
+    if flags & Uses::CREATED != 0 && hold::granted() == path.hashes()[0] {
+        how |= weigh::GRANTED;
+    }
+    let way = Way {
+        how,
+        stops: flags & Uses::AT_ONCE == 0,
+        ..Way::STOPS
+    };
+    judge::listed(member, session, action, Object::Path, way)
 }
 
 /// What a session may do unless it may do nothing at all any more.

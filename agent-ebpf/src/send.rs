@@ -34,8 +34,8 @@ pub fn socket_sendmsg(ctx: LsmContext) -> i32 {
     let judgement = match target {
         // Nowhere yet, or where no rule can speak of it.
         Peer::Other | Peer::Nobody => return verdict::lsm(true),
-        // The other hooks are not told how much.
-        Peer::Addressed => Ok(()),
+        // The hooks that judge it cannot stop it, and are not told how much.
+        Peer::Addressed => judge::egress_later(member, Action::Send, &peer),
         Peer::Unreadable => {
             let _ = state::begin(member);
             judge::doubt(Action::Send, Reason::Unreadable)
@@ -45,7 +45,7 @@ pub fn socket_sendmsg(ctx: LsmContext) -> i32 {
                 return verdict::lsm(true);
             }
             Some(owner) => owned(member, socket, owner, &peer),
-            None => judge::still(member, &peer),
+            None => judge::still(member, &peer, false),
         },
     };
     let judgement = judgement.and_then(|()| {
@@ -76,11 +76,11 @@ fn owned(member: Member, socket: *const c_void, owner: &mut Owner, peer: &Endpoi
     let judgement = if was_accepted {
         let mut own = Endpoint::NOWHERE;
         match socket::bound(socket, &mut own) {
-            Target::Network => judge::listen(member, &own, true),
+            Target::Network => judge::may_listen(member, &own, true),
             _ => judge::doubt(Action::Listen, Reason::Unreadable),
         }
     } else {
-        judge::still(member, peer)
+        judge::still(member, peer, owner.rule != NO_RULE)
     };
     if judgement.is_ok() && judge::was_free(member) {
         owner.free = *peer;

@@ -183,6 +183,11 @@ const PLACES: &[(&str, &str, [Option<u32>; 5])] = &[
         [Some(120), Some(120), Some(120), Some(120), Some(120)],
     ),
     (
+        "pt_regs",
+        "ax",
+        [Some(80), Some(80), Some(80), Some(80), Some(80)],
+    ),
+    (
         "file",
         "f_flags",
         [Some(64), Some(64), Some(48), Some(40), Some(40)],

@@ -15,6 +15,7 @@ pub mod counts;
 pub mod executable;
 pub mod file;
 mod hash;
+pub mod hold;
 pub mod inode;
 pub mod lists;
 pub mod memory;

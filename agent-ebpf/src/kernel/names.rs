@@ -16,6 +16,9 @@ use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_
 /// end, if they were read.
 #[inline(always)]
 pub fn tell(label: Label, judged: Judged, dentry: Address, words: [u64; 2]) {
+    if judged.hold == Judged::TOLD {
+        return;
+    }
     let judgement = packed(judged);
     let [begin, end] = words;
     if begin == 0 || end <= begin {
@@ -25,10 +28,15 @@ pub fn tell(label: Label, judged: Judged, dentry: Address, words: [u64; 2]) {
     }
 }
 
+/// No action has a number so high that it needs the bits beyond.
+const HOLD_SHIFT: u32 = 46;
+const ACTION_BITS: u64 = 0x3fff;
+
 #[inline(always)]
 fn packed(judged: Judged) -> u64 {
     u64::from(judged.rule)
         | u64::from(judged.action.wire()) << 32
+        | u64::from(judged.hold) << HOLD_SHIFT
         | u64::from(judged.verdict) << 48
         | u64::from(judged.reason) << 56
 }
@@ -60,6 +68,9 @@ extern "C" fn exec_denial(judgement: u64, dentry: u64, begin: u64, end: u64) -> 
 /// Tells that a Unix socket without a path was not to be reached.
 #[inline(always)]
 pub fn tell_abstract(judged: Judged, name: u64, length: u64) {
+    if judged.hold == Judged::TOLD {
+        return;
+    }
     abstract_denial(packed(judged), name, length);
 }
 
@@ -96,10 +107,11 @@ pub fn copy_abstract(name: u64, length: u64, out: &mut FileDenial) {
 fn judged(judgement: u64) -> Judged {
     Judged {
         rule: judgement as u32,
-        action: Action::from_wire((judgement >> 32) as u16).unwrap_or(Action::Read),
+        action: Action::from_wire((judgement >> 32 & ACTION_BITS) as u16).unwrap_or(Action::Read),
         verdict: (judgement >> 48) as u8,
         reason: (judgement >> 56) as u8,
         revoke: 0,
+        hold: (judgement >> HOLD_SHIFT) as u8 & 3,
     }
 }
 

@@ -104,6 +104,8 @@ offsets! {
     PROC_INODE_MODE,
     /// `pt_regs.orig_ax`: the number of the system call.
     REGS_CALL,
+    /// `pt_regs.ax`: the result of the system call, once it has one.
+    REGS_RESULT,
     /// One where the kernel has the helper `bpf_task_pt_regs`; no offset.
     HAS_TASK_REGS,
     /// `task_struct.flags`.

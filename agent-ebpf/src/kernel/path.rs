@@ -200,6 +200,36 @@ extern "C" fn path_use(action: u64, end: u64, flags: u64) -> u64 {
     u64::from(crate::paths::judge_one(action, end, flags))
 }
 
+/// Tries whether somebody must be asked for one of several uses of the file to which the last walk led.
+#[inline(always)]
+pub fn try_uses(uses: u64, end: u64) -> bool {
+    path_try(uses, end) != 0
+}
+
+/// The same for the file of a name, by its address.
+#[inline(always)]
+pub fn try_name(dentry: u64, uses: u64) -> bool {
+    path_try_name(dentry, uses) != 0
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn path_try(uses: u64, end: u64) -> u64 {
+    u64::from(crate::paths::try_uses(uses, end))
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn path_try_name(dentry: u64, uses: u64) -> u64 {
+    let Some(member) = Task::current().member() else {
+        return 0;
+    };
+    if !super::state::has_approvals(member) {
+        return 1;
+    }
+    path_try(uses, path_walk(dentry))
+}
+
 /// Forgets what was kept for a task.
 #[inline(always)]
 pub fn forget(task: Task) {
@@ -295,6 +325,16 @@ impl Path {
     pub fn name(self) -> u64 {
         // SAFETY: as in `climb`.
         unsafe { core::ptr::read_volatile(&raw const (*self.walk).name) }
+    }
+
+    /// The two hashes of the path, once lists were looked for.
+    #[inline(always)]
+    pub fn hashes(self) -> [u64; 2] {
+        // SAFETY: as in `climb`.
+        unsafe {
+            let exact = &raw const (*self.walk).exact;
+            [(*exact).key, (*exact).check]
+        }
     }
 
     /// The address of the name that was walked up from.

@@ -26,14 +26,16 @@ use crate::control::protocol::{
     ConnectionInfo, PolicyInfo, ProcessInfo, RejectedInfo, Request, Response, SessionId,
     StartedLoaded, Status,
 };
-use crate::control::server::{self, ListenError, Place};
+use crate::control::server::{self, ListenError, Peer, Place};
 use crate::events::explain;
 use crate::events::journal::{self, Journal};
-use crate::events::line::Line;
+use crate::events::line::{Closed, Line};
 use crate::events::process::readable;
 use crate::events::ring::{Ring, RingError};
 use crate::evidence::scribe::{Scribe, note_change, note_life};
 use crate::evidence::{self, Keeping};
+use crate::holds::answer::{Answer, NotTaken};
+use crate::holds::{self, Holds};
 use crate::kernel::barrier;
 use crate::kernel::loader::{self, LoadError, Mode};
 use crate::kernel::maps::MapsError;
@@ -205,8 +207,11 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         lines,
         recorder: recorder.clone(),
     };
+    let holds = Holds::adopt(&Pins::in_force(), &settings.records)?;
+    let holds = Rc::new(RefCell::new(holds));
     let mut teller = Teller::new(
         Rc::clone(&sessions),
+        Rc::clone(&holds),
         Rc::clone(&killer),
         Rc::clone(&recognition),
         Rc::clone(&proof),
@@ -218,6 +223,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let ways = Rc::clone(&recognition);
     let events = settings.events.clone();
     let evidence_folder = settings.evidence.folder.clone();
+    let answers = follower.lines.clone();
     let mut tasks = JoinSet::new();
     tasks.spawn_local(async move {
         teller
@@ -270,12 +276,14 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
             recorder,
             evidence: evidence_folder,
             proof,
+            holds,
+            lines: answers,
         });
         let guard = Rc::clone(&clerk);
         let session_of = move |pid| guard.session_of(pid);
-        let answer = move |request| {
+        let answer = move |request, peer| {
             let clerk = Rc::clone(&clerk);
-            async move { clerk.answer(request).await }
+            async move { clerk.answer(request, peer).await }
         };
         server::serve(door, session_of, answer)
             .await
@@ -300,7 +308,14 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
 /// What no session reaches, or changes.
 fn guarded(settings: &Settings) -> Guarded {
     let lock = settings.socket.with_extension("lock");
-    let closed = [&settings.socket, &lock, &settings.records, &settings.events];
+    let questions = holds::records::folder(&settings.records);
+    let closed = [
+        &settings.socket,
+        &lock,
+        &settings.records,
+        &questions,
+        &settings.events,
+    ];
     let evidence = evidence::Place::of(&settings.evidence.folder).all();
     let guarded = closed
         .into_iter()
@@ -438,10 +453,13 @@ struct Clerk {
     recorder: Recorder,
     evidence: PathBuf,
     proof: Rc<Proof>,
+    holds: Rc<RefCell<Holds>>,
+    /// Where what is to be told goes.
+    lines: UnboundedSender<Line>,
 }
 
 impl Clerk {
-    async fn answer(&self, request: Request) -> Response {
+    async fn answer(&self, request: Request, peer: Peer) -> Response {
         let answered: Result<Response, String> = match request {
             Request::Status => self
                 .status()
@@ -472,12 +490,27 @@ impl Clerk {
                 let revoking = self.killer.revoke_all(reason.as_deref());
                 revoking.map(Response::Revoking).map_err(chain)
             }
+            Request::Holds => Ok(Response::Holds(self.holds.borrow().list())),
+            Request::Answer(answer) => self.close(&answer, peer).map_err(chain),
             Request::Revoke(order) => {
                 let revoked = self.killer.revoke(order).await;
                 revoked.map(Response::Revoked).map_err(chain)
             }
         };
         answered.unwrap_or_else(Response::Error)
+    }
+
+    /// Takes a person's answer, and lets those go on that wait for it.
+    fn close(&self, answer: &Answer, peer: Peer) -> Result<Response, NotTaken> {
+        let answered = self.holds.borrow_mut().answer(answer, &peer.words())?;
+        holds::wake_all(&self.holds, answer.hold);
+        let closed = Closed {
+            time: explain::now(),
+            answered: answered.clone(),
+        };
+        // The events task ends only with the daemon.
+        let _ = self.lines.send(Line::Answered(closed));
+        Ok(Response::Answered(answered))
     }
 
     /// Makes room for a session under a policy that is loaded.

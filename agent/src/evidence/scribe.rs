@@ -2,13 +2,14 @@
 
 use crate::control::protocol::{Revoked, SessionId};
 use crate::events::line::{self, Line};
+use crate::holds::answer::Answered;
 use crate::kernel::loader::Mode;
 use crate::library::Change;
 use crate::sessions::Sessions;
 use crate::sessions::moving::Moved;
 use agent_common::session::Allowed;
 use agent_evidence::record::{
-    Daemon, Decision, Draft, Handoff, Lifecycle, Loss, Object, PolicyChange, Process, Rule,
+    Approval, Daemon, Decision, Draft, Handoff, Lifecycle, Loss, Object, PolicyChange, Process, Rule,
     Session, Summary, What,
 };
 use agent_evidence::recorder::Recorder;
@@ -95,6 +96,11 @@ impl Scribe {
                 &ended.session.time,
                 Some(self.of(&ended.session)),
                 life(end(ended)),
+            ),
+            Line::Answered(closed) => at(
+                &closed.time,
+                Some(self.session(closed.answered.session, closed.answered.agent.as_deref())),
+                What::Approval(approval(&closed.answered)),
             ),
             Line::Revoked(revocation) => at(
                 &revocation.time,
@@ -279,6 +285,18 @@ fn handed(handoff: &line::Handoff) -> Handoff {
     }
 }
 
+fn approval(answered: &Answered) -> Approval {
+    Approval {
+        of: answered.of.clone(),
+        answer: answered.answer.clone(),
+        by: answered.by.clone(),
+        reason: answered.because.clone(),
+        hold: Some(answered.hold.to_string()),
+        once: answered.once,
+        seconds: answered.for_s,
+    }
+}
+
 fn decision(denial: &line::Denial) -> Decision {
     Decision {
         verdict: denial.verdict.into(),
@@ -300,6 +318,7 @@ fn decision(denial: &line::Denial) -> Decision {
         tid: denial.tid,
         uid: denial.uid,
         ancestry: denial.ancestry.iter().map(process).collect(),
+        hold: denial.hold.map(|hold| hold.to_string()),
     }
 }
 

@@ -100,6 +100,7 @@ pub const NEEDED: &[Field] = &[
     required("PROC_INODE_PID", "proc_inode", "pid", 8),
     required("PROC_INODE_MODE", "proc_inode", "vfs_inode.i_mode", 2),
     required("REGS_CALL", "pt_regs", "orig_ax", 8),
+    required("REGS_RESULT", "pt_regs", "ax", 8),
     required("TASK_FLAGS", "task_struct", "flags", 4),
     required("TASK_MM", "task_struct", "mm", 8),
     required("MM_EXE_FILE", "mm_struct", "exe_file", 8),

@@ -1,0 +1,399 @@
+//! Actions that wait for a person: what is asked, what was answered, and the task that stops.
+//!
+//! Global functions of numbers, as in [`weigh`](super::weigh): they work on the task's own entries.
+
+use super::counts;
+use super::memory::Address;
+use super::offsets::{DENTRY_INODE, DENTRY_SUPER, INODE_NUMBER, SUPER_DEVICE};
+use super::path;
+use super::pending::edition;
+use super::record::now;
+use super::state;
+use super::task::{self, Member, Task};
+use super::weigh::{AGAIN, DECIDED, QUIET, TRY, weigh_once};
+use crate::maps::{ASKING, CLOSED, HOLDS, NOTHING_ASKED, OPENED, WAITING};
+use agent_common::action::Action;
+use agent_common::counter::Counter;
+use agent_common::decide::{SCOPES, Verdict};
+use agent_common::egress::Endpoint;
+use agent_common::hold::{Asking as Asked, DEFAULT_WAIT_S, Hold, HoldState, MAX_OPEN, Waiter};
+use aya_ebpf::bindings::BPF_NOEXIST;
+use core::ptr;
+
+const NS: u64 = 1_000_000_000;
+
+/// Nothing is decided: other tasks came first, or more is to be asked.
+const ONCE_MORE: u32 = 0;
+/// What was missing was given, and the action is allowed.
+const ALLOWED: u32 = 1;
+/// It is denied all the same, as the task's entry says.
+const DENIED: u32 = 2;
+/// Somebody is asked just now.
+const ASKED_NOW: u32 = 3;
+/// Somebody has been asked before, and has yet to answer.
+const ASKED_BEFORE: u32 = 4;
+/// The answer is no.
+const REFUSED: u32 = 5;
+/// Nobody answered in time.
+const LATE: u32 = 6;
+/// There is no room for another question.
+const FULL: u32 = 7;
+
+/// How often a round is made anew.
+const ROUNDS: u32 = 32;
+
+/// What became of an action that needs a yes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// It has it, and is allowed.
+    Allowed,
+    /// It has it, and is denied as the task's entry says.
+    Denied,
+    /// Somebody is asked just now.
+    AskedNow,
+    /// Somebody is asked already.
+    AskedBefore,
+    /// The answer is no.
+    Refused,
+    /// Nobody answered in time.
+    Late,
+    /// There is no room for another question.
+    Full,
+    /// Others came first again and again.
+    Busy,
+}
+
+/// What is kept for the running task. Only its own programs look at it, and it stays until the task
+/// is freed.
+#[derive(Clone, Copy)]
+pub struct Asking(*mut Asked);
+
+impl Asking {
+    #[inline(always)]
+    fn of_current() -> Option<Self> {
+        ASKING.get_ptr_mut(Task::current().address()).map(Self)
+    }
+
+    /// Begins a question about an action of the running task's.
+    #[inline(always)]
+    fn begin(member: Member, action: Action) -> Option<Self> {
+        let task = Task::current().address();
+        let asking = match Self::of_current() {
+            Some(asking) => asking,
+            None => {
+                ASKING.insert(task, NOTHING_ASKED.get(0)?, 0).ok()?;
+                Self::of_current()?
+            }
+        };
+        // SAFETY: the pointer came from a successful lookup, and nobody but the running task uses it.
+        unsafe {
+            (*asking.0).key.session = member.label().session;
+            (*asking.0).key.edition = edition(member.policy());
+            (*asking.0).key.action = u32::from(action.wire());
+            // What was claimed belongs to this action alone.
+            (*asking.0).reserved = 0;
+        }
+        Some(asking)
+    }
+
+    /// A place on a network.
+    #[inline(always)]
+    pub fn about_endpoint(member: Member, action: Action, endpoint: &Endpoint) -> Option<Self> {
+        let asking = Self::begin(member, action)?;
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = endpoint.address;
+        let rest = u64::from(endpoint.port)
+            | u64::from(endpoint.protocol) << 16
+            | u64::from(endpoint.family) << 24;
+        asking.note([
+            u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+            u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
+            rest,
+            0,
+        ]);
+        Some(asking)
+    }
+
+    /// The file to which the running task's walk led.
+    #[inline(always)]
+    pub fn about_path(member: Member, action: Action) -> Option<Self> {
+        let asking = Self::begin(member, action)?;
+        let path = path::of_current()?;
+        let [hash, check] = path.hashes();
+        let (mut inode, mut number, mut super_block, mut device) = (0u64, 0u64, 0u64, 0u32);
+        path.subject().copy(&DENTRY_INODE, &mut inode);
+        Address(inode).copy(&INODE_NUMBER, &mut number);
+        path.subject().copy(&DENTRY_SUPER, &mut super_block);
+        Address(super_block).copy(&SUPER_DEVICE, &mut device);
+        asking.note([hash, check, number, u64::from(device)]);
+        Some(asking)
+    }
+
+    /// What has a name and nothing else.
+    #[inline(always)]
+    pub fn about_name(member: Member, action: Action, hash: u64) -> Option<Self> {
+        let asking = Self::begin(member, action)?;
+        asking.note([hash, 0, 0, 0]);
+        Some(asking)
+    }
+
+    #[inline(always)]
+    fn note(self, object: [u64; 4]) {
+        // SAFETY: as in `begin`.
+        unsafe { (*self.0).key.object = object }
+    }
+
+    /// Gets an answer. Whoever looks quietly asks nobody.
+    #[inline(always)]
+    pub fn resolve(self, traits: u32, bytes: u64, how: u32) -> Answer {
+        let mut round = 0;
+        while round < ROUNDS {
+            match hold_round(traits, bytes, how) {
+                ONCE_MORE => round += 1,
+                ALLOWED => return Answer::Allowed,
+                DENIED => return Answer::Denied,
+                ASKED_NOW => return Answer::AskedNow,
+                ASKED_BEFORE => return Answer::AskedBefore,
+                REFUSED => return Answer::Refused,
+                LATE => return Answer::Late,
+                _ => return Answer::Full,
+            }
+        }
+        Answer::Busy
+    }
+
+    /// Stops the running process until somebody has answered. Its call begins anew then. False where
+    /// that cannot be. Not for programs of cgroups, which may not send signals.
+    #[inline(always)]
+    pub fn stop(self, action: Action) -> bool {
+        hold_stop(u32::from(action.wire())) != 0
+    }
+}
+
+/// The number of the question that the running task asked last.
+#[inline(always)]
+pub fn last_question() -> u64 {
+    // SAFETY: as in `Asking::begin`.
+    Asking::of_current().map_or(0, |asking| unsafe { (*asking.0).id })
+}
+
+/// Whether the running task stops, so that its call must begin anew. Says so once.
+#[inline(always)]
+pub fn takes_stop() -> bool {
+    let Some(asking) = Asking::of_current() else {
+        return false;
+    };
+    // SAFETY: as in `Asking::begin`.
+    unsafe {
+        let stops = ptr::read_volatile(&raw const (*asking.0).stops);
+        ptr::write_volatile(&raw mut (*asking.0).stops, 0);
+        stops != 0
+    }
+}
+
+/// The hash of the path whose creation was approved in this very call, or 0.
+#[inline(always)]
+pub fn granted() -> u64 {
+    // SAFETY: as in `Asking::begin`.
+    Asking::of_current().map_or(0, |asking| unsafe { (*asking.0).granted })
+}
+
+/// Another creation begins.
+#[inline(always)]
+pub fn forget_grant() {
+    if let Some(asking) = Asking::of_current() {
+        // SAFETY: as in `Asking::begin`.
+        unsafe { (*asking.0).granted = 0 }
+    }
+}
+
+/// Forgets what was kept for a task.
+#[inline(always)]
+pub fn forget(task: Task) {
+    let _ = ASKING.remove(task.address());
+}
+
+/// Weighs what the running task attempts with the approvals that it was found to have, and asks for
+/// the next one that is missing. Only when none is, those are used up that are good for one action.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn hold_round(traits: u32, bytes: u64, how: u32) -> u32 {
+    let (Some(member), Some(asking)) = (Task::current().member(), Asking::of_current()) else {
+        return FULL;
+    };
+    match weigh_once(traits, bytes, how | TRY) {
+        DECIDED => {}
+        AGAIN => return ONCE_MORE,
+        _ => return FULL,
+    }
+    let weighing = member.weighing();
+    if weighing.verdict == Verdict::Hold.wire() {
+        let answer = hold_ask(how);
+        if answer != ALLOWED {
+            return answer;
+        }
+        weighing.approve();
+        return ONCE_MORE;
+    }
+    if !weighing.allows() {
+        return DENIED;
+    }
+    if how & TRY != 0 {
+        return ALLOWED;
+    }
+    // SAFETY: as in `Asking::begin`.
+    if unsafe { (*asking.0).reserved } == 0 {
+        if hold_claim() == 0 {
+            // Somebody else has used it up.
+            weighing.approved = [0; SCOPES];
+            return ONCE_MORE;
+        }
+        // SAFETY: as in `Asking::begin`.
+        unsafe { (*asking.0).reserved = 1 }
+    }
+    match weigh_once(traits, bytes, how) {
+        DECIDED if member.weighing().allows() => ALLOWED,
+        DECIDED => DENIED,
+        AGAIN => ONCE_MORE,
+        _ => FULL,
+    }
+}
+
+/// Looks for the answer to what the task's entry asks, by the rule that spoke last, and asks where
+/// nobody has.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn hold_ask(how: u32) -> u32 {
+    let (Some(member), Some(asking)) = (Task::current().member(), Asking::of_current()) else {
+        return FULL;
+    };
+    let now_ns = now();
+    // SAFETY: as in `Asking::begin`.
+    let asked = unsafe { &mut *asking.0 };
+    asked.key.rule = member.weighing().number();
+    // SAFETY: an entry that is removed meanwhile stays readable until the program ends.
+    if let Some(hold) = unsafe { HOLDS.get(&asked.key) } {
+        let (state, over) = (hold.state, now_ns >= hold.until_ns);
+        asked.id = hold.id;
+        if state == HoldState::Asked.wire() {
+            return if over { LATE } else { ASKED_BEFORE };
+        }
+        if !over {
+            return if state == HoldState::Approved.wire() {
+                ALLOWED
+            } else if state == HoldState::Late.wire() {
+                LATE
+            } else {
+                REFUSED
+            };
+        }
+        let _ = HOLDS.remove(&asked.key);
+    }
+    if how & QUIET != 0 {
+        return ASKED_BEFORE;
+    }
+    let slot = member.label().slot;
+    if !has_room(slot) {
+        return FULL;
+    }
+    let wait_s = match member.weighing().wait_s {
+        0 => DEFAULT_WAIT_S,
+        wait_s => wait_s,
+    };
+    asked.hold.id = now_ns;
+    asked.hold.asked_ns = now_ns;
+    asked.hold.until_ns = now_ns.saturating_add(u64::from(wait_s) * NS);
+    asked.hold.state = HoldState::Asked.wire();
+    asked.hold.flags = 0;
+    asked.hold.slot = slot;
+    asked.hold.pid = Task::current().tgid();
+    asked.id = now_ns;
+    if HOLDS.insert(&asked.key, &asked.hold, u64::from(BPF_NOEXIST)).is_err() {
+        // SAFETY: as above.
+        return match unsafe { HOLDS.get(&asked.key) } {
+            Some(hold) => {
+                asked.id = hold.id;
+                ASKED_BEFORE
+            }
+            None => FULL,
+        };
+    }
+    if let Some(opened) = OPENED.get_ptr_mut(slot) {
+        // SAFETY: the pointer is to an entry of an array.
+        unsafe { state::add(opened, 1) };
+    }
+    counts::add(Counter::Asked);
+    ASKED_NOW
+}
+
+/// Whether a session may have another open question.
+#[inline(always)]
+fn has_room(slot: u32) -> bool {
+    match (OPENED.get(slot), CLOSED.get(slot)) {
+        (Some(opened), Some(closed)) => opened.saturating_sub(*closed) < MAX_OPEN,
+        _ => false,
+    }
+}
+
+/// Uses up what is good for one action. 0 where an approval is not there any more.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn hold_claim() -> u32 {
+    let (Some(member), Some(asking)) = (Task::current().member(), Asking::of_current()) else {
+        return 0;
+    };
+    // SAFETY: as in `Asking::begin`.
+    let asked = unsafe { &mut *asking.0 };
+    let now_ns = now();
+    let mut scope = 0;
+    while scope < SCOPES {
+        let rule = member.weighing().approved[scope];
+        scope += 1;
+        if rule == 0 {
+            continue;
+        }
+        asked.key.rule = rule - 1;
+        // SAFETY: as in `hold_ask`.
+        let Some(hold) = (unsafe { HOLDS.get(&asked.key) }) else {
+            return 0;
+        };
+        if hold.state != HoldState::Approved.wire() || now_ns >= hold.until_ns {
+            return 0;
+        }
+        // Of several tasks one alone takes the entry away.
+        if hold.flags & Hold::ONCE != 0 && HOLDS.remove(&asked.key).is_err() {
+            return 0;
+        }
+    }
+    asked.granted = if asked.key.action == u32::from(Action::Create.wire()) {
+        asked.key.object[0]
+    } else {
+        0
+    };
+    1
+}
+
+/// Stops the running process. Whoever looks for it finds it in the table before it stops.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn hold_stop(action: u32) -> u32 {
+    let Some(asking) = Asking::of_current() else {
+        return 0;
+    };
+    if !task::can_begin_anew(action == u32::from(Action::Exec.wire())) {
+        return 0;
+    }
+    let actor = Task::current();
+    // SAFETY: as in `Asking::begin`.
+    let asked = unsafe { &mut *asking.0 };
+    asked.waiter = Waiter {
+        hold: asked.id,
+        pid: actor.tgid(),
+        reserved: 0,
+    };
+    asked.began_ns = actor.began_ns();
+    if WAITING.insert(&asked.waiter, &asked.began_ns, 0).is_err() || !task::stop_current() {
+        return 0;
+    }
+    asked.stops = 1;
+    1
+}
