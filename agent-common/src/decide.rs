@@ -255,8 +255,10 @@ pub struct Weighing {
     pub scope: u8,
     /// Bits of [`Weighing::CLAIMED`], [`Weighing::SETTLED`] and [`Weighing::REVOKE`].
     pub flags: u8,
+    /// Whether a person is or was asked: [`Weighing::NOBODY_ASKED`] and those behind it.
+    pub hold: u8,
     /// Padding, zero.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 2],
     /// How many seconds the action waits for approval, where it does.
     pub wait_s: u32,
     /// Padding, zero.
@@ -284,6 +286,18 @@ impl Weighing {
     /// No approval is missing: it was given for what the action is part of.
     pub const GRANTED: u8 = 64;
 
+    /// Nobody.
+    pub const NOBODY_ASKED: u8 = 0;
+    /// The denial is told with the question's number.
+    pub const ASKS: u8 = 1;
+    /// The action waits, and that was told when the question was asked.
+    pub const TOLD: u8 = 2;
+    /// The same as [`Weighing::ASKS`], of a question that was asked before.
+    pub const ASKED_BEFORE: u8 = 3;
+
+    /// Somebody must be asked.
+    pub const TO_ASK: u8 = 4;
+
     /// Nothing weighed.
     pub const EMPTY: Weighing = Weighing {
         now_ns: 0,
@@ -302,7 +316,8 @@ impl Weighing {
         tool: 0,
         scope: 0,
         flags: 0,
-        reserved: [0; 3],
+        hold: Self::NOBODY_ASKED,
+        reserved: [0; 2],
         wait_s: 0,
         padding: 0,
     };
@@ -329,7 +344,8 @@ impl Weighing {
         self.tool = 0;
         self.scope = 0;
         self.flags = 0;
-        self.reserved = [0; 3];
+        self.hold = Self::NOBODY_ASKED;
+        self.reserved = [0; 2];
         self.wait_s = 0;
         self.verdict = Verdict::Deny.wire();
         self.reason = Reason::NoRule.wire();

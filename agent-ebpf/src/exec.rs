@@ -4,7 +4,7 @@
 //! they final, and read from the new memory. There nothing can be denied any more, so a denial
 //! kills the process before its first instruction.
 
-use crate::judge::{self, Judgement, Object, Way};
+use crate::judge::{self, Judgement, Way};
 use crate::kernel::binprm::Binprm;
 use crate::kernel::memory::Address;
 use crate::kernel::path::{self, End, Path};
@@ -14,7 +14,7 @@ use crate::kernel::weigh::{self, Survey};
 use crate::kernel::{arguments, names, state, verdict};
 use crate::{paths, recognise};
 use agent_common::action::Action;
-use agent_common::decide::{Reason, TRAIT_WRITABLE, Verdict};
+use agent_common::decide::{Reason, TRAIT_WRITABLE, Verdict, Weighing};
 use agent_common::path::Access;
 use agent_common::session::{Allowed, Cause, Session};
 use aya_ebpf::macros::lsm;
@@ -65,7 +65,17 @@ fn check(member: Member, binprm: Binprm) -> bool {
     } else {
         walked
     };
-    pending::judge_program(end, binprm.words(), dentry.inode())
+    pending::judge_program(end, binprm.words(), dentry.inode(), kind_of(binprm))
+}
+
+/// The program that the caller named.
+const FIRST: u64 = 1;
+/// A file that names its interpreter.
+const SCRIPT: u64 = 2;
+
+#[inline(always)]
+fn kind_of(binprm: Binprm) -> u64 {
+    u64::from(binprm.is_first()) * FIRST | u64::from(binprm.is_script()) * SCRIPT
 }
 
 /// Where no walk can lead to a program.
@@ -73,13 +83,15 @@ const NAMELESS: u64 = u64::MAX;
 
 /// Judges a program to which the running task's walk led, if there is one; its inode is in `inode`.
 #[inline(always)]
-pub fn program(end: u64, words: u32, inode: u64) -> bool {
+pub fn program(end: u64, words: u32, inode: u64, kind: u64) -> bool {
     let Some(member) = Task::current().member() else {
         return false;
     };
     let judgement = match state::begin(member) {
         None => judge::doubt(Action::Exec, Reason::SessionUnknown),
-        Some(session) if end == End::Root as u64 => on_path(member, &session, words, inode),
+        Some(session) if end == End::Root as u64 => {
+            on_path(member, &session, (words, kind), inode)
+        }
         Some(_) if end == End::Lost as u64 => judge::doubt(Action::Exec, Reason::Unreadable),
         Some(_) => judge::refuse(Action::Exec, Reason::Nameless),
     };
@@ -91,7 +103,12 @@ pub fn program(end: u64, words: u32, inode: u64) -> bool {
 }
 
 #[inline(always)]
-fn on_path(member: Member, session: &Session, words: u32, inode: u64) -> Judgement {
+fn on_path(
+    member: Member,
+    session: &Session,
+    (words, kind): (u32, u64),
+    inode: u64,
+) -> Judgement {
     paths::put_lists(member, session, Access::Exec);
     let found = Survey::of(member);
     let mut traits = 0;
@@ -102,7 +119,13 @@ fn on_path(member: Member, session: &Session, words: u32, inode: u64) -> Judgeme
     }
     let waits = Pending::of_current().is_some();
     let ended = session.flags & Session::REVOKED != 0;
-    let by_arguments = !ended && (found.asks_for_arguments() || waits);
+    let asks = !ended && found.asks_for_approval() && state::has_approvals(member);
+    let mut words = words;
+    if asks && kind & FIRST != 0 {
+        ask_first(member, session, (words, kind), traits)?;
+        words |= Program::ASKED;
+    }
+    let by_arguments = !ended && (found.asks_for_arguments() || waits || asks);
     if by_arguments && found.could_be_allowed(waits) {
         let program = Program {
             dentry: path::of_current().map_or(0, |path| path.subject().0),
@@ -117,13 +140,40 @@ fn on_path(member: Member, session: &Session, words: u32, inode: u64) -> Judgeme
         }
         return judge::doubt(Action::Exec, Reason::Unreadable);
     }
-    decide(member, session, Way { traits, ..Way::STOPS })?;
+    decide(member, session, traits, None)?;
     if by_arguments {
         // It could not be allowed a moment ago. Its arguments must not go unread because others
         // have changed the session's facts since.
         return judge::doubt(Action::Exec, Reason::Busy);
     }
     Ok(())
+}
+
+/// Asks, where somebody must be, whether the program may run with the words that the caller gives it. What
+/// they are when it runs is compared with what was asked then: a program that nobody was asked about is
+/// killed. An interpreter's words are not the caller's, so nobody is asked about one.
+#[inline(always)]
+fn ask_first(
+    member: Member,
+    session: &Session,
+    (words, kind): (u32, u64),
+    traits: u32,
+) -> Judgement {
+    let read = arguments::of_caller(session.policy, words, kind & SCRIPT != 0);
+    let Some((given, hash)) = read else {
+        return judge::doubt(Action::Exec, Reason::Unreadable);
+    };
+    let way = Way {
+        traits: traits | given,
+        how: weigh::TRY,
+        ..Way::STOPS
+    };
+    member.weighing().hold = Weighing::NOBODY_ASKED;
+    let judgement = judge::listed(member, session, Action::Exec, (way.traits, way.how));
+    if judge::must_ask(member) {
+        return judge::ask_of_program(member, way, hash);
+    }
+    judgement
 }
 
 /// Whether the session could have written the program: whatever its facts, a rule of the agent's
@@ -143,11 +193,24 @@ fn written(member: Member, session: &Session) -> u32 {
 }
 
 /// Weighs an exec whose lists lie in the task's entry. The tool that it starts begins when the
-/// program runs.
+/// program runs. `words` is the hash of its words where somebody may have been asked about them.
 #[inline(always)]
-fn decide(member: Member, session: &Session, way: Way) -> Judgement {
+fn decide(member: Member, session: &Session, traits: u32, words: Option<u64>) -> Judgement {
     member.weighing().tool = 0;
-    judge::listed(member, session, Action::Exec, Object::Path, way)?;
+    member.weighing().hold = Weighing::NOBODY_ASKED;
+    let mut judgement = judge::listed(member, session, Action::Exec, (traits, 0));
+    if judge::must_ask(member) {
+        // Too late to ask, and to wait.
+        let way = Way {
+            traits,
+            ..Way::of(weigh::QUIET)
+        };
+        judgement = match words {
+            Some(words) => judge::ask_of_program_again(member, way, words),
+            None => judge::refuse(Action::Exec, Reason::ApprovalPending),
+        };
+    }
+    judgement?;
     let tool = member.weighing().tool;
     if tool != 0 && !member.start(tool) {
         return judge::doubt(Action::Exec, Reason::Nested);
@@ -204,11 +267,13 @@ fn by_words(member: Member, pending: Pending, program: Program, words: u32, top:
         return judge::doubt(Action::Exec, Reason::Unreadable);
     }
     // Interpreters have put their own words in front, the last of them the program's path.
-    let offset = words.wrapping_sub(program.words);
+    let own = program.words & !Program::ASKED;
+    let offset = words.wrapping_sub(own);
     match arguments::traits(pending, session.policy, top, words, offset) {
         Some(traits) => {
-            let traits = traits | program.traits;
-            decide(member, &session, Way { traits, ..Way::of(0) })
+            let hash = arguments::hash(pending, own);
+            let hash = (program.words & Program::ASKED != 0).then_some(hash);
+            decide(member, &session, traits | program.traits, hash)
         }
         None => judge::doubt(Action::Exec, Reason::Unreadable),
     }

@@ -1,6 +1,6 @@
 //! One action, one verdict: subject, object, rule, decision, event. Every hook ends here.
 
-use crate::kernel::hold::{Answer, Asking};
+use crate::kernel::hold::Asking;
 use crate::kernel::progress::Shared;
 use crate::kernel::task::Member;
 use crate::kernel::weigh::{self, Outcome};
@@ -38,26 +38,17 @@ pub fn egress_at_once(
     network(member, action, endpoint, 0, Way::of(how))
 }
 
-/// Stops the task if a person must say yes to what it will be judged for by a hook that cannot stop it.
+/// Tries what will be judged by a hook that cannot stop the task, if somebody may have to be asked for it.
 #[inline(always)]
 pub fn egress_later(member: Member, action: Action, endpoint: &Endpoint) -> Judgement {
     if !state::has_approvals(member) {
         return Ok(());
     }
-    let tried = network(
-        member,
-        action,
-        endpoint,
-        0,
-        Way {
-            how: weigh::TRY,
-            ..Way::STOPS
-        },
-    );
-    match tried {
-        Err(judged) if judged.hold != 0 => tried,
-        _ => Ok(()),
-    }
+    let way = Way {
+        how: weigh::TRY,
+        ..Way::STOPS
+    };
+    network(member, action, endpoint, 0, way)
 }
 
 /// Judges whether the session may go on sending where it is connected to; `granted` where it was the
@@ -74,42 +65,11 @@ pub fn still(member: Member, endpoint: &Endpoint, granted: bool) -> Judgement {
     )
 }
 
-/// Judges whether the session may listen at an address of this host's.
+/// Judges whether the session may listen at an address of this host's, or only whether it could, or still
+/// may.
 #[inline(always)]
-pub fn listen(member: Member, endpoint: &Endpoint) -> Judgement {
-    network(
-        member,
-        Action::Listen,
-        endpoint,
-        NetworkKey::LISTEN,
-        Way::STOPS,
-    )
-}
-
-/// Judges whether the session could listen there, or still may; `granted` where it was asked for that,
-/// or will be.
-#[inline(always)]
-pub fn may_listen(member: Member, endpoint: &Endpoint, granted: bool) -> Judgement {
-    let how = weigh::LOOK | if granted { weigh::GRANTED } else { 0 };
-    let way = Way { how, ..Way::STOPS };
+pub fn listen(member: Member, endpoint: &Endpoint, way: Way) -> Judgement {
     network(member, Action::Listen, endpoint, NetworkKey::LISTEN, way)
-}
-
-/// The same as [`listen`] where no task can stop; or as [`may_listen`].
-#[inline(always)]
-pub fn listen_at_once(member: Member, endpoint: &Endpoint, looks: bool) -> Judgement {
-    let how = if looks {
-        weigh::LOOK | weigh::GRANTED
-    } else {
-        0
-    };
-    network(
-        member,
-        Action::Listen,
-        endpoint,
-        NetworkKey::LISTEN,
-        Way::of(how),
-    )
 }
 
 /// How an action is judged.
@@ -130,6 +90,15 @@ impl Way {
         how: 0,
         stops: true,
     };
+
+    /// Whoever only looks; `granted` where somebody was asked, or will be, so that nobody is now.
+    #[inline(always)]
+    pub const fn look(granted: bool) -> Self {
+        Self {
+            how: weigh::LOOK | if granted { weigh::GRANTED } else { 0 },
+            ..Self::STOPS
+        }
+    }
 
     /// It cannot.
     #[inline(always)]
@@ -168,28 +137,90 @@ fn network(
     })
 }
 
-/// What an action is about whose lists of rules lie in the task's entry.
-#[derive(Clone, Copy)]
-pub enum Object {
-    /// The path to which the running task's walk led.
-    Path,
-    /// What has a name and no path, by the name's hash.
-    Named(u64),
+/// Judges an action on what has a name and no path, by the name's hash; its lists of rules lie in the task's
+/// entry.
+#[inline(always)]
+pub fn named(
+    member: Member,
+    session: &Session,
+    action: Action,
+    hash: u64,
+    stops: bool,
+) -> Judgement {
+    let way = Way {
+        stops,
+        ..Way::STOPS
+    };
+    weighed(member, session, action, way, || {
+        Asking::about_name(member, action, hash)
+    })
 }
 
-/// Judges an action whose lists of rules lie in the task's entry, for each of its scopes.
+/// Judges an action on a path whose lists of rules lie in the task's entry, for each of its scopes. Where
+/// somebody must be asked, the entry says so, and nothing is decided.
 #[inline(always)]
 pub fn listed(
     member: Member,
     session: &Session,
     action: Action,
-    object: Object,
-    way: Way,
+    (traits, how): (u32, u32),
 ) -> Judgement {
-    weighed(member, session, action, way, || match object {
-        Object::Path => Asking::about_path(member, action),
-        Object::Named(hash) => Asking::about_name(member, action, hash),
-    })
+    if is_allowed_at_once(member, session) {
+        return Ok(());
+    }
+    match weigh_first(member, traits, how) {
+        Outcome::Decided => {}
+        Outcome::Busy => return doubt(action, Reason::Busy),
+        Outcome::Lost => return doubt(action, Reason::SessionUnknown),
+    }
+    if member.weighing().verdict == Verdict::Hold.wire() && !state::is_watched(member) {
+        member.weighing().hold = Weighing::TO_ASK;
+    }
+    decided(member, action)
+}
+
+/// Whether somebody must be asked for what was just judged.
+#[inline(always)]
+pub fn must_ask(member: Member) -> bool {
+    member.weighing().hold == Weighing::TO_ASK
+}
+
+/// Gets an answer to what must be asked, of the path to which the running task's walk led.
+#[inline(always)]
+pub fn ask_on_path(member: Member, action: Action, way: Way) -> Judgement {
+    ask(member, action, way, Asking::about_path(member, action))
+}
+
+/// The same of a program, with the hash of its words.
+#[inline(always)]
+pub fn ask_of_program(member: Member, way: Way, words: u64) -> Judgement {
+    let asking = Asking::about_program(member, words);
+    ask(member, Action::Exec, way, asking)
+}
+
+/// The same when its words are final.
+#[inline(always)]
+pub fn ask_of_program_again(member: Member, way: Way, words: u64) -> Judgement {
+    let asking = Asking::about_program_again(member, words);
+    ask(member, Action::Exec, way, asking)
+}
+
+#[inline(always)]
+fn ask(member: Member, action: Action, way: Way, asking: Option<Asking>) -> Judgement {
+    let Some(asking) = asking else {
+        return doubt(action, Reason::Questions);
+    };
+    asking.get_answer(way.traits, way.how);
+    if way.stops {
+        asking.wait(action, way.how);
+    }
+    decided(member, action)
+}
+
+#[inline(always)]
+fn weigh_first(member: Member, traits: u32, how: u32) -> Outcome {
+    member.weighing().approved = [0; SCOPES];
+    weigh::weigh(traits, 0, how)
 }
 
 #[inline(always)]
@@ -203,76 +234,37 @@ fn weighed(
     if is_allowed_at_once(member, session) {
         return Ok(());
     }
-    member.weighing().approved = [0; SCOPES];
-    match weigh::weigh(way.traits, 0, way.how) {
+    match weigh_first(member, way.traits, way.how) {
         Outcome::Decided => {}
         Outcome::Busy => return doubt(action, Reason::Busy),
         Outcome::Lost => return doubt(action, Reason::SessionUnknown),
     }
-    let weighing = member.weighing();
-    if weighing.allows() {
-        return Ok(());
-    }
-    if weighing.verdict == Verdict::Hold.wire() && !state::is_watched(member) {
+    if member.weighing().verdict == Verdict::Hold.wire() && !state::is_watched(member) {
         let Some(asking) = ask() else {
             return doubt(action, Reason::Questions);
         };
-        return answered(member, action, way, asking);
+        asking.get_answer(way.traits, way.how);
+        if way.stops {
+            asking.wait(action, way.how);
+        }
     }
     decided(member, action)
 }
 
-/// What the task's entry says of an action that is not allowed.
+/// What the task's entry says of an action.
 #[inline(always)]
 fn decided(member: Member, action: Action) -> Judgement {
     let weighing = member.weighing();
+    if weighing.allows() {
+        return Ok(());
+    }
     Err(Judged {
         rule: weighing.number(),
         action,
         verdict: weighing.verdict,
         reason: weighing.reason,
         revoke: weighing.flags & Weighing::REVOKE,
-        hold: 0,
-    })
-}
-
-/// What becomes of an action that a person must say yes to.
-#[inline(always)]
-fn answered(member: Member, action: Action, way: Way, asking: Asking) -> Judgement {
-    let answer = asking.resolve(way.traits, 0, way.how);
-    let reason = match answer {
-        Answer::Allowed => return Ok(()),
-        Answer::Denied => return decided(member, action),
-        Answer::Busy => return doubt(action, Reason::Busy),
-        Answer::Full => return doubt(action, Reason::Questions),
-        Answer::Refused => Reason::ApprovalRefused,
-        Answer::Late => Reason::ApprovalLate,
-        Answer::AskedNow | Answer::AskedBefore => Reason::ApprovalPending,
-    };
-    let rule = member.weighing().number();
-    let waits = reason as u8 == Reason::ApprovalPending as u8;
-    if waits && way.stops && way.how & weigh::QUIET == 0 && asking.stop(action) {
-        let hold = if answer == Answer::AskedNow {
-            Judged::ASKS
-        } else {
-            Judged::TOLD
-        };
-        return Err(Judged {
-            rule,
-            action,
-            verdict: Verdict::Hold.wire(),
-            reason: Reason::ApprovalMissing.wire(),
-            revoke: 0,
-            hold,
-        });
-    }
-    Err(Judged {
-        rule,
-        action,
-        verdict: Verdict::Deny.wire(),
-        reason: reason.wire(),
-        revoke: 0,
-        hold: Judged::ASKS,
+        hold: weighing.hold,
     })
 }
 

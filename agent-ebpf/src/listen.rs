@@ -4,8 +4,9 @@
 //! What comes before and after it, `bind` and `accept`, is asked whether it could be, or still may.
 //! A port that the kernel chooses is everybody's who does not listen on it: clients bind to it.
 
-use crate::judge::{self, Judgement};
+use crate::judge::{self, Judgement, Way};
 use crate::kernel::owner;
+use crate::kernel::weigh;
 use crate::kernel::socket::{self, Target};
 use crate::kernel::task::{Member, Task};
 use crate::kernel::{state, verdict};
@@ -33,7 +34,7 @@ pub fn socket_listen(ctx: LsmContext) -> i32 {
     attempt(&ctx, 2, |socket, member, endpoint| {
         let target = socket::bound(socket, endpoint);
         match target {
-            Target::Network => judge::listen(member, endpoint),
+            Target::Network => judge::listen(member, endpoint, Way::STOPS),
             Target::Local | Target::Other | Target::Disconnect => lasts(member),
             Target::Unreadable => unreadable(member),
         }
@@ -49,7 +50,7 @@ pub fn socket_accept(ctx: LsmContext) -> i32 {
         let own = owner::of_socket(socket);
         let own = own.is_some_and(|owner| owner.session == member.label().session);
         match target {
-            Target::Network => judge::may_listen(member, endpoint, own),
+            Target::Network => judge::listen(member, endpoint, Way::look(own)),
             Target::Local | Target::Other | Target::Disconnect => lasts(member),
             Target::Unreadable => unreadable(member),
         }
@@ -103,10 +104,13 @@ fn bound(member: Member, target: Target, endpoint: &Endpoint, stops: bool) -> Ju
         // Sockets without ports, for which a privilege was asked when they were made.
         Target::Network if endpoint.protocol != TCP && endpoint.protocol != UDP => lasts(member),
         Target::Network if endpoint.port == 0 => lasts(member),
-        // It counts when it listens.
-        Target::Network if endpoint.protocol == TCP => judge::listen_at_once(member, endpoint, true),
-        Target::Network if stops => judge::listen(member, endpoint),
-        Target::Network => judge::listen_at_once(member, endpoint, false),
+        Target::Network => {
+            // TCP counts when it listens.
+            let looks = endpoint.protocol == TCP;
+            let how = if looks { weigh::LOOK | weigh::GRANTED } else { 0 };
+            let way = Way { stops, ..Way::of(how) };
+            judge::listen(member, endpoint, way)
+        }
         Target::Local | Target::Other | Target::Disconnect => lasts(member),
         Target::Unreadable => unreadable(member),
     }

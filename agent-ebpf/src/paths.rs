@@ -1,6 +1,6 @@
 //! Judging uses of files by their paths.
 
-use crate::judge::{self, Judgement, Object, Way, doubt, refuse};
+use crate::judge::{self, Judgement, Way, doubt, refuse};
 use crate::kernel::file::Dentry;
 use crate::kernel::lists;
 use crate::kernel::memory::Address;
@@ -10,7 +10,7 @@ use crate::kernel::{counts, hold, names, state, weigh};
 use crate::privilege;
 use agent_common::action::Action;
 use agent_common::counter::Counter;
-use agent_common::decide::{Reason, SCOPES, Verdict};
+use agent_common::decide::{Reason, SCOPES, Verdict, Weighing};
 use agent_common::path::{Access, KEEP_OUT, Scope};
 use agent_common::privilege::Privilege;
 use agent_common::session::{Allowed, Label, Session};
@@ -119,8 +119,8 @@ pub fn judge(dentry: Dentry, mut uses: Uses) -> bool {
     true
 }
 
-/// Tries whether somebody must be asked for one of several uses; false where somebody must, and then
-/// the task stops if it can.
+/// Tries several uses of a file before any takes effect; false where one is denied, or somebody must be
+/// asked: then the task stops if it can.
 #[inline(always)]
 pub fn try_uses(uses: u64, end: u64) -> bool {
     let Some(member) = Task::current().member() else {
@@ -142,15 +142,36 @@ pub fn try_uses(uses: u64, end: u64) -> bool {
     true
 }
 
-/// The same for uses of two files at once.
+/// The same for the file of a name, by its address.
 #[inline(always)]
-pub fn try_both(one: (Dentry, Uses), other: (Dentry, Uses)) -> bool {
-    path::try_name(one.0.0.address().0, one.1.0) && path::try_name(other.0.0.address().0, other.1.0)
+pub fn try_name(dentry: u64, uses: Uses) -> bool {
+    path::try_name(dentry, uses.0)
 }
 
 /// Judges one use of the file to which the running task's walk led.
 #[inline(always)]
-pub fn judge_one(action: u64, end: End, flags: u64) -> bool {
+pub fn judge_one(action: u64, end: End, flags: u64) -> Use {
+    let allowed = judge_now(action, end, flags);
+    match Task::current().member() {
+        Some(member) if judge::must_ask(member) => Use::ToAsk,
+        _ if allowed => Use::Allowed,
+        _ => Use::Denied,
+    }
+}
+
+/// What becomes of a use of a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// It is denied.
+    Denied = 0,
+    /// It is allowed.
+    Allowed = 1,
+    /// Somebody must be asked.
+    ToAsk = 2,
+}
+
+#[inline(always)]
+fn judge_now(action: u64, end: End, flags: u64) -> bool {
     let Some(action) = Action::from_wire(action as u16) else {
         // Not attempted.
         return action == 0;
@@ -158,6 +179,7 @@ pub fn judge_one(action: u64, end: End, flags: u64) -> bool {
     let Some(member) = Task::current().member() else {
         return false;
     };
+    member.weighing().hold = Weighing::NOBODY_ASKED;
     let Some(session) = state::during(member) else {
         return settle(member, Address(0), doubt(action, Reason::SessionUnknown));
     };
@@ -171,32 +193,25 @@ pub fn judge_one(action: u64, end: End, flags: u64) -> bool {
         nowhere(member, &session, end, action)
     } else if path.is_of_denials() {
         if action != Action::Read || path.name() != session.denials {
-            if flags & Uses::TRY != 0 {
-                return true;
-            }
             return keep_out(member, path.subject(), action, flags, Reason::NoRule);
         }
         allow_by_default(&session, action)
     } else {
         let judgement = on_path(member, &session, path, action, flags);
         if matches!(judgement, Err(judged) if judged.reason == Reason::Protected.wire()) {
-            if flags & Uses::TRY != 0 {
-                return true;
-            }
             return keep_out(member, path.subject(), action, flags, Reason::Protected);
         }
         judgement
     };
-    if flags & Uses::TRY != 0 {
-        // What is denied otherwise is found so, and told, when it is judged.
-        return match judgement {
-            Err(judged) if judged.hold != 0 => settle(member, path.subject(), judgement),
-            _ => true,
-        };
-    }
     if judgement.is_ok() {
+        if flags & Uses::TRY != 0 {
+            return true;
+        }
         judge::allowed(member, Allowed::File);
         return true;
+    }
+    if judge::must_ask(member) {
+        return false;
     }
     flags & Uses::QUIET == 0 && settle(member, path.subject(), judgement)
 }
@@ -304,6 +319,12 @@ fn on_path(member: Member, session: &Session, path: Path, action: Action, flags:
     if action == Action::Create {
         hold::forget_grant();
     }
+    judge::listed(member, session, action, (0, how(path, flags)))
+}
+
+/// How a use is judged.
+#[inline(always)]
+fn how(path: Path, flags: u64) -> u32 {
     let mut how = 0;
     if flags & Uses::TRY != 0 {
         how |= weigh::TRY;
@@ -314,12 +335,31 @@ fn on_path(member: Member, session: &Session, path: Path, action: Action, flags:
     if flags & Uses::CREATED != 0 && hold::granted() == path.hashes()[0] {
         how |= weigh::GRANTED;
     }
+    how
+}
+
+/// Asks for a use of the file to which the running task's walk led.
+#[inline(always)]
+pub fn ask_one(action: u64, flags: u64) -> bool {
+    let (Some(member), Some(path)) = (Task::current().member(), path::of_current()) else {
+        return false;
+    };
+    let Some(action) = Action::from_wire(action as u16) else {
+        return false;
+    };
     let way = Way {
-        how,
+        how: how(path, flags),
         stops: flags & Uses::AT_ONCE == 0,
         ..Way::STOPS
     };
-    judge::listed(member, session, action, Object::Path, way)
+    let judgement = judge::ask_on_path(member, action, way);
+    if judgement.is_ok() {
+        if flags & Uses::TRY == 0 {
+            judge::allowed(member, Allowed::File);
+        }
+        return true;
+    }
+    flags & Uses::QUIET == 0 && settle(member, path.subject(), judgement)
 }
 
 /// What a session may do unless it may do nothing at all any more.

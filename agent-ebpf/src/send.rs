@@ -4,7 +4,7 @@
 //! What the agent itself may reach at all times is remembered with the socket, so that most messages
 //! cost a few loads.
 
-use crate::judge::{self, Judgement};
+use crate::judge::{self, Judgement, Way};
 use crate::kernel::socket::{self, Peer, Target};
 use crate::kernel::task::{Member, Task};
 use crate::kernel::{budget, owner, state, verdict};
@@ -76,7 +76,7 @@ fn owned(member: Member, socket: *const c_void, owner: &mut Owner, peer: &Endpoi
     let judgement = if was_accepted {
         let mut own = Endpoint::NOWHERE;
         match socket::bound(socket, &mut own) {
-            Target::Network => judge::may_listen(member, &own, true),
+            Target::Network => judge::listen(member, &own, Way::look(true)),
             _ => judge::doubt(Action::Listen, Reason::Unreadable),
         }
     } else {

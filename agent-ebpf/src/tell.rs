@@ -6,6 +6,7 @@ use crate::kernel::{
     arguments, hold, names, progress, record::Record, record::copy_string, record::now, task,
 };
 use agent_common::action::Action;
+use agent_common::decide::Weighing;
 use agent_common::egress::Endpoint;
 use agent_common::event::{
     Begun, Denial, Empty, Exec, FileDenial, Handoff, Header, Kind, MAX_ANCESTORS, RootExit,
@@ -39,22 +40,15 @@ pub struct Judged {
     pub reason: u8,
     /// Not zero where the session's permission ends with it.
     pub revoke: u8,
-    /// [`Judged::ASKS`] or [`Judged::TOLD`] where a person is or was asked, or 0.
+    /// Whether a person is or was asked, as in a [`Weighing`].
     pub hold: u8,
-}
-
-impl Judged {
-    /// It is told with the question's number.
-    pub const ASKS: u8 = 1;
-    /// It was told when the question was asked.
-    pub const TOLD: u8 = 2;
 }
 
 /// An action was not allowed. A function of its own, with few and small arguments: the stack of a
 /// program and all it calls is 512 bytes.
 #[inline(never)]
 pub fn denial(label: Label, judged: Judged, endpoint: &Endpoint) {
-    if judged.hold == Judged::TOLD {
+    if judged.hold == Weighing::TOLD {
         return;
     }
     record(label, judged, |out| {
@@ -125,7 +119,7 @@ pub fn abstract_denial(label: Label, judged: Judged, name: u64, length: u64) {
 /// A session has reached another, or was denied it.
 #[inline(never)]
 pub fn handoff(member: Member, peer: u64, judged: Judged) {
-    if judged.hold == Judged::TOLD {
+    if judged.hold == Weighing::TOLD {
         return;
     }
     let label = member.label();

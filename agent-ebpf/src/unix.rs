@@ -5,7 +5,7 @@
 //! a handoff, judged by the agent's name besides the socket's. Everything else is judged by the name
 //! under which it was bound.
 
-use crate::judge::{self, Judgement, Object, Way, doubt, refuse};
+use crate::judge::{self, Judgement, doubt, refuse};
 use crate::kernel::file::File;
 use crate::kernel::task::{Member, Task};
 use crate::kernel::unix::{self, Called, Sock};
@@ -29,15 +29,6 @@ const STRICT: u64 = 1;
 
 /// Beside an action: the same.
 const RECEIVED: u64 = 1 << 32;
-
-/// How a socket is judged: one that is being received has left the queue by then.
-#[inline(always)]
-fn way(received: bool) -> Way {
-    Way {
-        stops: !received,
-        ..Way::STOPS
-    }
-}
 
 /// `security_socket_post_create(struct socket *, int family, int type, int protocol, int kern)`: a socket
 /// is made; each end of a pair, too.
@@ -213,7 +204,7 @@ pub fn judge_name(other: Sock, action: u64, flags: u64) -> bool {
         Called::Abstract(name, length) => {
             let judgement = match unix::note_abstract(name, length) {
                 0 => doubt(act, Reason::Unreadable),
-                hash => judge::listed(member, &session, act, Object::Named(hash), way(flags & STRICT != 0)),
+                hash => judge::named(member, &session, act, hash, flags & STRICT == 0),
             };
             let Err(judged) = judgement else {
                 judge::allowed(member, Allowed::Network);
@@ -281,7 +272,7 @@ fn by_agent(member: Member, maker: Label, action: Action, received: bool) -> Jud
     if agent == 0 || !lists::note_named(EntryKind::Agent, agent) {
         return doubt(action, Reason::Unreadable);
     }
-    judge::listed(member, &session, action, Object::Named(agent), way(received))
+    judge::named(member, &session, action, agent, !received)
 }
 
 /// What a denial says of another session.

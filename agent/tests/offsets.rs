@@ -184,6 +184,16 @@ const PLACES: &[(&str, &str, [Option<u32>; 5])] = &[
     ),
     (
         "pt_regs",
+        "si",
+        [Some(104), Some(104), Some(104), Some(104), Some(104)],
+    ),
+    (
+        "pt_regs",
+        "dx",
+        [Some(96), Some(96), Some(96), Some(96), Some(96)],
+    ),
+    (
+        "pt_regs",
         "ax",
         [Some(80), Some(80), Some(80), Some(80), Some(80)],
     ),

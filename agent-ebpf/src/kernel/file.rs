@@ -245,6 +245,12 @@ pub fn first_argument(ctx: *const c_void) -> u64 {
     Address(ctx as u64).read(&START).unwrap_or(0)
 }
 
+/// The first arguments of a hook, as numbers: pointers are nothing that a global function takes.
+#[inline(always)]
+pub fn arguments(ctx: *const c_void) -> [u64; 4] {
+    Address(ctx as u64).read(&START).unwrap_or([0; 4])
+}
+
 /// Whether a mapping is one of code already.
 #[inline(always)]
 pub fn is_code(area: *const c_void) -> bool {

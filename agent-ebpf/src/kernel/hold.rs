@@ -14,7 +14,7 @@ use super::weigh::{AGAIN, DECIDED, QUIET, TRY, weigh_once};
 use crate::maps::{ASKING, CLOSED, HOLDS, NOTHING_ASKED, OPENED, WAITING};
 use agent_common::action::Action;
 use agent_common::counter::Counter;
-use agent_common::decide::{SCOPES, Verdict};
+use agent_common::decide::{Reason, SCOPES, Verdict, Weighing};
 use agent_common::egress::Endpoint;
 use agent_common::hold::{Asking as Asked, DEFAULT_WAIT_S, Hold, HoldState, MAX_OPEN, Waiter};
 use aya_ebpf::bindings::BPF_NOEXIST;
@@ -41,27 +41,6 @@ const FULL: u32 = 7;
 
 /// How often a round is made anew.
 const ROUNDS: u32 = 32;
-
-/// What became of an action that needs a yes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
-    /// It has it, and is allowed.
-    Allowed,
-    /// It has it, and is denied as the task's entry says.
-    Denied,
-    /// Somebody is asked just now.
-    AskedNow,
-    /// Somebody is asked already.
-    AskedBefore,
-    /// The answer is no.
-    Refused,
-    /// Nobody answered in time.
-    Late,
-    /// There is no room for another question.
-    Full,
-    /// Others came first again and again.
-    Busy,
-}
 
 /// What is kept for the running task. Only its own programs look at it, and it stays until the task
 /// is freed.
@@ -128,6 +107,28 @@ impl Asking {
         Some(asking)
     }
 
+    /// The program to which the running task's walk led, with these words.
+    #[inline(always)]
+    pub fn about_program(member: Member, words: u64) -> Option<Self> {
+        let asking = Self::about_path(member, Action::Exec)?;
+        asking.note_words(words);
+        Some(asking)
+    }
+
+    /// The program that was asked about in the same `execve`, with the words that it was given.
+    #[inline(always)]
+    pub fn about_program_again(member: Member, words: u64) -> Option<Self> {
+        let asking = Self::begin(member, Action::Exec)?;
+        asking.note_words(words);
+        Some(asking)
+    }
+
+    #[inline(always)]
+    fn note_words(self, words: u64) {
+        // SAFETY: as in `begin`.
+        unsafe { (*self.0).key.object[3] = words }
+    }
+
     /// What has a name and nothing else.
     #[inline(always)]
     pub fn about_name(member: Member, action: Action, hash: u64) -> Option<Self> {
@@ -142,30 +143,19 @@ impl Asking {
         unsafe { (*self.0).key.object = object }
     }
 
-    /// Gets an answer. Whoever looks quietly asks nobody.
+    /// Gets an answer to it, and puts what follows into the task's entry.
     #[inline(always)]
-    pub fn resolve(self, traits: u32, bytes: u64, how: u32) -> Answer {
-        let mut round = 0;
-        while round < ROUNDS {
-            match hold_round(traits, bytes, how) {
-                ONCE_MORE => round += 1,
-                ALLOWED => return Answer::Allowed,
-                DENIED => return Answer::Denied,
-                ASKED_NOW => return Answer::AskedNow,
-                ASKED_BEFORE => return Answer::AskedBefore,
-                REFUSED => return Answer::Refused,
-                LATE => return Answer::Late,
-                _ => return Answer::Full,
-            }
-        }
-        Answer::Busy
+    pub fn get_answer(self, traits: u32, how: u32) {
+        hold_answer(traits, how);
     }
 
-    /// Stops the running process until somebody has answered. Its call begins anew then. False where
-    /// that cannot be. Not for programs of cgroups, which may not send signals.
+    /// If somebody must answer first, stops the running process until then; its call begins anew. Where
+    /// that cannot be, the action stays denied. Not for programs of cgroups, which may not send signals.
     #[inline(always)]
-    pub fn stop(self, action: Action) -> bool {
-        hold_stop(u32::from(action.wire())) != 0
+    pub fn wait(self, action: Action, how: u32) {
+        if how & QUIET == 0 {
+            hold_stop(u32::from(action.wire()));
+        }
     }
 }
 
@@ -212,15 +202,64 @@ pub fn forget(task: Task) {
     let _ = ASKING.remove(task.address());
 }
 
+/// Gets an answer to what the running task asks, and puts what follows into its entry.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn hold_answer(traits: u32, how: u32) -> u32 {
+    let mut answer = ONCE_MORE;
+    let mut round = 0;
+    while round < ROUNDS {
+        answer = hold_round(traits, how);
+        if answer != ONCE_MORE {
+            break;
+        }
+        round += 1;
+    }
+    hold_decide(answer)
+}
+
+/// Puts into the task's entry what follows from an answer.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn hold_decide(answer: u32) -> u32 {
+    let Some(member) = Task::current().member() else {
+        return 0;
+    };
+    if answer == ALLOWED || answer == DENIED {
+        return 0;
+    }
+    let (mut reason, mut hold) = (Reason::ApprovalPending, Weighing::ASKS);
+    if answer == ASKED_BEFORE {
+        hold = Weighing::ASKED_BEFORE;
+    } else if answer == REFUSED {
+        reason = Reason::ApprovalRefused;
+    } else if answer == LATE {
+        reason = Reason::ApprovalLate;
+    } else if answer != ASKED_NOW {
+        reason = if answer == FULL {
+            Reason::Questions
+        } else {
+            Reason::Busy
+        };
+        hold = Weighing::NOBODY_ASKED;
+        counts::add(Counter::Doubts);
+    }
+    let weighing = member.weighing();
+    weighing.verdict = Verdict::Deny.wire();
+    weighing.reason = reason.wire();
+    weighing.hold = hold;
+    0
+}
+
 /// Weighs what the running task attempts with the approvals that it was found to have, and asks for
 /// the next one that is missing. Only when none is, those are used up that are good for one action.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn hold_round(traits: u32, bytes: u64, how: u32) -> u32 {
+extern "C" fn hold_round(traits: u32, how: u32) -> u32 {
     let (Some(member), Some(asking)) = (Task::current().member(), Asking::of_current()) else {
         return FULL;
     };
-    match weigh_once(traits, bytes, how | TRY) {
+    match weigh_once(traits, 0, how | TRY) {
         DECIDED => {}
         AGAIN => return ONCE_MORE,
         _ => return FULL,
@@ -250,7 +289,7 @@ extern "C" fn hold_round(traits: u32, bytes: u64, how: u32) -> u32 {
         // SAFETY: as in `Asking::begin`.
         unsafe { (*asking.0).reserved = 1 }
     }
-    match weigh_once(traits, bytes, how) {
+    match weigh_once(traits, 0, how) {
         DECIDED if member.weighing().allows() => ALLOWED,
         DECIDED => DENIED,
         AGAIN => ONCE_MORE,
@@ -376,10 +415,13 @@ extern "C" fn hold_claim() -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn hold_stop(action: u32) -> u32 {
-    let Some(asking) = Asking::of_current() else {
+    let (Some(member), Some(asking)) = (Task::current().member(), Asking::of_current()) else {
         return 0;
     };
-    if !task::can_begin_anew(action == u32::from(Action::Exec.wire())) {
+    let weighing = member.weighing();
+    let waits = weighing.verdict == Verdict::Deny.wire()
+        && weighing.reason == Reason::ApprovalPending.wire();
+    if !waits || !task::can_begin_anew(action == u32::from(Action::Exec.wire())) {
         return 0;
     }
     let actor = Task::current();
@@ -395,5 +437,10 @@ extern "C" fn hold_stop(action: u32) -> u32 {
         return 0;
     }
     asked.stops = 1;
+    weighing.verdict = Verdict::Hold.wire();
+    weighing.reason = Reason::ApprovalMissing.wire();
+    if weighing.hold == Weighing::ASKED_BEFORE {
+        weighing.hold = Weighing::TOLD;
+    }
     1
 }

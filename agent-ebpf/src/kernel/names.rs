@@ -7,6 +7,7 @@ use super::task::Task;
 use super::unix::MAX_ABSTRACT;
 use crate::tell::Judged;
 use agent_common::action::Action;
+use agent_common::decide::Weighing;
 use agent_common::event::{FileDenial, MAX_NAMES};
 use agent_common::path::{MAX_DIRECTORIES, MAX_NAME};
 use agent_common::session::Label;
@@ -16,7 +17,7 @@ use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_
 /// end, if they were read.
 #[inline(always)]
 pub fn tell(label: Label, judged: Judged, dentry: Address, words: [u64; 2]) {
-    if judged.hold == Judged::TOLD {
+    if judged.hold == Weighing::TOLD {
         return;
     }
     let judgement = packed(judged);
@@ -68,7 +69,7 @@ extern "C" fn exec_denial(judgement: u64, dentry: u64, begin: u64, end: u64) -> 
 /// Tells that a Unix socket without a path was not to be reached.
 #[inline(always)]
 pub fn tell_abstract(judged: Judged, name: u64, length: u64) {
-    if judged.hold == Judged::TOLD {
+    if judged.hold == Weighing::TOLD {
         return;
     }
     abstract_denial(packed(judged), name, length);

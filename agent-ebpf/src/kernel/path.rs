@@ -183,7 +183,20 @@ pub fn of_current() -> Option<Path> {
 /// Judges one use of the file to which the last walk led. `end` is what [`walk`] said.
 #[inline(always)]
 pub fn judge_use(action: u64, end: u64, flags: u64) -> bool {
-    path_use(action, end, flags) != 0
+    match path_use(action, end, flags) {
+        TO_ASK => path_ask(action, flags) != 0,
+        used => used != 0,
+    }
+}
+
+/// What [`path_use`] answers where somebody must be asked. That is done beside it: both take much of the
+/// stack.
+const TO_ASK: u64 = crate::paths::Use::ToAsk as u64;
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn path_ask(action: u64, flags: u64) -> u64 {
+    u64::from(crate::paths::ask_one(action, flags))
 }
 
 /// A global function of numbers, like those below.
@@ -197,7 +210,7 @@ extern "C" fn path_use(action: u64, end: u64, flags: u64) -> u64 {
         3 => End::Elsewhere,
         _ => End::Lost,
     };
-    u64::from(crate::paths::judge_one(action, end, flags))
+    crate::paths::judge_one(action, end, flags) as u64
 }
 
 /// Tries whether somebody must be asked for one of several uses of the file to which the last walk led.
@@ -221,13 +234,8 @@ extern "C" fn path_try(uses: u64, end: u64) -> u64 {
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn path_try_name(dentry: u64, uses: u64) -> u64 {
-    let Some(member) = Task::current().member() else {
-        return 0;
-    };
-    if !super::state::has_approvals(member) {
-        return 1;
-    }
-    path_try(uses, path_walk(dentry))
+    // Not by `path_try`: calls must not go deeper than eight.
+    u64::from(crate::paths::try_uses(uses, path_walk(dentry)))
 }
 
 /// Forgets what was kept for a task.

@@ -67,10 +67,11 @@ pub fn is_watched(member: Member) -> bool {
     terms(member).is_some_and(|terms| terms.flags & Terms::AUDIT != 0)
 }
 
-/// Whether the policy by which a member is judged has rules that need an approval.
+/// Whether the policy by which a member is judged has rules that need an approval, and is held.
 #[inline(always)]
 pub fn has_approvals(member: Member) -> bool {
-    terms(member).is_some_and(|terms| terms.flags & Terms::APPROVALS != 0)
+    const BOTH: u32 = Terms::APPROVALS | Terms::AUDIT;
+    terms(member).is_some_and(|terms| terms.flags & BOTH == Terms::APPROVALS)
 }
 
 /// Moves a session to another policy: what is judged from now on is judged by that. Facts and limits

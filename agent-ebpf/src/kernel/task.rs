@@ -3,7 +3,7 @@
 use super::memory::{Address, Typed};
 use super::offsets::{
     HAS_TASK_REGS, MM_ARGUMENTS, MM_ARGUMENTS_END, MM_EXE_FILE, PID_TASKS, REGS_CALL, REGS_RESULT,
-    SIGNAL_LIVE,
+    REGS_SECOND, REGS_THIRD, SIGNAL_LIVE,
     TASK_BPF_STORAGE, TASK_COMM, TASK_CRED, TASK_EXIT_CODE, TASK_EXIT_STATE, TASK_FLAGS,
     TASK_GROUP_LEADER, TASK_MM, TASK_PID, TASK_PID_LINKS, TASK_REAL_CRED, TASK_REAL_PARENT,
     TASK_SIGNAL, TASK_START_BOOTTIME, TASK_TGID,
@@ -509,6 +509,31 @@ pub fn kill_current() -> bool {
     unsafe { bpf_send_signal(SIGKILL) == 0 }
 }
 
+const EXECVE: u64 = 59;
+const EXECVEAT: u64 = 322;
+
+/// The registers with which the running task entered the kernel. Only where [`HAS_TASK_REGS`].
+#[inline(always)]
+fn registers() -> Address {
+    // SAFETY: the helpers take the running task alone; what they answer is read with care.
+    let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) };
+    Address(registers.cast_unsigned())
+}
+
+/// Where the list of words lies that the running task has given to `execve`.
+#[inline(always)]
+pub fn current_words() -> Option<u64> {
+    if HAS_TASK_REGS.load() == 0 {
+        return None;
+    }
+    let registers = registers();
+    match registers.read(&REGS_CALL)? {
+        EXECVE => registers.read(&REGS_SECOND),
+        EXECVEAT => registers.read(&REGS_THIRD),
+        _ => None,
+    }
+}
+
 /// Stops the running process before it returns to user space. False where that cannot be done.
 #[inline(always)]
 pub fn stop_current() -> bool {
@@ -527,8 +552,6 @@ pub fn can_begin_anew(executes: bool) -> bool {
     const USER_WORKER: u32 = 0x4000;
     const KERNEL_THREAD: u32 = 0x20_0000;
     const NOT_YET: u64 = (-38i64).cast_unsigned();
-    const EXECVE: u64 = 59;
-    const EXECVEAT: u64 = 322;
     const URING_ENTER: u64 = 426;
     if HAS_TASK_REGS.load() == 0 {
         return false;
@@ -538,9 +561,7 @@ pub fn can_begin_anew(executes: bool) -> bool {
     if flags & (EXITING | IO_WORKER | USER_WORKER | KERNEL_THREAD) != 0 {
         return false;
     }
-    // SAFETY: as in `current_call`.
-    let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) };
-    let registers = Address(registers.cast_unsigned());
+    let registers = registers();
     let call: u64 = registers.read(&REGS_CALL).unwrap_or(URING_ENTER);
     let result: u64 = registers.read(&REGS_RESULT).unwrap_or(0);
     let replaces = call == EXECVE || call == EXECVEAT;
@@ -553,7 +574,5 @@ pub fn current_call() -> Option<u64> {
     if HAS_TASK_REGS.load() == 0 {
         return None;
     }
-    // SAFETY: the helpers take the running task alone; what they answer is read with care.
-    let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) };
-    Address(registers.cast_unsigned()).read(&REGS_CALL)
+    registers().read(&REGS_CALL)
 }

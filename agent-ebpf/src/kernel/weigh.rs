@@ -115,6 +115,8 @@ impl Survey {
     const ALLOWS_NOW: u32 = 8;
     /// The next rule belongs to the same list.
     const MORE: u32 = 16;
+    /// A rule needs an approval.
+    const APPROVAL: u32 = 32;
 
     /// Looks into the lists in the running task's entry.
     #[inline(always)]
@@ -140,6 +142,12 @@ impl Survey {
     #[inline(always)]
     pub fn asks_for_arguments(self) -> bool {
         self.any & Self::ARGUMENTS != 0
+    }
+
+    /// Whether somebody may have to be asked.
+    #[inline(always)]
+    pub fn asks_for_approval(self) -> bool {
+        self.any & Self::APPROVAL != 0
     }
 
     /// Whether it matters that the session can write the program.
@@ -211,6 +219,9 @@ extern "C" fn survey_rule(index: u32) -> u32 {
     let mut found = 0;
     if rule.traits & ARGUMENTS != 0 {
         found |= Survey::ARGUMENTS;
+    }
+    if rule.approval != 0 {
+        found |= Survey::APPROVAL;
     }
     if rule.refuse & TRAIT_WRITABLE != 0 {
         found |= Survey::REFUSES_WRITABLE;

@@ -15,6 +15,7 @@ mod exec;
 mod explained;
 mod files;
 mod full;
+mod hold;
 mod inherit;
 mod label;
 mod life_end;
@@ -59,6 +60,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(chain::tests());
     tests.extend(replay::tests());
     tests.extend(files::tests());
+    tests.extend(hold::tests());
     tests.extend(red_code::tests());
     tests.extend(red_files::tests());
     tests.extend(red_others::tests());

@@ -6,6 +6,7 @@
 //! to `product` and `events` alone.
 
 pub(crate) mod events;
+pub(crate) mod holds;
 pub(crate) mod kernel;
 pub(crate) mod network;
 pub(crate) mod policy;
