@@ -65,7 +65,9 @@ fn check(member: Member, binprm: Binprm) -> bool {
     } else {
         walked
     };
-    pending::judge_program(end, binprm.words(), dentry.inode(), kind_of(binprm))
+    let (words, kind) = (binprm.words(), kind_of(binprm));
+    pending::ask_program(end, words, kind)
+        && pending::judge_program(end, words, dentry.inode(), kind)
 }
 
 /// The program that the caller named.
@@ -81,6 +83,74 @@ fn kind_of(binprm: Binprm) -> u64 {
 /// Where no walk can lead to a program.
 const NAMELESS: u64 = u64::MAX;
 
+/// Asks, where somebody must be, whether a program to which the running task's walk led may run with the words
+/// that the caller gives it. What they are when it runs is compared with what was asked then: a program
+/// that nobody was asked about is killed. An interpreter's words are not the caller's, so nobody is asked
+/// about one.
+#[inline(always)]
+pub fn ask(end: u64, words: u32, kind: u64) -> bool {
+    let Some(member) = Task::current().member() else {
+        return false;
+    };
+    let Some(session) = state::begin(member) else {
+        return true;
+    };
+    let ended = session.flags & Session::REVOKED != 0;
+    if ended || end != End::Root as u64 || kind & FIRST == 0 || !state::has_approvals(member) {
+        return true;
+    }
+    paths::put_lists(member, &session, Access::Exec);
+    let found = Survey::of(member);
+    if !found.asks_for_approval() {
+        return true;
+    }
+    let mut traits = 0;
+    if found.refuses_writable() {
+        traits = written(member, &session);
+    }
+    let read = arguments::of_caller(session.policy, words, kind & SCRIPT != 0);
+    let Some((given, hash)) = read else {
+        return told(member, doubt(Reason::Unreadable));
+    };
+    paths::put_lists(member, &session, Access::Exec);
+    let way = Way {
+        traits: traits | given,
+        how: weigh::TRY,
+        ..Way::STOPS
+    };
+    member.weighing().hold = Weighing::NOBODY_ASKED;
+    let judgement = judge::listed(member, &session, Action::Exec, (way.traits, way.how));
+    if judge::must_ask(member) {
+        return told(member, number(judge::ask_of_program(member, way, hash)));
+    }
+    told(member, number(judgement))
+}
+
+/// A judgement in one number, as it is carried here; 0 where the program may run.
+#[inline(always)]
+fn number(judgement: Judgement) -> u64 {
+    match judgement {
+        Ok(()) => ALLOWED,
+        Err(judged) => names::packed(judged),
+    }
+}
+
+const ALLOWED: u64 = 0;
+
+#[inline(always)]
+fn doubt(reason: Reason) -> u64 {
+    number(judge::doubt(Action::Exec, reason))
+}
+
+#[inline(always)]
+fn told(member: Member, judgement: u64) -> bool {
+    if judgement == ALLOWED {
+        return true;
+    }
+    let subject = path::of_current().map_or(Address(0), Path::subject);
+    paths::settle(member, subject, Err(names::judged(judgement)))
+}
+
 /// Judges a program to which the running task's walk led, if there is one; its inode is in `inode`.
 #[inline(always)]
 pub fn program(end: u64, words: u32, inode: u64, kind: u64) -> bool {
@@ -88,18 +158,17 @@ pub fn program(end: u64, words: u32, inode: u64, kind: u64) -> bool {
         return false;
     };
     let judgement = match state::begin(member) {
-        None => judge::doubt(Action::Exec, Reason::SessionUnknown),
+        None => doubt(Reason::SessionUnknown),
         Some(session) if end == End::Root as u64 => {
             on_path(member, &session, (words, kind), inode)
         }
-        Some(_) if end == End::Lost as u64 => judge::doubt(Action::Exec, Reason::Unreadable),
-        Some(_) => judge::refuse(Action::Exec, Reason::Nameless),
+        Some(_) if end == End::Lost as u64 => doubt(Reason::Unreadable),
+        Some(_) => number(judge::refuse(Action::Exec, Reason::Nameless)),
     };
-    if judgement.is_ok() {
+    if judgement == ALLOWED {
         judge::allowed(member, Allowed::Program);
     }
-    let subject = path::of_current().map_or(Address(0), Path::subject);
-    paths::settle(member, subject, judgement)
+    told(member, judgement)
 }
 
 #[inline(always)]
@@ -108,7 +177,7 @@ fn on_path(
     session: &Session,
     (words, kind): (u32, u64),
     inode: u64,
-) -> Judgement {
+) -> u64 {
     paths::put_lists(member, session, Access::Exec);
     let found = Survey::of(member);
     let mut traits = 0;
@@ -120,58 +189,27 @@ fn on_path(
     let waits = Pending::of_current().is_some();
     let ended = session.flags & Session::REVOKED != 0;
     let asks = !ended && found.asks_for_approval() && state::has_approvals(member);
-    let mut words = words;
-    if asks && kind & FIRST != 0 {
-        ask_first(member, session, (words, kind), traits)?;
-        words |= Program::ASKED;
-    }
+    let asked = u32::from(asks) * (kind & FIRST) as u32 * Program::ASKED;
     let by_arguments = !ended && (found.asks_for_arguments() || waits || asks);
     if by_arguments && found.could_be_allowed(waits) {
         let program = Program {
             dentry: path::of_current().map_or(0, |path| path.subject().0),
             inode,
-            words,
+            words: words | asked,
             traits,
             policy: session.policy,
             edition: pending::edition(session.policy),
         };
         if Pending::defer(member, program) {
-            return Ok(());
+            return ALLOWED;
         }
-        return judge::doubt(Action::Exec, Reason::Unreadable);
+        return doubt(Reason::Unreadable);
     }
-    decide(member, session, traits, None)?;
-    if by_arguments {
+    let judgement = decide(member, session, traits, None);
+    if judgement == ALLOWED && by_arguments {
         // It could not be allowed a moment ago. Its arguments must not go unread because others
         // have changed the session's facts since.
-        return judge::doubt(Action::Exec, Reason::Busy);
-    }
-    Ok(())
-}
-
-/// Asks, where somebody must be, whether the program may run with the words that the caller gives it. What
-/// they are when it runs is compared with what was asked then: a program that nobody was asked about is
-/// killed. An interpreter's words are not the caller's, so nobody is asked about one.
-#[inline(always)]
-fn ask_first(
-    member: Member,
-    session: &Session,
-    (words, kind): (u32, u64),
-    traits: u32,
-) -> Judgement {
-    let read = arguments::of_caller(session.policy, words, kind & SCRIPT != 0);
-    let Some((given, hash)) = read else {
-        return judge::doubt(Action::Exec, Reason::Unreadable);
-    };
-    let way = Way {
-        traits: traits | given,
-        how: weigh::TRY,
-        ..Way::STOPS
-    };
-    member.weighing().hold = Weighing::NOBODY_ASKED;
-    let judgement = judge::listed(member, session, Action::Exec, (way.traits, way.how));
-    if judge::must_ask(member) {
-        return judge::ask_of_program(member, way, hash);
+        return doubt(Reason::Busy);
     }
     judgement
 }
@@ -195,27 +233,22 @@ fn written(member: Member, session: &Session) -> u32 {
 /// Weighs an exec whose lists lie in the task's entry. The tool that it starts begins when the
 /// program runs. `words` is the hash of its words where somebody may have been asked about them.
 #[inline(always)]
-fn decide(member: Member, session: &Session, traits: u32, words: Option<u64>) -> Judgement {
+fn decide(member: Member, session: &Session, traits: u32, words: Option<u64>) -> u64 {
     member.weighing().tool = 0;
     member.weighing().hold = Weighing::NOBODY_ASKED;
-    let mut judgement = judge::listed(member, session, Action::Exec, (traits, 0));
+    let mut judgement = number(judge::listed(member, session, Action::Exec, (traits, 0)));
     if judge::must_ask(member) {
         // Too late to ask, and to wait.
-        let way = Way {
-            traits,
-            ..Way::of(weigh::QUIET)
-        };
-        judgement = match words {
-            Some(words) => judge::ask_of_program_again(member, way, words),
-            None => judge::refuse(Action::Exec, Reason::ApprovalPending),
-        };
+        judgement = number(judge::look_for_answer(member, traits, words));
     }
-    judgement?;
+    if judgement != ALLOWED {
+        return judgement;
+    }
     let tool = member.weighing().tool;
     if tool != 0 && !member.start(tool) {
-        return judge::doubt(Action::Exec, Reason::Nested);
+        return doubt(Reason::Nested);
     }
-    Ok(())
+    ALLOWED
 }
 
 #[inline(always)]
@@ -246,8 +279,9 @@ pub fn waiting(level: u32, words: u32, top: u64) -> bool {
     let label = member.label();
     let program = pending.take(member, level as usize);
     match by_words(member, pending, program, words, top) {
-        Ok(()) => true,
-        Err(judged) => {
+        ALLOWED => true,
+        judgement => {
+            let judged = names::judged(judgement);
             let mut judged = judge::follow_up(member, judged);
             if judged.verdict == Verdict::Deny.wire() {
                 judged.verdict = Verdict::Kill.wire();
@@ -259,12 +293,12 @@ pub fn waiting(level: u32, words: u32, top: u64) -> bool {
 }
 
 #[inline(always)]
-fn by_words(member: Member, pending: Pending, program: Program, words: u32, top: u64) -> Judgement {
+fn by_words(member: Member, pending: Pending, program: Program, words: u32, top: u64) -> u64 {
     let Some(session) = state::during(member) else {
-        return judge::doubt(Action::Exec, Reason::SessionUnknown);
+        return doubt(Reason::SessionUnknown);
     };
     if !program.is_policy_in_force() {
-        return judge::doubt(Action::Exec, Reason::Unreadable);
+        return doubt(Reason::Unreadable);
     }
     // Interpreters have put their own words in front, the last of them the program's path.
     let own = program.words & !Program::ASKED;
@@ -275,6 +309,6 @@ fn by_words(member: Member, pending: Pending, program: Program, words: u32, top:
             let hash = (program.words & Program::ASKED != 0).then_some(hash);
             decide(member, &session, traits | program.traits, hash)
         }
-        None => judge::doubt(Action::Exec, Reason::Unreadable),
+        None => doubt(Reason::Unreadable),
     }
 }

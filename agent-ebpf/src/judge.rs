@@ -198,13 +198,6 @@ pub fn ask_of_program(member: Member, way: Way, words: u64) -> Judgement {
     ask(member, Action::Exec, way, asking)
 }
 
-/// The same when its words are final.
-#[inline(always)]
-pub fn ask_of_program_again(member: Member, way: Way, words: u64) -> Judgement {
-    let asking = Asking::about_program_again(member, words);
-    ask(member, Action::Exec, way, asking)
-}
-
 #[inline(always)]
 fn ask(member: Member, action: Action, way: Way, asking: Option<Asking>) -> Judgement {
     let Some(asking) = asking else {
@@ -215,6 +208,22 @@ fn ask(member: Member, action: Action, way: Way, asking: Option<Asking>) -> Judg
         asking.wait(action, way.how);
     }
     decided(member, action)
+}
+
+/// Looks whether the program that runs was asked about in the same `execve`, with the words that it has.
+#[inline(always)]
+pub fn look_for_answer(member: Member, traits: u32, words: Option<u64>) -> Judgement {
+    let asking = words.and_then(|words| Asking::about_program_again(member, words));
+    match asking {
+        Some(asking) => asking.get_answer(traits, weigh::QUIET),
+        None => {
+            let weighing = member.weighing();
+            weighing.verdict = Verdict::Deny.wire();
+            weighing.reason = Reason::ApprovalPending.wire();
+            weighing.hold = Weighing::NOBODY_ASKED;
+        }
+    }
+    decided(member, Action::Exec)
 }
 
 #[inline(always)]

@@ -33,11 +33,17 @@ pub fn tell(label: Label, judged: Judged, dentry: Address, words: [u64; 2]) {
 const HOLD_SHIFT: u32 = 46;
 const ACTION_BITS: u64 = 0x3fff;
 
+const REVOKE_SHIFT: u32 = 55;
+const VERDICT_BITS: u8 = 0x7f;
+
+/// What is told of a judgement in one number; 0 where the action is allowed. What it would be otherwise has
+/// no value where it is, and the verifier wants one of all that is carried along.
 #[inline(always)]
-fn packed(judged: Judged) -> u64 {
+pub fn packed(judged: Judged) -> u64 {
     u64::from(judged.rule)
         | u64::from(judged.action.wire()) << 32
-        | u64::from(judged.hold) << HOLD_SHIFT
+        | u64::from(judged.hold & 3) << HOLD_SHIFT
+        | u64::from(judged.revoke != 0) << REVOKE_SHIFT
         | u64::from(judged.verdict) << 48
         | u64::from(judged.reason) << 56
 }
@@ -104,14 +110,15 @@ pub fn copy_abstract(name: u64, length: u64, out: &mut FileDenial) {
     out.flags = FileDenial::ABSTRACT;
 }
 
+/// The same back.
 #[inline(always)]
-fn judged(judgement: u64) -> Judged {
+pub fn judged(judgement: u64) -> Judged {
     Judged {
         rule: judgement as u32,
         action: Action::from_wire((judgement >> 32 & ACTION_BITS) as u16).unwrap_or(Action::Read),
-        verdict: (judgement >> 48) as u8,
+        verdict: (judgement >> 48) as u8 & VERDICT_BITS,
         reason: (judgement >> 56) as u8,
-        revoke: 0,
+        revoke: (judgement >> REVOKE_SHIFT) as u8 & 1,
         hold: (judgement >> HOLD_SHIFT) as u8 & 3,
     }
 }

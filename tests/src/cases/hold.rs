@@ -7,7 +7,7 @@ use crate::harness::holds::{approve, asked, deny, nth, questions_of, until_stopp
 use crate::harness::kernel::unless_with_bpf_lsm;
 use crate::harness::network::{ALLOWED4, PORT};
 use crate::harness::policy::Policy;
-use crate::harness::product::{Daemon, call, said};
+use crate::harness::product::{Daemon, call, revoke, said, session_of};
 use crate::harness::session::{Obedient, Place};
 use crate::sys::process::kill;
 use anyhow::{Context, Result, ensure};
@@ -29,6 +29,36 @@ pub(super) fn tests() -> Vec<Test> {
             "hold.network",
             "so does what goes to a network, and nothing is at the receiver before",
             network,
+        )
+        .unless(unless_with_bpf_lsm),
+        Test::new(
+            "hold.exec",
+            "so does a program, with its words: with others it is killed",
+            exec,
+        )
+        .unless(unless_with_bpf_lsm),
+        Test::new(
+            "hold.life",
+            "no answer in time, a revoked session, a daemon that is killed and comes back",
+            life,
+        )
+        .unless(unless_with_bpf_lsm),
+        Test::new(
+            "hold.together",
+            "three threads and two processes at once, io_uring, a process that is not stopped",
+            several,
+        )
+        .unless(unless_with_bpf_lsm),
+        Test::new(
+            "red.a1.itself",
+            "no session answers, whatever its policy",
+            itself,
+        )
+        .unless(unless_with_bpf_lsm),
+        Test::new(
+            "red.a2.another",
+            "a yes to one file, path or memory lets no other through (A2, A3)",
+            another,
         )
         .unless(unless_with_bpf_lsm),
     ]
@@ -220,4 +250,221 @@ fn network() -> Result<()> {
 
 fn said_of(output: &std::process::Output) -> String {
     said(output)
+}
+
+fn exec() -> Result<()> {
+    Daemon::shared()?;
+    lay_out()?;
+    let agent = "hold-exec";
+    let program = format!("{ROOT}/program");
+    fs::copy("/bin/echo", &program)?;
+    let mut actor = Place::Inside(&policy(agent, "once: true")).obey()?;
+    // Each in a child, which stops: of fork, and of vfork, whose parent waits for it.
+    for way in ["execve", "vfork"] {
+        for (answer, expected) in [(approve as fn(&str) -> Result<()>, "ran 0"), (deny, "EPERM")] {
+            let events = Events::from_now()?;
+            actor.begin(&format!("execute {way} {program} {way} {expected}"))?;
+            let hold = nth(events, agent, 1)?;
+            let question = questions_of(agent)?;
+            let question = question.first().context("no question")?;
+            ensure!(question.action == "exec", "{question:?}");
+            answer(&hold)?;
+            let said = actor.answer()?;
+            ensure!(said == expected, "{way}: {said}, expected {expected}");
+        }
+    }
+    // Other words are another question.
+    let events = Events::from_now()?;
+    actor.begin(&format!("execute execve {program} one"))?;
+    let one = nth(events, agent, 1)?;
+    approve(&one)?;
+    let said = actor.answer()?;
+    ensure!(said == "ran 0", "one: {said}");
+    actor.begin(&format!("execute execve {program} two"))?;
+    deny(&nth(events, agent, 2)?)?;
+    let said = actor.answer()?;
+    ensure!(said == "EPERM", "two: {said}");
+    actor.end()?;
+    Ok(())
+}
+
+fn life() -> Result<()> {
+    let daemon = Daemon::shared()?;
+    lay_out()?;
+    let agent = "hold-life";
+    let mut actor = Place::Inside(&policy(agent, "once: true, wait: 2s")).obey()?;
+    let events = Events::from_now()?;
+    let said = actor.order(&format!("file read {ROOT}/read"))?;
+    ensure!(said == "EPERM", "no answer: {said}");
+    let told = events.wait(agent, 2)?;
+    ensure!(
+        told.iter().any(|denial| denial.reason == "no answer in time" && denial.verdict == "deny"),
+        "{told:?}"
+    );
+    let hold = nth(events, agent, 1)?;
+    let late = call(&["approve", &hold])?;
+    ensure!(late.status.code() == Some(1), "too late: {}", said_of(&late));
+    let expired = events.first("the end of the question", |line| match line {
+        Line::Answered(answered) if answered.hold == hold => Some(answered.answer),
+        _ => None,
+    })?;
+    ensure!(expired == "expired", "{expired}");
+    actor.end()?;
+
+    let agent = "hold-daemon";
+    let mut actor = Place::Inside(&policy(agent, "once: true")).obey()?;
+    let events = Events::from_now()?;
+    actor.begin(&format!("file unlink {ROOT}/unlink"))?;
+    let hold = nth(events, agent, 1)?;
+    until_stopped(actor.pid)?;
+    daemon.end(libc::SIGKILL)?;
+    kill(actor.pid, libc::SIGCONT)?;
+    std::thread::sleep(Duration::from_millis(100));
+    until_stopped(actor.pid).context("without a daemon")?;
+    ensure!(Path::new(&format!("{ROOT}/unlink")).exists(), "unlinked");
+    Daemon::start()?;
+    let found = questions_of(agent)?;
+    ensure!(
+        found.len() == 1 && found[0].hold == hold && found[0].action == "delete",
+        "after the daemon came back: {found:?}"
+    );
+    approve(&hold)?;
+    let said = actor.answer()?;
+    ensure!(said == "ok", "approved by the next daemon: {said}");
+
+    actor.begin(&format!("file write {ROOT}/write"))?;
+    nth(events, agent, 2)?;
+    until_stopped(actor.pid)?;
+    let session = session_of(agent)?.context("no session")?.session;
+    let revoked = revoke(&session, "held")?;
+    ensure!(
+        revoked.empty_after_us.is_some() && revoked.left.is_empty(),
+        "{revoked:?}"
+    );
+    ensure!(actor.answer().is_err(), "it answers");
+    ensure!(questions_of(agent)?.is_empty(), "the question stays");
+    Ok(())
+}
+
+fn several() -> Result<()> {
+    Daemon::shared()?;
+    lay_out()?;
+    let agent = "hold-several";
+    let policy = policy(agent, "expires: 5m");
+    let mut actor = Place::Inside(&policy).obey()?;
+    let events = Events::from_now()?;
+    actor.begin(&format!("together 3 {ROOT}/read"))?;
+    let hold = nth(events, agent, 1)?;
+    until_stopped(actor.pid)?;
+    approve(&hold)?;
+    let said = actor.answer()?;
+    ensure!(said == "ok ok ok", "three threads: {said}");
+    ensure!(asked(events, agent)?.len() == 1, "they asked more than once");
+    // It is good for a while.
+    let said = actor.order(&format!("file read {ROOT}/read"))?;
+    ensure!(said == "ok", "again: {said}");
+    // What io_uring does cannot wait, and passes afterwards.
+    let events = Events::from_now()?;
+    let order = format!("file uring {ROOT}/again");
+    let said = actor.order(&order)?;
+    ensure!(said == "EPERM", "io_uring: {said}");
+    let told = events.wait(agent, 1)?;
+    let pending = &told[0];
+    ensure!(
+        pending.verdict == "deny" && pending.reason == "approval pending",
+        "{pending:?}"
+    );
+    let question = questions_of(agent)?;
+    ensure!(question.len() == 1 && !question[0].stopped, "{question:?}");
+    approve(pending.hold.as_deref().context("no question")?)?;
+    let said = actor.order(&order)?;
+    ensure!(said == "ok", "io_uring after the yes: {said}");
+    actor.end()?;
+    Ok(())
+}
+
+fn itself() -> Result<()> {
+    Daemon::shared()?;
+    lay_out()?;
+    let agent = "red-a1";
+    let policy = policy(agent, "once: true");
+    let policy = policy.with("  # nothing is kept from it otherwise\n");
+    let mut actor = Place::Inside(&policy).obey()?;
+    let mut helper = Place::Inside(&policy).obey()?;
+    let events = Events::from_now()?;
+    actor.begin(&format!("file read {ROOT}/read"))?;
+    let hold = nth(events, agent, 1)?;
+    until_stopped(actor.pid)?;
+    for words in [
+        format!("answer /usr/local/bin/interlock approve {hold}"),
+        "answer /usr/local/bin/interlock holds".to_owned(),
+        "unix /run/interlock/control.sock".to_owned(),
+        "file read /run/interlock/holds".to_owned(),
+    ] {
+        let said = helper.order(&words)?;
+        ensure!(
+            said.is_empty() || said == "EPERM" || said == "EACCES",
+            "{words}: {said}"
+        );
+    }
+    until_stopped(actor.pid).context("its own yes was taken")?;
+    let question = questions_of(agent)?;
+    ensure!(question.len() == 1, "{question:?}");
+    deny(&hold)?;
+    let said = actor.answer()?;
+    ensure!(said == "EPERM", "denied: {said}");
+    helper.end()?;
+    actor.end()?;
+    Ok(())
+}
+
+fn another() -> Result<()> {
+    Daemon::shared()?;
+    lay_out()?;
+    let agent = "red-a2";
+    let mut actor = Place::Inside(&policy(agent, "once: true")).obey()?;
+    // Another file takes the name.
+    let events = Events::from_now()?;
+    actor.begin(&format!("file read {ROOT}/read"))?;
+    let first = nth(events, agent, 1)?;
+    until_stopped(actor.pid)?;
+    fs::rename(format!("{ROOT}/other"), format!("{ROOT}/read"))?;
+    approve(&first)?;
+    let second = nth(events, agent, 2).context("another file at the same path")?;
+    ensure!(first != second, "the same question");
+    until_stopped(actor.pid)?;
+    deny(&second)?;
+    let said = actor.answer()?;
+    ensure!(said == "EPERM", "another file: {said}");
+    // A symbolic link leads elsewhere.
+    let link = "/tmp/interlock-hold-link";
+    let _ = fs::remove_file(link);
+    std::os::unix::fs::symlink(format!("{ROOT}/write"), link)?;
+    let events = Events::from_now()?;
+    actor.begin(&format!("file read {link}"))?;
+    let first = nth(events, agent, 1)?;
+    until_stopped(actor.pid)?;
+    fs::remove_file(link)?;
+    std::os::unix::fs::symlink(format!("{ROOT}/both"), link)?;
+    approve(&first)?;
+    let second = nth(events, agent, 2).context("a link that leads elsewhere")?;
+    until_stopped(actor.pid)?;
+    deny(&second)?;
+    let said = actor.answer()?;
+    ensure!(said == "EPERM", "a link that leads elsewhere: {said}");
+    // The path in memory is another one when the call begins anew.
+    let events = Events::from_now()?;
+    actor.begin(&format!("shared-open {ROOT}/over {ROOT}/swap"))?;
+    let first = nth(events, agent, 1)?;
+    std::thread::sleep(Duration::from_millis(300));
+    approve(&first)?;
+    let second = nth(events, agent, 2).context("another path in memory")?;
+    deny(&second)?;
+    let said = actor.answer()?;
+    ensure!(said == "Exited(1)", "another path in memory: {said}");
+    // The yes to the first is still good, for that.
+    let said = actor.order(&format!("file read {ROOT}/over"))?;
+    ensure!(said == "ok", "what was approved: {said}");
+    actor.end()?;
+    Ok(())
 }
