@@ -1,7 +1,7 @@
 //! The limits and names that a kernel object file and its loader must share.
 
 /// Grows whenever the layout or the meaning of a map changes; it is part of every pin path.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 
 /// Sessions that can be in force at once on one host.
 pub const MAX_SESSIONS: u32 = 16_384;
@@ -21,6 +21,9 @@ pub const MAX_RULES: u32 = 65_536;
 
 /// Patterns of arguments of one policy: as many as an action has traits.
 pub const MAX_ARGUMENTS: u32 = 32;
+
+/// Programs that can be on their way into execution at once where digests decide.
+pub const MAX_EXECS: u32 = 4_096;
 
 /// Distinct networks of all policies together.
 pub const MAX_NETWORKS: u32 = 65_536;

@@ -48,7 +48,7 @@ wire_enum! {
         Unreadable = 7 => "unreadable",
         /// Somebody must approve it first.
         ApprovalMissing = 8 => "approval missing",
-        /// A rate or budget is used up.
+        /// It came too soon after others: the rate has no room.
         Limit = 9 => "limit reached",
         /// It is not the hour for it.
         Hours = 10 => "outside hours",
@@ -72,6 +72,8 @@ wire_enum! {
         ApprovalLate = 30 => "no answer in time",
         /// There is no room for another question.
         Questions = 31 => "too many open questions",
+        /// A budget of how many or of bytes is used up.
+        Spent = 25 => "budget spent",
     }
 }
 
@@ -451,8 +453,8 @@ impl Weighing {
             Reason::FactForbidden
         } else if !in_hours && !excused {
             Reason::Hours
-        } else if !self.charge(standing, rule, renew) {
-            Reason::Limit
+        } else if let Some(full) = self.charge(standing, rule, renew) {
+            full
         } else if rule.approval != 0
             && !(in_hours && excused)
             && held & fact_bit(rule.approval) == 0
@@ -493,11 +495,11 @@ impl Weighing {
         rule.window == 0 || terms.in_window(rule.window, self.wall_s)
     }
 
-    /// Charges the rule's limits, and says whether every one had room.
+    /// Charges the rule's limits. The reason of the first that has no room.
     #[inline(always)]
-    fn charge(&mut self, standing: Standing<'_>, rule: &Rule, renew: u16) -> bool {
+    fn charge(&mut self, standing: Standing<'_>, rule: &Rule, renew: u16) -> Option<Reason> {
         let own = (usize::from(self.scope) & (SCOPES - 1)) * 2;
-        let mut room = true;
+        let mut full = None;
         let mut i = 0;
         while i < 2 {
             let mut charge = Charge::NONE;
@@ -514,12 +516,14 @@ impl Weighing {
                 let looks = self.flags & Self::LOOK != 0;
                 charge.limit = u32::from(limit);
                 charge.value = value;
-                room = room && (has_room || looks && asked.kind != Limit::BYTES);
+                if full.is_none() && !has_room && (!looks || asked.kind == Limit::BYTES) {
+                    full = Some(asked.reason());
+                }
             }
             self.charges[own + i] = charge;
             i += 1;
         }
-        room
+        full
     }
 
     /// Notes that a rule could not be read, which is a denial.

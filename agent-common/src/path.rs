@@ -136,6 +136,8 @@ wire_enum! {
         Abstract = 5 => "abstract",
         /// The name of another agent.
         Agent = 6 => "agent",
+        /// The contents of a program.
+        Digest = 7 => "digest",
     }
 }
 

@@ -16,22 +16,22 @@ pub struct PolicyHead {
     pub privileges: u64,
     /// Another number each time that the policy's number is given; 0 while it is nobody's.
     pub edition: u32,
-    /// Padding, zero.
-    pub padding: u32,
+    /// 1 where rules name programs by their digests, or 0.
+    pub digests: u32,
     /// The privileges of each tool. Inside a tool both must have it, unless it is the program's own.
     pub tools: [u64; MAX_TOOLS],
     /// The hash of its agent's name, by which other sessions' rules find it; 0 while it is nobody's.
     pub agent: u64,
 }
 
-assert_layout!(PolicyHead, size 536, privileges at 0, edition at 8, tools at 16, agent at 528);
+assert_layout!(PolicyHead, size 536, privileges at 0, edition at 8, digests at 12, tools at 16, agent at 528);
 
 impl PolicyHead {
     /// A policy that gives nothing.
     pub const NONE: Self = Self {
         privileges: 0,
         edition: 0,
-        padding: 0,
+        digests: 0,
         tools: [0; MAX_TOOLS],
         agent: 0,
     };

@@ -52,6 +52,15 @@ impl Limit {
     /// So many bytes.
     pub const BYTES: u32 = 3;
 
+    /// What is said where it has no room.
+    #[inline(always)]
+    pub const fn reason(&self) -> Reason {
+        match self.kind {
+            Self::RATE => Reason::Limit,
+            _ => Reason::Spent,
+        }
+    }
+
     /// Whether there is room, and the value afterwards. A rate's value is the time at which the
     /// bucket is full again; a budget's is what has been used.
     #[inline(always)]
@@ -124,7 +133,7 @@ pub struct Terms {
     /// Facts of which any completes the chain.
     pub completion: u64,
     /// Bits of [`Terms::DEVIATION_KILL`], [`Terms::DEVIATION_REVOKE`],
-    /// [`Terms::COMPLETION_REVOKE`] and [`Terms::AUDIT`].
+    /// [`Terms::COMPLETION_REVOKE`], [`Terms::AUDIT`] and [`Terms::SPENT_REVOKE`].
     pub flags: u32,
     /// Padding, zero.
     pub reserved: u32,
@@ -143,7 +152,9 @@ impl Terms {
     /// Bit: what would be denied is recorded, and happens.
     pub const AUDIT: u32 = 8;
     /// Bit: there is a rule that needs an approval.
-    pub const APPROVALS: u32 = 16;
+    pub const APPROVALS: u32 = 32;
+    /// Bit: an action for which a budget has no room left ends the session's permission.
+    pub const SPENT_REVOKE: u32 = 16;
 
     /// Terms that demand nothing.
     pub const NONE: Terms = Terms {
@@ -179,7 +190,8 @@ impl Terms {
                 || reason == Reason::FactForbidden.wire()
                 || reason == Reason::Privilege.wire());
         if !deviates {
-            return (verdict, false);
+            let spent = verdict == Verdict::Deny.wire() && reason == Reason::Spent.wire();
+            return (verdict, spent && self.flags & Self::SPENT_REVOKE != 0);
         }
         let kills = self.flags & Self::DEVIATION_KILL != 0;
         let verdict = if kills { Verdict::Kill.wire() } else { verdict };

@@ -11,7 +11,8 @@ use crate::kernel::path::{self, End, Path};
 use crate::kernel::pending::{self, LEVELS, Pending, Program};
 use crate::kernel::task::{self, Member, Task};
 use crate::kernel::weigh::{self, Survey};
-use crate::kernel::{arguments, names, state, verdict};
+use crate::kernel::{arguments, digest, lists, names, state, verdict};
+use crate::maps::POLICIES;
 use crate::{paths, recognise};
 use agent_common::action::Action;
 use agent_common::decide::{Reason, TRAIT_WRITABLE, Verdict, Weighing};
@@ -31,6 +32,22 @@ pub fn bprm_check_security(ctx: LsmContext) -> i32 {
         return verdict::lsm(recognise::check(Binprm::given(ctx.arg(0))));
     };
     verdict::lsm(check(member, Binprm::given(ctx.arg(0))))
+}
+
+/// The same hook, before: reads the program where a rule names programs by what they contain. For
+/// this it must be able to sleep, which the one above cannot on all kernels.
+#[lsm(hook = "bprm_check_security", sleepable)]
+pub fn program_digest(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(1);
+    if earlier != 0 {
+        return earlier;
+    }
+    if let Some(member) = Task::current_if_marked().and_then(Task::member)
+        && state::recorded(member.label()).is_some_and(|session| asks_for_digests(session.policy))
+    {
+        digest::note(Binprm::given(ctx.arg(0)));
+    }
+    verdict::lsm(true)
 }
 
 /// `security_bprm_committed_creds(const struct linux_binprm *)`: the new memory is the task's, and
@@ -66,7 +83,7 @@ fn check(member: Member, binprm: Binprm) -> bool {
         walked
     };
     let (words, kind) = (binprm.words(), kind_of(binprm));
-    pending::ask_program(end, words, kind)
+    pending::ask_program(end, words, dentry.inode(), kind)
         && pending::judge_program(end, words, dentry.inode(), kind)
 }
 
@@ -88,7 +105,7 @@ const NAMELESS: u64 = u64::MAX;
 /// that nobody was asked about is killed. An interpreter's words are not the caller's, so nobody is asked
 /// about one.
 #[inline(always)]
-pub fn ask(end: u64, words: u32, kind: u64) -> bool {
+pub fn ask(end: u64, words: u32, inode: u64, kind: u64) -> bool {
     let Some(member) = Task::current().member() else {
         return false;
     };
@@ -99,7 +116,11 @@ pub fn ask(end: u64, words: u32, kind: u64) -> bool {
     if ended || end != End::Root as u64 || kind & FIRST == 0 || !state::has_approvals(member) {
         return true;
     }
-    paths::put_lists(member, &session, Access::Exec);
+    let Some(digest) = digest(&session, inode, digest::look) else {
+        // Judged next, and found to be so.
+        return true;
+    };
+    put_lists(member, &session, digest);
     let found = Survey::of(member);
     if !found.asks_for_approval() {
         return true;
@@ -112,7 +133,7 @@ pub fn ask(end: u64, words: u32, kind: u64) -> bool {
     let Some((given, hash)) = read else {
         return told(member, doubt(Reason::Unreadable));
     };
-    paths::put_lists(member, &session, Access::Exec);
+    put_lists(member, &session, digest);
     let way = Way {
         traits: traits | given,
         how: weigh::TRY,
@@ -167,6 +188,7 @@ pub fn program(end: u64, words: u32, inode: u64, kind: u64) -> bool {
     };
     if judgement == ALLOWED {
         judge::allowed(member, Allowed::Program);
+        return true;
     }
     told(member, judgement)
 }
@@ -178,13 +200,16 @@ fn on_path(
     (words, kind): (u32, u64),
     inode: u64,
 ) -> u64 {
-    paths::put_lists(member, session, Access::Exec);
+    let Some(digest) = digest(session, inode, digest::take) else {
+        return doubt(Reason::Unreadable);
+    };
+    put_lists(member, session, digest);
     let found = Survey::of(member);
     let mut traits = 0;
     if found.refuses_writable() {
         traits = written(member, session);
         // The lists of the exec must be the last that are put into the task's entry.
-        paths::put_lists(member, session, Access::Exec);
+        put_lists(member, session, digest);
     }
     let waits = Pending::of_current().is_some();
     let ended = session.flags & Session::REVOKED != 0;
@@ -212,6 +237,32 @@ fn on_path(
         return doubt(Reason::Busy);
     }
     judgement
+}
+
+/// The hash of the program's digest; 0 where no rule asks for it. Nothing where it is not known: the
+/// kernel could not tell it, or the policy that asks came between the two programs.
+#[inline(always)]
+fn digest(session: &Session, inode: u64, find: impl FnOnce(u64) -> Option<u64>) -> Option<u64> {
+    if !asks_for_digests(session.policy) {
+        return Some(0);
+    }
+    find(inode)
+}
+
+/// Whether a policy names programs by what they contain.
+#[inline(always)]
+fn asks_for_digests(policy: u32) -> bool {
+    POLICIES.get(policy).is_some_and(|head| head.digests != 0)
+}
+
+/// Puts the lists that speak of executing the program into the task's entry: what speaks of its
+/// contents comes before what speaks of its path.
+#[inline(always)]
+fn put_lists(member: Member, session: &Session, digest: u64) {
+    paths::put_lists(member, session, Access::Exec);
+    if digest != 0 {
+        lists::note_digest(digest);
+    }
 }
 
 /// Whether the session could have written the program: whatever its facts, a rule of the agent's

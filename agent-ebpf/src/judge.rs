@@ -310,6 +310,21 @@ pub fn refuse(action: Action, reason: Reason) -> Judgement {
     })
 }
 
+/// Denies an action for which a budget of bytes has no room.
+#[inline(always)]
+pub fn spent(member: Member, action: Action) -> Judgement {
+    let (verdict, reason) = (Verdict::Deny.wire(), Reason::Spent.wire());
+    let ends = state::terms(member).is_some_and(|terms| terms.follow(verdict, reason).1);
+    Err(Judged {
+        rule: NO_RULE,
+        action,
+        verdict,
+        reason,
+        revoke: if ends { Weighing::REVOKE } else { 0 },
+        hold: 0,
+    })
+}
+
 /// Ends a judgement: counts it, tells what was not allowed, and says whether the action goes on. A
 /// hook calls this once, at its end: the verifier walks through it again for every call.
 #[inline(always)]
@@ -379,7 +394,12 @@ pub fn follow_up(member: Member, judged: Judged) -> Judged {
     }
     let kill = judged.verdict == Verdict::Kill.wire();
     if kill || judged.revoke != 0 {
-        state::revoke(member.label(), Cause::Deviation);
+        let cause = if judged.reason == Reason::Spent.wire() {
+            Cause::Budget
+        } else {
+            Cause::Deviation
+        };
+        state::revoke(member.label(), cause);
     }
     judged
 }

@@ -1,5 +1,6 @@
 //! Every map, in one place. All are pinned, so that enforcement outlives the daemon.
 
+use crate::kernel::digest::Noted;
 use crate::kernel::path::Walk;
 use crate::kernel::pending::State as Pending;
 use agent_common::abi;
@@ -112,6 +113,10 @@ pub static ASKING: HashMap<u64, Asking> = HashMap::pinned(abi::MAX_TASKS, BPF_F_
 /// What an entry of [`ASKING`] is made of.
 #[map]
 pub static NOTHING_ASKED: Array<Asking> = Array::pinned(1, 0);
+
+/// Digests of programs, from the program that reads them to the one that judges, which comes next.
+#[map]
+pub static DIGESTS: HashMap<u64, Noted> = HashMap::pinned(abi::MAX_EXECS, 0);
 
 /// Decisions and lifecycle. Nothing that an agent can cause in bulk by allowed actions is in it.
 #[map]

@@ -57,17 +57,6 @@ pub fn socket_sendmsg(ctx: LsmContext) -> i32 {
     verdict::lsm(allowed)
 }
 
-/// `security_sock_graft(struct sock *, struct socket *)`: somebody who came gets a socket.
-#[lsm(hook = "sock_graft")]
-pub fn accepted(ctx: LsmContext) -> i32 {
-    if let Some(member) = Task::current_if_marked().and_then(Task::member) {
-        let _ = state::begin(member);
-        // Where the label cannot be stored, what is sent is judged as to a peer of nobody's choosing.
-        let _ = owner::claim_accepted(ctx.arg(0), member);
-    }
-    0
-}
-
 /// Judges what is sent through a socket of the session's own. One that no rule for egress has connected was
 /// accepted: then it must be allowed to listen there.
 #[inline(always)]
@@ -104,7 +93,7 @@ fn room(member: Member, socket: *const c_void, size: i32) -> Judgement {
         return Ok(());
     }
     let _ = state::begin(member);
-    judge::refuse(Action::Send, Reason::Limit)
+    judge::spent(member, Action::Send)
 }
 
 /// Whether the chain is complete, and nothing else has ended the permission: what its last action has

@@ -9,19 +9,17 @@ use crate::judge::{self, Judgement, doubt, refuse};
 use crate::kernel::file::File;
 use crate::kernel::task::{Member, Task};
 use crate::kernel::unix::{self, Called, Sock};
-use crate::kernel::{counts, lists, names, path, state, verdict};
+use crate::kernel::{lists, names, path, state, verdict};
 use crate::maps::POLICIES;
 use crate::paths::Uses;
 use crate::tell::{self, Judged};
 use agent_common::action::Action;
-use agent_common::counter::Counter;
 use agent_common::decide::{NO_RULE, Reason, Verdict};
 use agent_common::egress::{AF_UNIX, Endpoint};
 use agent_common::path::EntryKind;
 use agent_common::session::{Allowed, Label, Session};
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use core::ffi::c_void;
 
 /// What has no name is denied, and nobody is waited for: the socket is just being received. Otherwise it is
 /// like a pipe: a task has it only because it was given it.
@@ -29,50 +27,6 @@ const STRICT: u64 = 1;
 
 /// Beside an action: the same.
 const RECEIVED: u64 = 1 << 32;
-
-/// `security_socket_post_create(struct socket *, int family, int type, int protocol, int kern)`: a socket
-/// is made; each end of a pair, too.
-#[lsm(hook = "socket_post_create")]
-pub fn socket_made(ctx: LsmContext) -> i32 {
-    let earlier: i32 = ctx.arg(5);
-    if earlier != 0 {
-        return earlier;
-    }
-    let Some(member) = Task::current_if_marked().and_then(Task::member) else {
-        return verdict::lsm(true);
-    };
-    let socket: *const c_void = ctx.arg(0);
-    let Some((_, sk)) = unix::given_socket(socket) else {
-        return verdict::lsm(true);
-    };
-    verdict::lsm(own(sk, member.label()))
-}
-
-/// `security_sock_graft(struct sock *, struct socket *)`: a connection is accepted.
-#[lsm(hook = "sock_graft")]
-pub fn socket_accepted(ctx: LsmContext) -> i32 {
-    if let Some(member) = Task::current_if_marked().and_then(Task::member) {
-        // What cannot be noted is judged as what comes from elsewhere.
-        let _ = own(unix::given(ctx.arg(0)), member.label());
-    }
-    0
-}
-
-/// `security_sk_free(struct sock *)`: nothing can refer to it any more.
-#[lsm(hook = "sk_free_security")]
-pub fn socket_gone(ctx: LsmContext) -> i32 {
-    unix::given(ctx.arg(0)).forget();
-    0
-}
-
-#[inline(always)]
-fn own(sk: Sock, label: Label) -> bool {
-    if sk.belong_to(label) {
-        return true;
-    }
-    counts::add(Counter::Doubts);
-    false
-}
 
 /// `security_unix_stream_connect(struct sock *, struct sock *other, struct sock *newsk)`: `newsk` is what
 /// the other side will accept.
@@ -116,7 +70,8 @@ pub fn unix_send(ctx: LsmContext) -> i32 {
     verdict::lsm(allowed)
 }
 
-/// `security_socket_sendmsg(struct socket *, struct msghdr *, int)`.
+/// `security_socket_sendmsg(struct socket *, struct msghdr *, int)`. A program of its own beside the one
+/// for the internet: the two together need more stack than there is.
 #[lsm(hook = "socket_sendmsg")]
 pub fn unix_sendmsg(ctx: LsmContext) -> i32 {
     carry(ctx.arg(3), &ctx)
@@ -138,12 +93,9 @@ fn carry(earlier: i32, ctx: &LsmContext) -> i32 {
     let Some(member) = Task::current_if_marked().and_then(Task::member) else {
         return verdict::lsm(true);
     };
-    let Some((family, own)) = unix::given_socket(ctx.arg(0)) else {
+    let Some(own) = unix::given_unix(ctx.arg(0)) else {
         return verdict::lsm(true);
     };
-    if family != u16::from(AF_UNIX) {
-        return verdict::lsm(true);
-    }
     let label = member.label();
     if is_of(own, label) && state::is_permitted(label) {
         return verdict::lsm(true);

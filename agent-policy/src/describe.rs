@@ -335,6 +335,7 @@ fn end(policy: &Policy) -> Vec<String> {
             RevokeOn::Completion => "It ends when the chain is complete.".to_owned(),
             RevokeOn::Failure => "It ends when the chain has failed.".to_owned(),
             RevokeOn::Timeout => "It ends when a step comes too late.".to_owned(),
+            RevokeOn::Budget => "It ends when an action finds a budget spent.".to_owned(),
             RevokeOn::Deviation => "It ends at the first action that deviates.".to_owned(),
             RevokeOn::ControllerLost(seconds) => {
                 format!(

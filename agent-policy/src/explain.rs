@@ -221,6 +221,7 @@ fn changes(
         Reason::Limit => {
             vec!["wait until the rate has room, or raise the limit of the rule".to_owned()]
         }
+        Reason::Spent => vec!["raise the budget of the rule, or start a new session".to_owned()],
         Reason::Hours => vec![
             "try again within the rule's hours, or give the rule \"otherwise: approval\""
                 .to_owned(),

@@ -100,7 +100,7 @@ fn spec_field(key: &str) -> Value {
             json!({
                 "ttl": reference("duration"),
                 "revokeOn": {"type": "array", "minItems": 1, "items": {"oneOf": [
-                    {"enum": ["completion", "failure", "timeout", "deviation"]},
+                    {"enum": ["completion", "failure", "timeout", "deviation", "budget"]},
                     object(&["controllerLost"], json!({"controllerLost": reference("duration")}))
                 ]}},
                 "onDeviation": {"enum": ["deny", "kill", "revoke"]}

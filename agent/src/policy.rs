@@ -81,6 +81,7 @@ pub(crate) const ENFORCED: &[Need] = &[
     Need::Failure,
     Need::Files,
     Need::Exec,
+    Need::Digests,
     Need::Tools,
     Need::Cgroups,
     Need::Executables,

@@ -151,6 +151,12 @@ impl File {
         Self(Typed::given(file))
     }
 
+    /// For a helper that wants the kernel's own type.
+    #[inline(always)]
+    pub fn pointer<T>(self) -> *mut T {
+        self.0.pointer()
+    }
+
     /// The file of a mapping, if it is one of a file.
     #[inline(always)]
     pub fn of_area(area: *const c_void) -> Option<Self> {

@@ -1,7 +1,7 @@
 //! Which lists of rules speak of the path that was walked: what the table of paths has for it.
 
 use super::path::{NAMES, Path, Walk, of_current, place};
-use super::task::Task;
+use super::task::{Member, Task};
 use crate::maps::{INDEX, PATHS};
 use agent_common::decide::{LISTS, NO_LIST, SCOPES};
 use agent_common::path::{
@@ -160,7 +160,7 @@ extern "C" fn path_keyed(kind: u64, hash: u64) -> u64 {
         let Some(tool) = member.tool(number) else {
             break;
         };
-        let rest = u64::from(member.policy()) << 32 | u64::from(tool) << 16 | kind;
+        let rest = rest(member, tool, kind);
         let found = match path_find(lanes.key, lanes.check, rest, access) {
             NOT_THERE => NO_LIST,
             lists => lists as u32,
@@ -182,6 +182,49 @@ extern "C" fn path_keyed(kind: u64, hash: u64) -> u64 {
 #[inline(always)]
 pub fn note_named(kind: EntryKind, hash: u64) -> bool {
     path_keyed(u64::from(kind.wire()), hash) != 0
+}
+
+/// Puts the list that speaks of a program's contents before those that speak of its path, for each
+/// of the running task's scopes. A global function.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn path_digest(hash: u64) -> u64 {
+    let (Some(member), Some(index)) = (Task::current().member(), INDEX.get(0)) else {
+        return 0;
+    };
+    let lanes = index.secret.anywhere(hash);
+    let mut number = 0;
+    while number < SCOPES {
+        let Some(tool) = member.tool(number) else {
+            break;
+        };
+        let rest = rest(member, tool, EntryKind::Digest.wire().into());
+        let found = path_find(lanes.key, lanes.check, rest, Access::Exec.wire().into());
+        let lists = member.lists(number);
+        // What is the enforcer's own no contents make a session's.
+        if found != NOT_THERE && lists[0] != KEEP_OUT && lists[2] != KEEP_OUT {
+            lists[5] = lists[4];
+            lists[4] = lists[3];
+            lists[3] = lists[2];
+            lists[2] = lists[1];
+            lists[1] = lists[0];
+            lists[0] = found as u32;
+        }
+        number += 1;
+    }
+    1
+}
+
+/// Puts the list that speaks of a program's contents before those that speak of its path.
+#[inline(always)]
+pub fn note_digest(hash: u64) {
+    path_digest(hash);
+}
+
+/// What is looked for besides the hash, in one number.
+#[inline(always)]
+fn rest(member: Member, tool: u8, kind: u64) -> u64 {
+    u64::from(member.policy()) << 32 | u64::from(tool) << 16 | kind
 }
 
 impl Path {

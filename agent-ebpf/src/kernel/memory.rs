@@ -96,6 +96,12 @@ impl Typed {
         core::ptr::eq(self.0, other.0)
     }
 
+    /// The pointer itself, for helpers that want the type which the verifier knows.
+    #[inline(always)]
+    pub fn pointer<T>(self) -> *mut T {
+        self.0.cast_mut().cast()
+    }
+
     /// The address, for what is read by helpers.
     #[inline(always)]
     pub fn address(self) -> Address {

@@ -12,6 +12,7 @@ mod btf_map;
 pub mod budget;
 pub mod cgroup;
 pub mod counts;
+pub mod digest;
 pub mod executable;
 pub mod file;
 mod hash;

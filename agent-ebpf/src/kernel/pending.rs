@@ -115,14 +115,14 @@ pub fn judge_program(end: u64, words: u32, inode: u64, kind: u64) -> bool {
 
 /// Asks whether it may run, in the same way.
 #[inline(always)]
-pub fn ask_program(end: u64, words: u32, kind: u64) -> bool {
-    exec_ask(end, words, kind) != 0
+pub fn ask_program(end: u64, words: u32, inode: u64, kind: u64) -> bool {
+    exec_ask(end, words, inode, kind) != 0
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn exec_ask(end: u64, words: u32, kind: u64) -> u32 {
-    u32::from(crate::exec::ask(end, words, kind))
+extern "C" fn exec_ask(end: u64, words: u32, inode: u64, kind: u64) -> u32 {
+    u32::from(crate::exec::ask(end, words, inode, kind))
 }
 
 #[unsafe(no_mangle)]

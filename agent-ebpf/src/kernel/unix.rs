@@ -190,11 +190,19 @@ pub fn given(sk: *const c_void) -> Sock {
     Sock(sk as u64)
 }
 
-/// The family and the address of the `sock` of a `struct socket`.
+/// The `sock` of a `struct socket` that a hook was given.
 #[inline(always)]
-pub fn given_socket(socket: *const c_void) -> Option<(u16, Sock)> {
+pub fn given_socket(socket: *const c_void) -> Option<Sock> {
     let sk = Typed::given(socket).follow(&SOCKET_SK)?;
-    Some((sk.load(&SOCK_FAMILY), Sock(sk.address().0)))
+    Some(Sock(sk.address().0))
+}
+
+/// The same where it is a Unix socket's.
+#[inline(always)]
+pub fn given_unix(socket: *const c_void) -> Option<Sock> {
+    let sk = Typed::given(socket).follow(&SOCKET_SK)?;
+    let is_unix = sk.load::<u16>(&SOCK_FAMILY) == u16::from(AF_UNIX);
+    is_unix.then_some(Sock(sk.address().0))
 }
 
 /// A global function of numbers: the verifier looks at it once.

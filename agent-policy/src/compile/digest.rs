@@ -172,6 +172,7 @@ fn ends(encoder: &mut Encoder, policy: &Policy) {
         RevokeOn::Failure => encoder.number(2),
         RevokeOn::Timeout => encoder.number(3),
         RevokeOn::Deviation => encoder.number(4),
+        RevokeOn::Budget => encoder.number(6),
         RevokeOn::ControllerLost(seconds) => {
             encoder.number(5);
             encoder.number(*seconds);

@@ -114,6 +114,7 @@ fn flags(bits: u32) -> Value {
         (Terms::DEVIATION_KILL, "deviationKills"),
         (Terms::DEVIATION_REVOKE, "deviationRevokes"),
         (Terms::COMPLETION_REVOKE, "completionRevokes"),
+        (Terms::SPENT_REVOKE, "spentRevokes"),
         (Terms::AUDIT, "audit"),
         (Terms::APPROVALS, "approvals"),
     ];

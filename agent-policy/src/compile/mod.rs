@@ -178,10 +178,21 @@ impl Compiled {
         terms
     }
 
+    /// What is looked up for the agent itself, and for each of its tools.
+    pub fn scopes(&self) -> impl Iterator<Item = &Objects> {
+        std::iter::once(&self.objects).chain(self.tools.iter().map(|tool| &tool.objects))
+    }
+
+    /// Whether rules name programs by their digests.
+    pub fn has_digests(&self) -> bool {
+        self.scopes().any(|scope| !scope.digests.is_empty())
+    }
+
     /// What holds for the policy as a whole.
     pub fn head(&self) -> PolicyHead {
         let mut head = PolicyHead {
             privileges: self.objects.privileges,
+            digests: u32::from(self.has_digests()),
             ..PolicyHead::NONE
         };
         for (given, tool) in head.tools.iter_mut().zip(&self.tools) {

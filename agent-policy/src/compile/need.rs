@@ -118,10 +118,8 @@ impl Compiled {
     /// policy: a rule that looks enforced and is not is worse than none.
     pub fn needs(&self) -> Vec<Need> {
         let any = |test: fn(&Rule) -> bool| self.rules.iter().any(test);
-        let scopes =
-            || std::iter::once(&self.objects).chain(self.tools.iter().map(|tool| &tool.objects));
         let path = |accesses: std::ops::Range<usize>| {
-            scopes().flat_map(|scope| &scope.paths).any(|entry| {
+            self.scopes().flat_map(|scope| &scope.paths).any(|entry| {
                 let lists = [&entry.lists, &entry.fallback];
                 lists
                     .iter()
@@ -147,21 +145,21 @@ impl Compiled {
             (Need::OtherBytes, self.counts_other_bytes()),
             (Need::Hours, any(|rule| rule.window != 0)),
             (Need::Approvals, !self.approvals.is_empty()),
-            (Need::Listen, scopes().any(|scope| !scope.listen.is_empty())),
+            (
+                Need::Listen,
+                self.scopes().any(|scope| !scope.listen.is_empty()),
+            ),
             (Need::UnixSockets, path(8..9)),
             (
                 Need::HostNames,
-                scopes().any(|scope| !scope.hosts.is_empty()),
+                self.scopes().any(|scope| !scope.hosts.is_empty()),
             ),
             (
                 Need::Handoffs,
-                scopes().any(|scope| !scope.agents.is_empty()),
+                self.scopes().any(|scope| !scope.agents.is_empty()),
             ),
             (Need::Exec, path(7..8)),
-            (
-                Need::Digests,
-                scopes().any(|scope| !scope.digests.is_empty()),
-            ),
+            (Need::Digests, self.has_digests()),
             (Need::Files, path(0..7)),
             (Need::Tools, !self.tools.is_empty()),
             (
@@ -215,13 +213,12 @@ impl Compiled {
             });
             rules.any(|rule| counts(&rule))
         };
-        let scopes =
-            || std::iter::once(&self.objects).chain(self.tools.iter().map(|tool| &tool.objects));
-        let sets: BTreeSet<u32> = scopes()
+        let sets: BTreeSet<u32> = self
+            .scopes()
             .flat_map(|scope| scope.listen.iter().map(|network| network.set))
             .collect();
         let ports = self.ports.iter().filter(|port| sets.contains(&port.set));
-        let others = scopes().flat_map(|scope| {
+        let others = self.scopes().flat_map(|scope| {
             let paths = scope.paths.iter();
             let paths = paths.flat_map(|entry| entry.lists.iter().chain(&entry.fallback));
             let digests = scope.digests.iter().map(|entry| &entry.list);

@@ -140,6 +140,9 @@ impl<'p> Plan<'p> {
         if fails || policy.end.revoke_on.contains(&RevokeOn::Deviation) {
             plan.terms.flags |= Terms::DEVIATION_REVOKE;
         }
+        if policy.end.revoke_on.contains(&RevokeOn::Budget) {
+            plan.terms.flags |= Terms::SPENT_REVOKE;
+        }
         if policy.end.revoke_on.contains(&RevokeOn::Completion) {
             plan.terms.flags |= Terms::COMPLETION_REVOKE;
         }

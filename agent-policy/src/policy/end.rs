@@ -15,6 +15,8 @@ pub enum RevokeOn {
     Timeout,
     /// An action that the policy does not allow.
     Deviation,
+    /// An action for which a budget has no room left.
+    Budget,
     /// The controller has been out of reach for so many seconds.
     ControllerLost(u64),
 }
@@ -94,8 +96,10 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, spans: &mut Spans) -> E
         ("failure", RevokeOn::Failure),
         ("timeout", RevokeOn::Timeout),
         ("deviation", RevokeOn::Deviation),
+        ("budget", RevokeOn::Budget),
     ];
-    let expected = "a list of completion, failure, timeout, deviation and {controllerLost: 5m}";
+    let expected =
+        "a list of completion, failure, timeout, deviation, budget and {controllerLost: 5m}";
     if let Some(list) = fields.get("revokeOn") {
         for item in reader.items(list, expected) {
             if let Value::Map(_) = item.value {

@@ -146,6 +146,8 @@ impl Draw {
             text = text.replace("onDeviation", "revokeOn: [deviation], onDeviation");
         } else if self.one_in(10) {
             text = text.replace("onDeviation", "revokeOn: [failure], onDeviation");
+        } else if self.one_in(5) {
+            text = text.replace("onDeviation", "revokeOn: [budget], onDeviation");
         }
         if facts > 0 {
             text += "  facts:\n";

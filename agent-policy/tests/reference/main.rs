@@ -108,6 +108,7 @@ fn compiled_tables_agree_with_the_model() {
         "deny: fact missing",
         "deny: fact forbidden",
         "deny: limit reached",
+        "deny: budget spent",
         "deny: outside hours",
         "deny: program is writable",
         "deny: revoked",

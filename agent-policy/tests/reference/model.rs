@@ -187,6 +187,10 @@ impl<'p> Model<'p> {
         {
             self.revoked = true;
         }
+        let spent = verdict == Verdict::Deny && reason == Reason::Spent;
+        if spent && end.revoke_on.contains(&RevokeOn::Budget) {
+            self.revoked = true;
+        }
         if deviates && end.on_deviation == OnDeviation::Kill {
             return (Verdict::Kill, reason);
         }
@@ -379,7 +383,12 @@ impl<'p> Model<'p> {
                 LimitKind::Bytes(most) => used + bytes.max(1) <= most,
             };
             if !room {
-                return Some(Reason::Limit);
+                let is_rate = matches!(limit.kind, LimitKind::Rate { .. });
+                return Some(if is_rate {
+                    Reason::Limit
+                } else {
+                    Reason::Spent
+                });
             }
         }
         let approval_needed = self.approval_of(number).is_some() && !(excused && is_open);

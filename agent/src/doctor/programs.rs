@@ -3,7 +3,7 @@
 use super::check::{Check, Group, Weight, chain};
 use super::host::LsmList;
 use crate::kernel::btf::{Btf, Kind as TypeKind};
-use crate::kernel::object::{HOLDS, Kind, PROGRAMS, Program, Use};
+use crate::kernel::object::{HOLDS, Kind, PROGRAMS, Program, Use, hook_function};
 use crate::kernel::trial::{self, Map, Place};
 use aya_obj::generated::bpf_attach_type;
 use std::fs::File;
@@ -104,8 +104,10 @@ pub(super) fn programs(btf: Option<&Btf>, lsm_list: &LsmList) -> Vec<Check> {
                 Use::Always => Weight::Required,
                 Use::WithLsm => Weight::Degrading,
                 Use::WithoutLsm => Weight::InPlaceOfLsm,
-                Use::WithHookSince(_) if has_hook(btf, program) => Weight::Degrading,
-                Use::WithHookSince(_) => Weight::Informing,
+                Use::WithHookSince(_) | Use::WithFunctionSince(..) if meets(btf, program) => {
+                    Weight::Degrading
+                }
+                Use::WithHookSince(_) | Use::WithFunctionSince(..) => Weight::Informing,
             })
         })
         .collect()
@@ -133,8 +135,12 @@ fn lsm(
     calling: &Result<(), String>,
     list: &LsmList,
 ) -> Check {
-    let id = format!("lsm/{hook}");
-    let check = match find(btf, TypeKind::Function, &format!("bpf_lsm_{hook}")) {
+    let id = match program.used {
+        // Another program has the hook's name.
+        Use::WithFunctionSince(..) => format!("lsm/{}", program.name),
+        _ => format!("lsm/{hook}"),
+    };
+    let check = match find(btf, TypeKind::Function, &hook_function(hook)) {
         Ok(number) => {
             let check = tried(
                 Group::Program,
@@ -150,11 +156,11 @@ fn lsm(
         Err(why) => Check::ok(Group::Program, &id, program.purpose, "").missing(why),
     };
     let is_built_in = find(btf, TypeKind::Function, CALLED).is_ok();
-    if let Use::WithHookSince(since) = program.used
+    if let Some((function, since)) = program.condition()
         && is_built_in
-        && !has_hook(btf, program)
+        && !meets(btf, program)
     {
-        return check.missing(format!("kernels have this hook since {since}"));
+        return check.missing(format!("kernels have {function} since {since}"));
     }
     check
         .without(NO_LSM)
@@ -176,11 +182,11 @@ fn find(btf: Option<&Btf>, kind: TypeKind, name: &str) -> Result<u32, String> {
         .ok_or_else(|| format!("the kernel has no {name}"))
 }
 
-fn has_hook(btf: Option<&Btf>, program: &Program) -> bool {
-    match program.kind {
-        Kind::Lsm(hook) => find(btf, TypeKind::Function, &format!("bpf_lsm_{hook}")).is_ok(),
-        _ => true,
-    }
+/// Whether the kernel has what the program cannot do without.
+fn meets(btf: Option<&Btf>, program: &Program) -> bool {
+    program
+        .condition()
+        .is_none_or(|(function, _)| find(btf, TypeKind::Function, &function).is_ok())
 }
 
 /// Which privileges are held here, by the programs that each of them needs.

@@ -5,7 +5,6 @@ use serde::Serialize;
 
 /// What this version lets every session do, on every kernel.
 const NOT_ENFORCED: &[&str] = &[
-    "programs by their digest",
     "code in a heap that grows after personality(READ_IMPLIES_EXEC), or written by tracing",
     "what goes through raw and packet sockets where a policy gives cap_net_raw",
     "host names and what is said on an allowed connection",

@@ -1,7 +1,7 @@
 //! Puts the kernel programs into the kernel, or finds them there.
 
 use super::maps::Maps;
-use super::object::{ENROL, Kind, MOVE, OBJECT, PROGRAMS, Program, REVOKE, Use, Way};
+use super::object::{DIGEST, ENROL, Kind, MOVE, OBJECT, PROGRAMS, Program, REVOKE, Way};
 use super::offsets::{self, OffsetError};
 use super::pins::{self, Pins};
 use aya::programs::links::{FdLink, LinkError};
@@ -201,10 +201,13 @@ fn load(pins: &Pins, lsm: bool) -> Result<(), LoadError> {
     let mut object = open(pins, &btf)?;
     let cgroup = File::open(CGROUP_ROOT).map_err(LoadError::Cgroup)?;
     for program in PROGRAMS.iter().filter(|program| program.is_used(lsm)) {
-        if let (Kind::Lsm(hook), Use::WithHookSince(since)) = (program.kind, program.used)
-            && !has_hook(&btf, hook)
+        if let Some((function, since)) = program.condition()
+            && btf.id_by_type_name_kind(&function, BtfKind::Func).is_err()
         {
-            debug!(hook, since, "this kernel does not have the hook");
+            debug!(
+                program.name,
+                function, since, "this kernel does not have it"
+            );
             continue;
         }
         let link = attach(&mut object, program, &btf, &cgroup, pins)?;
@@ -219,16 +222,16 @@ fn load(pins: &Pins, lsm: bool) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// Whether the kernel lets BPF programs attach to an LSM hook of this name.
-fn has_hook(btf: &Btf, hook: &str) -> bool {
-    let name = format!("bpf_lsm_{hook}");
-    btf.id_by_type_name_kind(&name, BtfKind::Func).is_ok()
+/// Whether files are judged here, and yet nobody can tell what they contain.
+pub fn lacks_digests() -> bool {
+    let pins = Pins::in_force();
+    pins.is_linked("bprm_check_security") && !pins.is_linked(DIGEST)
 }
 
 /// The programs that would be in force if this kernel had their hooks.
 pub fn hooks_missing(pins: &Pins, mode: &Mode) -> Vec<&'static Program> {
     let is_absent = |program: &&Program| !pins.is_linked(program.name);
-    let optional = |program: &&Program| matches!(program.used, Use::WithHookSince(_));
+    let optional = |program: &&Program| program.condition().is_some();
     if *mode != Mode::Full {
         return Vec::new();
     }

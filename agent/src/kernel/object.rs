@@ -44,6 +44,8 @@ pub enum Use {
     WithoutLsm,
     /// With BPF LSM, where the kernel has the hook: since this version.
     WithHookSince(&'static str),
+    /// With BPF LSM, where the kernel has a function that it needs: since this version.
+    WithFunctionSince(&'static str, &'static str),
 }
 
 /// One program of the object file.
@@ -248,6 +250,13 @@ pub const PROGRAMS: &[Program] = &[
         used: Use::WithLsm,
         purpose: "judge every program that is executed, interpreters included",
     },
+    // What is attached later is asked earlier.
+    Program {
+        name: DIGEST,
+        kind: Kind::Lsm("bprm_check_security"),
+        used: Use::WithFunctionSince("bpf_ima_file_hash", "5.18"),
+        purpose: "read programs that policies know by their digests",
+    },
     Program {
         name: "bprm_committed_creds",
         kind: Kind::Lsm("bprm_committed_creds"),
@@ -421,12 +430,6 @@ pub const PROGRAMS: &[Program] = &[
         "file_send_sigiotask",
         "keep signals from files from the daemon",
     ),
-    held(
-        "socket_made",
-        "socket_post_create",
-        "know the sockets that sessions make",
-    ),
-    held("socket_accepted", "sock_graft", "know those they accept"),
     held("socket_gone", "sk_free_security", "forget sockets"),
     held(
         "unix_connect",
@@ -467,7 +470,7 @@ pub const PROGRAMS: &[Program] = &[
         purpose: "judge who takes connections where",
     },
     Program {
-        name: "accepted",
+        name: "sock_graft",
         kind: Kind::Lsm("sock_graft"),
         used: Use::WithLsm,
         purpose: "label sockets that a session accepts",
@@ -583,6 +586,14 @@ pub const HOLDS: &[(Privilege, &[&str])] = &[
     (Privilege::Sockets, &["socket_create"]),
 ];
 
+/// The function at which a program of an LSM hook is attached.
+pub fn hook_function(hook: &str) -> String {
+    format!("bpf_lsm_{hook}")
+}
+
+/// The program that reads programs.
+pub const DIGEST: &str = "program_digest";
+
 /// The program that ends a session's permission.
 pub const REVOKE: &str = "revoke";
 
@@ -603,7 +614,18 @@ impl Program {
     pub fn hook_and_since(&self) -> String {
         match (self.kind, self.used) {
             (Kind::Lsm(hook), Use::WithHookSince(since)) => format!("{hook} (since {since})"),
+            (_, Use::WithFunctionSince(_, since)) => format!("{} (since {since})", self.name),
             _ => self.name.to_owned(),
+        }
+    }
+
+    /// The function that the kernel must have so that this program can be attached, and since when
+    /// kernels have it, if not all do.
+    pub fn condition(&self) -> Option<(String, &'static str)> {
+        match (self.kind, self.used) {
+            (Kind::Lsm(hook), Use::WithHookSince(since)) => Some((hook_function(hook), since)),
+            (_, Use::WithFunctionSince(function, since)) => Some((function.to_owned(), since)),
+            _ => None,
         }
     }
 
@@ -611,7 +633,7 @@ impl Program {
     pub fn is_used(&self, lsm: bool) -> bool {
         match self.used {
             Use::Always => true,
-            Use::WithLsm | Use::WithHookSince(_) => lsm,
+            Use::WithLsm | Use::WithHookSince(_) | Use::WithFunctionSince(..) => lsm,
             Use::WithoutLsm => !lsm,
         }
     }

@@ -3,6 +3,7 @@
 use super::moving::Leaving;
 use super::tables::{InstallError, Place};
 use super::{Session, Sessions};
+use crate::kernel::loader;
 use agent_policy::Compiled;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -28,6 +29,9 @@ impl Sessions {
 
     /// Writes a policy into the tables.
     pub(super) fn install(&mut self, compiled: &Compiled) -> Result<Place, InstallError> {
+        if compiled.has_digests() && loader::lacks_digests() {
+            return Err(InstallError::Digests);
+        }
         // Its paths must be what they are now, not at the last look.
         self.follow_mounts()?;
         let agent = self.paths.hash(&compiled.name);

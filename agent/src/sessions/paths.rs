@@ -332,11 +332,12 @@ impl Placing<'_> {
         for agent in &objects.agents {
             let mut lists = [NO_LIST; ACCESSES];
             lists[usize::from(Access::Connect.wire())] = agent.list;
-            let rules = PathRules {
-                lists: self.absolute(&lists),
-                ..PathRules::NONE
-            };
-            self.named(entries, EntryKind::Agent, agent.name.as_bytes(), rules);
+            self.listed(entries, EntryKind::Agent, agent.name.as_bytes(), &lists);
+        }
+        for program in &objects.digests {
+            let mut lists = [NO_LIST; ACCESSES];
+            lists[usize::from(Access::Exec.wire())] = program.list;
+            self.listed(entries, EntryKind::Digest, &program.digest, &lists);
         }
         // What is mounted below a directory belongs to it.
         places.extend(self.mounts.visible().map(|(_, what)| what.clone()));
@@ -436,6 +437,15 @@ impl Placing<'_> {
         };
         let key = PathKey::new(self.scope, kind, lanes);
         entries.insert(key, Entry { rules, depth: 0 });
+    }
+
+    /// An entry of what is known by a name alone, and asked first if at all.
+    fn listed(&self, entries: &mut Entries, kind: EntryKind, name: &[u8], lists: &[u32; ACCESSES]) {
+        let rules = PathRules {
+            lists: self.absolute(lists),
+            ..PathRules::NONE
+        };
+        self.named(entries, kind, name, rules);
     }
 
     /// Lists by their place in the table of all rules.

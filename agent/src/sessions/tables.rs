@@ -74,6 +74,11 @@ pub enum InstallError {
     /// An extension is too long for the kernel programs.
     #[error("found `*.{0}`, expected an extension of at most {MAX_EXTENSION} bytes")]
     Extension(String),
+    /// The kernel does not tell what a program contains.
+    #[error(
+        "the policy names programs by digest, which this kernel cannot tell: expected bpf_ima_file_hash (Linux 5.18, with IMA)"
+    )]
+    Digests,
     /// A table is full or cannot be written.
     #[error("cannot write the policy into the kernel's tables")]
     Map(#[from] MapsError),

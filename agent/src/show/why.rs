@@ -201,7 +201,8 @@ fn change(event: &Value) -> String {
                                tried again after it.",
         "no answer in time" => "A person was asked, and nobody answered. In a minute it can be asked again.",
         "too many open questions" => "To be asked, it must wait until others of the session are answered.",
-        "limit reached" => "To allow it, time must pass, or the limit would have to be raised.",
+        "limit reached" => "To allow it, time must pass, or the rate would have to be raised.",
+        "budget spent" => "To allow it, the budget would have to be raised, or a new session begun.",
         "outside hours" => "It is allowed within the rule's hours.",
         "revoked" => "Nothing is allowed to this session any more: its permission has ended. A new \
                       session may do it again.",

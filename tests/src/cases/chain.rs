@@ -1,7 +1,7 @@
 //! Facts, steps, limits, hours, and what a deviation brings: in the kernel as `policy test` says.
 
 use crate::harness::Test;
-use crate::harness::events::Events;
+use crate::harness::events::{self, Events};
 use crate::harness::network::{ALLOWED4, DENIED4, PORT, at};
 use crate::harness::policy::Policy;
 use crate::harness::product::Daemon;
@@ -51,6 +51,11 @@ pub(super) fn tests() -> Vec<Test> {
             "revokeOn: completion denies everything after the last step",
             completion,
         ),
+        Test::new(
+            "chain.budget",
+            "revokeOn: budget denies everything once a budget is spent, and a rate does not",
+            budget,
+        ),
         Test::new("chain.audit", "mode: audit records and lets happen", audit),
         Test::new(
             "chain.once",
@@ -62,7 +67,12 @@ pub(super) fn tests() -> Vec<Test> {
             "long.once",
             "of 200 threads that use one permission at once, one succeeds, ten thousand times",
             // No actor lives long enough for all rounds.
-            || (0..20).try_for_each(|_| once(200, 500)),
+            || {
+                (0..20).try_for_each(|_| {
+                    events::forget()?;
+                    once(200, 500)
+                })
+            },
         )
         .patience(3600),
     ]
@@ -259,6 +269,27 @@ fn completion() -> Result<()> {
             "1 deny, reason: revoked",
         ]],
     )
+}
+
+fn budget() -> Result<()> {
+    let spec = "  end: {revokeOn: [budget]}
+  egress:
+    allow:
+      - {to: [\"{to}\"], ports: [1], limit: {rate: 1/min, burst: 1}}
+      - {to: [\"{to}\"], ports: [2], limit: {perSession: 2}}
+      - {to: [\"{to}\"], ports: [3]}
+";
+    ended("budget", spec, &["1", "1!", "3", "2", "2", "3", "2!", "3!"])?;
+    let trace = [
+        "1 allow",
+        "1 deny, reason: limit reached",
+        "2 allow",
+        "2 allow",
+        "3 allow",
+        "2 deny, reason: budget spent",
+        "3 deny, reason: revoked",
+    ];
+    played("budget-as-said", spec, &[&trace])
 }
 
 /// Sends to ports in turn; those with an exclamation mark must be denied, the others not. The

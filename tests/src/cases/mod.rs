@@ -9,6 +9,7 @@ mod clients;
 mod command;
 mod denials;
 mod differential;
+mod digest;
 mod egress;
 mod evidence;
 mod exec;
@@ -54,6 +55,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(egress::tests());
     tests.extend(rules::tests());
     tests.extend(exec::tests());
+    tests.extend(digest::tests());
     tests.extend(arguments::tests());
     tests.extend(tools::tests());
     tests.extend(profiles::tests());

@@ -359,7 +359,7 @@ fn budget() -> Result<()> {
             ensure!(
                 denials
                     .iter()
-                    .all(|denial| denial.reason == "limit reached" && denial.action == "send"),
+                    .all(|denial| denial.reason == "budget spent" && denial.action == "send"),
                 "told: {:?}",
                 denials
                     .iter()

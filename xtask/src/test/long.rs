@@ -33,7 +33,14 @@ const ALL: &[Long] = &[
 ];
 
 /// Tests that a machine runs only in the long mode.
-const IN_MACHINES: &[&str] = &["long.forks", "long.once", "long.swaps", "long.neighbour"];
+const IN_MACHINES: &[&str] = &[
+    "long.forks",
+    "long.once",
+    "long.swaps",
+    "long.neighbour",
+    "long.n14.flip",
+    "long.net.differential",
+];
 
 const SEED: &str = "INTERLOCK_SEED";
 

@@ -18,6 +18,12 @@ pub(super) const JOBS: u32 = 2;
 /// A machine that is still running by now hangs: each test has a time limit of its own.
 const PATIENCE: Duration = Duration::from_secs(1200);
 
+/// The same where a long test runs.
+const LONG_PATIENCE: Duration = Duration::from_secs(7200);
+
+/// What the names of long tests begin with.
+const LONG: &str = "long.";
+
 /// How often a machine is booted that goes down before its first test, or in the emulator's known
 /// fault.
 const BOOTS: u32 = 3;
@@ -191,9 +197,10 @@ fn boot(kernel: &Kernel, lsm: &str, command: &[String], may_match_nothing: bool)
 
 fn boot_once(kernel: &Kernel, lsm: &str, command: &[String]) -> (Tally, Result<u8>) {
     let mut tally = Tally::new(format!("kernel {} ({})", kernel.series, kernel.release));
+    let is_long = command.iter().any(|word| word.starts_with(LONG));
     let machine = Machine {
         lsm,
-        timeout: PATIENCE,
+        timeout: if is_long { LONG_PATIENCE } else { PATIENCE },
         ..Machine::new(kernel)
     };
     let mut lines = [Lines::default(), Lines::default()];
