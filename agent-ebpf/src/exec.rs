@@ -4,7 +4,7 @@
 //! they final, and read from the new memory. There nothing can be denied any more, so a denial
 //! kills the process before its first instruction.
 
-use crate::judge::{self, Judgement, Way};
+use crate::judge::{self, ALLOWED, Way, number};
 use crate::kernel::binprm::Binprm;
 use crate::kernel::memory::Address;
 use crate::kernel::path::{self, End, Path};
@@ -146,17 +146,6 @@ pub fn ask(end: u64, words: u32, inode: u64, kind: u64) -> bool {
     }
     told(member, number(judgement))
 }
-
-/// A judgement in one number, as it is carried here; 0 where the program may run.
-#[inline(always)]
-fn number(judgement: Judgement) -> u64 {
-    match judgement {
-        Ok(()) => ALLOWED,
-        Err(judged) => names::packed(judged),
-    }
-}
-
-const ALLOWED: u64 = 0;
 
 #[inline(always)]
 fn doubt(reason: Reason) -> u64 {

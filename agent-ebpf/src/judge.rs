@@ -4,7 +4,7 @@ use crate::kernel::hold::Asking;
 use crate::kernel::progress::Shared;
 use crate::kernel::task::Member;
 use crate::kernel::weigh::{self, Outcome};
-use crate::kernel::{counts, record, state};
+use crate::kernel::{counts, names, record, state};
 use crate::maps::{NETWORKS, PORTS, RULES};
 use crate::tell::{self, Judged};
 use agent_common::action::Action;
@@ -38,32 +38,18 @@ pub fn egress_at_once(
     network(member, action, endpoint, 0, Way::of(how))
 }
 
-/// Tries what will be judged by a hook that cannot stop the task, if somebody may have to be asked for it.
+/// A judgement in one number; 0 where the action is allowed. Where judgements of many kinds come together
+/// the compiler carries along what has no value, and the verifier wants one.
 #[inline(always)]
-pub fn egress_later(member: Member, action: Action, endpoint: &Endpoint) -> Judgement {
-    if !state::has_approvals(member) {
-        return Ok(());
+pub fn number(judgement: Judgement) -> u64 {
+    match judgement {
+        Ok(()) => ALLOWED,
+        Err(judged) => names::packed(judged),
     }
-    let way = Way {
-        how: weigh::TRY,
-        ..Way::STOPS
-    };
-    network(member, action, endpoint, 0, way)
 }
 
-/// Judges whether the session may go on sending where it is connected to; `granted` where it was the
-/// session that connected it.
-#[inline(always)]
-pub fn still(member: Member, endpoint: &Endpoint, granted: bool) -> Judgement {
-    let how = weigh::LOOK | if granted { weigh::GRANTED } else { 0 };
-    network(
-        member,
-        Action::Send,
-        endpoint,
-        0,
-        Way { how, ..Way::STOPS },
-    )
-}
+/// [`number`] of what is allowed.
+pub const ALLOWED: u64 = 0;
 
 /// Judges whether the session may listen at an address of this host's, or only whether it could, or still
 /// may.
@@ -81,6 +67,8 @@ pub struct Way {
     pub how: u32,
     /// Whether the task can stop.
     pub stops: bool,
+    /// Whether anybody is asked.
+    pub asks: bool,
 }
 
 impl Way {
@@ -89,6 +77,20 @@ impl Way {
         traits: 0,
         how: 0,
         stops: true,
+        asks: true,
+    };
+
+    /// Nobody is asked: what needs a yes is denied.
+    pub const ASKS_NOBODY: Self = Self {
+        stops: false,
+        asks: false,
+        ..Self::STOPS
+    };
+
+    /// Whoever only tries what another hook will judge, which cannot stop the task.
+    pub const TRIES: Self = Self {
+        how: weigh::TRY,
+        ..Self::STOPS
     };
 
     /// Whoever only looks; `granted` where somebody was asked, or will be, so that nobody is now.
@@ -104,15 +106,16 @@ impl Way {
     #[inline(always)]
     pub const fn of(how: u32) -> Self {
         Self {
-            traits: 0,
             how,
             stops: false,
+            ..Self::STOPS
         }
     }
 }
 
+/// Judges an action on an endpoint in a way; `networks` says which ones are looked up.
 #[inline(always)]
-fn network(
+pub fn network(
     member: Member,
     action: Action,
     endpoint: &Endpoint,
@@ -185,29 +188,16 @@ pub fn must_ask(member: Member) -> bool {
     member.weighing().hold == Weighing::TO_ASK
 }
 
-/// Gets an answer to what must be asked, of the path to which the running task's walk led.
-#[inline(always)]
-pub fn ask_on_path(member: Member, action: Action, way: Way) -> Judgement {
-    ask(member, action, way, Asking::about_path(member, action))
-}
-
-/// The same of a program, with the hash of its words.
+/// Gets an answer to what must be asked of the program to which the running task's walk led, with the hash of
+/// its words.
 #[inline(always)]
 pub fn ask_of_program(member: Member, way: Way, words: u64) -> Judgement {
-    let asking = Asking::about_program(member, words);
-    ask(member, Action::Exec, way, asking)
-}
-
-#[inline(always)]
-fn ask(member: Member, action: Action, way: Way, asking: Option<Asking>) -> Judgement {
-    let Some(asking) = asking else {
-        return doubt(action, Reason::Questions);
+    let Some(asking) = Asking::about_program(member, words) else {
+        return doubt(Action::Exec, Reason::Questions);
     };
     asking.get_answer(way.traits, way.how);
-    if way.stops {
-        asking.wait(action, way.how);
-    }
-    decided(member, action)
+    asking.wait(Action::Exec, way.how);
+    decided(member, Action::Exec)
 }
 
 /// Looks whether the program that runs was asked about in the same `execve`, with the words that it has.
@@ -249,6 +239,9 @@ fn weighed(
         Outcome::Lost => return doubt(action, Reason::SessionUnknown),
     }
     if member.weighing().verdict == Verdict::Hold.wire() && !state::is_watched(member) {
+        if !way.asks {
+            return refuse(action, Reason::ApprovalPending);
+        }
         let Some(asking) = ask() else {
             return doubt(action, Reason::Questions);
         };
@@ -262,7 +255,7 @@ fn weighed(
 
 /// What the task's entry says of an action.
 #[inline(always)]
-fn decided(member: Member, action: Action) -> Judgement {
+pub fn decided(member: Member, action: Action) -> Judgement {
     let weighing = member.weighing();
     if weighing.allows() {
         return Ok(());

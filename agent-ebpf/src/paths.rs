@@ -1,7 +1,8 @@
 //! Judging uses of files by their paths.
 
-use crate::judge::{self, Judgement, Way, doubt, refuse};
+use crate::judge::{self, Judgement, doubt, refuse};
 use crate::kernel::file::Dentry;
+use crate::kernel::hold::Asking;
 use crate::kernel::lists;
 use crate::kernel::memory::Address;
 use crate::kernel::path::{self, End, Path};
@@ -338,28 +339,40 @@ fn how(path: Path, flags: u64) -> u32 {
     how
 }
 
-/// Asks for a use of the file to which the running task's walk led.
+/// Puts down the question about a use of the file to which the running task's walk led. Answers how it is
+/// judged.
 #[inline(always)]
-pub fn ask_one(action: u64, flags: u64) -> bool {
+pub fn question(action: u64, flags: u64) -> u64 {
+    let (Some(member), Some(path)) = (Task::current().member(), path::of_current()) else {
+        return path::NO_QUESTION;
+    };
+    let action = Action::from_wire(action as u16).unwrap_or(Action::Read);
+    if Asking::about_path(member, action).is_none() {
+        return path::NO_QUESTION;
+    }
+    u64::from(how(path, flags))
+}
+
+/// Acts on the answer that was found.
+#[inline(always)]
+pub fn answered(action: u64, flags: u64, how: u64) -> bool {
     let (Some(member), Some(path)) = (Task::current().member(), path::of_current()) else {
         return false;
     };
-    let Some(action) = Action::from_wire(action as u16) else {
-        return false;
-    };
-    let way = Way {
-        how: how(path, flags),
-        stops: flags & Uses::AT_ONCE == 0,
-        ..Way::STOPS
-    };
-    let judgement = judge::ask_on_path(member, action, way);
-    if judgement.is_ok() {
+    let action = Action::from_wire(action as u16).unwrap_or(Action::Read);
+    if how == path::NO_QUESTION {
+        return settle(member, path.subject(), doubt(action, Reason::Questions));
+    }
+    if flags & Uses::AT_ONCE == 0 {
+        hold::wait(action, how as u32);
+    }
+    if member.weighing().allows() {
         if flags & Uses::TRY == 0 {
             judge::allowed(member, Allowed::File);
         }
         return true;
     }
-    flags & Uses::QUIET == 0 && settle(member, path.subject(), judgement)
+    flags & Uses::QUIET == 0 && settle(member, path.subject(), judge::decided(member, action))
 }
 
 /// What a session may do unless it may do nothing at all any more.

@@ -5,7 +5,7 @@
 //! a handoff, judged by the agent's name besides the socket's. Everything else is judged by the name
 //! under which it was bound.
 
-use crate::judge::{self, Judgement, doubt, refuse};
+use crate::judge::{self, Judgement, Way, doubt, refuse};
 use crate::kernel::file::File;
 use crate::kernel::task::{Member, Task};
 use crate::kernel::unix::{self, Called, Sock};
@@ -245,7 +245,7 @@ pub fn judge_connection(sk: Sock) -> bool {
     };
     let mut endpoint = Endpoint::NOWHERE;
     let judgement = if sk.remote(&mut endpoint) {
-        judge::egress_at_once(member, Action::Connect, &endpoint, false)
+        judge::network(member, Action::Connect, &endpoint, 0, Way::ASKS_NOBODY)
     } else {
         refuse(Action::Connect, Reason::Family)
     };

@@ -146,17 +146,29 @@ impl Asking {
     /// Gets an answer to it, and puts what follows into the task's entry.
     #[inline(always)]
     pub fn get_answer(self, traits: u32, how: u32) {
-        hold_answer(traits, how);
+        answer(traits, how);
     }
 
-    /// If somebody must answer first, stops the running process until then; its call begins anew. Where
-    /// that cannot be, the action stays denied. Not for programs of cgroups, which may not send signals.
+    /// As [`wait`].
     #[inline(always)]
     pub fn wait(self, action: Action, how: u32) {
-        if how & QUIET == 0 {
-            hold_stop(u32::from(action.wire()));
-        }
+        wait(action, how);
     }
+}
+
+/// If somebody must answer first, stops the running process until then; its call begins anew. Where
+/// that cannot be, the action stays denied. Not for programs of cgroups, which may not send signals.
+#[inline(always)]
+pub fn wait(action: Action, how: u32) {
+    if how & QUIET == 0 {
+        hold_stop(u32::from(action.wire()));
+    }
+}
+
+/// Gets an answer to what the running task asks, and puts what follows into its entry.
+#[inline(always)]
+pub fn answer(traits: u32, how: u32) {
+    hold_answer(traits, how);
 }
 
 /// The number of the question that the running task asked last.

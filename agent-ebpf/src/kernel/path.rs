@@ -6,6 +6,7 @@
 
 use super::file::{Dentry, Detached, Super};
 use super::hash::{extension_of, name_of, path_extension, path_name};
+use super::hold;
 use super::inode::{InodeAddress, Owner};
 use super::memory::Address;
 use super::offsets::{
@@ -184,19 +185,36 @@ pub fn of_current() -> Option<Path> {
 #[inline(always)]
 pub fn judge_use(action: u64, end: u64, flags: u64) -> bool {
     match path_use(action, end, flags) {
-        TO_ASK => path_ask(action, flags) != 0,
+        TO_ASK => {
+            let how = path_question(action, flags);
+            if how != NO_QUESTION {
+                hold::answer(0, how as u32);
+            }
+            path_answered(action, flags, how) != 0
+        }
         used => used != 0,
     }
 }
 
-/// What [`path_use`] answers where somebody must be asked. That is done beside it: both take much of the
-/// stack.
+/// What [`path_use`] answers where somebody must be asked. That is done beside it, in parts: each takes much
+/// of the stack.
 const TO_ASK: u64 = crate::paths::Use::ToAsk as u64;
 
+/// What [`path_question`] answers where nothing can be asked.
+pub const NO_QUESTION: u64 = u64::MAX;
+
+/// Puts down what is asked. Answers how the use is judged.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn path_ask(action: u64, flags: u64) -> u64 {
-    u64::from(crate::paths::ask_one(action, flags))
+extern "C" fn path_question(action: u64, flags: u64) -> u64 {
+    crate::paths::question(action, flags)
+}
+
+/// Acts on the answer.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn path_answered(action: u64, flags: u64, how: u64) -> u64 {
+    u64::from(crate::paths::answered(action, flags, how))
 }
 
 /// A global function of numbers, like those below.
