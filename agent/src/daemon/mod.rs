@@ -490,7 +490,10 @@ impl Clerk {
                 let revoking = self.killer.revoke_all(reason.as_deref());
                 revoking.map(Response::Revoking).map_err(chain)
             }
-            Request::Holds => Ok(Response::Holds(self.holds.borrow().list())),
+            Request::Holds => {
+                let list = self.holds.borrow().list(&self.sessions.borrow());
+                Ok(Response::Holds(list))
+            }
             Request::Answer(answer) => self.close(&answer, peer).map_err(chain),
             Request::Revoke(order) => {
                 let revoked = self.killer.revoke(order).await;

@@ -125,11 +125,15 @@ impl Holds {
     }
 
     /// The open questions, the oldest first.
-    pub fn list(&self) -> Vec<HoldInfo> {
+    pub fn list(&self, sessions: &Sessions) -> Vec<HoldInfo> {
         let now_ns = clock::boot_ns();
         let waiting = self.held.waiting();
         let mut list = Vec::new();
-        for (_, hold) in self.open() {
+        for (key, hold) in self.open() {
+            // Of one that is over nobody waits; the house takes its questions away.
+            if sessions.get(key.session).is_none() {
+                continue;
+            }
             let Some(asked) = self.questions.get(&hold.id) else {
                 continue;
             };
