@@ -169,9 +169,7 @@ pub fn program(end: u64, words: u32, inode: u64, kind: u64) -> bool {
     };
     let judgement = match state::begin(member) {
         None => doubt(Reason::SessionUnknown),
-        Some(session) if end == End::Root as u64 => {
-            on_path(member, &session, (words, kind), inode)
-        }
+        Some(session) if end == End::Root as u64 => on_path(member, &session, (words, kind), inode),
         Some(_) if end == End::Lost as u64 => doubt(Reason::Unreadable),
         Some(_) => number(judge::refuse(Action::Exec, Reason::Nameless)),
     };
@@ -183,12 +181,7 @@ pub fn program(end: u64, words: u32, inode: u64, kind: u64) -> bool {
 }
 
 #[inline(always)]
-fn on_path(
-    member: Member,
-    session: &Session,
-    (words, kind): (u32, u64),
-    inode: u64,
-) -> u64 {
+fn on_path(member: Member, session: &Session, (words, kind): (u32, u64), inode: u64) -> u64 {
     let Some(digest) = digest(session, inode, digest::take) else {
         return doubt(Reason::Unreadable);
     };

@@ -6,9 +6,9 @@
 
 use crate::judge::{self, Judgement, Way};
 use crate::kernel::owner;
-use crate::kernel::weigh;
 use crate::kernel::socket::{self, Target};
 use crate::kernel::task::{Member, Task};
+use crate::kernel::weigh;
 use crate::kernel::{state, verdict};
 use agent_common::action::Action;
 use agent_common::decide::Reason;
@@ -107,8 +107,15 @@ fn bound(member: Member, target: Target, endpoint: &Endpoint, stops: bool) -> Ju
         Target::Network => {
             // TCP counts when it listens.
             let looks = endpoint.protocol == TCP;
-            let how = if looks { weigh::LOOK | weigh::GRANTED } else { 0 };
-            let way = Way { stops, ..Way::of(how) };
+            let how = if looks {
+                weigh::LOOK | weigh::GRANTED
+            } else {
+                0
+            };
+            let way = Way {
+                stops,
+                ..Way::of(how)
+            };
             judge::listen(member, endpoint, way)
         }
         Target::Local | Target::Other | Target::Disconnect => lasts(member),

@@ -67,7 +67,14 @@ pub fn of_caller(policy: u32, count: u32, is_script: bool) -> Option<(u32, u64)>
         if from * WORDS >= count {
             break;
         }
-        if caller_words(list, u64::from(policy), from * WORDS, count, u32::from(is_script)) == 0 {
+        if caller_words(
+            list,
+            u64::from(policy),
+            from * WORDS,
+            count,
+            u32::from(is_script),
+        ) == 0
+        {
             return None;
         }
         from += 1;
@@ -105,9 +112,7 @@ extern "C" fn caller_words(list: u64, policy: u64, from: u32, count: u32, is_scr
         let mut at = 0u64;
         let place = list.wrapping_add(u64::from(word) * 8);
         // SAFETY: the helper checks the address and writes the number.
-        let read = unsafe {
-            bpf_probe_read_user((&raw mut at).cast(), 8, place as *const c_void)
-        };
+        let read = unsafe { bpf_probe_read_user((&raw mut at).cast(), 8, place as *const c_void) };
         if read != 0 {
             return 0;
         }

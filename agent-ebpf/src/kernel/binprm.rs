@@ -3,8 +3,7 @@
 use super::file::File;
 use super::memory::Typed;
 use super::offsets::{
-    BINPRM_ARGUMENTS, BINPRM_FILE, BINPRM_FILENAME, BINPRM_INTERPRETER, BINPRM_START,
-    BINPRM_TOP,
+    BINPRM_ARGUMENTS, BINPRM_FILE, BINPRM_FILENAME, BINPRM_INTERPRETER, BINPRM_START, BINPRM_TOP,
 };
 use core::ffi::c_void;
 

@@ -358,7 +358,10 @@ extern "C" fn hold_ask(how: u32) -> u32 {
     asked.hold.slot = slot;
     asked.hold.pid = Task::current().tgid();
     asked.id = now_ns;
-    if HOLDS.insert(&asked.key, &asked.hold, u64::from(BPF_NOEXIST)).is_err() {
+    if HOLDS
+        .insert(&asked.key, &asked.hold, u64::from(BPF_NOEXIST))
+        .is_err()
+    {
         // SAFETY: as above.
         return match unsafe { HOLDS.get(&asked.key) } {
             Some(hold) => {

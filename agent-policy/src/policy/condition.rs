@@ -274,7 +274,12 @@ pub(crate) fn duration(reader: &mut Reader<'_>, node: &Node) -> Option<u64> {
 }
 
 pub(super) fn approval(reader: &mut Reader<'_>, node: &Node) -> Option<Approval> {
-    let fields = Fields::of(reader, node, "approval", &["by", "expires", "once", "show", "wait"])?;
+    let fields = Fields::of(
+        reader,
+        node,
+        "approval",
+        &["by", "expires", "once", "show", "wait"],
+    )?;
     let by = fields.require(reader, "by", "a list of people and groups that can approve")?;
     let by = words(reader, by, "a list of people and groups that can approve");
     let show = fields

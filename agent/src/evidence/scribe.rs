@@ -9,8 +9,8 @@ use crate::sessions::Sessions;
 use crate::sessions::moving::Moved;
 use agent_common::session::Allowed;
 use agent_evidence::record::{
-    Approval, Daemon, Decision, Draft, Handoff, Lifecycle, Loss, Object, PolicyChange, Process, Rule,
-    Session, Summary, What,
+    Approval, Daemon, Decision, Draft, Handoff, Lifecycle, Loss, Object, PolicyChange, Process,
+    Rule, Session, Summary, What,
 };
 use agent_evidence::recorder::Recorder;
 use std::collections::HashMap;

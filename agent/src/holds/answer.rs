@@ -59,7 +59,9 @@ pub enum NotTaken {
     #[error("question {0} is answered already: {1}")]
     Answered(HoldId, String),
     /// Nobody knows what is asked.
-    #[error("what question {0} asks is not known, because its record was lost: it can only be denied")]
+    #[error(
+        "what question {0} asks is not known, because its record was lost: it can only be denied"
+    )]
     Unknown(HoldId),
     /// A map failed.
     #[error("the answer cannot be written: {0}")]

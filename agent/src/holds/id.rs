@@ -10,7 +10,9 @@ pub struct HoldId(pub u64);
 
 /// A text that is no question's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected the number of a question, sixteen hexadecimal digits: `interlock holds` lists them")]
+#[error(
+    "expected the number of a question, sixteen hexadecimal digits: `interlock holds` lists them"
+)]
 pub struct NoHoldId;
 
 impl fmt::Display for HoldId {

@@ -52,7 +52,10 @@ impl Records {
         };
         let files = entries.flatten().map(|entry| entry.path());
         files
-            .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|extension| extension == "json")
+            })
             .filter_map(|path| serde_json::from_slice(&std::fs::read(path).ok()?).ok())
             .collect()
     }

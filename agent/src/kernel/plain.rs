@@ -29,6 +29,5 @@ macro_rules! plain {
 
 plain!(
     Executable, Inside, Label, PlaceKey, Pool, Watch, Pattern, Index, Member, NetworkKey, PathKey,
-    PathRules, PolicyHead, PortKey, Progress, Rule, Session, Share, Terms,
-    Hold, HoldKey, Waiter
+    PathRules, PolicyHead, PortKey, Progress, Rule, Session, Share, Terms, Hold, HoldKey, Waiter
 );

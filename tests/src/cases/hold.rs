@@ -95,7 +95,9 @@ fn policy(agent: &str, approval: &str) -> Policy {
 fn lay_out() -> Result<()> {
     let _ = fs::remove_dir_all(ROOT);
     fs::create_dir_all(ROOT)?;
-    for name in ["read", "write", "both", "unlink", "old", "over", "again", "swap", "other"] {
+    for name in [
+        "read", "write", "both", "unlink", "old", "over", "again", "swap", "other",
+    ] {
         fs::write(format!("{ROOT}/{name}"), name)?;
     }
     Ok(())
@@ -166,7 +168,13 @@ fn files() -> Result<()> {
         "the file that was renamed is not there"
     );
     // One yes was good for one action.
-    let said = answered(&mut actor, agent, &format!("file read {ROOT}/read"), 1, deny)?;
+    let said = answered(
+        &mut actor,
+        agent,
+        &format!("file read {ROOT}/read"),
+        1,
+        deny,
+    )?;
     ensure!(said == "EPERM", "read again: {said}");
     // What needs none goes on.
     let said = actor.order("file read /etc/hostname")?;
@@ -219,7 +227,11 @@ fn network() -> Result<()> {
     ensure!(said == "ok", "connect, approved: {said}");
     server.accept().context("nobody came after the yes")?;
     let again = call(&["approve", &hold])?;
-    ensure!(again.status.code() == Some(1), "a second yes: {}", said_of(&again));
+    ensure!(
+        again.status.code() == Some(1),
+        "a second yes: {}",
+        said_of(&again)
+    );
     let answers = events.first("the answer", |line| match line {
         Line::Answered(answered) if answered.hold == hold => Some(answered),
         _ => None,
@@ -261,7 +273,10 @@ fn exec() -> Result<()> {
     let mut actor = Place::Inside(&policy(agent, "once: true")).obey()?;
     // Each in a child, which stops: of fork, and of vfork, whose parent waits for it.
     for way in ["execve", "vfork"] {
-        for (answer, expected) in [(approve as fn(&str) -> Result<()>, "ran 0"), (deny, "EPERM")] {
+        for (answer, expected) in [
+            (approve as fn(&str) -> Result<()>, "ran 0"),
+            (deny, "EPERM"),
+        ] {
             let events = Events::from_now()?;
             actor.begin(&format!("execute {way} {program} {way} {expected}"))?;
             let hold = nth(events, agent, 1)?;
@@ -298,12 +313,17 @@ fn life() -> Result<()> {
     ensure!(said == "EPERM", "no answer: {said}");
     let told = events.wait(agent, 2)?;
     ensure!(
-        told.iter().any(|denial| denial.reason == "no answer in time" && denial.verdict == "deny"),
+        told.iter()
+            .any(|denial| denial.reason == "no answer in time" && denial.verdict == "deny"),
         "{told:?}"
     );
     let hold = nth(events, agent, 1)?;
     let late = call(&["approve", &hold])?;
-    ensure!(late.status.code() == Some(1), "too late: {}", said_of(&late));
+    ensure!(
+        late.status.code() == Some(1),
+        "too late: {}",
+        said_of(&late)
+    );
     let expired = events.first("the end of the question", |line| match line {
         Line::Answered(answered) if answered.hold == hold => Some(answered.answer),
         _ => None,
@@ -361,7 +381,10 @@ fn several() -> Result<()> {
     approve(&hold)?;
     let said = actor.answer()?;
     ensure!(said == "ok ok ok", "three threads: {said}");
-    ensure!(asked(events, agent)?.len() == 1, "they asked more than once");
+    ensure!(
+        asked(events, agent)?.len() == 1,
+        "they asked more than once"
+    );
     // It is good for a while.
     let said = actor.order(&format!("file read {ROOT}/read"))?;
     ensure!(said == "ok", "again: {said}");
