@@ -94,7 +94,7 @@ const SCRIPT: u64 = 2;
 
 #[inline(always)]
 fn kind_of(binprm: Binprm) -> u64 {
-    u64::from(binprm.is_first()) * FIRST | u64::from(binprm.is_script()) * SCRIPT
+    (u64::from(binprm.is_first()) * FIRST) | (u64::from(binprm.is_script()) * SCRIPT)
 }
 
 /// Where no walk can lead to a program.

@@ -1,6 +1,6 @@
 //! One action, one verdict: subject, object, rule, decision, event. Every hook ends here.
 
-use crate::kernel::hold::Asking;
+use crate::kernel::asking::Asking;
 use crate::kernel::progress::Shared;
 use crate::kernel::task::Member;
 use crate::kernel::weigh::{self, Outcome};

@@ -1,8 +1,8 @@
 //! Judging uses of files by their paths.
 
 use crate::judge::{self, Judgement, doubt, refuse};
+use crate::kernel::asking::Asking;
 use crate::kernel::file::Dentry;
-use crate::kernel::hold::Asking;
 use crate::kernel::lists;
 use crate::kernel::memory::Address;
 use crate::kernel::path::{self, End, Path};
@@ -80,7 +80,7 @@ impl Uses {
     /// for: to begin the call anew would be to find it there.
     #[inline(always)]
     pub fn of_created(self, bit: u64) -> Self {
-        Self(self.0 | bit * (Self::CREATED | Self::AT_ONCE))
+        Self(self.0 | (bit * (Self::CREATED | Self::AT_ONCE)))
     }
 
     /// More of them.

@@ -7,6 +7,7 @@
 
 pub mod argument;
 pub mod arguments;
+pub mod asking;
 pub mod binprm;
 mod btf_map;
 pub mod budget;

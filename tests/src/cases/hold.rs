@@ -49,26 +49,14 @@ pub(super) fn tests() -> Vec<Test> {
             several,
         )
         .unless(unless_with_bpf_lsm),
-        Test::new(
-            "red.a1.itself",
-            "no session answers, whatever its policy",
-            itself,
-        )
-        .unless(unless_with_bpf_lsm),
-        Test::new(
-            "red.a2.another",
-            "a yes to one file, path or memory lets no other through (A2, A3)",
-            another,
-        )
-        .unless(unless_with_bpf_lsm),
     ]
 }
 
 /// Where the files lie that need a yes.
-const ROOT: &str = "/tmp/interlock-hold";
+pub(super) const ROOT: &str = "/tmp/interlock-hold";
 
 /// Files under [`ROOT`] and an address need a yes, which is good for one action.
-fn policy(agent: &str, approval: &str) -> Policy {
+pub(super) fn policy(agent: &str, approval: &str) -> Policy {
     let approval = format!("approval: {{by: [tester], {approval}}}");
     Policy::named(agent).with(&format!(
         "  files:
@@ -92,7 +80,7 @@ fn policy(agent: &str, approval: &str) -> Policy {
 }
 
 /// Files with something in them, and a folder.
-fn lay_out() -> Result<()> {
+pub(super) fn lay_out() -> Result<()> {
     let _ = fs::remove_dir_all(ROOT);
     fs::create_dir_all(ROOT)?;
     for name in [
@@ -404,92 +392,6 @@ fn several() -> Result<()> {
     approve(pending.hold.as_deref().context("no question")?)?;
     let said = actor.order(&order)?;
     ensure!(said == "ok", "io_uring after the yes: {said}");
-    actor.end()?;
-    Ok(())
-}
-
-fn itself() -> Result<()> {
-    Daemon::shared()?;
-    lay_out()?;
-    let agent = "red-a1";
-    let policy = policy(agent, "once: true");
-    let policy = policy.with("  # nothing is kept from it otherwise\n");
-    let mut actor = Place::Inside(&policy).obey()?;
-    let mut helper = Place::Inside(&policy).obey()?;
-    let events = Events::from_now()?;
-    actor.begin(&format!("file read {ROOT}/read"))?;
-    let hold = nth(events, agent, 1)?;
-    until_stopped(actor.pid)?;
-    for words in [
-        format!("answer /usr/local/bin/interlock approve {hold}"),
-        "answer /usr/local/bin/interlock holds".to_owned(),
-        "unix /run/interlock/control.sock".to_owned(),
-        "file read /run/interlock/holds".to_owned(),
-    ] {
-        let said = helper.order(&words)?;
-        ensure!(
-            said.is_empty() || said == "EPERM" || said == "EACCES",
-            "{words}: {said}"
-        );
-    }
-    until_stopped(actor.pid).context("its own yes was taken")?;
-    let question = questions_of(agent)?;
-    ensure!(question.len() == 1, "{question:?}");
-    deny(&hold)?;
-    let said = actor.answer()?;
-    ensure!(said == "EPERM", "denied: {said}");
-    helper.end()?;
-    actor.end()?;
-    Ok(())
-}
-
-fn another() -> Result<()> {
-    Daemon::shared()?;
-    lay_out()?;
-    let agent = "red-a2";
-    let mut actor = Place::Inside(&policy(agent, "once: true")).obey()?;
-    // Another file takes the name.
-    let events = Events::from_now()?;
-    actor.begin(&format!("file read {ROOT}/read"))?;
-    let first = nth(events, agent, 1)?;
-    until_stopped(actor.pid)?;
-    fs::rename(format!("{ROOT}/other"), format!("{ROOT}/read"))?;
-    approve(&first)?;
-    let second = nth(events, agent, 2).context("another file at the same path")?;
-    ensure!(first != second, "the same question");
-    until_stopped(actor.pid)?;
-    deny(&second)?;
-    let said = actor.answer()?;
-    ensure!(said == "EPERM", "another file: {said}");
-    // A symbolic link leads elsewhere.
-    let link = "/tmp/interlock-hold-link";
-    let _ = fs::remove_file(link);
-    std::os::unix::fs::symlink(format!("{ROOT}/write"), link)?;
-    let events = Events::from_now()?;
-    actor.begin(&format!("file read {link}"))?;
-    let first = nth(events, agent, 1)?;
-    until_stopped(actor.pid)?;
-    fs::remove_file(link)?;
-    std::os::unix::fs::symlink(format!("{ROOT}/both"), link)?;
-    approve(&first)?;
-    let second = nth(events, agent, 2).context("a link that leads elsewhere")?;
-    until_stopped(actor.pid)?;
-    deny(&second)?;
-    let said = actor.answer()?;
-    ensure!(said == "EPERM", "a link that leads elsewhere: {said}");
-    // The path in memory is another one when the call begins anew.
-    let events = Events::from_now()?;
-    actor.begin(&format!("shared-open {ROOT}/over {ROOT}/swap"))?;
-    let first = nth(events, agent, 1)?;
-    std::thread::sleep(Duration::from_millis(300));
-    approve(&first)?;
-    let second = nth(events, agent, 2).context("another path in memory")?;
-    deny(&second)?;
-    let said = actor.answer()?;
-    ensure!(said == "Exited(1)", "another path in memory: {said}");
-    // The yes to the first is still good, for that.
-    let said = actor.order(&format!("file read {ROOT}/over"))?;
-    ensure!(said == "ok", "what was approved: {said}");
     actor.end()?;
     Ok(())
 }

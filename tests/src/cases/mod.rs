@@ -30,6 +30,7 @@ mod recognise;
 mod red_code;
 mod red_enforcer;
 mod red_files;
+mod red_hold;
 mod red_network;
 mod red_others;
 mod red_precedence;
@@ -63,6 +64,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(replay::tests());
     tests.extend(files::tests());
     tests.extend(hold::tests());
+    tests.extend(red_hold::tests());
     tests.extend(red_code::tests());
     tests.extend(red_files::tests());
     tests.extend(red_others::tests());
