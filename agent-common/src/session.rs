@@ -306,6 +306,8 @@ wire_enum! {
         Failure = 6 => "failure",
         /// A step came too late.
         Timeout = 7 => "timeout",
+        /// The controller was away for too long.
+        ControllerLost = 8 => "controller lost",
         /// A budget is spent.
         Budget = 9 => "budget",
     }

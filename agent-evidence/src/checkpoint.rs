@@ -2,7 +2,7 @@
 
 use crate::chain::{Hash, from_hex, to_hex};
 use crate::key::Key;
-use ed25519_dalek::{Signature, Signer, VerifyingKey};
+use ed25519_dalek::{Signature, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
 /// What the node's signature begins with.
@@ -61,11 +61,18 @@ impl Checkpoint {
 impl Signed {
     /// Signs a checkpoint.
     pub fn sign(checkpoint: Checkpoint, key: &Key) -> Self {
-        let signature = key.signing().sign(&checkpoint.message(OURS));
+        let signature = key.sign(&checkpoint.message(OURS));
         Self {
             checkpoint,
-            signature: to_hex(&signature.to_bytes()),
+            signature: to_hex(&signature),
         }
+    }
+
+    /// Whether a key made it, given as bytes.
+    pub fn is_by_bytes(&self, key: &[u8]) -> bool {
+        let key = key.try_into().ok();
+        let key = key.and_then(|key| VerifyingKey::from_bytes(key).ok());
+        key.is_some_and(|key| self.is_by(&key))
     }
 
     /// Whether a key made it.
@@ -75,13 +82,13 @@ impl Signed {
 }
 
 impl Countersigned {
-    /// What a controller does when it acknowledges.
-    pub fn sign(checkpoint: Checkpoint, key: &Key) -> Self {
-        let signature = key.signing().sign(&checkpoint.message(THEIRS));
+    /// What a controller does when it acknowledges. How it signs with its key is its own affair.
+    pub fn sign(checkpoint: Checkpoint, key: &[u8], sign: impl FnOnce(&[u8]) -> Vec<u8>) -> Self {
+        let signature = sign(&checkpoint.message(THEIRS));
         Self {
             checkpoint,
-            key: key.public_hex(),
-            signature: to_hex(&signature.to_bytes()),
+            key: to_hex(key),
+            signature: to_hex(&signature),
         }
     }
 
@@ -122,7 +129,8 @@ mod tests {
             ..signed.clone()
         };
         assert!(!moved.is_by(&ours.public()));
-        let theirs = Countersigned::sign(checkpoint(7), &other);
+        let sign = |message: &[u8]| other.sign(message).to_vec();
+        let theirs = Countersigned::sign(checkpoint(7), other.public().as_bytes(), sign);
         assert!(theirs.is_sound());
         let borrowed = Countersigned {
             key: ours.public_hex(),

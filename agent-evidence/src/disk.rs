@@ -1,7 +1,7 @@
 //! The one way to the disk, narrow enough that every fault can be tried.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// A folder of files. Names have no separators.
@@ -10,6 +10,12 @@ pub trait Disk: Send {
     fn names(&self) -> io::Result<Vec<String>>;
     /// All that a file holds.
     fn read(&self, name: &str) -> io::Result<Vec<u8>>;
+    /// What a file holds from a byte on; nothing behind its end.
+    fn read_from(&self, name: &str, offset: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = self.read(name)?;
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        Ok(bytes.split_off(offset.min(bytes.len())))
+    }
     /// Bytes that a file holds.
     fn size(&self, name: &str) -> io::Result<u64>;
     /// Makes a file that must not exist yet, writes it and syncs it and its name.
@@ -71,6 +77,14 @@ impl Disk for Folder {
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         fs::read(self.path.join(name))
+    }
+
+    fn read_from(&self, name: &str, offset: u64) -> io::Result<Vec<u8>> {
+        let mut file = File::open(self.path.join(name))?;
+        file.seek(SeekFrom::Start(offset))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 
     fn size(&self, name: &str) -> io::Result<u64> {

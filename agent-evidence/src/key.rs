@@ -2,7 +2,7 @@
 
 use crate::chain::{from_hex, to_hex};
 use crate::disk::read_small;
-use ed25519_dalek::{SigningKey, VerifyingKey};
+use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use rand::TryRngCore;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -102,8 +102,9 @@ impl Key {
         fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     }
 
-    pub(crate) fn signing(&self) -> &SigningKey {
-        &self.0
+    /// Signs bytes, which say themselves what they are for.
+    pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
     }
 
     /// Its public half.

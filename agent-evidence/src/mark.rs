@@ -30,6 +30,12 @@ pub struct MarkFile {
 }
 
 impl Mark {
+    /// What stands before the first record of a node.
+    pub const START: Self = Self {
+        sequence: 0,
+        hash: Hash::START,
+    };
+
     fn line(self) -> String {
         let text = format!("{:016x} {}", self.sequence, self.hash);
         format!("{text} {:08x}\n", crc32fast::hash(text.as_bytes()))

@@ -43,10 +43,14 @@ pub struct Recorder {
 pub struct Health {
     /// Why nothing, or not everything, is recorded; nothing where all is well.
     pub degraded: Option<String>,
+    /// Whether the folder could be opened.
+    pub opened: bool,
     /// The newest record that is on the disk.
     pub recorded: u64,
     /// Its hash.
     pub hash: crate::chain::Hash,
+    /// The newest record that the controller's signature covers; zero where there is none.
+    pub countersigned: u64,
     /// Drafts that wait.
     pub waiting: usize,
     /// Drafts that found no room since this daemon began.
@@ -157,6 +161,21 @@ impl Recorder {
         state.countersigned.push_back(countersigned);
     }
 
+    /// Waits until a record after this one is on the disk, or so long: the newest that is.
+    pub fn wait(&self, after: u64, patience: Duration) -> u64 {
+        let deadline = Instant::now() + patience;
+        let mut state = self.shared.lock();
+        while state.health.recorded <= after {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.shared.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.health.recorded
+    }
+
     /// How the record is.
     pub fn health(&self) -> Health {
         let state = self.shared.lock();
@@ -234,8 +253,11 @@ fn opened<D: Disk>(shared: &Shared, mut store: Store<D>) -> Option<Store<D>> {
     loop {
         match store.open() {
             Ok(gaps) => {
-                shared.lock().health.gaps = gaps;
                 note(shared, &store);
+                let mut state = shared.lock();
+                state.health.gaps = gaps;
+                state.health.opened = true;
+                drop(state);
                 return Some(store);
             }
             Err(error) => shared.degrade(&error),
@@ -358,6 +380,7 @@ fn countersign<D: Disk>(shared: &Shared, store: &mut Store<D>) -> io::Result<()>
             return Ok(());
         };
         store.countersign(&next)?;
+        shared.lock().health.countersigned = store.countersigned();
     }
 }
 
@@ -365,6 +388,7 @@ fn note<D: Disk>(shared: &Shared, store: &Store<D>) {
     let mut state = shared.lock();
     state.health.recorded = store.head().sequence;
     state.health.hash = store.head().hash;
+    state.health.countersigned = store.countersigned();
     state.health.degraded = if store.is_tight() {
         Some("the disk is full: only what is not ordinary is recorded".to_owned())
     } else {

@@ -3,7 +3,7 @@
 //! What [`Store::commit`] has answered with is on the disk. What it could not write it has not
 //! written: the caller keeps it and tries again, and nothing is numbered twice.
 
-use crate::chain::{Hash, link};
+use crate::chain::link;
 use crate::checkpoint::{Checkpoint, Countersigned, Signed};
 use crate::disk::Disk;
 use crate::frame::{Frame, Kind, MAGIC, MAX_BODY};
@@ -71,6 +71,8 @@ pub struct Store<D> {
     pub(crate) pending: Vec<Gap>,
     /// The reserve has been given up, and only what is not ordinary should be written.
     tight: bool,
+    /// The newest record that the controller's signature covers.
+    pub(crate) countersigned: u64,
     /// What was remembered outside could not be written, and why.
     forgetful: Option<String>,
 }
@@ -95,14 +97,12 @@ impl<D: Disk> Store<D> {
             key,
             settings,
             mark,
-            head: Mark {
-                sequence: 0,
-                hash: Hash::START,
-            },
+            head: Mark::START,
             next: 1,
             current: None,
             pending: Vec::new(),
             tight: false,
+            countersigned: 0,
             forgetful: None,
         }
     }
@@ -309,7 +309,14 @@ impl<D: Disk> Store<D> {
             body: &body,
         };
         frame.write(&mut bytes);
-        self.put(&bytes)
+        self.put(&bytes)?;
+        self.countersigned = self.countersigned.max(countersigned.checkpoint.sequence);
+        Ok(())
+    }
+
+    /// The newest record that the controller's signature covers; zero where there is none.
+    pub fn countersigned(&self) -> u64 {
+        self.countersigned
     }
 
     /// Does what time asks for. Somebody calls it every second.

@@ -297,11 +297,12 @@ fn the_oldest_segments_go_and_the_rest_verifies() {
 #[test]
 fn what_the_controller_signs_lies_beside() {
     use agent_evidence::checkpoint::{Checkpoint, Countersigned};
+    use ed25519_dalek::{Signer, SigningKey};
     let node = Node::new("countersign");
     let mut store = node.open();
     store.commit(&[denial(1)]).unwrap();
     store.seal().unwrap();
-    let controller = agent_evidence::key::Key::draw().unwrap();
+    let controller = SigningKey::from_bytes(&[7; 32]);
     let checkpoint = Checkpoint {
         sequence: 1,
         hash: store.head().hash,
@@ -309,10 +310,15 @@ fn what_the_controller_signs_lies_beside() {
         boot: "boot".into(),
         time: "2026-03-02T10:00:00Z".into(),
     };
-    let countersigned = Countersigned::sign(checkpoint, &controller);
+    let public = controller.verifying_key();
+    let countersigned = Countersigned::sign(checkpoint, public.as_bytes(), |message| {
+        controller.sign(message).to_bytes().to_vec()
+    });
     store.countersign(&countersigned).unwrap();
     store.commit(&[denial(2)]).unwrap();
     let report = node.verify();
     assert!(report.whole, "{report:?}");
     assert_eq!(report.countersigned, Some(1));
+    drop(store);
+    assert_eq!(node.open().countersigned(), 1, "the next writer knows");
 }

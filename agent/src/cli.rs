@@ -78,6 +78,10 @@ pub enum Command {
     /// action that is not allowed; 2: a file, a policy or an option is wrong.
     #[command(subcommand)]
     Policy(Policy),
+    /// Ask the central controller, and order through it
+    ///
+    /// Exit code 0: done, and for what is waited for: at every node; 1: not, or not everywhere.
+    Ctl(crate::ctl::Ctl),
     /// Verify, export and read the record of what happened on this node; needs no daemon
     #[command(subcommand)]
     Evidence(Evidence),
@@ -109,6 +113,9 @@ pub struct Daemon {
     /// Where to keep the newest events, at most 16 MiB
     #[arg(long, value_name = "DIR", default_value = crate::events::journal::FOLDER)]
     pub events: PathBuf,
+    /// How to reach the controller.
+    #[command(flatten)]
+    pub central: Central,
     /// Where to keep the tamper-evident record; its key and how far it went lie beside the folder
     #[arg(long, value_name = "DIR", default_value = crate::evidence::FOLDER)]
     pub evidence: PathBuf,
@@ -118,9 +125,35 @@ pub struct Daemon {
     /// How long it is kept, such as 90d [default: as long as there is room]
     #[arg(long, value_name = "TIME", value_parser = crate::show::events::parse_span)]
     pub evidence_age: Option<std::time::Duration>,
-    /// What this node is called in the record [default: the host's name]
+    /// What this node is called in the record [default: as its certificate for the controller, or the host]
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
+}
+
+/// How a node reaches the controller.
+#[derive(Debug, Args)]
+pub struct Central {
+    /// The controller that sees and steers this node [default: none]
+    #[arg(long, value_name = "HOST:PORT", env = "INTERLOCK_CONTROLLER")]
+    pub controller: Option<String>,
+    /// Where ca.pem, node.pem and node.key lie; they may be replaced at any time
+    #[arg(long, value_name = "DIR", default_value = crate::central::CERTS)]
+    pub certs: PathBuf,
+    /// Where to keep what the controller said; must outlive the boot
+    #[arg(long, value_name = "DIR", default_value = crate::central::FOLDER)]
+    pub central: PathBuf,
+    /// What operators select this node by; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", requires = "controller", value_parser = pair)]
+    pub label: Vec<(String, String)>,
+    /// Start no session without a grant of the controller
+    #[arg(long, requires = "controller")]
+    pub require_grant: bool,
+}
+
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let pair = pair.ok_or_else(|| "expected NAME=VALUE".to_owned())?;
+    Ok((pair.0.to_owned(), pair.1.to_owned()))
 }
 
 /// What to do with the record.
@@ -150,6 +183,21 @@ pub struct EvidenceVerify {
     /// A record that somebody remembers, such as the controller; may be repeated
     #[arg(long, value_name = "SEQUENCE:HASH")]
     pub known: Vec<agent_evidence::mark::Mark>,
+    /// Hold it against what the controller has, or a file of what `interlock ctl checkpoints --json`
+    /// once printed
+    #[arg(long, value_name = "HOST:PORT|FILE")]
+    pub against: Option<String>,
+    /// Where the certificates lie with which the controller is asked
+    #[arg(long, value_name = "DIR", env = "INTERLOCK_CERTS", default_value = crate::central::CERTS)]
+    pub certs: PathBuf,
+    /// Whose certificate to use
+    #[arg(
+        long = "as",
+        value_name = "NAME",
+        env = "INTERLOCK_OPERATOR",
+        default_value = "operator"
+    )]
+    pub name: String,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -299,6 +347,12 @@ pub struct Run {
     /// The user to run as, by name or number [default: the one who calls]
     #[arg(long, value_name = "U")]
     pub user: Option<String>,
+    /// The task that it is for [default: the grant's]
+    #[arg(long, value_name = "NAME")]
+    pub task: Option<String>,
+    /// The grant to start with, as the controller issued it; `-` for standard input
+    #[arg(long, value_name = "FILE|-")]
+    pub grant: Option<PathBuf>,
     /// The daemon's socket
     #[arg(long, default_value = SOCKET)]
     pub socket: PathBuf,

@@ -14,10 +14,14 @@
 //! | `daemon` | what runs all the time |
 //! | `show` | what people are shown of sessions: processes, events, why |
 //! | `doctor` | what can be enforced on this kernel, found by trying |
+//! | `central` | the way to the central controller, and what the daemon does because of it |
+//! | `ctl` | what operators ask the controller |
 //! | `run` | what starts a command as a session |
 
+pub mod central;
 pub mod cli;
 pub mod control;
+pub mod ctl;
 pub mod daemon;
 pub mod doctor;
 pub mod events;

@@ -1,11 +1,17 @@
 //! The binary `interlock`: reads the command line and calls what it names.
 
+use agent_proto::files::Files;
 use clap::Parser;
 use interlock_agent::cli::{Cli, Command, Evidence};
 use interlock_agent::daemon::{self, canary};
 use interlock_agent::run::{self, Ended, signals};
-use interlock_agent::{doctor, evidence, library, policy_cli, report, show, uninstall};
+use interlock_agent::{
+    central, ctl, doctor, evidence, library, policy_cli, report, show, uninstall,
+};
 use std::process::ExitCode;
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 fn main() -> ExitCode {
     match Cli::parse().command {
@@ -20,9 +26,10 @@ fn main() -> ExitCode {
                 records: options.records,
                 denials: options.denials,
                 events: options.events,
+                central: central_settings(options.central),
                 evidence: evidence::Keeping {
                     folder: options.evidence,
-                    node: options.node.unwrap_or_else(evidence::host_name),
+                    node: options.node,
                     limit: u64::from(options.evidence_limit) << 20,
                     age: options.evidence_age,
                 },
@@ -57,6 +64,11 @@ fn main() -> ExitCode {
             Ok(code) => code,
             Err(error) => fail(error, 2),
         },
+        Command::Ctl(options) => match ctl::run(&options) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => fail(error, 1),
+        },
         Command::Evidence(verb) => read_evidence(&verb),
         Command::Uninstall(options) => done(uninstall::run(&options.socket)),
         Command::Canary => {
@@ -66,6 +78,16 @@ fn main() -> ExitCode {
     }
 }
 
+fn central_settings(options: interlock_agent::cli::Central) -> Option<central::Settings> {
+    Some(central::Settings {
+        address: options.controller?,
+        files: Files::in_folder(&options.certs, "node"),
+        folder: options.central,
+        labels: options.label.into_iter().collect(),
+        require_grant: options.require_grant,
+    })
+}
+
 fn start(options: interlock_agent::cli::Run) -> ExitCode {
     let settings = run::Settings {
         socket: options.socket,
@@ -73,6 +95,8 @@ fn start(options: interlock_agent::cli::Run) -> ExitCode {
         profiles: options.profiles,
         agent: options.agent,
         user: options.user,
+        task: options.task,
+        grant: options.grant,
         command: options.command,
     };
     match run::run(&settings) {
@@ -120,14 +144,17 @@ where
     ExitCode::from(code)
 }
 
-/// Logs go to standard error: standard output belongs to the events.
+/// Logs go to standard error: standard output belongs to the events. `INTERLOCK_LOG` says how much,
+/// as `debug` or `warn,interlock_agent=debug`.
 fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("INTERLOCK_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let asked = std::env::var("INTERLOCK_LOG").ok();
+    let targets = asked.and_then(|asked| asked.parse::<Targets>().ok());
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_target(false)
+        .with_target(false);
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(targets.unwrap_or_else(|| Targets::new().with_default(Level::INFO)))
         .init();
 }

@@ -85,6 +85,7 @@ pub(crate) const ENFORCED: &[Need] = &[
     Need::Tools,
     Need::Cgroups,
     Need::Executables,
+    Need::ControllerLost,
     Need::UnixSockets,
     Need::Handoffs,
     Need::Listen,

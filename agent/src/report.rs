@@ -1,5 +1,6 @@
 //! Answers of the daemon, for people.
 
+use crate::central::ControllerInfo;
 use crate::control::client::{self, AskError};
 use crate::control::protocol::{EvidenceInfo, Request, Response, SessionInfo, Status};
 use crate::kernel::loader::Mode;
@@ -97,11 +98,44 @@ fn print_status(status: &Status) {
     }
     println!("probes       {}", status.probes);
     println!("not ready    {}", status.not_ready);
+    if let Some(controller) = &status.controller {
+        print_controller(controller);
+    }
     print_evidence(&status.evidence);
     print_ways(status);
     print_policies(status);
     for hook in &status.hooks_missing {
         println!("not here     {hook}: see `interlock doctor`");
+    }
+}
+
+fn print_controller(controller: &ControllerInfo) {
+    let ControllerInfo {
+        address,
+        node,
+        since,
+        error,
+        ..
+    } = controller;
+    match (controller.connected, error) {
+        (true, _) => println!("controller   {address} as {node}, connected since {since}"),
+        (false, Some(error)) => {
+            println!("controller   {address}: NOT CONNECTED since {since}: {error}");
+        }
+        (false, None) => println!("controller   {address}: not connected yet"),
+    }
+    println!(
+        "             directive {}; records waiting {}, countersigned up to {}",
+        controller.epoch, controller.waiting, controller.countersigned
+    );
+    if let Some(forked) = &controller.forked {
+        println!("FORKED       the controller takes no records of this node: {forked}");
+    }
+    for barred in &controller.barred {
+        println!("BARRED       {barred}");
+    }
+    if let Some(warning) = &controller.warning {
+        println!("WARNING      {warning}");
     }
 }
 

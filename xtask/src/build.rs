@@ -7,15 +7,18 @@ use anyhow::Result;
 use crate::setup::{self, Part};
 use crate::{process, workspace};
 
+/// What the cargo that runs xtask says of xtask's own package. Some build scripts, such as ring's, run anew
+/// when it changes, and all that stands on them is built once more.
+const OWN: [&str; 2] = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+
 /// A cargo command in the workspace.
 pub(crate) fn cargo(verb: &str) -> Command {
     let mut cargo = Command::new("cargo");
     cargo.arg(verb).current_dir(workspace::root());
-    // What the cargo that runs xtask says about xtask's own package.
     for (name, _) in std::env::vars_os() {
         if name
             .to_str()
-            .is_some_and(|name| name.starts_with("CARGO_PKG_"))
+            .is_some_and(|name| OWN.iter().any(|own| name.starts_with(own)))
         {
             cargo.env_remove(name);
         }
@@ -29,6 +32,17 @@ pub(crate) fn run(release: bool) -> Result<()> {
     process::show(cargo("build").args(release.then_some("--release")))
 }
 
+/// Makes Rust of the contract. What it makes is checked in.
+pub(crate) fn contract() -> Result<()> {
+    process::show(cargo("run").args([
+        "--quiet",
+        "--manifest-path",
+        "agent-proto/generate/Cargo.toml",
+        "--target-dir",
+        "target/generate",
+    ]))
+}
+
 /// Builds what runs in a test machine.
 pub(crate) fn guest_programs(release: bool) -> Result<()> {
     setup::ensure(&[Part::Build, Part::Vm])?;
@@ -38,6 +52,8 @@ pub(crate) fn guest_programs(release: bool) -> Result<()> {
                 "--quiet",
                 "--package",
                 "agent",
+                "--package",
+                "controller",
                 "--package",
                 "interlock-tests",
             ])

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use crate::{disk, workspace};
 
 /// Programs of the project that a machine has on its PATH when they were built.
-const PROGRAMS: [&str; 2] = ["interlock", "interlock-tests"];
+const PROGRAMS: [&str; 3] = ["interlock", "interlock-controller", "interlock-tests"];
 
 const INIT: &str = include_str!("guest/init.sh");
 

@@ -75,9 +75,11 @@ enum Verb {
     ///
     /// What is found, and what was learned, stays in .cache/fuzz/ for the next time.
     Fuzz(fuzz::Options),
+    /// Makes Rust of the contract in agent-proto/proto, after each change of it
+    Proto,
     /// Runs a command, or a shell, in a virtual machine with one kernel of the matrix
     ///
-    /// The machine has the built programs (interlock, interlock-tests: the newer of debug and
+    /// The machine has the built programs (interlock, interlock-controller, interlock-tests: the newer of debug and
     /// release) on its PATH, and a writable root with bash, python3, curl, ip, cgroup v2 and
     /// bpffs. Nothing that it writes stays. The command's output and exit code are passed on;
     /// 125 means that the machine itself failed. The kernel's log is in .cache/console/.
@@ -124,6 +126,7 @@ fn main() -> ExitCode {
         ),
         Verb::Fuzz(options) => (fuzz::run(&options).map(|clean| u8::from(!clean)), 1),
         Verb::Setup(options) => (setup::run(&options).map(|()| 0), 1),
+        Verb::Proto => (build::contract().map(|()| 0), 1),
         Verb::Vm(options) => (vm::run(&options), MACHINE_FAILED),
         Verb::Kernels { verb, kernels } => (run_kernels(verb, &kernels).map(|()| 0), 1),
     };

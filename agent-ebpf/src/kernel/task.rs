@@ -15,7 +15,7 @@ use agent_common::event::Process;
 use agent_common::session::{Label, Member as State, Pass};
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs,
+    bpf_get_current_task, bpf_get_current_task_btf, bpf_send_signal_thread, bpf_task_pt_regs,
 };
 use aya_ebpf::helpers::{bpf_get_current_uid_gid, bpf_send_signal};
 use core::ffi::c_void;
@@ -533,11 +533,13 @@ pub fn current_words() -> Option<u64> {
     }
 }
 
-/// Stops the running process before it returns to user space. False where that cannot be done.
+/// Stops the running process before it returns to user space. False where that cannot be done. By a signal
+/// to this very thread: of one to the process the kernel keeps a single one, and a second thread would go
+/// on without noticing it, with the number by which its call was to begin anew for an answer.
 #[inline(always)]
 pub fn stop_current() -> bool {
     // SAFETY: as in `kill_current`.
-    unsafe { bpf_send_signal(SIGSTOP) == 0 }
+    unsafe { bpf_send_signal_thread(SIGSTOP) == 0 }
 }
 
 /// Whether the running task is in a system call of its own that can begin anew. What io_uring does

@@ -1,5 +1,6 @@
 //! What is said on the socket.
 
+use crate::central::ControllerInfo;
 use crate::events::journal::{Filter, Selection};
 use crate::holds::HoldInfo;
 use crate::holds::answer::{Answer, Answered};
@@ -44,6 +45,22 @@ pub enum Request {
         /// Why, in the words of who orders it.
         reason: Option<String>,
     },
+    /// Make room for a session that says more of itself.
+    StartAs(StartAs),
+}
+
+/// A session to be started for a task, or with a grant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StartAs {
+    /// The agent.
+    pub agent: String,
+    /// Its policy; none for the one that the daemon has loaded.
+    pub start: Option<Start>,
+    /// The task.
+    pub task: Option<String>,
+    /// The grant's text.
+    pub grant: Option<String>,
 }
 
 /// A session to be ended.
@@ -277,6 +294,9 @@ pub struct Status {
     pub not_ready: u64,
     /// The ways by which sessions are recognised.
     pub ways: Vec<WayInfo>,
+    /// How the way to the controller is, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controller: Option<Box<ControllerInfo>>,
     /// The record of what happens.
     pub evidence: EvidenceInfo,
     /// Why enforcement is not proven at the moment, if it is not: then no session is started.
@@ -292,6 +312,7 @@ impl Status {
             && self.not_proven.is_none()
             && self.ways.iter().all(holds)
             && self.evidence.degraded.is_none()
+            && self.controller.iter().all(|it| it.forked.is_none())
     }
 }
 

@@ -6,6 +6,7 @@
 //! first, where EPERM would mean that somebody else denies them and nothing is proven. Later it is
 //! sent in again and again ([`super::proof`]).
 
+use crate::central::Permit;
 use crate::control::protocol::{Start, Started};
 use crate::events::ring::Ring;
 use crate::kernel::loader::{self, Mode};
@@ -93,7 +94,7 @@ pub async fn prove(
     if let Some(attempts) = those(&attempts(None).await?, true) {
         return Err(CanaryError::Control(attempts));
     }
-    let started = sessions.start(&start(mode))?;
+    let started = sessions.start(&start(mode), Permit::default())?;
     let session = started.session;
     let outcome = send_in(started).await;
     let told = expect_events(session.0, ring, actions(mode)).await;

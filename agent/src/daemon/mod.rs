@@ -8,6 +8,7 @@
 //! | policies | the watch on files of policies | the watch fails |
 //! | canary | nothing | never |
 //! | tables | nothing | a runtime that ends |
+//! | central | what the controller wants, if there is one | its thread ends |
 //! | signals | nothing | SIGTERM or SIGINT |
 //!
 //! All share the sessions, and run on one thread. Beside it, `door` lets clients in, and `evidence` writes
@@ -15,6 +16,7 @@
 //! error, unless it was a signal. Enforcement stays.
 
 pub mod canary;
+mod clerk;
 mod here;
 pub mod killer;
 pub mod proof;
@@ -22,25 +24,20 @@ mod scissors;
 pub mod teller;
 pub mod urgent;
 
-use crate::control::protocol::{
-    ConnectionInfo, PolicyInfo, ProcessInfo, RejectedInfo, Request, Response, SessionId,
-    StartedLoaded, Status,
-};
-use crate::control::server::{self, ListenError, Peer, Place};
-use crate::events::explain;
-use crate::events::journal::{self, Journal};
-use crate::events::line::{Closed, Line};
-use crate::events::process::readable;
+use crate::central::report::Own;
+use crate::central::{self, Central, CentralError, Parts};
+use crate::control::server::{self, ListenError, Place};
+use crate::events::journal::Journal;
+use crate::events::line::Line;
 use crate::events::ring::{Ring, RingError};
 use crate::evidence::scribe::{Scribe, note_change, note_life};
 use crate::evidence::{self, Keeping};
-use crate::holds::answer::{Answer, NotTaken};
 use crate::holds::{self, Holds};
 use crate::kernel::barrier;
 use crate::kernel::loader::{self, LoadError, Mode};
 use crate::kernel::maps::MapsError;
 use crate::kernel::pins::{self, Pins};
-use crate::kernel::skipped::Skipped;
+use crate::library::given::Given;
 use crate::library::watch::Watch;
 use crate::library::{Change, Library, Look};
 use crate::recognition::Recognition;
@@ -50,13 +47,11 @@ use crate::sessions::denials::Denials;
 use crate::sessions::guarded::Guarded;
 use crate::sessions::moving::Moved;
 use crate::sessions::records::Records;
-use crate::sockets;
-use agent_common::counter::Counter;
 use agent_evidence::recorder::Recorder;
+use clerk::Clerk;
 use killer::Killer;
 use proof::Proof;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -85,6 +80,8 @@ pub struct Settings {
     pub denials: PathBuf,
     /// Where it keeps the newest events.
     pub events: PathBuf,
+    /// How it reaches the controller, if it has one.
+    pub central: Option<central::Settings>,
     /// How it keeps the record.
     pub evidence: Keeping,
 }
@@ -101,6 +98,9 @@ pub enum DaemonError {
     /// The ring does not open.
     #[error(transparent)]
     Ring(#[from] RingError),
+    /// The controller cannot be had.
+    #[error(transparent)]
+    Central(#[from] CentralError),
     /// The socket is not there.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -142,8 +142,16 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         warn!(%error, %folder, "events are printed, and kept nowhere");
         Journal::nowhere(&settings.events)
     });
+    // What the controller said before must be known before anything begins.
+    let begun = settings.central.as_ref().map(central::begin).transpose()?;
     // Ends last: what the others have handed in by then is recorded and signed.
-    let (recorder, _writer) = evidence::begin(&settings.evidence);
+    let named = begun.as_ref().map(|begun| begun.node().to_owned());
+    let (recorder, _writer) = evidence::begin(&settings.evidence, named);
+    let own = Own::new(
+        recorder.clone(),
+        &evidence::Place::of(&settings.evidence.folder),
+    );
+    let begun = begun.map(|begun| begun.connect(own)).transpose()?;
     let enforcement = loader::ensure()?;
     let (mode, adopted) = (enforcement.mode, enforcement.adopted);
     debug!(?mode, adopted, "in force, not yet proven");
@@ -155,6 +163,9 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         guarded(settings),
     )?;
     sessions.set_clocks()?;
+    if begun.is_some() {
+        sessions.set_controller();
+    }
     let mut ring = Ring::open(&Pins::in_force())?;
     let earlier = match canary::prove(&mut sessions, &mut ring, &mode).await {
         Ok(earlier) => earlier,
@@ -171,9 +182,13 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     // Before the first look: what changes from now on is heard.
     let watch = Watch::begin(library.roots()).map_err(failed("policies"))?;
     let host = sessions.host();
-    let look = Look::into(library.roots(), |compiled| {
-        host.accepts(compiled).map_err(chain)
-    });
+    let given = Rc::new(Given::default());
+    let accept = |compiled: &_| host.accepts(compiled).map_err(chain);
+    let kept = begun
+        .as_ref()
+        .map(central::Connecting::policies)
+        .unwrap_or_default();
+    let look = Look::into(library.roots(), accept).and_given(kept, accept);
     for change in library.take(look) {
         announce_change(&change, &mut sessions, &recorder);
     }
@@ -196,11 +211,13 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         lines.clone(),
     );
     let recognition = Rc::new(RefCell::new(recognition));
+    let lines_of_central = lines.clone();
     let proof = Proof::new(mode.clone());
     let (proving, prover, proven) = (Rc::clone(&sessions), Rc::clone(&proof), lines.clone());
     let follower = Follower {
         proof: Rc::clone(&proof),
         haste: haste.clone(),
+        given: Rc::clone(&given),
         library: Rc::clone(&library),
         sessions: Rc::clone(&sessions),
         recognition: Rc::clone(&recognition),
@@ -219,11 +236,38 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         Scribe::new(recorder.clone()),
     );
     let leaving_note = recorder.clone();
+    let clerk = Rc::new(Clerk {
+        sessions: Rc::clone(&sessions),
+        library: Rc::clone(&library),
+        killer: Rc::clone(&killer),
+        ways: Rc::clone(&recognition),
+        census: Census::new(&Pins::in_force()),
+        events: settings.events.clone(),
+        mode,
+        adopted,
+        recorder: recorder.clone(),
+        evidence: settings.evidence.folder.clone(),
+        proof,
+        central: RefCell::new(None),
+        holds,
+        lines: follower.lines.clone(),
+    });
+    let central = begun.map(|begun| {
+        let status = Rc::clone(&clerk);
+        let parts = Parts {
+            sessions: Rc::clone(&sessions),
+            library: Rc::clone(&library),
+            given,
+            killer: Rc::clone(&killer),
+            status: Box::new(move || status.status_json()),
+            lines: lines_of_central,
+        };
+        Central::new(begun, parts)
+    });
+    let (central, heard) = central.unzip();
+    clerk.central.borrow_mut().clone_from(&central);
+    let barring = central.clone();
     let ending = Rc::clone(&killer);
-    let ways = Rc::clone(&recognition);
-    let events = settings.events.clone();
-    let evidence_folder = settings.evidence.folder.clone();
-    let answers = follower.lines.clone();
     let mut tasks = JoinSet::new();
     tasks.spawn_local(async move {
         teller
@@ -257,28 +301,19 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
                         .map_err(io::Error::other)
                         .map_err(failed("events"))?;
                     teller.print(&lines).await.map_err(failed("events"))?;
+                    if let Some(central) = &barring {
+                        central.keep_house();
+                    }
                     teller.keep_house(drained).await
                 }
             }
             .map_err(failed("events"))?;
+            if let Some(central) = &barring {
+                central.hold_bars();
+            }
         }
     });
     tasks.spawn_local(async move {
-        let clerk = Rc::new(Clerk {
-            sessions,
-            library,
-            killer,
-            ways,
-            census: Census::new(&Pins::in_force()),
-            events,
-            mode,
-            adopted,
-            recorder,
-            evidence: evidence_folder,
-            proof,
-            holds,
-            lines: answers,
-        });
         let guard = Rc::clone(&clerk);
         let session_of = move |pid| guard.session_of(pid);
         let answer = move |request, peer| {
@@ -295,6 +330,9 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         proving.await.map_err(failed("canary"))
     });
     tasks.spawn_local(async move { take_out(&leaving).await.map_err(failed("tables")) });
+    if let Some((central, heard)) = central.zip(heard) {
+        tasks.spawn_local(async move { central.obey(heard).await.map_err(failed("central")) });
+    }
     tasks.spawn_local(async move { end_signal().await.map_err(failed("signals")) });
     let ended = match tasks.join_next().await {
         Some(Ok(ended)) => ended,
@@ -322,6 +360,10 @@ fn guarded(settings: &Settings) -> Guarded {
         .chain(&evidence)
         .fold(Guarded::default(), |guarded, path| guarded.closed(path));
     let guarded = guarded.closed(&pins::base());
+    let guarded = settings.central.iter().fold(guarded, |guarded, central| {
+        let guarded = guarded.closed(&central.folder);
+        guarded.closed(&central.files.key)
+    });
     let guarded = settings
         .policies
         .iter()
@@ -370,6 +412,7 @@ fn announce_change(change: &Change, sessions: &mut Sessions, recorder: &Recorder
 struct Follower {
     proof: Rc<Proof>,
     haste: Haste,
+    given: Rc<Given>,
     library: Rc<RefCell<Library>>,
     sessions: Rc<RefCell<Sessions>>,
     recognition: Rc<RefCell<Recognition>>,
@@ -383,15 +426,21 @@ impl Follower {
     /// every processor must not hold up what they are held to.
     async fn follow(&self, watch: &Watch) -> io::Result<()> {
         loop {
-            watch.changed().await?;
+            tokio::select! {
+                changed = watch.changed() => changed?,
+                () = self.given.changed() => {}
+            }
             let _urgent = self.haste.begin();
             let roots = self.library.borrow().roots().to_vec();
             let host = self.sessions.borrow().host();
+            let (given, count) = self.given.now();
             let look = tokio::task::spawn_blocking(move || {
                 let _urgent = Haste::of_this_thread().begin();
-                Look::into(&roots, |compiled| host.accepts(compiled).map_err(chain))
+                let accept = |compiled: &_| host.accepts(compiled).map_err(chain);
+                Look::into(&roots, accept).and_given(given, accept)
             });
             self.take_up(look.await?).map_err(io::Error::other)?;
+            self.given.take(count);
             self.proof.want();
         }
     }
@@ -438,221 +487,6 @@ async fn end_signal() -> io::Result<()> {
     }
     info!("ending; enforcement stays in force");
     Ok(())
-}
-
-/// Who answers clients.
-struct Clerk {
-    sessions: Rc<RefCell<Sessions>>,
-    library: Rc<RefCell<Library>>,
-    killer: Rc<Killer>,
-    ways: Rc<RefCell<Recognition>>,
-    census: Census,
-    events: PathBuf,
-    mode: Mode,
-    adopted: bool,
-    recorder: Recorder,
-    evidence: PathBuf,
-    proof: Rc<Proof>,
-    holds: Rc<RefCell<Holds>>,
-    /// Where what is to be told goes.
-    lines: UnboundedSender<Line>,
-}
-
-impl Clerk {
-    async fn answer(&self, request: Request, peer: Peer) -> Response {
-        let answered: Result<Response, String> = match request {
-            Request::Status => self
-                .status()
-                .map(Box::new)
-                .map(Response::Status)
-                .map_err(chain),
-            Request::Sessions => {
-                let list = self.sessions.borrow().list();
-                list.map(Response::Sessions).map_err(chain)
-            }
-            Request::Start(_) | Request::StartLoaded(_) if self.proof.failure().is_some() => {
-                let failure = self.proof.failure().unwrap_or_default();
-                Err(format!(
-                    "no session is started: enforcement is not proven: {failure}"
-                ))
-            }
-            Request::Start(start) => {
-                let started = self.sessions.borrow_mut().start(&start);
-                started.map(Response::Started).map_err(chain)
-            }
-            Request::StartLoaded(agent) => self.start_loaded(&agent),
-            Request::Events(filter) => journal::select(&self.events, &filter)
-                .map(Response::Events)
-                .map_err(chain),
-            Request::Processes => self.processes().map(Response::Processes).map_err(chain),
-            Request::Connections => self.connections().await.map(Response::Connections),
-            Request::RevokeAll { reason } => {
-                let revoking = self.killer.revoke_all(reason.as_deref());
-                revoking.map(Response::Revoking).map_err(chain)
-            }
-            Request::Holds => {
-                let list = self.holds.borrow().list(&self.sessions.borrow());
-                Ok(Response::Holds(list))
-            }
-            Request::Answer(answer) => self.close(&answer, peer).map_err(chain),
-            Request::Revoke(order) => {
-                let revoked = self.killer.revoke(order).await;
-                revoked.map(Response::Revoked).map_err(chain)
-            }
-        };
-        answered.unwrap_or_else(Response::Error)
-    }
-
-    /// Takes a person's answer, and lets those go on that wait for it.
-    fn close(&self, answer: &Answer, peer: Peer) -> Result<Response, NotTaken> {
-        let answered = self.holds.borrow_mut().answer(answer, &peer.words())?;
-        holds::wake_all(&self.holds, answer.hold);
-        let closed = Closed {
-            time: explain::now(),
-            answered: answered.clone(),
-        };
-        // The events task ends only with the daemon.
-        let _ = self.lines.send(Line::Answered(closed));
-        Ok(Response::Answered(answered))
-    }
-
-    /// Makes room for a session under a policy that is loaded.
-    fn start_loaded(&self, agent: &str) -> Result<Response, String> {
-        let loaded = self.library.borrow().get(agent).cloned();
-        let Some(loaded) = loaded else {
-            return Err(self.library.borrow().why_not(agent));
-        };
-        let started = self.sessions.borrow_mut().start_loaded(&loaded);
-        let answer = |started| StartedLoaded {
-            started,
-            start: loaded.start.clone(),
-        };
-        started
-            .map(|started| Response::StartedLoaded(answer(started)))
-            .map_err(chain)
-    }
-
-    fn status(&self) -> Result<Status, MapsError> {
-        let ways = self.ways.borrow().list(&mut self.sessions.borrow_mut())?;
-        let (sessions, mode) = (self.sessions.borrow(), &self.mode);
-        let library = self.library.borrow();
-        let policies = library.iter().map(|loaded| {
-            let (under, before) = sessions.under(loaded);
-            PolicyInfo {
-                agent: loaded.start.agent.clone(),
-                file: loaded.start.file.clone(),
-                policy: loaded.compiled.digest_hex(),
-                generation: loaded.generation,
-                since: loaded.since.clone(),
-                on_change: loaded.compiled.on_change.word().to_owned(),
-                sessions: under,
-                sessions_before: before,
-                rejected: library.is_rejected(&loaded.path),
-            }
-        });
-        let rejected = library.rejected().map(|(path, rejected)| RejectedInfo {
-            file: path.display().to_string(),
-            since: rejected.since.clone(),
-            error: rejected.error.clone(),
-        });
-        let count = |counter| sessions.maps().count(counter);
-        // What the canary was denied since is nothing that a session has done.
-        let denied = count(Counter::Denied)?.saturating_sub(self.proof.denials());
-        Ok(Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            enforcement: mode.clone(),
-            adopted: self.adopted,
-            missing: loader::missing(mode),
-            sessions: sessions.count(),
-            allowed: count(Counter::Allowed)?,
-            denied,
-            doubts: count(Counter::Doubts)?,
-            labels_refused: count(Counter::LabelsRefused)?,
-            events_lost: count(Counter::EventsLost)?,
-            skipped: self.skipped(),
-            probes: count(Counter::Probes)?,
-            hooks_missing: loader::hooks_missing(&Pins::in_force(), mode)
-                .iter()
-                .map(|program| program.hook_and_since())
-                .collect(),
-            policies: policies.collect(),
-            rejected: rejected.collect(),
-            not_ready: count(Counter::NotReady)?,
-            ways,
-            evidence: evidence::info(&self.recorder, &self.evidence),
-            not_proven: self.proof.failure(),
-        })
-    }
-
-    fn skipped(&self) -> BTreeMap<String, u64> {
-        let counts = Skipped::open().counts().into_iter();
-        counts
-            .map(|(name, count)| (name.to_owned(), count))
-            .collect()
-    }
-
-    /// The processes of all sessions.
-    fn processes(&self) -> io::Result<Vec<ProcessInfo>> {
-        let sessions = self.sessions.borrow();
-        let mut list: Vec<ProcessInfo> = Vec::new();
-        for living in self.census.take()? {
-            let (pid, session) = (living.process.pid, SessionId(living.session));
-            if let Some(known) = list.iter_mut().rev().find(|known| known.pid == pid) {
-                known.threads += 1;
-                continue;
-            }
-            let agent = sessions
-                .get(living.session)
-                .map(|found| found.agent.clone());
-            list.push(ProcessInfo {
-                session,
-                agent,
-                pid,
-                parent: living.parent.pid,
-                started: explain::wall_clock(living.process.start_ns),
-                start_ns: living.process.start_ns,
-                comm: readable(living.process.comm()),
-                threads: 1,
-            });
-        }
-        Ok(list)
-    }
-
-    /// The connections of all sessions.
-    async fn connections(&self) -> Result<Vec<ConnectionInfo>, String> {
-        let listed = tokio::task::spawn_blocking(|| sockets::all(&Pins::in_force())).await;
-        let found = listed.map_err(chain)?.map_err(chain)?;
-        let sessions = self.sessions.borrow();
-        let connections = found.iter().filter(|socket| socket.is_connection());
-        let shown = connections.map(|socket| {
-            let owner = &socket.owner;
-            let session = sessions.get(owner.session);
-            let policy = session.map(|session| session.version(owner.policy));
-            let rule = policy.and_then(|policy| policy.sources.get(owner.rule as usize));
-            let tool = usize::from(owner.tool).checked_sub(1);
-            let tools = policy.map_or(&[][..], |policy| &policy.tools);
-            ConnectionInfo {
-                session: SessionId(owner.session),
-                agent: session.map(|session| session.agent.clone()),
-                tool: tool.and_then(|tool| Some(tools.get(tool)?.name.clone())),
-                step: rule.and_then(|rule| rule.step.clone()),
-                local: socket.local,
-                remote: socket.remote,
-                state: socket.state.word().to_owned(),
-                sent: socket.sent,
-                received: socket.received,
-                held: socket.is_held(),
-            }
-        });
-        Ok(shown.collect())
-    }
-
-    /// The session of the process that asks, if it is in one.
-    fn session_of(&self, pid: u32) -> io::Result<Option<SessionId>> {
-        let census = self.census.take()?;
-        let found = census.iter().find(|living| living.process.pid == pid);
-        Ok(found.map(|living| SessionId(living.session)))
-    }
 }
 
 /// An error with all that caused it, in one line.

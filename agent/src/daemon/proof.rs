@@ -2,6 +2,7 @@
 //! changed.
 
 use super::canary::{self, CanaryError};
+use crate::central::Permit;
 use crate::events::explain;
 use crate::events::line::{Canary, Line};
 use crate::kernel::loader::Mode;
@@ -114,7 +115,9 @@ impl Proof {
     async fn prove(&self, sessions: &RefCell<Sessions>) -> Result<(), CanaryError> {
         let lost = || sessions.borrow().maps().count(Counter::EventsLost);
         let before = lost().map_err(StartError::from)?;
-        let started = sessions.borrow_mut().start(&canary::start(&self.mode))?;
+        let started = sessions
+            .borrow_mut()
+            .start(&canary::start(&self.mode), Permit::default())?;
         let session = started.session.0;
         self.session.set(session);
         self.missing.replace(canary::actions(&self.mode));

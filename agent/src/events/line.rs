@@ -30,6 +30,8 @@ pub enum Line {
     Loss(Loss),
     /// A record of the ring that makes no sense: a fault of ours, said aloud.
     Garbled(Garbled),
+    /// A session was to begin with a grant.
+    Grant(GrantUse),
 }
 
 /// An action that was not allowed.
@@ -324,6 +326,24 @@ impl Exit {
             signal => Self::Signal(signal),
         }
     }
+}
+
+/// What became of a grant with which a session was to begin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GrantUse {
+    /// When, by the wall clock.
+    pub time: String,
+    /// The agent.
+    pub agent: String,
+    /// The task.
+    pub task: Option<String>,
+    /// The grant, if it could be believed.
+    pub grant: Option<String>,
+    /// `accepted` or `refused`.
+    pub outcome: String,
+    /// Why it was refused.
+    pub reason: Option<String>,
 }
 
 /// What the canary has shown, where that is news.

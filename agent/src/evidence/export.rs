@@ -4,7 +4,7 @@ use super::ocsf;
 use super::verify::ReadError;
 use crate::cli::EvidenceExport;
 use agent_evidence::disk::Folder;
-use agent_evidence::read::{self, Entry};
+use agent_evidence::read::{Entry, Reader};
 use agent_evidence::record::Record;
 use std::io::Write;
 use std::path::Path;
@@ -43,17 +43,17 @@ pub(super) fn each(
     mut take: impl FnMut(Entry, Record) -> Result<bool, ReadError>,
 ) -> Result<(), ReadError> {
     let disk = Folder::at(folder);
-    let mut after = 0;
+    let mut reader = Reader::after(0);
     loop {
-        let entries = read::after(&disk, after, STEP).map_err(|source| ReadError::Read {
+        let taken = reader.take(&disk, u64::MAX, STEP, usize::MAX);
+        let taken = taken.map_err(|source| ReadError::Read {
             path: folder.to_owned(),
             source,
         })?;
-        let Some(last) = entries.last() else {
+        if taken.entries.is_empty() {
             return Ok(());
-        };
-        after = last.sequence;
-        for entry in entries {
+        }
+        for entry in taken.entries {
             // What a later version wrote in another form is not ours to tell.
             if let Ok(record) = entry.record()
                 && !take(entry, record)?

@@ -1,11 +1,12 @@
 //! The record of what happened on this node: how the daemon writes it, and what `interlock evidence`
 //! makes of it.
 
+mod against;
 pub mod export;
 mod ocsf;
 pub mod scribe;
 pub mod show;
-mod story;
+pub(crate) mod story;
 pub mod verify;
 
 use crate::control::protocol::EvidenceInfo;
@@ -67,17 +68,19 @@ enum BeginError {
 pub struct Keeping {
     /// The folder.
     pub folder: PathBuf,
-    /// The node's name.
-    pub node: String,
+    /// The node's name, if it is not what the controller or the host calls it.
+    pub node: Option<String>,
     /// Bytes of all segments, beyond which the oldest go.
     pub limit: u64,
     /// Age beyond which segments go.
     pub age: Option<std::time::Duration>,
 }
 
-/// Begins to record. The writer ends, and signs, when it is dropped.
-pub fn begin(keeping: &Keeping) -> (Recorder, Option<Writer>) {
-    match try_begin(keeping) {
+/// Begins to record, under the name that the controller has for this node, if it has one. The writer
+/// ends, and signs, when it is dropped.
+pub fn begin(keeping: &Keeping, named: Option<String>) -> (Recorder, Option<Writer>) {
+    let node = keeping.node.clone().or(named).unwrap_or_else(host_name);
+    match try_begin(keeping, &node) {
         Ok((recorder, writer)) => (recorder, Some(writer)),
         Err(error) => (
             Recorder::none(format!("{:#}", anyhow::Error::from(error))),
@@ -86,7 +89,7 @@ pub fn begin(keeping: &Keeping) -> (Recorder, Option<Writer>) {
     }
 }
 
-fn try_begin(keeping: &Keeping) -> Result<(Recorder, Writer), BeginError> {
+fn try_begin(keeping: &Keeping, node: &str) -> Result<(Recorder, Writer), BeginError> {
     let place = Place::of(&keeping.folder);
     let failed = |source| BeginError::Folder(place.folder.clone(), source);
     let disk = Folder::make(&place.folder).map_err(failed)?;
@@ -96,7 +99,7 @@ fn try_begin(keeping: &Keeping) -> Result<(Recorder, Writer), BeginError> {
     let settings = Settings {
         limit: keeping.limit,
         age: keeping.age,
-        ..Settings::of(&keeping.node, boot.trim())
+        ..Settings::of(node, boot.trim())
     };
     Recorder::begin(disk, key, MarkFile::at(&place.mark), settings).map_err(BeginError::Thread)
 }
@@ -123,7 +126,7 @@ pub fn info(recorder: &Recorder, folder: &Path) -> EvidenceInfo {
 }
 
 /// What this host calls itself.
-pub fn host_name() -> String {
+fn host_name() -> String {
     let name = nix::unistd::gethostname().ok();
     let name = name.and_then(|name| name.into_string().ok());
     name.filter(|name| !name.is_empty())

@@ -35,7 +35,7 @@ pub(super) fn event(record: &Record, entry: &Entry) -> Value {
             "version": VERSION,
             "product": {"name": "Interlock", "vendor_name": "Interlock", "version": env!("CARGO_PKG_VERSION")},
             "sequence": record.sequence,
-            "uid": entry.hash.to_string(),
+            "uid": entry.mark.hash.to_string(),
         },
         "device": {"hostname": record.node, "type_id": 0},
         "unmapped": record,

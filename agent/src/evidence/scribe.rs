@@ -19,7 +19,15 @@ use std::collections::HashMap;
 pub struct Scribe {
     recorder: Recorder,
     /// Who answers for the sessions that were spoken of, beyond their end.
-    owners: HashMap<u64, String>,
+    owners: HashMap<u64, Answers>,
+}
+
+/// Who answers for a session, and by what it began.
+#[derive(Debug)]
+struct Answers {
+    owner: String,
+    task: Option<String>,
+    grant: Option<String>,
 }
 
 impl Scribe {
@@ -46,7 +54,12 @@ impl Scribe {
                 Line::Started(started) => {
                     let id = started.session.0;
                     if let Some(session) = sessions.get(id) {
-                        self.owners.insert(id, session.compiled().owner.clone());
+                        let answers = Answers {
+                            owner: session.compiled().owner.clone(),
+                            task: session.task().map(str::to_owned),
+                            grant: session.grant().map(str::to_owned),
+                        };
+                        self.owners.insert(id, answers);
                     }
                 }
                 _ => {}
@@ -145,6 +158,25 @@ impl Scribe {
                     ..Daemon::default()
                 }),
             ),
+            Line::Grant(used) => at(
+                &used.time,
+                None,
+                What::Approval(Approval {
+                    of: match &used.grant {
+                        Some(id) => format!("grant {id} for agent {}", used.agent),
+                        None => format!("a grant for agent {}", used.agent),
+                    },
+                    answer: if used.outcome == "accepted" {
+                        "given"
+                    } else {
+                        "refused"
+                    }
+                    .into(),
+                    by: Some("this node".into()),
+                    reason: used.reason.clone(),
+                    ..Approval::default()
+                }),
+            ),
             Line::Garbled(garbled) => at(
                 &garbled.time,
                 None,
@@ -166,10 +198,13 @@ impl Scribe {
     }
 
     fn session(&self, id: SessionId, agent: Option<&str>) -> Session {
+        let answers = self.owners.get(&id.0);
         Session {
             id: id.to_string(),
             agent: agent.map(str::to_owned),
-            owner: self.owners.get(&id.0).cloned(),
+            owner: answers.map(|answers| answers.owner.clone()),
+            task: answers.and_then(|answers| answers.task.clone()),
+            grant: answers.and_then(|answers| answers.grant.clone()),
             ..Session::default()
         }
     }
@@ -377,7 +412,14 @@ mod tests {
     fn an_end_says_how() {
         let scribe = Scribe {
             recorder: Recorder::none(String::new()),
-            owners: HashMap::from([(7, "Ada".to_owned())]),
+            owners: HashMap::from([(
+                7,
+                Answers {
+                    owner: "Ada".to_owned(),
+                    task: None,
+                    grant: None,
+                },
+            )]),
         };
         let line = Line::Ended(Ended {
             session: line::Session {

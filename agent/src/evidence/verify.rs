@@ -1,12 +1,14 @@
 //! `interlock evidence verify`: is the record whole?
 
 use super::Place;
+use super::against::{self, Against, AgainstError};
 use crate::cli::EvidenceVerify;
 use agent_evidence::disk::Folder;
 use agent_evidence::key::{KeyError, public_path, read_public};
 use agent_evidence::mark::MarkFile;
 use agent_evidence::segment::Trust;
 use agent_evidence::verify::{Report, verify};
+use serde::Serialize;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,6 +34,9 @@ pub enum ReadError {
     /// There is no key to verify by.
     #[error("signatures cannot be verified")]
     Key(#[from] KeyError),
+    /// Nobody can be asked to hold it against.
+    #[error(transparent)]
+    Against(#[from] AgainstError),
     /// The answer cannot be written.
     #[error("cannot write JSON")]
     Json(#[from] serde_json::Error),
@@ -49,9 +54,14 @@ pub fn run(options: &EvidenceVerify) -> Result<bool, ReadError> {
         path: place.mark.clone(),
         source,
     })?;
+    let key = read_public(&key)?;
+    // First: what it knows cannot be newer than what is looked at then.
+    let against = against::ask(options, key.as_bytes())?;
+    let theirs = against.iter().flat_map(|against| against.marks.clone());
+    let known = options.known.iter().copied().chain(remembered);
     let trust = Trust {
-        key: Some(read_public(&key)?),
-        known: options.known.iter().copied().chain(remembered).collect(),
+        key: Some(key),
+        known: known.chain(theirs).collect(),
     };
     let look = || {
         let report = verify(&Folder::at(&place.folder), &trust);
@@ -68,15 +78,29 @@ pub fn run(options: &EvidenceVerify) -> Result<bool, ReadError> {
         std::thread::sleep(PAUSE);
         report = look()?;
     }
+    report.whole &= against.iter().all(|against| against.wrong.is_empty());
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        let told = Told {
+            report: &report,
+            against: against.as_ref(),
+        };
+        println!("{}", serde_json::to_string_pretty(&told)?);
     } else {
-        print!("{}", told(&report, remembered.is_some()));
+        print!("{}", told(&report, remembered.is_some(), against.as_ref()));
     }
     Ok(report.whole)
 }
 
-fn told(report: &Report, remembered: bool) -> String {
+/// The answer as JSON.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    against: Option<&'a Against>,
+}
+
+fn told(report: &Report, remembered: bool, against: Option<&Against>) -> String {
     let Report {
         records,
         segments,
@@ -138,7 +162,10 @@ fn told(report: &Report, remembered: bool) -> String {
     for finding in &report.findings {
         say(format!("WRONG  {finding}"));
     }
-    if !remembered {
+    for line in against.iter().flat_map(|against| against.told()) {
+        say(line);
+    }
+    if !remembered && against.is_none() {
         say(
             "nothing is remembered outside the folder: a rollback of all of it could not be seen \
              here, the controller would see it"

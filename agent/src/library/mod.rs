@@ -3,6 +3,7 @@
 //! A file is taken as a whole or not at all: if one policy in it cannot be put in force, what was
 //! loaded from it before stays. Nothing here reaches the kernel.
 
+pub mod given;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -236,6 +237,27 @@ impl Look {
             }
         }
         look
+    }
+
+    /// Looks at policies that are given, too.
+    pub fn and_given(
+        mut self,
+        given: Vec<Start>,
+        accept: impl Fn(&Compiled) -> Result<(), String>,
+    ) -> Self {
+        for start in given {
+            let place = given::place(&start.agent);
+            let compiled = policy::compile(&start).map_err(chain);
+            let accepted = compiled.and_then(|compiled| {
+                accept(&compiled)?;
+                Ok(vec![(start, compiled)])
+            });
+            match accepted {
+                Ok(candidates) => drop(self.taken.insert(place, candidates)),
+                Err(error) => drop(self.rejected.insert(place, error)),
+            }
+        }
+        self
     }
 
     fn at(&mut self, file: PathBuf, accept: &impl Fn(&Compiled) -> Result<(), String>) {

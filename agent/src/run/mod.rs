@@ -6,7 +6,7 @@ pub mod enrol;
 pub mod signals;
 
 use crate::control::client::{self, AskError};
-use crate::control::protocol::{Request, Response, SessionId, Start};
+use crate::control::protocol::{Request, Response, SessionId, Start, StartAs};
 use crate::kernel::loader;
 use crate::policy::{self, PolicyError};
 use crate::policy_cli;
@@ -15,7 +15,7 @@ use agent_common::session::Enrolment;
 use enrol::Enrol;
 use nix::errno::Errno;
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -32,6 +32,10 @@ pub struct Settings {
     pub agent: String,
     /// The user to run as; ours if none is named.
     pub user: Option<String>,
+    /// The task that it is for.
+    pub task: Option<String>,
+    /// The file of the grant.
+    pub grant: Option<PathBuf>,
     /// The command and its arguments.
     pub command: Vec<OsString>,
 }
@@ -54,6 +58,15 @@ pub enum RunError {
     /// The policy cannot be put in force.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// The grant cannot be read.
+    #[error("--grant {}", path.display())]
+    Grant {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The user does not exist.
     #[error("--user {0}: found no such user, expected a name or a number of this host")]
     NoUser(String),
@@ -107,7 +120,7 @@ impl RunError {
     /// The exit code of this failure, as shells and `env` have it.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Files(_) | Self::Policy(_) | Self::NoUser(_) => 2,
+            Self::Files(_) | Self::Policy(_) | Self::NoUser(_) | Self::Grant { .. } => 2,
             Self::NotAllowed { .. } => 126,
             Self::Spawn { source, .. } => match source.raw_os_error().map(Errno::from_raw) {
                 Some(Errno::ENOENT) => 127,
@@ -121,13 +134,20 @@ impl RunError {
 
 /// Runs a command as a session and waits for it.
 pub fn run(settings: &Settings) -> Result<Ended, RunError> {
-    let request = match &settings.policy {
-        Some(file) => Request::Start(read_policy(file, settings)?),
-        None => Request::StartLoaded(settings.agent.clone()),
-    };
+    let own = settings
+        .policy
+        .as_ref()
+        .map(|file| read_policy(file, settings))
+        .transpose()?;
+    let request = Request::StartAs(StartAs {
+        agent: settings.agent.clone(),
+        start: own.clone(),
+        task: settings.task.clone(),
+        grant: settings.grant.as_deref().map(read_grant).transpose()?,
+    });
     let user = settings.user.as_deref().map(enrol::find_user).transpose()?;
-    let (started, start) = match (client::ask(&settings.socket, &request)?, request) {
-        (Response::Started(started), Request::Start(start)) => (started, start),
+    let (started, start) = match (client::ask(&settings.socket, &request)?, own) {
+        (Response::Started(started), Some(start)) => (started, start),
         (Response::StartedLoaded(answer), _) => (answer.started, answer.start),
         (Response::Error(error), _) => return Err(RunError::Refused(error)),
         (other, _) => return Err(RunError::Refused(format!("answered {other:?}"))),
@@ -152,6 +172,26 @@ pub fn run(settings: &Settings) -> Result<Ended, RunError> {
             }
         })?;
     waiting.until_end(&child).map_err(RunError::Wait)
+}
+
+/// Reads a grant's text, and no more than a grant can be long.
+fn read_grant(path: &Path) -> Result<String, RunError> {
+    let failed = |source| RunError::Grant {
+        path: path.to_owned(),
+        source,
+    };
+    let most = agent_proto::grant::MAX_TEXT as u64 + 1;
+    let mut text = String::new();
+    if path == Path::new("-") {
+        io::stdin()
+            .take(most)
+            .read_to_string(&mut text)
+            .map_err(failed)?;
+    } else {
+        let file = std::fs::File::open(path).map_err(failed)?;
+        file.take(most).read_to_string(&mut text).map_err(failed)?;
+    }
+    Ok(text)
 }
 
 fn command(words: &[OsString]) -> Command {

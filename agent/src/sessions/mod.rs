@@ -63,11 +63,16 @@ pub struct Sessions {
 pub struct Host {
     /// Whether BPF LSM is there, without which no file and no Unix socket is judged.
     judges_files: bool,
+    /// Whether the daemon has a controller, which it may lose.
+    has_controller: bool,
 }
 
 impl Host {
     /// Whether sessions can be held to a policy here.
     pub fn accepts(self, compiled: &Compiled) -> Result<(), StartError> {
+        if !self.has_controller && compiled.needs().contains(&Need::ControllerLost) {
+            return Err(StartError::NoController(compiled.name.clone()));
+        }
         let by_lsm = [
             Need::Files,
             Need::Exec,
@@ -146,7 +151,10 @@ impl Sessions {
             denials,
             by_id: HashMap::new(),
             leaving: Vec::new(),
-            host: Host { judges_files },
+            host: Host {
+                judges_files,
+                has_controller: false,
+            },
         };
         let mut all = true;
         for (id, record) in sessions.records.read() {
@@ -205,6 +213,19 @@ impl Sessions {
     /// What this host can hold sessions to.
     pub fn host(&self) -> Host {
         self.host
+    }
+
+    /// Says that the daemon has a controller.
+    pub fn set_controller(&mut self) {
+        self.host.has_controller = true;
+    }
+
+    /// The sessions that are meant, but for those that lie ready and nobody has begun, and the
+    /// canary's.
+    pub fn matching(&self, means: impl Fn(u64, &Session) -> bool) -> Vec<u64> {
+        let begun = self.by_id.iter().filter(|(_, session)| session.is_listed());
+        let meant = begun.filter(|(id, session)| means(**id, session));
+        meant.map(|(id, _)| *id).collect()
     }
 
     /// The state of a session in the kernel.

@@ -270,7 +270,7 @@ fn run(id: u64, record: &Record, compiled: &Compiled) -> Result<(), MoveError> {
     options.args[0] = id;
     options.args[1] = u64::from(record.slot);
     options.args[2] = u64::from(record.place.policy);
-    options.args[3] = expiry(compiled, record.started_ns);
+    options.args[3] = expiry(compiled, record.lives_ns, record.started_ns);
     let answer = program.test_run(options)?;
     match Moving::from_wire(answer.return_value) {
         Some(Moving::Done) => Ok(()),

@@ -48,6 +48,7 @@ impl Sessions {
             door,
             ready: false,
             loaded: true,
+            permit: crate::central::Permit::default(),
         };
         self.make(prepared.start, compiled, &begin)
     }

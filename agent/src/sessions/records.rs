@@ -43,6 +43,15 @@ pub struct Record {
     /// Where its policy's names lie, if not where the compiler puts them.
     #[serde(default)]
     pub layout: Option<Layout>,
+    /// The task that it is for.
+    #[serde(default)]
+    pub task: Option<String>,
+    /// The grant that it began with.
+    #[serde(default)]
+    pub grant: Option<String>,
+    /// How long it may live by that, in nanoseconds; nothing for as long as its policy says.
+    #[serde(default)]
+    pub lives_ns: Option<u64>,
     /// When it began, in nanoseconds since boot.
     #[serde(default)]
     pub started_ns: u64,

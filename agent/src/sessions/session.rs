@@ -34,6 +34,16 @@ impl Session {
         self.reason.as_deref()
     }
 
+    /// The task that it is for.
+    pub fn task(&self) -> Option<&str> {
+        self.record.task.as_deref()
+    }
+
+    /// The grant that it began with.
+    pub fn grant(&self) -> Option<&str> {
+        self.record.grant.as_deref()
+    }
+
     pub(super) fn new(record: Record, compiled: Compiled) -> Self {
         Self {
             agent: record.start.agent.clone(),
@@ -158,9 +168,9 @@ pub fn ttl_ns(compiled: &Compiled) -> u64 {
 }
 
 /// When the permission of a session that begins now ends by itself; 0 where it does not.
-pub(super) fn expiry(compiled: &Compiled, now_ns: u64) -> u64 {
-    match ttl_ns(compiled) {
-        0 => 0,
-        ttl_ns => now_ns.saturating_add(ttl_ns),
-    }
+/// What its grant says ends it as well, and sooner if that is less.
+pub(super) fn expiry(compiled: &Compiled, lives_ns: Option<u64>, now_ns: u64) -> u64 {
+    let ttl_ns = Some(ttl_ns(compiled)).filter(|ttl_ns| *ttl_ns > 0);
+    let shortest = ttl_ns.into_iter().chain(lives_ns).min();
+    shortest.map_or(0, |lives_ns| now_ns.saturating_add(lives_ns))
 }

@@ -5,6 +5,7 @@ use super::records::Record;
 use super::session::expiry;
 use super::tables::InstallError;
 use super::{Session, Sessions};
+use crate::central::Permit;
 use crate::control::protocol::{SessionId, Start, Started};
 use crate::kernel::clock;
 use crate::kernel::maps::{Maps, MapsError};
@@ -28,6 +29,8 @@ pub(super) struct Begin {
     pub(super) facts: u64,
     /// The cgroup that it is for, or zero.
     pub(super) door: u64,
+    /// By what it may begin.
+    pub(super) permit: Permit,
 }
 
 /// Why a session cannot start.
@@ -42,6 +45,12 @@ pub enum StartError {
          and `interlock doctor` say why"
     )]
     NoLsm(String, &'static str),
+    /// There is nobody to lose.
+    #[error(
+        "the policy of `{0}` has revokeOn: controllerLost, and this daemon has no controller: \
+         `interlock daemon --controller`"
+    )]
+    NoController(String),
     /// Every slot is taken.
     #[error("no room for another session: all {0} slots are taken")]
     Full(u32),
@@ -61,17 +70,22 @@ pub enum StartError {
 
 impl Sessions {
     /// Makes room for a session, whose first process must then come by itself.
-    pub fn start(&mut self, start: &Start) -> Result<Started, StartError> {
+    pub fn start(&mut self, start: &Start, permit: Permit) -> Result<Started, StartError> {
         let compiled = policy::compile(start)?;
         self.host.accepts(&compiled)?;
-        self.started(start, compiled, &Begin::default())
+        let begin = Begin {
+            permit,
+            ..Begin::default()
+        };
+        self.started(start, compiled, &begin)
     }
 
     /// The same under a policy that the daemon has loaded, and may move the session from.
-    pub fn start_loaded(&mut self, loaded: &Loaded) -> Result<Started, StartError> {
+    pub fn start_loaded(&mut self, loaded: &Loaded, permit: Permit) -> Result<Started, StartError> {
         let compiled = self.lay_out((*loaded.compiled).clone());
         let begin = Begin {
             loaded: true,
+            permit,
             ..Begin::default()
         };
         self.started(&loaded.start, compiled, &begin)
@@ -110,6 +124,9 @@ impl Sessions {
             ready: begin.ready,
             loaded: begin.loaded,
             layout: begin.loaded.then(|| compiled.layout.clone()),
+            task: begin.permit.task.clone(),
+            grant: begin.permit.grant.clone(),
+            lives_ns: begin.permit.lives_ms.map(|ms| ms.saturating_mul(1_000_000)),
             started_ns: clock::boot_ns(),
         };
         let done = self.records.write(id, &record).map_err(StartError::from);
@@ -177,7 +194,7 @@ fn open(
         expires_ns: if begin.ready {
             0
         } else {
-            expiry(compiled, now_ns)
+            expiry(compiled, record.lives_ns, now_ns)
         },
         door: begin.door,
         denials,

@@ -13,6 +13,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
+use std::rc::Rc;
 
 /// Where all files lie.
 const ROOT: &str = "/w";
@@ -189,14 +190,18 @@ pub(super) fn allowed(kind: Kind) -> Result<Vec<Operation>> {
                 }),
             ]
         }
-        Kind::Network => vec![
-            udp_connect()?,
-            udp_send()?,
-            udp_send_on()?,
-            tcp()?,
-            bulk()?,
-            unix_connect()?,
-        ],
+        Kind::Network => {
+            // Its buffer is soon full: what comes then is dropped at the same cost each time.
+            let receiver = Rc::new(UdpSocket::bind(UDP).context("binding the receiver")?);
+            vec![
+                udp_connect()?,
+                udp_send(Rc::clone(&receiver))?,
+                udp_send_on(receiver)?,
+                tcp()?,
+                bulk()?,
+                unix_connect()?,
+            ]
+        }
     })
 }
 
@@ -267,9 +272,8 @@ fn unix_connect() -> Result<Operation> {
     }))
 }
 
-fn udp_send() -> Result<Operation> {
-    // A receiver whose buffer is soon full: what comes then is dropped at the same cost each time.
-    let receiver = UdpSocket::bind(UDP).context("binding the receiver")?;
+/// A datagram to a receiver that is there as long as the operation is.
+fn udp_send(receiver: Rc<UdpSocket>) -> Result<Operation> {
     let socket = net::socket(INET, DGRAM)?;
     let to = SockAddr::of(UDP);
     Ok(Operation::new("udp_send", 4000, move || {
@@ -292,11 +296,12 @@ fn tcp() -> Result<Operation> {
     }))
 }
 
-/// A datagram through a socket that is connected.
-fn udp_send_on() -> Result<Operation> {
+/// The same through a socket that is connected.
+fn udp_send_on(receiver: Rc<UdpSocket>) -> Result<Operation> {
     let socket = net::socket(INET, DGRAM)?;
     net::connect(socket.as_fd(), &SockAddr::of(UDP))?;
     Ok(Operation::new("udp_send_connected", 4000, move || {
+        let _ = &receiver;
         net::send(socket.as_fd(), b"x", 0, None)
     }))
 }

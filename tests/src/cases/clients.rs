@@ -17,12 +17,15 @@ use std::time::{Duration, Instant};
 const FOLDER: &str = "/tmp/clients";
 /// What tells the C library whom to ask for names.
 const RESOLVER: [&str; 2] = ["/etc/resolv.conf", "/etc/nsswitch.conf"];
-/// How long one may take, on an emulated machine.
-const PATIENCE: Duration = Duration::from_secs(40);
+/// How long one may take, on an emulated machine with others beside it.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A client, what it is to do at an address, what it must print where it may, and what it must say
 /// where it may not.
-const CLIENTS: &[(&str, &str, &str, &str)] = &[
+type Client = (&'static str, &'static str, &'static str, &'static str);
+
+/// Those that the usual run has time for.
+const CLIENTS: &[Client] = &[
     (
         "curl",
         "curl -sS -m 20 http://{address}:8090/hello",
@@ -49,18 +52,53 @@ const CLIENTS: &[(&str, &str, &str, &str)] = &[
     ),
 ];
 
+/// The same for clients that take long to start on an emulated machine.
+const MORE_CLIENTS: &[Client] = &[
+    (
+        "requests",
+        "python3 -c 'import requests; print(requests.get(\"http://{address}:8090/hello\", timeout=20).text)'",
+        "hello from the server",
+        "Operation not permitted",
+    ),
+    (
+        "node",
+        "node -e 'fetch(\"http://{address}:8090/hello\").then(answer => answer.text()).then(console.log).catch(error => { console.error(error.cause); process.exit(1) })'",
+        "hello from the server",
+        "EPERM",
+    ),
+    (
+        "redis-cli",
+        "redis-cli -h {address} -p 8091 -e ping",
+        "PONG",
+        "Operation not permitted",
+    ),
+    (
+        "psql",
+        "PGSSLMODE=disable PGCONNECT_TIMEOUT=20 /usr/lib/postgresql/*/bin/psql -h {address} -p 8092 -U agent -Atc 'select 1' ledger",
+        "balance 42",
+        "Operation not permitted",
+    ),
+];
+
 pub(super) fn tests() -> Vec<Test> {
     vec![
         Test::new(
             "clients.ordinary",
             "curl, python, git and a resolver work where they may, and fail in their own words and at once where they may not",
-            ordinary,
+            || ordinary(CLIENTS),
         )
         .patience(180),
+        Test::new(
+            "long.clients",
+            "and so do python's requests, node, redis-cli and psql",
+            || ordinary(MORE_CLIENTS),
+        )
+        .patience(900),
     ]
 }
 
-/// A web server, and one for names that knows one address.
+/// A web server, one for names that knows one address, and what says of Redis and PostgreSQL as much as
+/// their clients need.
 const SERVER: &str = "
 import http.server, os, socket, threading
 os.chdir('/tmp/clients')
@@ -74,7 +112,28 @@ def names():
         head = query[:2] + b'\\x81\\x80\\0\\1' + (b'\\0\\1' if a else b'\\0\\0') + b'\\0\\0\\0\\0'
         answer = b'\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\x3c\\0\\4' + socket.inet_aton('198.51.100.77')
         udp.sendto(head + query[12:end] + (answer if a else b''), peer)
-threading.Thread(target=names, daemon=True).start()
+def served(port, talk):
+    listener = socket.create_server(('0.0.0.0', port))
+    while True:
+        threading.Thread(target=talk, args=(listener.accept()[0],), daemon=True).start()
+def redis(client):
+    while client.recv(4096):
+        client.sendall(b'+PONG\\r\\n')
+def postgres(client):
+    def say(kind, body):
+        client.sendall(kind + (len(body) + 4).to_bytes(4, 'big') + body)
+    client.recv(4096)
+    say(b'R', bytes(4))
+    say(b'S', b'server_version\\0' b'15.0\\0')
+    say(b'Z', b'I')
+    while client.recv(4096).startswith(b'Q'):
+        column = bytes(4) + bytes(2) + (25).to_bytes(4, 'big') + b'\\xff\\xff' + b'\\xff' * 4 + bytes(2)
+        say(b'T', b'\\0\\1' + b'balance\\0' + column)
+        say(b'D', b'\\0\\1' + (10).to_bytes(4, 'big') + b'balance 42')
+        say(b'C', b'SELECT 1\\0')
+        say(b'Z', b'I')
+for server in [names, lambda: served(8091, redis), lambda: served(8092, postgres)]:
+    threading.Thread(target=server, daemon=True).start()
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *words): pass
 server = http.server.ThreadingHTTPServer(('0.0.0.0', 8090), Quiet)
@@ -115,13 +174,13 @@ impl Drop for Servers {
     }
 }
 
-fn ordinary() -> Result<()> {
+fn ordinary(clients: &[Client]) -> Result<()> {
     Daemon::shared()?;
     let _servers = Servers::start()?;
     let before = RESOLVER.map(|file| fs::read(file).unwrap_or_default());
     let outcome = [ALLOWED4, DENIED4]
         .into_iter()
-        .try_for_each(|address| at(address, address == ALLOWED4));
+        .try_for_each(|address| at(address, address == ALLOWED4, clients));
     for (file, text) in RESOLVER.iter().zip(before) {
         fs::write(file, text)?;
     }
@@ -129,7 +188,7 @@ fn ordinary() -> Result<()> {
 }
 
 /// Every client at an address, outside and inside a session that may go to one of the two.
-fn at(address: &str, allowed: bool) -> Result<()> {
+fn at(address: &str, allowed: bool, clients: &[Client]) -> Result<()> {
     let resolver = format!("nameserver {address}\noptions timeout:5 attempts:1\n");
     for (file, text) in RESOLVER
         .iter()
@@ -138,9 +197,11 @@ fn at(address: &str, allowed: bool) -> Result<()> {
         fs::write(file, text)?;
     }
     let policy = Policy::named("clients")
-        .allow(ALLOWED4, "8090", "tcp")
-        .allow(ALLOWED4, "53", "udp");
-    for (name, words, works, refused) in CLIENTS {
+        .allow(ALLOWED4, "8090-8092", "tcp")
+        .allow(ALLOWED4, "53", "udp")
+        // Node makes its code while it runs.
+        .privileges(&["jit"]);
+    for (name, words, works, refused) in clients {
         let words = words.replace("{address}", address);
         let run = |place: Place<'_>| {
             let began = Instant::now();

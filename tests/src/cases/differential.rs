@@ -4,7 +4,8 @@
 use crate::harness::Test;
 use crate::harness::kernel::unless_with_bpf_lsm;
 use crate::harness::network::{
-    ALLOWED_NAT64, ALLOWED4, ALLOWED6, DENIED_NAT64, DENIED4, DENIED6, PORT, Server, at, ip,
+    ALLOWED_NAT64, ALLOWED4, ALLOWED6, DENIED_NAT64, DENIED4, DENIED6, PORT, Server, at, delivered,
+    ip,
 };
 use crate::harness::policy::Policy;
 use crate::harness::product::Daemon;
@@ -157,7 +158,8 @@ fn campaign(policies: u64, cases: u64) -> Result<()> {
         }
     }
     let reached = || -> Result<u32> {
-        let reached = servers.iter().map(Server::reached);
+        delivered()?;
+        let reached = servers.iter().map(Server::there);
         reached.sum()
     };
     let mut counts = [0; 2];

@@ -4,6 +4,7 @@ mod adopted;
 mod arguments;
 mod bad_input;
 mod canary;
+mod central;
 mod chain;
 mod clients;
 mod command;
@@ -98,6 +99,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(evidence::tests());
     tests.extend(canary::tests());
     tests.extend(recognise::tests());
+    tests.extend(central::tests());
     tests.extend(adopted::tests());
     tests.extend(workout::tests());
     tests

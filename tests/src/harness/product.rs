@@ -59,11 +59,17 @@ impl Daemon {
 
     /// Starts a daemon and waits until it is ready, or gives what it said instead.
     pub(crate) fn try_start() -> Result<Result<Self, String>> {
+        Self::try_start_with(&[])
+    }
+
+    /// The same with more options.
+    pub(crate) fn try_start_with(options: &[&str]) -> Result<Result<Self, String>> {
         File::create(LOG).context(LOG)?;
         let append = |path: &str| OpenOptions::new().create(true).append(true).open(path);
         // A process of its own: it outlives the test that starts it, as a real daemon would.
         let child = Command::new("setsid")
             .args([INTERLOCK, "daemon"])
+            .args(options)
             .stdin(Stdio::null())
             .stdout(append(FILE).context(FILE)?)
             .stderr(append(LOG).context(LOG)?)

@@ -21,6 +21,8 @@ pub(crate) enum Place<'a> {
     Under(&'a Path, &'a str),
     /// As the root of a session of this agent, under the policy that the daemon has loaded.
     Loaded(&'a str),
+    /// As the root of a session under a policy, with the grant in a file.
+    Granted(&'a Policy, &'a Path),
     /// Outside every session, as the user of this number.
     OutsideAs(u32),
 }
@@ -28,7 +30,7 @@ pub(crate) enum Place<'a> {
 impl Place<'_> {
     /// The command that runs some words here.
     pub(crate) fn command(self, words: &[&str]) -> Result<Command> {
-        let (file, agent, user) = match self {
+        let (file, agent, more) = match self {
             Self::Outside => {
                 let (program, arguments) = words.split_first().context("no words")?;
                 let mut command = Command::new(program);
@@ -48,15 +50,19 @@ impl Place<'_> {
             }
             Self::Under(file, agent) => (file.to_owned(), agent, None),
             Self::Inside(policy) => (policy.write()?, policy.agent(), None),
-            Self::As(policy, user) => (policy.write()?, policy.agent(), Some(user)),
+            Self::As(policy, user) => (policy.write()?, policy.agent(), Some(["--user", user])),
+            Self::Granted(policy, grant) => {
+                let grant = grant.to_str().context("a path")?;
+                (policy.write()?, policy.agent(), Some(["--grant", grant]))
+            }
         };
         let mut command = Command::new(INTERLOCK);
         command.arg("run").arg("--policy").arg(file);
         command.args(["--agent", agent]);
-        if let Some(user) = user {
-            command.args(["--user", user]);
-        }
-        command.arg("--").args(words);
+        command
+            .args(more.into_iter().flatten())
+            .arg("--")
+            .args(words);
         Ok(command)
     }
 

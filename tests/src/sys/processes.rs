@@ -150,9 +150,19 @@ pub(crate) fn set_limit(pid: i32) -> io::Result<()> {
 
 /// `sched_setaffinity(2)` to every CPU.
 pub(crate) fn set_cpus(pid: i32) -> io::Result<()> {
-    let every = [u64::MAX; 16];
+    set_affinity(pid, [u64::MAX; 16])
+}
+
+/// The same for the caller, to one CPU of the first 64.
+pub(crate) fn set_cpu(cpu: usize) -> io::Result<()> {
+    let mut one = [0; 16];
+    one[0] = 1 << cpu;
+    set_affinity(0, one)
+}
+
+fn set_affinity(pid: i32, cpus: [u64; 16]) -> io::Result<()> {
     // SAFETY: the kernel reads the array, whose size it is told.
-    check(unsafe { libc::sched_setaffinity(pid, size_of_val(&every), every.as_ptr().cast()) })
+    check(unsafe { libc::sched_setaffinity(pid, size_of_val(&cpus), cpus.as_ptr().cast()) })
         .map(drop)
 }
 

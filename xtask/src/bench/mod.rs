@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use crate::kernels::Kernel;
 use crate::machine::{Machine, Processor, Stream};
 use crate::series::Series;
-use crate::{build, vm, workspace};
+use crate::{build, process, vm, workspace};
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -27,6 +27,8 @@ enum Subject {
     Verifier,
     /// How fast a session under load falls silent and ends
     Revoke,
+    /// What one controller carries: nodes, records a second, a revocation for all; here, in one process
+    Central,
 }
 
 /// What `cargo xtask bench` takes.
@@ -42,7 +44,10 @@ pub(crate) struct Options {
     /// For revoke: how many sessions are revoked
     #[arg(long, value_name = "N", default_value_t = 200)]
     runs: u32,
-    /// Where to write the figures. Default: target/bench/<SUBJECT>.json
+    /// For central: how many nodes are connected
+    #[arg(long, value_name = "N", default_value_t = 5000)]
+    nodes: u32,
+    /// Where to write the figures, but for central. Default: target/bench/<SUBJECT>.json
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
@@ -52,12 +57,25 @@ type Row = Map<String, Value>;
 
 /// Measures, prints a table, writes JSON. Whether all goals are met.
 pub(crate) fn run(options: &Options) -> Result<bool> {
+    // Needs no machine of its own, and no kernel.
+    if options.subject == Subject::Central {
+        let nodes = options.nodes.to_string();
+        let bench = [
+            "--package",
+            "controller",
+            "--bench",
+            "central",
+            "--",
+            &nodes,
+        ];
+        return process::show(build::cargo("bench").arg("--quiet").args(bench)).map(|()| true);
+    }
     // The kernel programs are the same in either build, and the verifier sees nothing else.
     build::guest_programs(options.subject == Subject::Calls)?;
     let kernels = match (options.kernels.as_slice(), options.subject) {
         ([], Subject::Calls) => &[Series::BENCH],
         ([], Subject::Memory) => &Series::MATRIX[1..3],
-        ([], Subject::Revoke) => &Series::MATRIX[2..3],
+        ([], Subject::Revoke | Subject::Central) => &Series::MATRIX[2..3],
         ([], Subject::Verifier) => Series::MATRIX.as_slice(),
         (named, _) => named,
     };
@@ -76,6 +94,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             Subject::Memory => "memory.json",
             Subject::Verifier => "verifier.json",
             Subject::Revoke => "revoke.json",
+            Subject::Central => "central.json",
         };
         workspace::target().join("bench").join(name)
     });
@@ -94,7 +113,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             print!("{}", table::memory(&rows));
             0
         }
-        Subject::Verifier => {
+        Subject::Verifier | Subject::Central => {
             print!("{}", table::plain(&rows));
             0
         }
@@ -131,12 +150,12 @@ fn measure(options: &Options, kernel: &Kernel) -> Result<(Vec<Row>, Option<Strin
             timeout: Duration::from_secs(7200),
             ..Machine::new(kernel)
         },
-        Subject::Verifier => Machine::new(kernel),
+        Subject::Verifier | Subject::Central => Machine::new(kernel),
     };
     let verb = match subject {
         Subject::Calls => "bench",
         Subject::Memory => "memory",
-        Subject::Verifier => "verifier",
+        Subject::Verifier | Subject::Central => "verifier",
         Subject::Revoke => "revoke",
     };
     let mut words = vec!["interlock-tests".to_owned(), verb.to_owned()];

@@ -40,6 +40,7 @@ const IN_MACHINES: &[&str] = &[
     "long.neighbour",
     "long.n14.flip",
     "long.net.differential",
+    "long.clients",
 ];
 
 const SEED: &str = "INTERLOCK_SEED";

@@ -1,6 +1,8 @@
 //! The demonstration: one agent, two servers, one rule. Every line that claims something is the
 //! outcome of what was just done; when an outcome is another, the demonstration fails.
 
+mod central;
+
 use crate::harness::events::Events;
 use crate::harness::network::{ALLOWED4, DENIED4, Server, at};
 use crate::harness::policy::Policy;
@@ -118,7 +120,9 @@ pub(crate) fn run() -> Result<()> {
     );
     actor.end()?;
 
-    title("9. interlock uninstall");
+    central::show(&policy, elsewhere)?;
+
+    title("14. interlock uninstall");
     product::uninstall()?;
     tried(Place::Outside, elsewhere, "ok")?;
     say("Nothing of Interlock is left in this kernel.");
@@ -131,9 +135,11 @@ fn tried(place: Place<'_>, to: std::net::SocketAddr, expected: &str) -> Result<(
     let outcome = place.act(&["way", "tcp", &to.to_string()])?;
     let who = match place {
         Place::Outside | Place::OutsideAs(_) => "outside every session",
-        Place::Inside(_) | Place::Under(..) | Place::As(..) | Place::Loaded(_) => {
-            "inside the session"
-        }
+        Place::Inside(_)
+        | Place::Under(..)
+        | Place::As(..)
+        | Place::Granted(..)
+        | Place::Loaded(_) => "inside the session",
     };
     let shown = match outcome.as_str() {
         "ok" => painted("32", "connected"),

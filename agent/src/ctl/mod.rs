@@ -1,0 +1,169 @@
+//! `interlock ctl`: what operators ask the controller, and order through it.
+
+mod inventory;
+mod order;
+mod policy;
+mod see;
+mod table;
+
+use crate::central::CERTS;
+use agent_proto::client::{Client, ClientError};
+use agent_proto::files::Files;
+use agent_proto::wire::operator_client::OperatorClient;
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+use tonic::Status;
+use tonic::transport::Channel;
+
+/// Options of `ctl`.
+#[derive(Debug, Args)]
+pub struct Ctl {
+    /// The controller
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "INTERLOCK_CONTROLLER",
+        default_value = "localhost:7443",
+        global = true
+    )]
+    pub controller: String,
+    /// Where the certificates lie: ca.pem, and NAME.pem and NAME.key of who asks
+    #[arg(long, value_name = "DIR", env = "INTERLOCK_CERTS", default_value = CERTS, global = true)]
+    pub certs: PathBuf,
+    /// Whose certificate to use
+    #[arg(
+        long = "as",
+        value_name = "NAME",
+        env = "INTERLOCK_OPERATOR",
+        default_value = "operator",
+        global = true
+    )]
+    pub name: String,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// List the nodes: who is connected, and how enforcement is there
+    Nodes,
+    /// List the sessions of all nodes
+    Sessions(see::Sessions),
+    /// List the agents, with their owners and where they have a policy
+    Agents,
+    /// Show the newest records of all nodes
+    Events(see::Events),
+    /// The kill switch: end a session, a task, an agent, a node's sessions or everything
+    ///
+    /// Waits until nothing of it runs at any node. Whatever is not one session is barred: nothing of
+    /// it begins any more until `interlock ctl lift`.
+    ///
+    /// Exit code 0: nothing of it runs at any node; 1: not so, or not known.
+    #[command(subcommand)]
+    Revoke(order::Revoke),
+    /// Let begin again what a revocation bars
+    Lift(order::Lift),
+    /// Show what became of a directive at each node
+    Watch(order::Watch),
+    /// Bring policies and roll them out
+    #[command(subcommand)]
+    Policy(policy::Policy),
+    /// Issue a grant for one start of one agent on one node, and print it
+    Grant(order::Grant),
+    /// Show how far the record of each node is stored; as JSON, what is signed of it, for
+    /// `interlock evidence verify --against FILE`
+    Checkpoints(see::Checkpoints),
+    /// Show what operators did, and check that nothing of it was changed
+    Audit(see::Audit),
+    /// Print the agents as a CycloneDX bill of materials
+    Inventory,
+}
+
+/// Why nothing came of it.
+#[derive(Debug, thiserror::Error)]
+pub enum CtlError {
+    /// The controller cannot be reached.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// It says no.
+    #[error("the controller says: {}", .0.message())]
+    Status(Status),
+    /// Nothing can be run here.
+    #[error("cannot begin")]
+    Runtime(#[from] std::io::Error),
+    /// The answer cannot be written as JSON.
+    #[error("cannot write JSON")]
+    Json(#[from] serde_json::Error),
+    /// A policy cannot be read.
+    #[error(transparent)]
+    Files(#[from] crate::policy_cli::Fault),
+    /// It cannot be used.
+    #[error(transparent)]
+    Policy(#[from] crate::policy::PolicyError),
+    /// Something is not what it should be.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+/// What it says stands in ours: it is no cause beside it.
+impl From<Status> for CtlError {
+    fn from(status: Status) -> Self {
+        Self::Status(status)
+    }
+}
+
+/// Who asks, and how it is answered.
+struct Asker {
+    client: OperatorClient<Channel>,
+    json: bool,
+}
+
+/// Does it. False where what was ordered is not so everywhere.
+pub fn run(options: &Ctl) -> Result<bool, CtlError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let files = Files::in_folder(&options.certs, &options.name);
+        let channel = Client::new(&options.controller, files)?.connect().await?;
+        let client = OperatorClient::new(channel)
+            .max_decoding_message_size(4 * agent_proto::MAX_MESSAGE)
+            .max_encoding_message_size(agent_proto::MAX_MESSAGE);
+        let mut asker = Asker {
+            client,
+            json: options.json,
+        };
+        let done = match &options.verb {
+            Verb::Nodes => asker.nodes().await,
+            Verb::Sessions(what) => asker.sessions(what).await,
+            Verb::Agents => asker.agents().await,
+            Verb::Events(what) => asker.events(what).await,
+            Verb::Revoke(what) => return asker.revoke(what).await,
+            Verb::Lift(what) => return asker.lift(what).await,
+            Verb::Watch(what) => return asker.watch(what).await,
+            Verb::Policy(what) => return asker.policy(what).await,
+            Verb::Grant(what) => asker.grant(what).await,
+            Verb::Checkpoints(what) => asker.checkpoints(what).await,
+            Verb::Audit(what) => return asker.audit(what).await,
+            Verb::Inventory => asker.inventory().await,
+        };
+        done.map(|()| true)
+    })
+}
+
+fn print_json(value: &serde_json::Value) -> Result<(), CtlError> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+/// A time for people, or nothing.
+fn time(ms: u64) -> String {
+    let then = i64::try_from(ms).ok().filter(|ms| *ms > 0);
+    let then = then.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    then.map_or_else(|| "-".to_owned(), |then| format!("{then:.0}"))
+}

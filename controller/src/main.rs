@@ -1,0 +1,190 @@
+//! The binary `interlock-controller`.
+
+use agent_proto::PORT;
+use agent_proto::files::Files;
+use clap::{Args, Parser, Subcommand};
+use interlock_controller::certs::{self, Wanted};
+use interlock_controller::door::Limits;
+use interlock_controller::serve::{self, Controller, Settings};
+use interlock_controller::store::Store as _;
+use interlock_controller::store::sqlite::Sqlite;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
+
+/// Sees and steers all nodes of Interlock.
+#[derive(Debug, Parser)]
+#[command(name = "interlock-controller", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve nodes and operators
+    Serve(Serve),
+    /// Write a copy of the database, while it is in use
+    ///
+    /// The key in `signing.key` is not in it: keep that elsewhere, once.
+    Backup {
+        /// Where the database lies
+        #[arg(
+            long,
+            value_name = "DIR",
+            default_value = "/var/lib/interlock-controller"
+        )]
+        data: PathBuf,
+        /// The copy, which must not exist yet
+        to: PathBuf,
+    },
+    /// Make certificates for a demonstration or a test
+    Certs(Certs),
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    /// Where to listen
+    #[arg(long, default_value_t = SocketAddr::from(([0, 0, 0, 0], PORT)))]
+    listen: SocketAddr,
+    /// Where the database and the signing key lie
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/var/lib/interlock-controller"
+    )]
+    data: PathBuf,
+    /// Where ca.pem, controller.pem and controller.key lie; they may be replaced at any time
+    #[arg(long, value_name = "DIR", default_value = "/etc/interlock/certs")]
+    certs: PathBuf,
+    /// Seconds after which a node that hears nothing ends its sessions; 0: it never does
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    lease: u64,
+    /// Connections together
+    #[arg(long, default_value_t = Limits::default().connections)]
+    connections: usize,
+    /// Records a second that one connection may bring; who has more waits
+    #[arg(long, default_value_t = Limits::default().records)]
+    records: u32,
+}
+
+#[derive(Debug, Args)]
+struct Certs {
+    /// Where to write them
+    folder: PathBuf,
+    /// The trust domain
+    #[arg(long, default_value = "interlock.test")]
+    trust: String,
+    /// A name or address of the controller; may be repeated
+    #[arg(long, default_values_t = ["localhost".to_owned(), "127.0.0.1".to_owned()])]
+    host: Vec<String>,
+    /// A node; may be repeated
+    #[arg(long, default_values_t = ["node-1".to_owned()])]
+    node: Vec<String>,
+    /// An operator, with all roles or those that are named; may be repeated
+    #[arg(long, value_name = "NAME[=ROLE+ROLE]", default_values_t = ["admin".to_owned()])]
+    operator: Vec<String>,
+    /// How long they hold
+    #[arg(long, default_value_t = 30)]
+    days: u16,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Serve(options) => run(options),
+        Command::Backup { data, to } => back_up(&data, &to),
+        Command::Certs(options) => make(options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("interlock-controller: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What `INTERLOCK_LOG` asks for, as `info` or `warn,interlock_controller=debug`, to standard error.
+fn start_log() {
+    let asked = std::env::var("INTERLOCK_LOG").ok();
+    let targets = asked.and_then(|asked| asked.parse::<Targets>().ok());
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_target(false);
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(targets.unwrap_or_else(|| Targets::new().with_default(Level::INFO)))
+        .init();
+}
+
+fn run(options: Serve) -> anyhow::Result<()> {
+    start_log();
+    let settings = Settings {
+        listen: options.listen,
+        data: options.data,
+        files: Files::in_folder(&options.certs, "controller"),
+        lease: Duration::from_secs(options.lease),
+        limits: Limits {
+            connections: options.connections,
+            records: options.records,
+            ..Limits::default()
+        },
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let controller = Controller::open(&settings).await?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tracing::info!(address = %controller.address()?, "listening");
+        let end = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        // Streams of nodes last for ever: they are not waited for.
+        let (ending, ended) = tokio::sync::oneshot::channel::<()>();
+        let end = async move {
+            end.await;
+            let _ = ending.send(());
+        };
+        tokio::select! {
+            served = controller.serve(end) => served?,
+            () = async {
+                let _ = ended.await;
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            } => {}
+        }
+        Ok(())
+    })
+}
+
+fn back_up(data: &std::path::Path, to: &std::path::Path) -> anyhow::Result<()> {
+    let file = serve::database(data);
+    anyhow::ensure!(file.exists(), "{}: found no database", file.display());
+    anyhow::ensure!(!to.exists(), "{} exists", to.display());
+    Sqlite::open(&file)?.back_up(to)?;
+    println!("{}", to.display());
+    Ok(())
+}
+
+fn make(options: Certs) -> anyhow::Result<()> {
+    let wanted = Wanted {
+        trust: options.trust,
+        hosts: options.host,
+        nodes: options.node,
+        operators: options.operator,
+        days: i64::from(options.days),
+    };
+    certs::make(&options.folder, &wanted)?;
+    println!("{}", options.folder.display());
+    Ok(())
+}

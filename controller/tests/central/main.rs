@@ -1,0 +1,8 @@
+//! The controller, with real gRPC and TLS over loopback.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod contract;
+mod hostile;
+mod orders;
+mod records;
+mod sim;
