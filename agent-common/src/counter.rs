@@ -25,6 +25,8 @@ wire_enum! {
         Silenced = 7 => "silenced",
         /// Packets that were dropped because a budget of bytes had no room for them.
         Overdrawn = 8 => "overdrawn",
+        /// Questions that were put to a person.
+        Asked = 9 => "asked",
     }
 }
 

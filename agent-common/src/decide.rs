@@ -64,6 +64,14 @@ wire_enum! {
         Nested = 21 => "too many tools inside one another",
         /// It is the enforcer's own, which no policy gives to a session.
         Protected = 24 => "protected",
+        /// Somebody was asked and said no.
+        ApprovalRefused = 28 => "approval refused",
+        /// Somebody is asked; what cannot wait for the answer can be tried again after it.
+        ApprovalPending = 29 => "approval pending",
+        /// Somebody was asked, and nobody answered in time.
+        ApprovalLate = 30 => "no answer in time",
+        /// There is no room for another question.
+        Questions = 31 => "too many open questions",
         /// A budget of how many or of bytes is used up.
         Spent = 25 => "budget spent",
     }
@@ -106,11 +114,13 @@ pub struct Rule {
     /// Timers that begin anew with the facts that become set. The compiler knows them: a kernel
     /// program that looked for them would cost the verifier more than all the rest.
     pub timers: u16,
+    /// How many seconds the action waits for approval; 0 for [`DEFAULT_WAIT_S`](crate::hold::DEFAULT_WAIT_S).
+    pub wait_s: u32,
     /// Padding, zero.
-    pub reserved: [u8; 4],
+    pub reserved: u32,
 }
 
-assert_layout!(Rule, size 64, require at 0, forbid at 8, set at 16, clear at 24, number at 32, traits at 36, refuse at 40, renew at 44, verdict at 46, approval at 47, window at 48, tool at 49, limits at 50, flags at 52, step at 53, timers at 54);
+assert_layout!(Rule, size 64, require at 0, forbid at 8, set at 16, clear at 24, number at 32, traits at 36, refuse at 40, renew at 44, verdict at 46, approval at 47, window at 48, tool at 49, limits at 50, flags at 52, step at 53, timers at 54, wait_s at 56);
 
 impl Rule {
     /// The next entry of the table belongs to the same list.
@@ -139,7 +149,8 @@ impl Rule {
             flags: 0,
             step: 0,
             timers: 0,
-            reserved: [0; 4],
+            wait_s: 0,
+            reserved: 0,
         }
     }
 }
@@ -227,6 +238,9 @@ pub struct Weighing {
     pub charges: [Charge; SCOPES * 2],
     /// For each scope the number of the rule that spoke.
     pub numbers: [u32; SCOPES],
+    /// For each scope the number and one of the rule whose approval is taken as given; 0 for none. Kept
+    /// from one weighing of an action to the next.
+    pub approved: [u32; SCOPES],
     /// Traits of the action.
     pub traits: u32,
     /// Timers that begin anew.
@@ -243,11 +257,17 @@ pub struct Weighing {
     pub scope: u8,
     /// Bits of [`Weighing::CLAIMED`], [`Weighing::SETTLED`] and [`Weighing::REVOKE`].
     pub flags: u8,
+    /// Whether a person is or was asked: [`Weighing::NOBODY_ASKED`] and those behind it.
+    pub hold: u8,
     /// Padding, zero.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 2],
+    /// How many seconds the action waits for approval, where it does.
+    pub wait_s: u32,
+    /// Padding, zero.
+    pub padding: u32,
 }
 
-assert_layout!(Weighing, size 200, charges at 40, numbers at 168, traits at 184, timers at 188, verdict at 192, flags at 196);
+assert_layout!(Weighing, size 224, charges at 40, numbers at 168, approved at 184, traits at 200, timers at 204, verdict at 208, flags at 212, wait_s at 216);
 
 /// The number of no rule.
 pub const NO_RULE: u32 = u32::MAX;
@@ -263,6 +283,22 @@ impl Weighing {
     pub const MORE: u8 = 8;
     /// Nothing is done anew: what was allowed before goes on, or does not.
     pub const LOOK: u8 = 16;
+    /// It is only tried what would become of the action.
+    pub const TRY: u8 = 32;
+    /// No approval is missing: it was given for what the action is part of.
+    pub const GRANTED: u8 = 64;
+
+    /// Nobody.
+    pub const NOBODY_ASKED: u8 = 0;
+    /// The denial is told with the question's number.
+    pub const ASKS: u8 = 1;
+    /// The action waits, and that was told when the question was asked.
+    pub const TOLD: u8 = 2;
+    /// The same as [`Weighing::ASKS`], of a question that was asked before.
+    pub const ASKED_BEFORE: u8 = 3;
+
+    /// Somebody must be asked.
+    pub const TO_ASK: u8 = 4;
 
     /// Nothing weighed.
     pub const EMPTY: Weighing = Weighing {
@@ -273,6 +309,7 @@ impl Weighing {
         facts: 0,
         charges: [Charge::NONE; SCOPES * 2],
         numbers: [NO_RULE; SCOPES],
+        approved: [0; SCOPES],
         traits: 0,
         timers: 0,
         renew: 0,
@@ -281,7 +318,10 @@ impl Weighing {
         tool: 0,
         scope: 0,
         flags: 0,
-        reserved: [0; 3],
+        hold: Self::NOBODY_ASKED,
+        reserved: [0; 2],
+        wait_s: 0,
+        padding: 0,
     };
 
     /// Begins with what is true before any rule is asked. `flags` are the session's.
@@ -306,7 +346,9 @@ impl Weighing {
         self.tool = 0;
         self.scope = 0;
         self.flags = 0;
-        self.reserved = [0; 3];
+        self.hold = Self::NOBODY_ASKED;
+        self.reserved = [0; 2];
+        self.wait_s = 0;
         self.verdict = Verdict::Deny.wire();
         self.reason = Reason::NoRule.wire();
         if flags & Session::REVOKED != 0 {
@@ -321,6 +363,31 @@ impl Weighing {
     #[inline(always)]
     pub fn only_look(&mut self) {
         self.flags |= Self::LOOK;
+    }
+
+    /// Makes of a weighing that has just begun one that changes nothing.
+    #[inline(always)]
+    pub fn only_try(&mut self) {
+        self.flags |= Self::TRY;
+    }
+
+    /// Takes every approval as given, in a weighing that has just begun.
+    #[inline(always)]
+    pub fn grant(&mut self) {
+        self.flags |= Self::GRANTED;
+    }
+
+    /// Takes the approval of the rule that spoke last as given, in the next weighing of the action.
+    #[inline(always)]
+    pub fn approve(&mut self) {
+        let scope = usize::from(self.scope) & (SCOPES - 1);
+        self.approved[scope] = self.numbers[scope].wrapping_add(1);
+    }
+
+    #[inline(always)]
+    fn is_approved(&self, rule: &Rule) -> bool {
+        let scope = usize::from(self.scope) & (SCOPES - 1);
+        self.flags & Self::GRANTED != 0 || self.approved[scope] == rule.number.wrapping_add(1)
     }
 
     /// Considers a rule, and says how to go on: bits of [`Weighing::SETTLED`],
@@ -391,6 +458,7 @@ impl Weighing {
         } else if rule.approval != 0
             && !(in_hours && excused)
             && held & fact_bit(rule.approval) == 0
+            && !self.is_approved(rule)
         {
             Reason::ApprovalMissing
         } else {
@@ -418,6 +486,7 @@ impl Weighing {
     fn speak(&mut self, rule: &Rule, verdict: Verdict, reason: Reason) {
         self.verdict = verdict.wire();
         self.reason = reason.wire();
+        self.wait_s = rule.wait_s;
         self.numbers[usize::from(self.scope) & (SCOPES - 1)] = rule.number;
     }
 
@@ -509,7 +578,7 @@ impl Weighing {
             i += 1;
         }
         self.allows()
-            && self.flags & Self::LOOK == 0
+            && self.flags & (Self::LOOK | Self::TRY) == 0
             && (self.facts != progress.facts || self.timers != 0 || self.renew != 0 || charged != 0)
     }
 
@@ -517,6 +586,7 @@ impl Weighing {
     #[inline(always)]
     pub fn completes(&self, terms: &Terms) -> bool {
         terms.flags & Terms::COMPLETION_REVOKE != 0
+            && self.flags & Self::TRY == 0
             && terms.completion & self.facts & !self.before != 0
     }
 
@@ -692,7 +762,8 @@ mod tests {
                 flags: small[8] & (Rule::LEVEL_END | Rule::HOURS_OR_APPROVAL),
                 step: kept(10, small[9]),
                 timers: 0,
-                reserved: [0; 4],
+                wait_s: 0,
+                reserved: 0,
             }
         }
     }

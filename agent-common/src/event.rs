@@ -89,8 +89,10 @@ wire_struct! {
         ancestor_count: u8,
         /// The [`Privilege`](crate::privilege::Privilege) it lacks, if the action is that.
         privilege: u8,
+        /// The innermost tool that the actor is in, counted from 1; 0 for none.
+        tool: u8,
         /// Padding, zero.
-        reserved: u16,
+        reserved: u8,
         /// The parents, as they are and not as they were born, up to process 1.
         ancestors: [Process; MAX_ANCESTORS],
         /// The session's facts, which the action did not change.
@@ -100,9 +102,11 @@ wire_struct! {
         target: u32,
         /// The number of the policy by which it was judged.
         policy: u32,
+        /// The question that it asks or asked, or 0.
+        hold: u64,
     }
 }
-assert_layout!(Denial, size 368, process at 24, tid at 56, action at 68, endpoint at 72, ancestor_count at 92, privilege at 93, ancestors at 96, facts at 352, target at 360, policy at 364);
+assert_layout!(Denial, size 376, process at 24, tid at 56, action at 68, endpoint at 72, ancestor_count at 92, privilege at 93, ancestors at 96, facts at 352, target at 360, policy at 364, hold at 368);
 
 wire_struct! {
     /// A process of a session has a new program.
@@ -232,7 +236,7 @@ wire_struct! {
         arguments: [u8; MAX_ARGUMENT_BYTES],
     }
 }
-assert_layout!(FileDenial, size 1920, denial at 0, device at 368, names_length at 372, flags at 376, names at 384, arguments at 1664);
+assert_layout!(FileDenial, size 1928, denial at 0, device at 376, names_length at 380, flags at 384, names at 392, arguments at 1672);
 
 /// Bytes of a program's words that a denial carries.
 pub const MAX_ARGUMENT_BYTES: usize = 256;

@@ -14,6 +14,7 @@ pub mod counter;
 pub mod decide;
 pub mod egress;
 pub mod event;
+pub mod hold;
 pub mod path;
 pub mod policy;
 pub mod privilege;

@@ -61,7 +61,7 @@ pub struct Member {
     pub last_ns: u64,
 }
 
-assert_layout!(Member, size 368, label at 0, tools at 16, flags at 20, pass at 24, lists at 56, weighing at 152, starting at 352, policy at 356, last_ns at 360);
+assert_layout!(Member, size 392, label at 0, tools at 16, flags at 20, pass at 24, lists at 56, weighing at 152, starting at 376, policy at 380, last_ns at 384);
 
 impl Member {
     /// The task is a thread of the session's first process, whose end is the session's.

@@ -151,6 +151,8 @@ impl Terms {
     pub const COMPLETION_REVOKE: u32 = 4;
     /// Bit: what would be denied is recorded, and happens.
     pub const AUDIT: u32 = 8;
+    /// Bit: there is a rule that needs an approval.
+    pub const APPROVALS: u32 = 32;
     /// Bit: an action for which a budget has no room left ends the session's permission.
     pub const SPENT_REVOKE: u32 = 16;
 

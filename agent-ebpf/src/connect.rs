@@ -83,11 +83,13 @@ fn connect(ctx: &SockAddrContext, endpoint: impl Fn(&SockAddrContext) -> Endpoin
         return verdict::cgroup(true);
     };
     let (label, endpoint) = (member.label(), endpoint(ctx));
-    let passed = judge::has_passed(label, &member.take_pass(), socket::name_in(ctx), &endpoint);
-    if passed {
+    let (pass, socket) = (member.take_pass(), socket::name_in(ctx));
+    if judge::has_passed(label, &pass, socket, &endpoint) {
         return verdict::cgroup(true);
     }
-    let judgement = judge::egress(member, Action::Connect, &endpoint);
+    // What a person has said yes to a moment ago needs no second answer.
+    let granted = pass.socket == socket && pass.endpoint == endpoint;
+    let judgement = judge::egress_at_once(member, Action::Connect, &endpoint, granted);
     let allowed = judge::settle(member, &endpoint, judgement);
     verdict::cgroup(allowed && owner::note_connection_in(ctx, member))
 }
@@ -98,7 +100,7 @@ fn send(ctx: &SockAddrContext, endpoint: impl Fn(&SockAddrContext) -> Endpoint) 
         return verdict::cgroup(true);
     };
     let endpoint = endpoint(ctx);
-    let judgement = judge::egress(member, Action::Send, &endpoint);
+    let judgement = judge::egress_at_once(member, Action::Send, &endpoint, false);
     let allowed = judge::settle(member, &endpoint, judgement);
     verdict::cgroup(allowed && owner::note_budgets_in(ctx, member))
 }

@@ -4,7 +4,7 @@
 //! they final, and read from the new memory. There nothing can be denied any more, so a denial
 //! kills the process before its first instruction.
 
-use crate::judge::{self, Judgement};
+use crate::judge::{self, ALLOWED, Way, number};
 use crate::kernel::binprm::Binprm;
 use crate::kernel::memory::Address;
 use crate::kernel::path::{self, End, Path};
@@ -15,7 +15,7 @@ use crate::kernel::{arguments, digest, lists, names, state, verdict};
 use crate::maps::POLICIES;
 use crate::{paths, recognise};
 use agent_common::action::Action;
-use agent_common::decide::{Reason, TRAIT_WRITABLE, Verdict};
+use agent_common::decide::{Reason, TRAIT_WRITABLE, Verdict, Weighing};
 use agent_common::path::Access;
 use agent_common::session::{Allowed, Cause, Session};
 use aya_ebpf::macros::lsm;
@@ -82,36 +82,108 @@ fn check(member: Member, binprm: Binprm) -> bool {
     } else {
         walked
     };
-    pending::judge_program(end, binprm.words(), dentry.inode())
+    let (words, kind) = (binprm.words(), kind_of(binprm));
+    pending::ask_program(end, words, dentry.inode(), kind)
+        && pending::judge_program(end, words, dentry.inode(), kind)
+}
+
+/// The program that the caller named.
+const FIRST: u64 = 1;
+/// A file that names its interpreter.
+const SCRIPT: u64 = 2;
+
+#[inline(always)]
+fn kind_of(binprm: Binprm) -> u64 {
+    (u64::from(binprm.is_first()) * FIRST) | (u64::from(binprm.is_script()) * SCRIPT)
 }
 
 /// Where no walk can lead to a program.
 const NAMELESS: u64 = u64::MAX;
 
+/// Asks, where somebody must be, whether a program to which the running task's walk led may run with the words
+/// that the caller gives it. What they are when it runs is compared with what was asked then: a program
+/// that nobody was asked about is killed. An interpreter's words are not the caller's, so nobody is asked
+/// about one.
+#[inline(always)]
+pub fn ask(end: u64, words: u32, inode: u64, kind: u64) -> bool {
+    let Some(member) = Task::current().member() else {
+        return false;
+    };
+    let Some(session) = state::begin(member) else {
+        return true;
+    };
+    let ended = session.flags & Session::REVOKED != 0;
+    if ended || end != End::Root as u64 || kind & FIRST == 0 || !state::has_approvals(member) {
+        return true;
+    }
+    let Some(digest) = digest(&session, inode, digest::look) else {
+        // Judged next, and found to be so.
+        return true;
+    };
+    put_lists(member, &session, digest);
+    let found = Survey::of(member);
+    if !found.asks_for_approval() {
+        return true;
+    }
+    let mut traits = 0;
+    if found.refuses_writable() {
+        traits = written(member, &session);
+    }
+    let read = arguments::of_caller(session.policy, words, kind & SCRIPT != 0);
+    let Some((given, hash)) = read else {
+        return told(member, doubt(Reason::Unreadable));
+    };
+    put_lists(member, &session, digest);
+    let way = Way {
+        traits: traits | given,
+        how: weigh::TRY,
+        ..Way::STOPS
+    };
+    member.weighing().hold = Weighing::NOBODY_ASKED;
+    let judgement = judge::listed(member, &session, Action::Exec, (way.traits, way.how));
+    if judge::must_ask(member) {
+        return told(member, number(judge::ask_of_program(member, way, hash)));
+    }
+    told(member, number(judgement))
+}
+
+#[inline(always)]
+fn doubt(reason: Reason) -> u64 {
+    number(judge::doubt(Action::Exec, reason))
+}
+
+#[inline(always)]
+fn told(member: Member, judgement: u64) -> bool {
+    if judgement == ALLOWED {
+        return true;
+    }
+    let subject = path::of_current().map_or(Address(0), Path::subject);
+    paths::settle(member, subject, Err(names::judged(judgement)))
+}
+
 /// Judges a program to which the running task's walk led, if there is one; its inode is in `inode`.
 #[inline(always)]
-pub fn program(end: u64, words: u32, inode: u64) -> bool {
+pub fn program(end: u64, words: u32, inode: u64, kind: u64) -> bool {
     let Some(member) = Task::current().member() else {
         return false;
     };
     let judgement = match state::begin(member) {
-        None => judge::doubt(Action::Exec, Reason::SessionUnknown),
-        Some(session) if end == End::Root as u64 => on_path(member, &session, words, inode),
-        Some(_) if end == End::Lost as u64 => judge::doubt(Action::Exec, Reason::Unreadable),
-        Some(_) => judge::refuse(Action::Exec, Reason::Nameless),
+        None => doubt(Reason::SessionUnknown),
+        Some(session) if end == End::Root as u64 => on_path(member, &session, (words, kind), inode),
+        Some(_) if end == End::Lost as u64 => doubt(Reason::Unreadable),
+        Some(_) => number(judge::refuse(Action::Exec, Reason::Nameless)),
     };
-    if judgement.is_ok() {
+    if judgement == ALLOWED {
         judge::allowed(member, Allowed::Program);
         return true;
     }
-    let subject = path::of_current().map_or(Address(0), Path::subject);
-    paths::settle(member, subject, judgement)
+    told(member, judgement)
 }
 
 #[inline(always)]
-fn on_path(member: Member, session: &Session, words: u32, inode: u64) -> Judgement {
-    let Some(digest) = digest(session, inode) else {
-        return judge::doubt(Action::Exec, Reason::Unreadable);
+fn on_path(member: Member, session: &Session, (words, kind): (u32, u64), inode: u64) -> u64 {
+    let Some(digest) = digest(session, inode, digest::take) else {
+        return doubt(Reason::Unreadable);
     };
     put_lists(member, session, digest);
     let found = Survey::of(member);
@@ -123,38 +195,40 @@ fn on_path(member: Member, session: &Session, words: u32, inode: u64) -> Judgeme
     }
     let waits = Pending::of_current().is_some();
     let ended = session.flags & Session::REVOKED != 0;
-    let by_arguments = !ended && (found.asks_for_arguments() || waits);
+    let asks = !ended && found.asks_for_approval() && state::has_approvals(member);
+    let asked = u32::from(asks) * (kind & FIRST) as u32 * Program::ASKED;
+    let by_arguments = !ended && (found.asks_for_arguments() || waits || asks);
     if by_arguments && found.could_be_allowed(waits) {
         let program = Program {
             dentry: path::of_current().map_or(0, |path| path.subject().0),
             inode,
-            words,
+            words: words | asked,
             traits,
             policy: session.policy,
             edition: pending::edition(session.policy),
         };
         if Pending::defer(member, program) {
-            return Ok(());
+            return ALLOWED;
         }
-        return judge::doubt(Action::Exec, Reason::Unreadable);
+        return doubt(Reason::Unreadable);
     }
-    decide(member, session, traits)?;
-    if by_arguments {
+    let judgement = decide(member, session, traits, None);
+    if judgement == ALLOWED && by_arguments {
         // It could not be allowed a moment ago. Its arguments must not go unread because others
         // have changed the session's facts since.
-        return judge::doubt(Action::Exec, Reason::Busy);
+        return doubt(Reason::Busy);
     }
-    Ok(())
+    judgement
 }
 
 /// The hash of the program's digest; 0 where no rule asks for it. Nothing where it is not known: the
 /// kernel could not tell it, or the policy that asks came between the two programs.
 #[inline(always)]
-fn digest(session: &Session, inode: u64) -> Option<u64> {
+fn digest(session: &Session, inode: u64, find: impl FnOnce(u64) -> Option<u64>) -> Option<u64> {
     if !asks_for_digests(session.policy) {
         return Some(0);
     }
-    digest::take(inode)
+    find(inode)
 }
 
 /// Whether a policy names programs by what they contain.
@@ -190,16 +264,24 @@ fn written(member: Member, session: &Session) -> u32 {
 }
 
 /// Weighs an exec whose lists lie in the task's entry. The tool that it starts begins when the
-/// program runs.
+/// program runs. `words` is the hash of its words where somebody may have been asked about them.
 #[inline(always)]
-fn decide(member: Member, session: &Session, traits: u32) -> Judgement {
+fn decide(member: Member, session: &Session, traits: u32, words: Option<u64>) -> u64 {
     member.weighing().tool = 0;
-    judge::listed(member, session, Action::Exec, traits, 0)?;
+    member.weighing().hold = Weighing::NOBODY_ASKED;
+    let mut judgement = number(judge::listed(member, session, Action::Exec, (traits, 0)));
+    if judge::must_ask(member) {
+        // Too late to ask, and to wait.
+        judgement = number(judge::look_for_answer(member, traits, words));
+    }
+    if judgement != ALLOWED {
+        return judgement;
+    }
     let tool = member.weighing().tool;
     if tool != 0 && !member.start(tool) {
-        return judge::doubt(Action::Exec, Reason::Nested);
+        return doubt(Reason::Nested);
     }
-    Ok(())
+    ALLOWED
 }
 
 #[inline(always)]
@@ -230,8 +312,9 @@ pub fn waiting(level: u32, words: u32, top: u64) -> bool {
     let label = member.label();
     let program = pending.take(member, level as usize);
     match by_words(member, pending, program, words, top) {
-        Ok(()) => true,
-        Err(judged) => {
+        ALLOWED => true,
+        judgement => {
+            let judged = names::judged(judgement);
             let mut judged = judge::follow_up(member, judged);
             if judged.verdict == Verdict::Deny.wire() {
                 judged.verdict = Verdict::Kill.wire();
@@ -243,17 +326,22 @@ pub fn waiting(level: u32, words: u32, top: u64) -> bool {
 }
 
 #[inline(always)]
-fn by_words(member: Member, pending: Pending, program: Program, words: u32, top: u64) -> Judgement {
+fn by_words(member: Member, pending: Pending, program: Program, words: u32, top: u64) -> u64 {
     let Some(session) = state::during(member) else {
-        return judge::doubt(Action::Exec, Reason::SessionUnknown);
+        return doubt(Reason::SessionUnknown);
     };
     if !program.is_policy_in_force() {
-        return judge::doubt(Action::Exec, Reason::Unreadable);
+        return doubt(Reason::Unreadable);
     }
     // Interpreters have put their own words in front, the last of them the program's path.
-    let offset = words.wrapping_sub(program.words);
+    let own = program.words & !Program::ASKED;
+    let offset = words.wrapping_sub(own);
     match arguments::traits(pending, session.policy, top, words, offset) {
-        Some(traits) => decide(member, &session, traits | program.traits),
-        None => judge::doubt(Action::Exec, Reason::Unreadable),
+        Some(traits) => {
+            let hash = arguments::hash(pending, own);
+            let hash = (program.words & Program::ASKED != 0).then_some(hash);
+            decide(member, &session, traits | program.traits, hash)
+        }
+        None => doubt(Reason::Unreadable),
     }
 }

@@ -69,7 +69,7 @@ fn open(file: File) -> bool {
     if !file.is_of(dentry) {
         return true;
     }
-    paths::judge(dentry, uses(file))
+    paths::judge(dentry, uses(file).of_created(file.is_created()))
 }
 
 /// What can be done through an open file.
@@ -174,13 +174,15 @@ pub fn path_link(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    if actor().is_none() {
+    let Some(member) = actor() else {
         return verdict::lsm(true);
-    }
+    };
     let old = Dentry::given(ctx.arg(0));
     let new = Dentry::given(ctx.arg(2));
-    let allowed =
-        paths::judge(old, Uses::of(Action::Link)) && paths::judge(new, Uses::of(Action::Create));
+    let (link, create) = (Uses::of(Action::Link), Uses::of(Action::Create));
+    let allowed = may_begin(member, &ctx, (0, link), (2, create))
+        && paths::judge(old, link)
+        && paths::judge(new, create);
     verdict::lsm(allowed)
 }
 
@@ -194,16 +196,30 @@ pub fn path_rename(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    if actor().is_none() {
+    let Some(member) = actor() else {
         return verdict::lsm(true);
-    }
+    };
     let old = Dentry::given(ctx.arg(1));
     let new = Dentry::given(ctx.arg(3));
-    let rename = Uses::of(Action::Rename);
-    let appear = Uses::when(u64::from(!new.exists()), Action::Create).and(rename);
-    let allowed = paths::judge(old, rename.unless_above_rules())
-        && paths::judge(new, appear.unless_above_rules());
+    let rename = Uses::of(Action::Rename).unless_above_rules();
+    let appear = Uses::when(u64::from(!new.exists()), Action::Create)
+        .and(Uses::of(Action::Rename))
+        .unless_above_rules();
+    let allowed = may_begin(member, &ctx, (1, rename), (3, appear))
+        && paths::judge(old, rename)
+        && paths::judge(new, appear);
     verdict::lsm(allowed)
+}
+
+/// Whether nobody must be asked for one of two names of which both are used: neither takes effect while the
+/// other waits. Each by its argument's number.
+#[inline(always)]
+fn may_begin(member: Member, ctx: &LsmContext, one: (usize, Uses), other: (usize, Uses)) -> bool {
+    if !state::has_approvals(member) {
+        return true;
+    }
+    let arguments = file::arguments(ctx.as_ptr());
+    paths::try_name(arguments[one.0], one.1) && paths::try_name(arguments[other.0], other.1)
 }
 
 /// `security_inode_setattr(struct dentry *, struct iattr *)`: mode, owner, size and times, whatever

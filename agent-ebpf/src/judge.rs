@@ -1,9 +1,10 @@
 //! One action, one verdict: subject, object, rule, decision, event. Every hook ends here.
 
+use crate::kernel::asking::Asking;
 use crate::kernel::progress::Shared;
 use crate::kernel::task::Member;
 use crate::kernel::weigh::{self, Outcome};
-use crate::kernel::{counts, record, state};
+use crate::kernel::{counts, names, record, state};
 use crate::maps::{NETWORKS, PORTS, RULES};
 use crate::tell::{self, Judged};
 use agent_common::action::Action;
@@ -18,32 +19,108 @@ use aya_ebpf::maps::lpm_trie::Key;
 /// An action is allowed, or what to tell of one that is not.
 pub type Judgement = Result<(), Judged>;
 
-/// Judges whether the session may go where it wants to go.
+/// Judges whether the session may go where it wants to go. Where a person must say yes, the task stops
+/// until somebody has answered.
 #[inline(always)]
 pub fn egress(member: Member, action: Action, endpoint: &Endpoint) -> Judgement {
-    network(member, action, endpoint, 0, false)
+    network(member, action, endpoint, 0, Way::STOPS)
 }
 
-/// Judges whether the session may go on sending where it is connected to.
+/// The same where no task can stop. `granted` says that the action itself was approved a moment ago.
 #[inline(always)]
-pub fn still(member: Member, endpoint: &Endpoint) -> Judgement {
-    network(member, Action::Send, endpoint, 0, true)
-}
-
-/// Judges whether the session may listen at an address of this host's. Whoever only looks wants to
-/// know whether it could, or still may.
-#[inline(always)]
-pub fn listen(member: Member, endpoint: &Endpoint, looks: bool) -> Judgement {
-    network(member, Action::Listen, endpoint, NetworkKey::LISTEN, looks)
-}
-
-#[inline(always)]
-fn network(
+pub fn egress_at_once(
     member: Member,
     action: Action,
     endpoint: &Endpoint,
-    way: u32,
-    looks: bool,
+    granted: bool,
+) -> Judgement {
+    let how = if granted { weigh::GRANTED } else { 0 };
+    network(member, action, endpoint, 0, Way::of(how))
+}
+
+/// A judgement in one number; 0 where the action is allowed. Where judgements of many kinds come together
+/// the compiler carries along what has no value, and the verifier wants one.
+#[inline(always)]
+pub fn number(judgement: Judgement) -> u64 {
+    match judgement {
+        Ok(()) => ALLOWED,
+        Err(judged) => names::packed(judged),
+    }
+}
+
+/// [`number`] of what is allowed.
+pub const ALLOWED: u64 = 0;
+
+/// Judges whether the session may listen at an address of this host's, or only whether it could, or still
+/// may.
+#[inline(always)]
+pub fn listen(member: Member, endpoint: &Endpoint, way: Way) -> Judgement {
+    network(member, Action::Listen, endpoint, NetworkKey::LISTEN, way)
+}
+
+/// How an action is judged.
+#[derive(Clone, Copy)]
+pub struct Way {
+    /// What is known of it beside its object.
+    pub traits: u32,
+    /// Bits of [`weigh::LOOK`] and its like.
+    pub how: u32,
+    /// Whether the task can stop.
+    pub stops: bool,
+    /// Whether anybody is asked.
+    pub asks: bool,
+}
+
+impl Way {
+    /// The task can stop.
+    pub const STOPS: Self = Self {
+        traits: 0,
+        how: 0,
+        stops: true,
+        asks: true,
+    };
+
+    /// Nobody is asked: what needs a yes is denied.
+    pub const ASKS_NOBODY: Self = Self {
+        stops: false,
+        asks: false,
+        ..Self::STOPS
+    };
+
+    /// Whoever only tries what another hook will judge, which cannot stop the task.
+    pub const TRIES: Self = Self {
+        how: weigh::TRY,
+        ..Self::STOPS
+    };
+
+    /// Whoever only looks; `granted` where somebody was asked, or will be, so that nobody is now.
+    #[inline(always)]
+    pub const fn look(granted: bool) -> Self {
+        Self {
+            how: weigh::LOOK | if granted { weigh::GRANTED } else { 0 },
+            ..Self::STOPS
+        }
+    }
+
+    /// It cannot.
+    #[inline(always)]
+    pub const fn of(how: u32) -> Self {
+        Self {
+            how,
+            stops: false,
+            ..Self::STOPS
+        }
+    }
+}
+
+/// Judges an action on an endpoint in a way; `networks` says which ones are looked up.
+#[inline(always)]
+pub fn network(
+    member: Member,
+    action: Action,
+    endpoint: &Endpoint,
+    networks: u32,
+    way: Way,
 ) -> Judgement {
     let Some(session) = state::begin(member) else {
         return doubt(action, Reason::SessionUnknown);
@@ -55,22 +132,94 @@ fn network(
         };
         let lists = member.lists(scope);
         *lists = [NO_LIST; LISTS];
-        lists[0] = network_list(session.scope(tool) | way, endpoint);
+        lists[0] = network_list(session.scope(tool) | networks, endpoint);
         scope += 1;
     }
-    weighed(member, &session, action, (0, 0, looks))
+    weighed(member, &session, action, way, || {
+        Asking::about_endpoint(member, action, endpoint)
+    })
 }
 
-/// Judges an action whose lists of rules lie in the task's entry, for each of its scopes.
+/// Judges an action on what has a name and no path, by the name's hash; its lists of rules lie in the task's
+/// entry.
+#[inline(always)]
+pub fn named(
+    member: Member,
+    session: &Session,
+    action: Action,
+    hash: u64,
+    stops: bool,
+) -> Judgement {
+    let way = Way {
+        stops,
+        ..Way::STOPS
+    };
+    weighed(member, session, action, way, || {
+        Asking::about_name(member, action, hash)
+    })
+}
+
+/// Judges an action on a path whose lists of rules lie in the task's entry, for each of its scopes. Where
+/// somebody must be asked, the entry says so, and nothing is decided.
 #[inline(always)]
 pub fn listed(
     member: Member,
     session: &Session,
     action: Action,
-    traits: u32,
-    bytes: u64,
+    (traits, how): (u32, u32),
 ) -> Judgement {
-    weighed(member, session, action, (traits, bytes, false))
+    if is_allowed_at_once(member, session) {
+        return Ok(());
+    }
+    match weigh_first(member, traits, how) {
+        Outcome::Decided => {}
+        Outcome::Busy => return doubt(action, Reason::Busy),
+        Outcome::Lost => return doubt(action, Reason::SessionUnknown),
+    }
+    if member.weighing().verdict == Verdict::Hold.wire() && !state::is_watched(member) {
+        member.weighing().hold = Weighing::TO_ASK;
+    }
+    decided(member, action)
+}
+
+/// Whether somebody must be asked for what was just judged.
+#[inline(always)]
+pub fn must_ask(member: Member) -> bool {
+    member.weighing().hold == Weighing::TO_ASK
+}
+
+/// Gets an answer to what must be asked of the program to which the running task's walk led, with the hash of
+/// its words.
+#[inline(always)]
+pub fn ask_of_program(member: Member, way: Way, words: u64) -> Judgement {
+    let Some(asking) = Asking::about_program(member, words) else {
+        return doubt(Action::Exec, Reason::Questions);
+    };
+    asking.get_answer(way.traits, way.how);
+    asking.wait(Action::Exec, way.how);
+    decided(member, Action::Exec)
+}
+
+/// Looks whether the program that runs was asked about in the same `execve`, with the words that it has.
+#[inline(always)]
+pub fn look_for_answer(member: Member, traits: u32, words: Option<u64>) -> Judgement {
+    let asking = words.and_then(|words| Asking::about_program_again(member, words));
+    match asking {
+        Some(asking) => asking.get_answer(traits, weigh::QUIET),
+        None => {
+            let weighing = member.weighing();
+            weighing.verdict = Verdict::Deny.wire();
+            weighing.reason = Reason::ApprovalPending.wire();
+            weighing.hold = Weighing::NOBODY_ASKED;
+        }
+    }
+    decided(member, Action::Exec)
+}
+
+#[inline(always)]
+fn weigh_first(member: Member, traits: u32, how: u32) -> Outcome {
+    member.weighing().approved = [0; SCOPES];
+    weigh::weigh(traits, 0, how)
 }
 
 #[inline(always)]
@@ -78,16 +227,35 @@ fn weighed(
     member: Member,
     session: &Session,
     action: Action,
-    (traits, bytes, looks): (u32, u64, bool),
+    way: Way,
+    ask: impl FnOnce() -> Option<Asking>,
 ) -> Judgement {
     if is_allowed_at_once(member, session) {
         return Ok(());
     }
-    match weigh::weigh(traits, bytes, looks) {
+    match weigh_first(member, way.traits, way.how) {
         Outcome::Decided => {}
         Outcome::Busy => return doubt(action, Reason::Busy),
         Outcome::Lost => return doubt(action, Reason::SessionUnknown),
     }
+    if member.weighing().verdict == Verdict::Hold.wire() && !state::is_watched(member) {
+        if !way.asks {
+            return refuse(action, Reason::ApprovalPending);
+        }
+        let Some(asking) = ask() else {
+            return doubt(action, Reason::Questions);
+        };
+        asking.get_answer(way.traits, way.how);
+        if way.stops {
+            asking.wait(action, way.how);
+        }
+    }
+    decided(member, action)
+}
+
+/// What the task's entry says of an action.
+#[inline(always)]
+pub fn decided(member: Member, action: Action) -> Judgement {
     let weighing = member.weighing();
     if weighing.allows() {
         return Ok(());
@@ -98,6 +266,7 @@ fn weighed(
         verdict: weighing.verdict,
         reason: weighing.reason,
         revoke: weighing.flags & Weighing::REVOKE,
+        hold: weighing.hold,
     })
 }
 
@@ -130,6 +299,7 @@ pub fn refuse(action: Action, reason: Reason) -> Judgement {
         verdict: Verdict::Deny.wire(),
         reason: reason.wire(),
         revoke: 0,
+        hold: 0,
     })
 }
 
@@ -144,6 +314,7 @@ pub fn spent(member: Member, action: Action) -> Judgement {
         verdict,
         reason,
         revoke: if ends { Weighing::REVOKE } else { 0 },
+        hold: 0,
     })
 }
 
@@ -206,6 +377,9 @@ pub fn follow_up(member: Member, judged: Judged) -> Judged {
             verdict: Verdict::Audit.wire(),
             ..judged
         };
+    }
+    if judged.verdict == Verdict::Hold.wire() {
+        return judged;
     }
     counts::add(Counter::Denied);
     if judged.reason == Reason::Revoked.wire() {

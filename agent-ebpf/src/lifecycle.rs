@@ -6,6 +6,7 @@
 //! fires for io_uring's workers, which `sched_process_fork` does not), but can only end a session
 //! whose child it could not label.
 
+use crate::kernel::hold;
 use crate::kernel::memory::Address;
 use crate::kernel::offsets::BINPRM_FILENAME;
 use crate::kernel::pending::Pending;
@@ -126,6 +127,7 @@ pub fn task_free(ctx: LsmContext) -> i32 {
     end_with_missed_root(task);
     if leave(task) {
         path::forget(task);
+        hold::forget(task);
         Pending::forget(task);
     }
     0

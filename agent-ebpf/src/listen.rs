@@ -4,9 +4,11 @@
 //! What comes before and after it, `bind` and `accept`, is asked whether it could be, or still may.
 //! A port that the kernel chooses is everybody's who does not listen on it: clients bind to it.
 
-use crate::judge::{self, Judgement};
+use crate::judge::{self, Judgement, Way};
+use crate::kernel::owner;
 use crate::kernel::socket::{self, Target};
 use crate::kernel::task::{Member, Task};
+use crate::kernel::weigh;
 use crate::kernel::{state, verdict};
 use agent_common::action::Action;
 use agent_common::decide::Reason;
@@ -22,7 +24,7 @@ pub fn socket_bind(ctx: LsmContext) -> i32 {
     let (address, length): (*const c_void, i32) = (ctx.arg(1), ctx.arg(2));
     attempt(&ctx, 3, |socket, member, endpoint| {
         let target = socket::own(socket, address, length, endpoint);
-        bound(member, target, endpoint)
+        bound(member, target, endpoint, true)
     })
 }
 
@@ -31,7 +33,11 @@ pub fn socket_bind(ctx: LsmContext) -> i32 {
 pub fn socket_listen(ctx: LsmContext) -> i32 {
     attempt(&ctx, 2, |socket, member, endpoint| {
         let target = socket::bound(socket, endpoint);
-        taken(member, target, endpoint, false)
+        match target {
+            Target::Network => judge::listen(member, endpoint, Way::STOPS),
+            Target::Local | Target::Other | Target::Disconnect => lasts(member),
+            Target::Unreadable => unreadable(member),
+        }
     })
 }
 
@@ -40,7 +46,14 @@ pub fn socket_listen(ctx: LsmContext) -> i32 {
 pub fn socket_accept(ctx: LsmContext) -> i32 {
     attempt(&ctx, 2, |socket, member, endpoint| {
         let target = socket::bound(socket, endpoint);
-        taken(member, target, endpoint, true)
+        // What the session listens on itself was asked for then.
+        let own = owner::of_socket(socket);
+        let own = own.is_some_and(|owner| owner.session == member.label().session);
+        match target {
+            Target::Network => judge::listen(member, endpoint, Way::look(own)),
+            Target::Local | Target::Other | Target::Disconnect => lasts(member),
+            Target::Unreadable => unreadable(member),
+        }
     })
 }
 
@@ -80,28 +93,31 @@ fn in_cgroup(ctx: &SockAddrContext, endpoint: impl Fn(&SockAddrContext) -> Endpo
         return verdict::cgroup(true);
     };
     let endpoint = endpoint(ctx);
-    let judgement = bound(member, Target::Network, &endpoint);
+    let judgement = bound(member, Target::Network, &endpoint, false);
     verdict::cgroup(judge::settle(member, &endpoint, judgement))
 }
 
 /// A socket gets an address.
 #[inline(always)]
-fn bound(member: Member, target: Target, endpoint: &Endpoint) -> Judgement {
+fn bound(member: Member, target: Target, endpoint: &Endpoint, stops: bool) -> Judgement {
     match target {
         // Sockets without ports, for which a privilege was asked when they were made.
         Target::Network if endpoint.protocol != TCP && endpoint.protocol != UDP => lasts(member),
         Target::Network if endpoint.port == 0 => lasts(member),
-        Target::Network => judge::listen(member, endpoint, endpoint.protocol == TCP),
-        Target::Local | Target::Other | Target::Disconnect => lasts(member),
-        Target::Unreadable => unreadable(member),
-    }
-}
-
-/// A socket listens at an address, or somebody who came is taken in.
-#[inline(always)]
-fn taken(member: Member, target: Target, endpoint: &Endpoint, looks: bool) -> Judgement {
-    match target {
-        Target::Network => judge::listen(member, endpoint, looks),
+        Target::Network => {
+            // TCP counts when it listens.
+            let looks = endpoint.protocol == TCP;
+            let how = if looks {
+                weigh::LOOK | weigh::GRANTED
+            } else {
+                0
+            };
+            let way = Way {
+                stops,
+                ..Way::of(how)
+            };
+            judge::listen(member, endpoint, way)
+        }
         Target::Local | Target::Other | Target::Disconnect => lasts(member),
         Target::Unreadable => unreadable(member),
     }

@@ -8,6 +8,7 @@ use agent_common::argument::Pattern;
 use agent_common::counter::COUNTERS;
 use agent_common::decide::Rule;
 use agent_common::egress::{NetworkKey, PortKey};
+use agent_common::hold::{self, Asking, Hold, HoldKey, Waiter};
 use agent_common::path::{Index, PathKey, PathRules};
 use agent_common::policy::PolicyHead;
 use agent_common::recognise::{
@@ -88,6 +89,30 @@ pub static PENDING: HashMap<u64, Pending> = HashMap::pinned(abi::MAX_TASKS, BPF_
 /// What an entry of [`PENDING`] is made of.
 #[map]
 pub static NOTHING_PENDING: Array<Pending> = Array::pinned(1, 0);
+
+/// Questions to people, and their answers.
+#[map]
+pub static HOLDS: HashMap<HoldKey, Hold> = HashMap::pinned(hold::MAX_HOLDS, BPF_F_NO_PREALLOC);
+
+/// Processes that were stopped until a question is answered, and when each began.
+#[map]
+pub static WAITING: HashMap<Waiter, u64> = HashMap::pinned(hold::MAX_WAITING, BPF_F_NO_PREALLOC);
+
+/// How many questions each slot has asked.
+#[map]
+pub static OPENED: Array<u64> = Array::pinned(abi::MAX_SESSIONS, 0);
+
+/// How many of them are closed: the daemon counts.
+#[map]
+pub static CLOSED: Array<u64> = Array::pinned(abi::MAX_SESSIONS, 0);
+
+/// Tasks that have asked something.
+#[map]
+pub static ASKING: HashMap<u64, Asking> = HashMap::pinned(abi::MAX_TASKS, BPF_F_NO_PREALLOC);
+
+/// What an entry of [`ASKING`] is made of.
+#[map]
+pub static NOTHING_ASKED: Array<Asking> = Array::pinned(1, 0);
 
 /// Digests of programs, from the program that reads them to the one that judges, which comes next.
 #[map]

@@ -1,16 +1,17 @@
 //! Judging uses of files by their paths.
 
 use crate::judge::{self, Judgement, doubt, refuse};
+use crate::kernel::asking::Asking;
 use crate::kernel::file::Dentry;
 use crate::kernel::lists;
 use crate::kernel::memory::Address;
 use crate::kernel::path::{self, End, Path};
 use crate::kernel::task::{Member, Task};
-use crate::kernel::{counts, names, state};
+use crate::kernel::{counts, hold, names, state, weigh};
 use crate::privilege;
 use agent_common::action::Action;
 use agent_common::counter::Counter;
-use agent_common::decide::{Reason, SCOPES, Verdict};
+use agent_common::decide::{Reason, SCOPES, Verdict, Weighing};
 use agent_common::path::{Access, KEEP_OUT, Scope};
 use agent_common::privilege::Privilege;
 use agent_common::session::{Allowed, Label, Session};
@@ -23,12 +24,20 @@ pub struct Uses(u64);
 impl Uses {
     const BITS: u32 = 16;
     const MOST: u32 = 3;
+    /// Where all but the first stand.
+    const MORE: u64 = 0xffff_ffff_0000;
     /// A path with rules further down is refused.
     const NOT_ABOVE: u64 = 1 << 63;
     /// Nothing is said of a denial.
     const QUIET: u64 = 1 << 62;
     /// What has no path is none of a policy's.
     const PATHS_ONLY: u64 = 1 << 61;
+    /// The task cannot stop.
+    const AT_ONCE: u64 = 1 << 60;
+    /// The file has come into being in this very call.
+    const CREATED: u64 = 1 << 59;
+    /// It is only tried whether somebody must be asked.
+    const TRY: u64 = 1 << 58;
 
     /// One.
     #[inline(always)]
@@ -54,10 +63,24 @@ impl Uses {
         Self(self.0 | Self::QUIET)
     }
 
-    /// What has no path is allowed.
+    /// What has no path is allowed; and the task cannot stop, for a descriptor that comes has left the
+    /// queue.
     #[inline(always)]
     pub fn if_it_has_a_path(self) -> Self {
-        Self(self.0 | Self::PATHS_ONLY)
+        Self(self.0 | Self::PATHS_ONLY | Self::AT_ONCE)
+    }
+
+    /// Flags by which the task cannot stop, where the bit is 1.
+    #[inline(always)]
+    pub fn at_once_if(bit: u64) -> u64 {
+        bit * Self::AT_ONCE
+    }
+
+    /// Where the bit is 1 the file has come into being in this very call, and its creation was asked
+    /// for: to begin the call anew would be to find it there.
+    #[inline(always)]
+    pub fn of_created(self, bit: u64) -> Self {
+        Self(self.0 | (bit * (Self::CREATED | Self::AT_ONCE)))
     }
 
     /// More of them.
@@ -82,6 +105,10 @@ impl Uses {
 pub fn judge(dentry: Dentry, mut uses: Uses) -> bool {
     let flags = uses.0;
     let end = path::walk(dentry);
+    // Of several uses none may take effect while another waits for a person.
+    if flags & Uses::MORE != 0 && !path::try_uses(flags, end) {
+        return false;
+    }
     let mut i = 0;
     while i < Uses::MOST {
         i += 1;
@@ -93,9 +120,59 @@ pub fn judge(dentry: Dentry, mut uses: Uses) -> bool {
     true
 }
 
+/// Tries several uses of a file before any takes effect; false where one is denied, or somebody must be
+/// asked: then the task stops if it can.
+#[inline(always)]
+pub fn try_uses(uses: u64, end: u64) -> bool {
+    let Some(member) = Task::current().member() else {
+        return false;
+    };
+    if !state::has_approvals(member) {
+        return true;
+    }
+    let mut uses = Uses(uses);
+    let flags = uses.0 | Uses::TRY;
+    let mut i = 0;
+    while i < Uses::MOST {
+        i += 1;
+        let action = uses.take();
+        if action != 0 && !path::judge_use(action, end, flags) {
+            return false;
+        }
+    }
+    true
+}
+
+/// The same for the file of a name, by its address.
+#[inline(always)]
+pub fn try_name(dentry: u64, uses: Uses) -> bool {
+    path::try_name(dentry, uses.0)
+}
+
 /// Judges one use of the file to which the running task's walk led.
 #[inline(always)]
-pub fn judge_one(action: u64, end: End, flags: u64) -> bool {
+pub fn judge_one(action: u64, end: End, flags: u64) -> Use {
+    let allowed = judge_now(action, end, flags);
+    match Task::current().member() {
+        Some(member) if judge::must_ask(member) => Use::ToAsk,
+        _ if allowed => Use::Allowed,
+        _ => Use::Denied,
+    }
+}
+
+/// What becomes of a use of a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// It is denied.
+    Denied = 0,
+    /// It is allowed.
+    Allowed = 1,
+    /// Somebody must be asked.
+    ToAsk = 2,
+}
+
+#[inline(always)]
+fn judge_now(action: u64, end: End, flags: u64) -> bool {
     let Some(action) = Action::from_wire(action as u16) else {
         // Not attempted.
         return action == 0;
@@ -103,6 +180,7 @@ pub fn judge_one(action: u64, end: End, flags: u64) -> bool {
     let Some(member) = Task::current().member() else {
         return false;
     };
+    member.weighing().hold = Weighing::NOBODY_ASKED;
     let Some(session) = state::during(member) else {
         return settle(member, Address(0), doubt(action, Reason::SessionUnknown));
     };
@@ -127,8 +205,14 @@ pub fn judge_one(action: u64, end: End, flags: u64) -> bool {
         judgement
     };
     if judgement.is_ok() {
+        if flags & Uses::TRY != 0 {
+            return true;
+        }
         judge::allowed(member, Allowed::File);
         return true;
+    }
+    if judge::must_ask(member) {
+        return false;
     }
     flags & Uses::QUIET == 0 && settle(member, path.subject(), judgement)
 }
@@ -233,7 +317,62 @@ fn on_path(member: Member, session: &Session, path: Path, action: Action, flags:
     if none && is_own(path.subject(), member.label(), action) {
         return allow_by_default(session, action);
     }
-    judge::listed(member, session, action, 0, 0)
+    if action == Action::Create {
+        hold::forget_grant();
+    }
+    judge::listed(member, session, action, (0, how(path, flags)))
+}
+
+/// How a use is judged.
+#[inline(always)]
+fn how(path: Path, flags: u64) -> u32 {
+    let mut how = 0;
+    if flags & Uses::TRY != 0 {
+        how |= weigh::TRY;
+    }
+    if flags & Uses::QUIET != 0 {
+        how |= weigh::QUIET;
+    }
+    if flags & Uses::CREATED != 0 && hold::granted() == path.hashes()[0] {
+        how |= weigh::GRANTED;
+    }
+    how
+}
+
+/// Puts down the question about a use of the file to which the running task's walk led. Answers how it is
+/// judged.
+#[inline(always)]
+pub fn question(action: u64, flags: u64) -> u64 {
+    let (Some(member), Some(path)) = (Task::current().member(), path::of_current()) else {
+        return path::NO_QUESTION;
+    };
+    let action = Action::from_wire(action as u16).unwrap_or(Action::Read);
+    if Asking::about_path(member, action).is_none() {
+        return path::NO_QUESTION;
+    }
+    u64::from(how(path, flags))
+}
+
+/// Acts on the answer that was found.
+#[inline(always)]
+pub fn answered(action: u64, flags: u64, how: u64) -> bool {
+    let (Some(member), Some(path)) = (Task::current().member(), path::of_current()) else {
+        return false;
+    };
+    let action = Action::from_wire(action as u16).unwrap_or(Action::Read);
+    if how == path::NO_QUESTION {
+        return settle(member, path.subject(), doubt(action, Reason::Questions));
+    }
+    if flags & Uses::AT_ONCE == 0 {
+        hold::wait(action, how as u32);
+    }
+    if member.weighing().allows() {
+        if flags & Uses::TRY == 0 {
+            judge::allowed(member, Allowed::File);
+        }
+        return true;
+    }
+    flags & Uses::QUIET == 0 && settle(member, path.subject(), judge::decided(member, action))
 }
 
 /// What a session may do unless it may do nothing at all any more.

@@ -100,6 +100,7 @@ fn keep_out(member: Member, act: Act, reason: Reason) -> bool {
         verdict: Verdict::Deny.wire(),
         reason: reason.wire(),
         revoke: 0,
+        hold: 0,
     };
     tell::privilege(member.label(), judged, act.privilege, act.target);
     false
@@ -165,6 +166,7 @@ fn refuse(member: Member, act: Act, reason: Reason) -> bool {
         verdict,
         reason: reason.wire(),
         revoke: revoke.into(),
+        hold: 0,
     };
     let judged = judge::follow_up(member, judged);
     tell::privilege(member.label(), judged, act.privilege, act.target);

@@ -3,9 +3,10 @@
 use crate::kernel::memory::Address;
 use crate::kernel::task::{Member, Task};
 use crate::kernel::{
-    arguments, names, progress, record::Record, record::copy_string, record::now, task,
+    arguments, hold, names, progress, record::Record, record::copy_string, record::now, task,
 };
 use agent_common::action::Action;
+use agent_common::decide::Weighing;
 use agent_common::egress::Endpoint;
 use agent_common::event::{
     Begun, Denial, Empty, Exec, FileDenial, Handoff, Header, Kind, MAX_ANCESTORS, RootExit,
@@ -39,12 +40,17 @@ pub struct Judged {
     pub reason: u8,
     /// Not zero where the session's permission ends with it.
     pub revoke: u8,
+    /// Whether a person is or was asked, as in a [`Weighing`].
+    pub hold: u8,
 }
 
 /// An action was not allowed. A function of its own, with few and small arguments: the stack of a
 /// program and all it calls is 512 bytes.
 #[inline(never)]
 pub fn denial(label: Label, judged: Judged, endpoint: &Endpoint) {
+    if judged.hold == Weighing::TOLD {
+        return;
+    }
     record(label, judged, |out| {
         out.endpoint = *endpoint;
         out.privilege = 0;
@@ -113,6 +119,9 @@ pub fn abstract_denial(label: Label, judged: Judged, name: u64, length: u64) {
 /// A session has reached another, or was denied it.
 #[inline(never)]
 pub fn handoff(member: Member, peer: u64, judged: Judged) {
+    if judged.hold == Weighing::TOLD {
+        return;
+    }
     let label = member.label();
     let Some(mut record) = Record::<Handoff>::reserve_for(label) else {
         return;
@@ -145,6 +154,12 @@ fn describe(out: &mut Denial, judged: Judged, object: impl FnOnce(&mut Denial)) 
     out.facts = progress::facts();
     out.reserved = 0;
     out.policy = actor.member().map_or(NO_POLICY, Member::policy);
+    out.tool = actor.member().map_or(0, Member::innermost_tool);
+    out.hold = if judged.hold == 0 {
+        0
+    } else {
+        hold::last_question()
+    };
     let mut ancestor = actor;
     let mut count = 0;
     while count < MAX_ANCESTORS {

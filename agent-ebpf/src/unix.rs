@@ -5,12 +5,13 @@
 //! a handoff, judged by the agent's name besides the socket's. Everything else is judged by the name
 //! under which it was bound.
 
-use crate::judge::{self, Judgement, doubt, refuse};
+use crate::judge::{self, Judgement, Way, doubt, refuse};
 use crate::kernel::file::File;
 use crate::kernel::task::{Member, Task};
 use crate::kernel::unix::{self, Called, Sock};
 use crate::kernel::{lists, names, path, state, verdict};
 use crate::maps::POLICIES;
+use crate::paths::Uses;
 use crate::tell::{self, Judged};
 use agent_common::action::Action;
 use agent_common::decide::{NO_RULE, Reason, Verdict};
@@ -20,8 +21,12 @@ use agent_common::session::{Allowed, Label, Session};
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 
-/// What has no name is denied. Otherwise it is like a pipe: a task has it only because it was given it.
+/// What has no name is denied, and nobody is waited for: the socket is just being received. Otherwise it is
+/// like a pipe: a task has it only because it was given it.
 const STRICT: u64 = 1;
+
+/// Beside an action: the same.
+const RECEIVED: u64 = 1 << 32;
 
 /// `security_unix_stream_connect(struct sock *, struct sock *other, struct sock *newsk)`: `newsk` is what
 /// the other side will accept.
@@ -129,7 +134,7 @@ pub fn may_take(member: Member, file: File) -> bool {
     let action = u64::from(Action::Connect.wire());
     let peer = sk.peer();
     let other = if peer.0 == 0 { sk } else { peer };
-    unix::reach(other, action, STRICT) && unix::hand_off(sk, other, action)
+    unix::reach(other, action, STRICT) && unix::hand_off(sk, other, action | RECEIVED)
 }
 
 /// Judges by the name of a Unix socket whether the running task may reach it.
@@ -147,12 +152,11 @@ pub fn judge_name(other: Sock, action: u64, flags: u64) -> bool {
         return settle(member, allow_by_default(&session, act));
     }
     match other.called() {
-        Called::Path(end) => path::judge_use(action, end, 0),
+        Called::Path(end) => path::judge_use(action, end, Uses::at_once_if(flags & STRICT)),
         Called::Abstract(name, length) => {
-            let judgement = if unix::note_abstract(name, length) {
-                judge::listed(member, &session, act, 0, 0)
-            } else {
-                doubt(act, Reason::Unreadable)
+            let judgement = match unix::note_abstract(name, length) {
+                0 => doubt(act, Reason::Unreadable),
+                hash => judge::named(member, &session, act, hash, flags & STRICT == 0),
             };
             let Err(judged) = judgement else {
                 judge::allowed(member, Allowed::Network);
@@ -183,7 +187,7 @@ pub fn judge_agent(own: Sock, other: Sock, action: u64) -> bool {
         return true;
     }
     let act = Action::from_wire(action as u16).unwrap_or(Action::Connect);
-    let Err(judged) = by_agent(member, maker, act) else {
+    let Err(judged) = by_agent(member, maker, act, action & RECEIVED != 0) else {
         judge::allowed(member, Allowed::Network);
         if own.is_news(maker.session) {
             tell::handoff(member, maker.session, allowed(act));
@@ -204,12 +208,13 @@ fn allowed(action: Action) -> Judged {
         verdict: Verdict::Allow.wire(),
         reason: Reason::Rule.wire(),
         revoke: 0,
+        hold: 0,
     }
 }
 
 /// A session that has ended has no name any more.
 #[inline(always)]
-fn by_agent(member: Member, maker: Label, action: Action) -> Judgement {
+fn by_agent(member: Member, maker: Label, action: Action, received: bool) -> Judgement {
     let Some(session) = state::during(member) else {
         return doubt(action, Reason::SessionUnknown);
     };
@@ -219,7 +224,7 @@ fn by_agent(member: Member, maker: Label, action: Action) -> Judgement {
     if agent == 0 || !lists::note_named(EntryKind::Agent, agent) {
         return doubt(action, Reason::Unreadable);
     }
-    judge::listed(member, &session, action, 0, 0)
+    judge::named(member, &session, action, agent, !received)
 }
 
 /// What a denial says of another session.
@@ -240,7 +245,7 @@ pub fn judge_connection(sk: Sock) -> bool {
     };
     let mut endpoint = Endpoint::NOWHERE;
     let judgement = if sk.remote(&mut endpoint) {
-        judge::egress(member, Action::Connect, &endpoint)
+        judge::network(member, Action::Connect, &endpoint, 0, Way::ASKS_NOBODY)
     } else {
         refuse(Action::Connect, Reason::Family)
     };

@@ -35,6 +35,9 @@ pub struct Decision {
     pub uid: u32,
     /// Its ancestors, nearest first.
     pub ancestry: Vec<Process>,
+    /// The question to a person that it asks, or asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<String>,
 }
 
 /// What an action was attempted on.
@@ -229,7 +232,7 @@ pub struct PolicyChange {
 pub struct Approval {
     /// What was asked for: a rule's id or `step:NAME`.
     pub of: String,
-    /// `given`, `refused` or `expired`.
+    /// `given`, `refused`, `expired`, or `withdrawn` where the session was over first.
     pub answer: String,
     /// Who answered.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -237,6 +240,15 @@ pub struct Approval {
     /// Why, in their words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The question, as the decision has it that asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<String>,
+    /// Whether a yes is good for one action only.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub once: bool,
+    /// Seconds that a yes is good for; nothing for as long as the session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
 }
 
 /// Something happened that no record tells.

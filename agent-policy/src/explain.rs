@@ -240,6 +240,10 @@ fn changes(
         }
         Reason::Nameless => vec!["run it from a file that has a name".to_owned()],
         Reason::Nested => vec!["start fewer tools inside one another".to_owned()],
+        Reason::ApprovalRefused => vec!["ask again later, or ask whoever said no".to_owned()],
+        Reason::ApprovalPending => vec!["try again after the answer".to_owned()],
+        Reason::ApprovalLate => vec!["ask again when somebody is there".to_owned()],
+        Reason::Questions => vec!["answer the questions that are open".to_owned()],
         Reason::SessionUnknown | Reason::Family | Reason::Unreadable => Vec::new(),
     }
 }

@@ -40,7 +40,8 @@ pub fn schema() -> Value {
             "words": {"oneOf": [text(), {"type": "array", "minItems": 1, "items": text()}]},
             "approval": object(&["by"], json!({
                 "by": reference("words"), "expires": reference("duration"),
-                "once": {"type": "boolean"}, "show": reference("words")
+                "once": {"type": "boolean"}, "show": reference("words"),
+                "wait": reference("duration")
             })),
             "limit": object(&[], json!({
                 "rate": {"type": "string", "pattern": "^[1-9][0-9]*/(s|min|h|d)$"},

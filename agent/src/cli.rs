@@ -2,6 +2,7 @@
 
 use crate::control::SOCKET;
 use crate::control::protocol::SessionId;
+use crate::holds::id::HoldId;
 use crate::sessions::records::FOLDER;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -48,6 +49,16 @@ pub enum Command {
     ///
     /// Exit code 0: explained; 1: there is none, or no daemon answers.
     Why(Why),
+    /// Show the questions that sessions ask people: actions that wait for a yes
+    Holds(Holds),
+    /// Say yes to a question: the action goes on
+    ///
+    /// Exit code 0: answered; 1: there is no such open question, or no daemon answers.
+    Approve(Approve),
+    /// Say no to a question: the action is denied
+    ///
+    /// Exit code 0: answered; 1: there is no such open question, or no daemon answers.
+    Deny(Deny),
     /// End a session: deny it everything, cut its connections, kill it, and prove that nothing of it
     /// is left
     ///
@@ -271,6 +282,49 @@ pub struct Ps {
 pub struct Conns {
     /// Only this session's
     pub session: Option<SessionId>,
+    /// How to ask.
+    #[command(flatten)]
+    pub ask: Ask,
+}
+
+/// Options of `holds`.
+#[derive(Debug, Args)]
+pub struct Holds {
+    /// Go on with what comes
+    #[arg(long, short)]
+    pub follow: bool,
+    /// How to ask.
+    #[command(flatten)]
+    pub ask: Ask,
+}
+
+/// Options of `approve`.
+#[derive(Debug, Args)]
+pub struct Approve {
+    /// The question
+    pub hold: HoldId,
+    /// Good for one action, also where the policy would let it be good for more
+    #[arg(long)]
+    pub once: bool,
+    /// Good for this time, such as 30s, 10m, 2h or 1d; never longer than the policy says
+    #[arg(long = "for", value_name = "TIME", value_parser = crate::show::events::parse_span)]
+    pub lasts: Option<std::time::Duration>,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    pub because: Option<String>,
+    /// How to ask.
+    #[command(flatten)]
+    pub ask: Ask,
+}
+
+/// Options of `deny`.
+#[derive(Debug, Args)]
+pub struct Deny {
+    /// The question
+    pub hold: HoldId,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    pub because: Option<String>,
     /// How to ask.
     #[command(flatten)]
     pub ask: Ask,

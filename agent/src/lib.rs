@@ -9,6 +9,7 @@
 //! | `sessions` | the sessions in force, and their policies in the kernel's tables |
 //! | `events` | from a record in the ring to a line that a person can read |
 //! | `evidence` | the tamper-evident record: how the daemon writes it, what people read of it |
+//! | `holds` | questions to people, and their answers |
 //! | `control` | the daemon's local socket |
 //! | `daemon` | what runs all the time |
 //! | `show` | what people are shown of sessions: processes, events, why |
@@ -25,6 +26,7 @@ pub mod daemon;
 pub mod doctor;
 pub mod events;
 pub mod evidence;
+pub mod holds;
 pub mod kernel;
 pub mod library;
 pub mod policy;

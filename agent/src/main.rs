@@ -51,6 +51,9 @@ fn main() -> ExitCode {
             Ok(false) => ExitCode::FAILURE,
             Err(error) => fail(error, 1),
         },
+        Command::Holds(options) => done(show::holds::run(&options)),
+        Command::Approve(options) => done(show::holds::approve(&options)),
+        Command::Deny(options) => done(show::holds::deny(&options)),
         Command::Revoke(options) => match show::revoke::run(options) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,

@@ -90,6 +90,7 @@ pub(crate) const ENFORCED: &[Need] = &[
     Need::Handoffs,
     Need::Listen,
     Need::Bytes,
+    Need::Approvals,
 ];
 
 #[cfg(test)]

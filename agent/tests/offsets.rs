@@ -183,6 +183,21 @@ const PLACES: &[(&str, &str, [Option<u32>; 5])] = &[
         [Some(120), Some(120), Some(120), Some(120), Some(120)],
     ),
     (
+        "pt_regs",
+        "si",
+        [Some(104), Some(104), Some(104), Some(104), Some(104)],
+    ),
+    (
+        "pt_regs",
+        "dx",
+        [Some(96), Some(96), Some(96), Some(96), Some(96)],
+    ),
+    (
+        "pt_regs",
+        "ax",
+        [Some(80), Some(80), Some(80), Some(80), Some(80)],
+    ),
+    (
         "file",
         "f_flags",
         [Some(64), Some(64), Some(48), Some(40), Some(40)],

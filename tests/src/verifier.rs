@@ -11,7 +11,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 const LOG: &str = "/tmp/interlock-verifier.log";
 
 /// Starts the daemon under trace and prints what the verifier said of its programs.
@@ -40,10 +40,9 @@ pub(crate) fn run() -> Result<()> {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        ensure!(
-            Instant::now() < deadline,
-            "the daemon was not ready within {PATIENCE:?}"
-        );
+        if Instant::now() > deadline {
+            break false;
+        }
     };
     let sizes = sizes()?;
     for load in loads.values() {

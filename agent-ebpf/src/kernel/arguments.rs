@@ -7,11 +7,13 @@
 //! As in [`weigh`](super::weigh), each loop is a global function, which the verifier checks once.
 
 use super::pending::{CHUNK, Pending};
-use crate::maps::ARGUMENTS;
+use super::task;
+use crate::maps::{ARGUMENTS, INDEX};
 use agent_common::abi::MAX_ARGUMENTS;
 use agent_common::argument::ARGUMENT_EIGHTS;
 use agent_common::decide::ARGUMENT_TRAITS;
 use agent_common::event::MAX_ARGUMENT_BYTES;
+use agent_common::path::Secret;
 use aya_ebpf::helpers::generated::{bpf_probe_read_user, bpf_probe_read_user_str};
 use core::ffi::c_void;
 
@@ -27,6 +29,9 @@ const CHUNKS: u32 = (128 * 1024) / (CHUNK as u32 - 1) + 2;
 #[inline(always)]
 pub fn traits(pending: Pending, policy: u32, address: u64, count: u32, offset: u32) -> Option<u32> {
     pending.begin();
+    if let Some(index) = INDEX.get(0) {
+        pending.set_lanes(index.secret.name);
+    }
     if count > WORDS * WORDS {
         return None;
     }
@@ -45,6 +50,108 @@ pub fn traits(pending: Pending, policy: u32, address: u64, count: u32, offset: u
     }
     pending.set_end(at);
     Some(pending.traits())
+}
+
+/// The traits and the hash of the words that the running task has just given to `execve`, read from its own
+/// memory: the kernel has taken them, but where they lie now no program can read. They can be changed there,
+/// so what counts is read once more when it is final. Nothing when a word cannot be read. The first word
+/// of a script is lost on the way, so it is left out.
+#[inline(always)]
+pub fn of_caller(policy: u32, count: u32, is_script: bool) -> Option<(u32, u64)> {
+    let pending = Pending::ensure()?;
+    let list = task::current_words()?;
+    pending.begin();
+    pending.set_lanes(INDEX.get(0)?.secret.name);
+    let mut from = 0;
+    while from < WORDS {
+        if from * WORDS >= count {
+            break;
+        }
+        if caller_words(
+            list,
+            u64::from(policy),
+            from * WORDS,
+            count,
+            u32::from(is_script),
+        ) == 0
+        {
+            return None;
+        }
+        from += 1;
+    }
+    pending.set_hashes(false);
+    let hash = hash_of(pending, count);
+    (count <= WORDS * WORDS).then_some((pending.traits(), hash))
+}
+
+#[inline(always)]
+fn hash_of(pending: Pending, count: u32) -> u64 {
+    Secret::finish(pending.lanes(), u64::from(count))
+}
+
+/// The hash of the words that were looked at last, of a program of which so many were asked for.
+#[inline(always)]
+pub fn hash(pending: Pending, count: u32) -> u64 {
+    pending.set_hashes(false);
+    hash_of(pending, count)
+}
+
+/// Looks at some words of a list in the running task's memory. 0 where one cannot be read.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn caller_words(list: u64, policy: u64, from: u32, count: u32, is_script: u32) -> u64 {
+    let Some(pending) = Pending::of_current() else {
+        return 0;
+    };
+    let mut i = 0;
+    while i < WORDS {
+        let word = from.wrapping_add(i);
+        if word >= count {
+            break;
+        }
+        let mut at = 0u64;
+        let place = list.wrapping_add(u64::from(word) * 8);
+        // SAFETY: the helper checks the address and writes the number.
+        let read = unsafe { bpf_probe_read_user((&raw mut at).cast(), 8, place as *const c_void) };
+        if read != 0 {
+            return 0;
+        }
+        pending.set_hashes(word > 0 || is_script == 0);
+        if read_word(at) == 0 {
+            return 0;
+        }
+        if word > 0 {
+            pending.add_traits(match_word(policy as u32, word));
+        }
+        i += 1;
+    }
+    1
+}
+
+/// Adds what was read last to the hash: the first `bytes` of it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn hash_chunk(bytes: u32) -> u32 {
+    let Some(pending) = Pending::of_current() else {
+        return 0;
+    };
+    let mut lanes = pending.lanes();
+    let mut i = 0;
+    while i < CHUNK / 8 {
+        let left = bytes.saturating_sub(i as u32 * 8);
+        if left == 0 {
+            break;
+        }
+        let mut eight = pending.eight(i);
+        if left < 8 {
+            eight &= (1 << (left * 8)) - 1;
+        }
+        lanes = lanes.with(eight);
+        i += 1;
+    }
+    // Where a word ends counts.
+    pending.set_lanes(lanes.with(u64::from(bytes)));
+    0
 }
 
 /// Copies words from where they begin to where they end, as far as there is room. Answers how many
@@ -80,6 +187,7 @@ extern "C" fn match_words(address: u64, policy_offset: u64, from: u32, count: u3
         if word == offset {
             pending.set_begin(address);
         }
+        pending.set_hashes(word > offset || (word == 0 && offset == 0));
         address = read_word(address);
         if address == 0 {
             return 0;
@@ -114,6 +222,9 @@ extern "C" fn read_word(address: u64) -> u64 {
         let bytes = if read == 0 { 0 } else { read as u32 - 1 };
         if i == 0 {
             keep_start(bytes);
+        }
+        if pending.hashes() {
+            hash_chunk(bytes);
         }
         length += bytes;
         if bytes < CHUNK as u32 - 1 {

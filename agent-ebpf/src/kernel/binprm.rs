@@ -3,7 +3,7 @@
 use super::file::File;
 use super::memory::Typed;
 use super::offsets::{
-    BINPRM_ARGUMENTS, BINPRM_FILE, BINPRM_FILENAME, BINPRM_INTERPRETER, BINPRM_TOP,
+    BINPRM_ARGUMENTS, BINPRM_FILE, BINPRM_FILENAME, BINPRM_INTERPRETER, BINPRM_START, BINPRM_TOP,
 };
 use core::ffi::c_void;
 
@@ -35,6 +35,12 @@ impl Binprm {
     #[inline(always)]
     pub fn file_address(self) -> u64 {
         self.0.address().read(&BINPRM_FILE).unwrap_or(0)
+    }
+
+    /// Whether the file names an interpreter in its first line.
+    #[inline(always)]
+    pub fn is_script(self) -> bool {
+        self.0.load::<u16>(&BINPRM_START) == u16::from_le_bytes(*b"#!")
     }
 
     /// Words that the program is given, its own name included.

@@ -49,11 +49,17 @@ pub fn note(binprm: Binprm) {
 /// Takes what was noted of the program that has this inode.
 #[inline(always)]
 pub fn take(inode: u64) -> Option<u64> {
-    let task = Task::current().address();
-    let noted = *DIGESTS.get_ptr(task).map(|noted| {
+    let noted = look(inode);
+    let _ = DIGESTS.remove(Task::current().address());
+    noted
+}
+
+/// What was noted of the program that has this inode.
+#[inline(always)]
+pub fn look(inode: u64) -> Option<u64> {
+    let noted = *DIGESTS.get_ptr(Task::current().address()).map(|noted| {
         // SAFETY: only the running task's own programs write its entry.
         unsafe { &*noted }
     })?;
-    let _ = DIGESTS.remove(task);
     (noted.inode == inode).then_some(noted.hash)
 }

@@ -13,6 +13,7 @@ use core::ffi::c_void;
 
 const MODE_READ: u32 = 1;
 const MODE_WRITE_BIT: u32 = 1;
+const MODE_CREATED_BIT: u32 = 20;
 /// `__FMODE_EXEC` in `f_flags`: the kernel opens it for `execve`. `open(2)` cannot set it.
 const FLAG_EXEC: u32 = 0x20;
 /// `O_TRUNC`.
@@ -195,6 +196,12 @@ impl File {
         u64::from(self.0.load::<u32>(&FILE_FLAGS) >> FLAG_TEMPORARY_BIT & 1)
     }
 
+    /// 1 if it has come into being by being opened, or 0.
+    #[inline(always)]
+    pub fn is_created(self) -> u64 {
+        u64::from(self.0.load::<u32>(&FILE_MODE) >> MODE_CREATED_BIT & 1)
+    }
+
     /// Whether no name leads to what is open: it was removed, or never had one. Of several names
     /// the one by which it was opened counts.
     #[inline(always)]
@@ -242,6 +249,12 @@ impl File {
 #[inline(always)]
 pub fn first_argument(ctx: *const c_void) -> u64 {
     Address(ctx as u64).read(&START).unwrap_or(0)
+}
+
+/// The first arguments of a hook, as numbers: pointers are nothing that a global function takes.
+#[inline(always)]
+pub fn arguments(ctx: *const c_void) -> [u64; 4] {
+    Address(ctx as u64).read(&START).unwrap_or([0; 4])
 }
 
 /// Whether a mapping is one of code already.

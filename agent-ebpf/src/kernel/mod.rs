@@ -7,6 +7,7 @@
 
 pub mod argument;
 pub mod arguments;
+pub mod asking;
 pub mod binprm;
 mod btf_map;
 pub mod budget;
@@ -16,6 +17,7 @@ pub mod digest;
 pub mod executable;
 pub mod file;
 mod hash;
+pub mod hold;
 pub mod inode;
 pub mod lists;
 pub mod memory;

@@ -7,6 +7,7 @@ use super::task::Task;
 use super::unix::MAX_ABSTRACT;
 use crate::tell::Judged;
 use agent_common::action::Action;
+use agent_common::decide::Weighing;
 use agent_common::event::{FileDenial, MAX_NAMES};
 use agent_common::path::{MAX_DIRECTORIES, MAX_NAME};
 use agent_common::session::Label;
@@ -16,6 +17,9 @@ use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_
 /// end, if they were read.
 #[inline(always)]
 pub fn tell(label: Label, judged: Judged, dentry: Address, words: [u64; 2]) {
+    if judged.hold == Weighing::TOLD {
+        return;
+    }
     let judgement = packed(judged);
     let [begin, end] = words;
     if begin == 0 || end <= begin {
@@ -25,10 +29,21 @@ pub fn tell(label: Label, judged: Judged, dentry: Address, words: [u64; 2]) {
     }
 }
 
+/// No action has a number so high that it needs the bits beyond.
+const HOLD_SHIFT: u32 = 46;
+const ACTION_BITS: u64 = 0x3fff;
+
+const REVOKE_SHIFT: u32 = 55;
+const VERDICT_BITS: u8 = 0x7f;
+
+/// What is told of a judgement in one number; 0 where the action is allowed. What it would be otherwise has
+/// no value where it is, and the verifier wants one of all that is carried along.
 #[inline(always)]
-fn packed(judged: Judged) -> u64 {
+pub fn packed(judged: Judged) -> u64 {
     u64::from(judged.rule)
         | u64::from(judged.action.wire()) << 32
+        | u64::from(judged.hold & 3) << HOLD_SHIFT
+        | u64::from(judged.revoke != 0) << REVOKE_SHIFT
         | u64::from(judged.verdict) << 48
         | u64::from(judged.reason) << 56
 }
@@ -60,6 +75,9 @@ extern "C" fn exec_denial(judgement: u64, dentry: u64, begin: u64, end: u64) -> 
 /// Tells that a Unix socket without a path was not to be reached.
 #[inline(always)]
 pub fn tell_abstract(judged: Judged, name: u64, length: u64) {
+    if judged.hold == Weighing::TOLD {
+        return;
+    }
     abstract_denial(packed(judged), name, length);
 }
 
@@ -92,14 +110,16 @@ pub fn copy_abstract(name: u64, length: u64, out: &mut FileDenial) {
     out.flags = FileDenial::ABSTRACT;
 }
 
+/// The same back.
 #[inline(always)]
-fn judged(judgement: u64) -> Judged {
+pub fn judged(judgement: u64) -> Judged {
     Judged {
         rule: judgement as u32,
-        action: Action::from_wire((judgement >> 32) as u16).unwrap_or(Action::Read),
-        verdict: (judgement >> 48) as u8,
+        action: Action::from_wire((judgement >> 32 & ACTION_BITS) as u16).unwrap_or(Action::Read),
+        verdict: (judgement >> 48) as u8 & VERDICT_BITS,
         reason: (judgement >> 56) as u8,
-        revoke: 0,
+        revoke: (judgement >> REVOKE_SHIFT) as u8 & 1,
+        hold: (judgement >> HOLD_SHIFT) as u8 & 3,
     }
 }
 

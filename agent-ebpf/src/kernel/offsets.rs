@@ -40,6 +40,8 @@ offsets! {
     BINPRM_FILE,
     /// `linux_binprm.argc`.
     BINPRM_ARGUMENTS,
+    /// `linux_binprm.buf`: how the file begins.
+    BINPRM_START,
     /// `linux_binprm.p`.
     BINPRM_TOP,
     /// `socket.sk`.
@@ -104,6 +106,12 @@ offsets! {
     PROC_INODE_MODE,
     /// `pt_regs.orig_ax`: the number of the system call.
     REGS_CALL,
+    /// `pt_regs.si`: the second argument of the system call.
+    REGS_SECOND,
+    /// `pt_regs.dx`: the third argument of the system call.
+    REGS_THIRD,
+    /// `pt_regs.ax`: the result of the system call, once it has one.
+    REGS_RESULT,
     /// One where the kernel has the helper `bpf_task_pt_regs`; no offset.
     HAS_TASK_REGS,
     /// `task_struct.flags`.

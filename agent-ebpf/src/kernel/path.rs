@@ -6,6 +6,7 @@
 
 use super::file::{Dentry, Detached, Super};
 use super::hash::{extension_of, name_of, path_extension, path_name};
+use super::hold;
 use super::inode::{InodeAddress, Owner};
 use super::memory::Address;
 use super::offsets::{
@@ -183,7 +184,37 @@ pub fn of_current() -> Option<Path> {
 /// Judges one use of the file to which the last walk led. `end` is what [`walk`] said.
 #[inline(always)]
 pub fn judge_use(action: u64, end: u64, flags: u64) -> bool {
-    path_use(action, end, flags) != 0
+    match path_use(action, end, flags) {
+        TO_ASK => {
+            let how = path_question(action, flags);
+            if how != NO_QUESTION {
+                hold::answer(0, how as u32);
+            }
+            path_answered(action, flags, how) != 0
+        }
+        used => used != 0,
+    }
+}
+
+/// What [`path_use`] answers where somebody must be asked. That is done beside it, in parts: each takes much
+/// of the stack.
+const TO_ASK: u64 = crate::paths::Use::ToAsk as u64;
+
+/// What [`path_question`] answers where nothing can be asked.
+pub const NO_QUESTION: u64 = u64::MAX;
+
+/// Puts down what is asked. Answers how the use is judged.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn path_question(action: u64, flags: u64) -> u64 {
+    crate::paths::question(action, flags)
+}
+
+/// Acts on the answer.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn path_answered(action: u64, flags: u64, how: u64) -> u64 {
+    u64::from(crate::paths::answered(action, flags, how))
 }
 
 /// A global function of numbers, like those below.
@@ -197,7 +228,32 @@ extern "C" fn path_use(action: u64, end: u64, flags: u64) -> u64 {
         3 => End::Elsewhere,
         _ => End::Lost,
     };
-    u64::from(crate::paths::judge_one(action, end, flags))
+    crate::paths::judge_one(action, end, flags) as u64
+}
+
+/// Tries whether somebody must be asked for one of several uses of the file to which the last walk led.
+#[inline(always)]
+pub fn try_uses(uses: u64, end: u64) -> bool {
+    path_try(uses, end) != 0
+}
+
+/// The same for the file of a name, by its address.
+#[inline(always)]
+pub fn try_name(dentry: u64, uses: u64) -> bool {
+    path_try_name(dentry, uses) != 0
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn path_try(uses: u64, end: u64) -> u64 {
+    u64::from(crate::paths::try_uses(uses, end))
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn path_try_name(dentry: u64, uses: u64) -> u64 {
+    // Not by `path_try`: calls must not go deeper than eight.
+    u64::from(crate::paths::try_uses(uses, path_walk(dentry)))
 }
 
 /// Forgets what was kept for a task.
@@ -295,6 +351,16 @@ impl Path {
     pub fn name(self) -> u64 {
         // SAFETY: as in `climb`.
         unsafe { core::ptr::read_volatile(&raw const (*self.walk).name) }
+    }
+
+    /// The two hashes of the path, once lists were looked for.
+    #[inline(always)]
+    pub fn hashes(self) -> [u64; 2] {
+        // SAFETY: as in `climb`.
+        unsafe {
+            let exact = &raw const (*self.walk).exact;
+            [(*exact).key, (*exact).check]
+        }
     }
 
     /// The address of the name that was walked up from.

@@ -7,6 +7,7 @@ use super::task::{Member, Task};
 use crate::maps::{NOTHING_PENDING, PENDING, POLICIES};
 use agent_common::argument::{ARGUMENT_EIGHTS, mask};
 use agent_common::decide::{LISTS, SCOPES};
+use agent_common::path::Lanes;
 use core::ptr;
 
 /// Programs of one execve that can wait: a script, its interpreter, that one's, and so on.
@@ -31,6 +32,11 @@ pub struct Program {
     pub policy: u32,
     /// Whose policy the number was when the judgement began.
     pub edition: u32,
+}
+
+impl Program {
+    /// Beside `words`: somebody was asked whether it may run with these words.
+    pub const ASKED: u32 = 1 << 31;
 }
 
 /// Of a size by which the verifier's arithmetic is easy.
@@ -84,7 +90,10 @@ pub struct State {
     count: u32,
     /// The argument traits of the words read so far.
     traits: u32,
-    reserved: u32,
+    /// 1 while the words that are read are hashed.
+    hashes: u32,
+    /// Their hash so far.
+    lanes: Lanes,
 }
 
 /// What is kept for the running task. Only its own programs look at it, and it stays until the
@@ -100,14 +109,26 @@ pub fn judge_waiting(level: u32, words: u32, top: u64) -> bool {
 
 /// Judges a program to which the running task's walk led, in the same way.
 #[inline(always)]
-pub fn judge_program(end: u64, words: u32, inode: u64) -> bool {
-    exec_program(end, words, inode) != 0
+pub fn judge_program(end: u64, words: u32, inode: u64, kind: u64) -> bool {
+    exec_program(end, words, inode, kind) != 0
+}
+
+/// Asks whether it may run, in the same way.
+#[inline(always)]
+pub fn ask_program(end: u64, words: u32, inode: u64, kind: u64) -> bool {
+    exec_ask(end, words, inode, kind) != 0
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn exec_program(end: u64, words: u32, inode: u64) -> u32 {
-    u32::from(crate::exec::program(end, words, inode))
+extern "C" fn exec_ask(end: u64, words: u32, inode: u64, kind: u64) -> u32 {
+    u32::from(crate::exec::ask(end, words, inode, kind))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn exec_program(end: u64, words: u32, inode: u64, kind: u64) -> u32 {
+    u32::from(crate::exec::program(end, words, inode, kind))
 }
 
 #[unsafe(no_mangle)]
@@ -132,18 +153,8 @@ impl Pending {
     /// Lets a program wait whose lists lie in the task's entry. False when there is no room.
     #[inline(always)]
     pub fn defer(member: Member, program: Program) -> bool {
-        let pending = match Self::of_current() {
-            Some(pending) => pending,
-            None => {
-                let made = NOTHING_PENDING
-                    .get(0)
-                    .and_then(|empty| PENDING.insert(Task::current().address(), empty, 0).ok())
-                    .and_then(|()| Self::of_current());
-                let Some(made) = made else {
-                    return false;
-                };
-                made
-            }
+        let Some(pending) = Self::ensure() else {
+            return false;
         };
         let count = pending.count() as usize;
         if count >= LEVELS {
@@ -223,6 +234,52 @@ impl Pending {
     pub fn traits(self) -> u32 {
         // SAFETY: as in `defer`.
         unsafe { ptr::read_volatile(&raw const (*self.0).traits) }
+    }
+
+    /// Lets the words that are read from now on be hashed, or not.
+    #[inline(always)]
+    pub fn set_hashes(self, hashes: bool) {
+        // SAFETY: as in `defer`.
+        unsafe { ptr::write_volatile(&raw mut (*self.0).hashes, u32::from(hashes)) }
+    }
+
+    /// Whether they are.
+    #[inline(always)]
+    pub fn hashes(self) -> bool {
+        // SAFETY: as in `defer`.
+        unsafe { ptr::read_volatile(&raw const (*self.0).hashes) != 0 }
+    }
+
+    /// The hash of the words so far.
+    #[inline(always)]
+    pub fn lanes(self) -> Lanes {
+        // SAFETY: as in `defer`.
+        unsafe { (*self.0).lanes }
+    }
+
+    /// Notes the hash of the words so far.
+    #[inline(always)]
+    pub fn set_lanes(self, lanes: Lanes) {
+        // SAFETY: as in `defer`.
+        unsafe { (*self.0).lanes = lanes }
+    }
+
+    /// Some of what was read last.
+    #[inline(always)]
+    pub fn eight(self, i: usize) -> u64 {
+        // SAFETY: as in `keep_start`; the index is cut to the array's length.
+        unsafe { ptr::read_volatile(&raw const (*self.0).bytes[i & (CHUNK / 8 - 1)]) }
+    }
+
+    /// What is kept for the running task, made where there is none.
+    #[inline(always)]
+    pub fn ensure() -> Option<Self> {
+        if let Some(pending) = Self::of_current() {
+            return Some(pending);
+        }
+        let empty = NOTHING_PENDING.get(0)?;
+        PENDING.insert(Task::current().address(), empty, 0).ok()?;
+        Self::of_current()
     }
 
     /// Adds traits of a word.

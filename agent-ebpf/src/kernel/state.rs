@@ -67,6 +67,13 @@ pub fn is_watched(member: Member) -> bool {
     terms(member).is_some_and(|terms| terms.flags & Terms::AUDIT != 0)
 }
 
+/// Whether the policy by which a member is judged has rules that need an approval, and is held.
+#[inline(always)]
+pub fn has_approvals(member: Member) -> bool {
+    const BOTH: u32 = Terms::APPROVALS | Terms::AUDIT;
+    terms(member).is_some_and(|terms| terms.flags & BOTH == Terms::APPROVALS)
+}
+
 /// Moves a session to another policy: what is judged from now on is judged by that. Facts and limits
 /// lie in the same places under both, so a judgement that has begun can end as it began. The end of
 /// the permission comes first: nobody is under the new policy with the old one's.

@@ -168,15 +168,20 @@ impl Sock {
     }
 }
 
-/// Puts the lists that speak of a name without a path where the task's are weighed.
+/// Puts the lists that speak of a name without a path where the task's are weighed. Answers the name's
+/// hash, or 0 where it cannot be read.
 #[inline(always)]
-pub fn note_abstract(name: u64, length: u64) -> bool {
+pub fn note_abstract(name: u64, length: u64) -> u64 {
     let Some(index) = INDEX.get(0) else {
-        return false;
+        return 0;
     };
     let secret = index.secret.name;
     let hash = path_name(name, length, secret.key, secret.check);
-    hash != 0 && lists::note_named(EntryKind::Abstract, hash)
+    if hash != 0 && lists::note_named(EntryKind::Abstract, hash) {
+        hash
+    } else {
+        0
+    }
 }
 
 /// The `sock` that a hook was given.

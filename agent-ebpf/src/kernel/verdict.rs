@@ -1,5 +1,6 @@
 //! What a program returns to the kernel.
 
+use super::hold;
 use aya_ebpf::Global;
 
 /// `-EPERM`. Loaded, not computed: 6.12's verifier does not follow the arithmetic that compilers
@@ -15,6 +16,10 @@ static NO_MEMORY: Global<i32> = Global::new(-12);
 #[unsafe(no_mangle)]
 static STALE: Global<i32> = Global::new(-116);
 
+/// `-ERESTARTNOINTR`: the call begins anew when the task goes on, by itself.
+#[unsafe(no_mangle)]
+static RESTART: Global<i32> = Global::new(-513);
+
 /// The answer to the creation of a file of which the kernel does not know whether it is there.
 #[inline(always)]
 pub fn look_first() -> i32 {
@@ -24,7 +29,13 @@ pub fn look_first() -> i32 {
 /// The answer of an LSM program.
 #[inline(always)]
 pub fn lsm(allowed: bool) -> i32 {
-    if allowed { 0 } else { DENIED.load() }
+    if allowed {
+        0
+    } else if hold::takes_stop() {
+        RESTART.load()
+    } else {
+        DENIED.load()
+    }
 }
 
 /// The answer of `task_alloc` to a fork.

@@ -20,11 +20,20 @@ use agent_common::terms::Terms;
 const NS: u64 = 1_000_000_000;
 
 /// [`weigh_once`] has decided.
-const DECIDED: u32 = 0;
+pub(super) const DECIDED: u32 = 0;
 /// Somebody changed the session's progress meanwhile.
-const AGAIN: u32 = 1;
+pub(super) const AGAIN: u32 = 1;
 /// Something that must be there is not.
 const LOST: u32 = 2;
+
+/// Whoever only looks asks whether what was allowed may go on.
+pub const LOOK: u32 = Weighing::LOOK as u32;
+/// Whoever only tries changes nothing.
+pub const TRY: u32 = Weighing::TRY as u32;
+/// No approval is missing.
+pub const GRANTED: u32 = Weighing::GRANTED as u32;
+/// Nobody is asked for an approval.
+pub const QUIET: u32 = 1 << 8;
 
 /// How often a decision is made anew because others came first.
 const ATTEMPTS: u32 = 64;
@@ -41,12 +50,12 @@ pub enum Outcome {
 }
 
 /// Decides what becomes of the running task's attempt, of which its entry holds the lists of
-/// rules, and keeps what follows from it. Whoever only looks asks whether it may go on.
+/// rules, and keeps what follows from it. `how` are bits of [`LOOK`] and its like.
 #[inline(always)]
-pub fn weigh(traits: u32, bytes: u64, looks: bool) -> Outcome {
+pub fn weigh(traits: u32, bytes: u64, how: u32) -> Outcome {
     let mut attempt = 0;
     while attempt < ATTEMPTS {
-        match weigh_once(traits, bytes, u32::from(looks)) {
+        match weigh_once(traits, bytes, how) {
             DECIDED => return Outcome::Decided,
             AGAIN => attempt += 1,
             _ => return Outcome::Lost,
@@ -106,6 +115,8 @@ impl Survey {
     const ALLOWS_NOW: u32 = 8;
     /// The next rule belongs to the same list.
     const MORE: u32 = 16;
+    /// A rule needs an approval.
+    const APPROVAL: u32 = 32;
 
     /// Looks into the lists in the running task's entry.
     #[inline(always)]
@@ -131,6 +142,12 @@ impl Survey {
     #[inline(always)]
     pub fn asks_for_arguments(self) -> bool {
         self.any & Self::ARGUMENTS != 0
+    }
+
+    /// Whether somebody may have to be asked.
+    #[inline(always)]
+    pub fn asks_for_approval(self) -> bool {
+        self.any & Self::APPROVAL != 0
     }
 
     /// Whether it matters that the session can write the program.
@@ -203,6 +220,9 @@ extern "C" fn survey_rule(index: u32) -> u32 {
     if rule.traits & ARGUMENTS != 0 {
         found |= Survey::ARGUMENTS;
     }
+    if rule.approval != 0 {
+        found |= Survey::APPROVAL;
+    }
     if rule.refuse & TRAIT_WRITABLE != 0 {
         found |= Survey::REFUSES_WRITABLE;
     }
@@ -223,8 +243,8 @@ extern "C" fn survey_rule(index: u32) -> u32 {
 /// its way back distrusts every number of the function, and follows each to the end.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn weigh_once(traits: u32, bytes: u64, looks: u32) -> u32 {
-    let version = weigh_begin(traits, bytes, looks);
+pub(super) extern "C" fn weigh_once(traits: u32, bytes: u64, how: u32) -> u32 {
+    let version = weigh_begin(traits, bytes, how);
     if version == NO_VERSION {
         return LOST;
     }
@@ -251,7 +271,7 @@ const NO_VERSION: u64 = u64::MAX;
 /// Notes what is true before any rule is asked. Answers the version of the progress that it saw.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn weigh_begin(traits: u32, bytes: u64, looks: u32) -> u64 {
+extern "C" fn weigh_begin(traits: u32, bytes: u64, how: u32) -> u64 {
     let Some(bench) = Bench::of_current() else {
         return NO_VERSION;
     };
@@ -268,9 +288,9 @@ extern "C" fn weigh_begin(traits: u32, bytes: u64, looks: u32) -> u64 {
             bytes,
         },
     );
-    if looks != 0 {
-        bench.member.weighing().only_look();
-    }
+    // Side by side, and not one after the other: the verifier would follow each combination.
+    let weighing = bench.member.weighing();
+    weighing.flags |= (how & (LOOK | TRY | GRANTED)) as u8;
     u64::from(version)
 }
 

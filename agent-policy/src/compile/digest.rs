@@ -287,12 +287,14 @@ fn terms(encoder: &mut Encoder, compiled: &Compiled) {
             expires_s,
             once,
             show,
+            wait_s,
         } = approval;
         encoder.number((*fact).into());
         encoder.texts(by);
         encoder.maybe_number(*expires_s);
         encoder.number((*once).into());
         encoder.texts(show);
+        encoder.maybe_number(*wait_s);
     });
     encoder.list(&compiled.arguments, |encoder, argument| {
         let Argument { at, text, prefix } = argument;

@@ -29,7 +29,7 @@ impl Compiled {
             "approvals": list(self.approvals.iter().map(|approval| json!({
                 "fact": self.fact_names(1 << (approval.fact & 63)),
                 "by": approval.by, "expiresS": approval.expires_s,
-                "once": approval.once, "show": approval.show,
+                "once": approval.once, "show": approval.show, "waitS": approval.wait_s,
             }))),
             "arguments": list(self.arguments.iter().map(|argument| json!({
                 "at": argument.at, "text": argument.text, "prefix": argument.prefix,
@@ -116,6 +116,7 @@ fn flags(bits: u32) -> Value {
         (Terms::COMPLETION_REVOKE, "completionRevokes"),
         (Terms::SPENT_REVOKE, "spentRevokes"),
         (Terms::AUDIT, "audit"),
+        (Terms::APPROVALS, "approvals"),
     ];
     let held = words.iter().filter(|(bit, _)| bits & bit != 0);
     list(held.map(|(_, word)| json!(word)))

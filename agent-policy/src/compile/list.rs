@@ -177,6 +177,7 @@ fn alternatives(authored: &[Authored<'_>], plan: &Plan<'_>, index: usize) -> Vec
     base.set = plan.own_bits(&common.sets);
     base.clear = plan.own_bits(&common.clears);
     base.approval = extras.approval;
+    base.wait_s = extras.wait_s;
     base.window = extras.window;
     base.limits = extras.limits;
     base.traits = extras.traits;

@@ -62,6 +62,8 @@ pub struct ApprovalInfo {
     pub once: bool,
     /// What the approver is shown.
     pub show: Vec<String>,
+    /// Seconds that the action waits, where the policy says.
+    pub wait_s: Option<u64>,
 }
 
 /// What a rule has besides facts, as indices and one.
@@ -69,6 +71,7 @@ pub struct ApprovalInfo {
 pub(super) struct Extras {
     pub(super) approval: u8,
     pub(super) once: bool,
+    pub(super) wait_s: u32,
     pub(super) window: u8,
     pub(super) limits: [u8; 2],
     pub(super) traits: u32,
@@ -94,6 +97,13 @@ pub(super) struct Plan<'p> {
     limits: usize,
     timers: usize,
     pub(super) initial_facts: u64,
+}
+
+/// How many seconds an action waits; 0 where the policy does not say.
+fn wait(approval: &crate::policy::Approval) -> u32 {
+    approval
+        .wait_s
+        .map_or(0, |wait_s| u32::try_from(wait_s).unwrap_or(u32::MAX))
 }
 
 impl<'p> Plan<'p> {
@@ -255,11 +265,13 @@ impl<'p> Plan<'p> {
                 let name = format!("approval of {}", self.rule_name(rule));
                 extras.approval = self.approval(FactKind::Approved(number), name, approval)?;
                 extras.once = approval.once;
+                extras.wait_s = wait(approval);
             } else if let Place::Step(i) = rule.place
                 && let Some((_, step)) = self.steps.get(i).copied()
                 && let Some(approval) = &step.approval
             {
                 extras.once = approval.once;
+                extras.wait_s = wait(approval);
                 extras.approval = match step_approvals.get(&i) {
                     Some(known) => *known,
                     None => self.approval(
@@ -335,12 +347,14 @@ impl<'p> Plan<'p> {
             self.timer(bit, seconds, approval.span)?;
         }
         let fact = small(bit.trailing_zeros() as usize);
+        self.terms.flags |= Terms::APPROVALS;
         self.approvals.push(ApprovalInfo {
             fact,
             by: approval.by.clone(),
             expires_s: approval.expires_s,
             once: approval.once,
             show: approval.show.clone(),
+            wait_s: approval.wait_s,
         });
         Ok(fact + 1)
     }

@@ -48,6 +48,8 @@ pub struct Approval {
     pub once: bool,
     /// What the approver is shown besides the action itself.
     pub show: Vec<String>,
+    /// How long the action waits for an answer, in seconds; without it, five minutes.
+    pub wait_s: Option<u64>,
     /// Its place.
     pub span: Span,
 }
@@ -272,7 +274,12 @@ pub(crate) fn duration(reader: &mut Reader<'_>, node: &Node) -> Option<u64> {
 }
 
 pub(super) fn approval(reader: &mut Reader<'_>, node: &Node) -> Option<Approval> {
-    let fields = Fields::of(reader, node, "approval", &["by", "expires", "once", "show"])?;
+    let fields = Fields::of(
+        reader,
+        node,
+        "approval",
+        &["by", "expires", "once", "show", "wait"],
+    )?;
     let by = fields.require(reader, "by", "a list of people and groups that can approve")?;
     let by = words(reader, by, "a list of people and groups that can approve");
     let show = fields
@@ -289,6 +296,7 @@ pub(super) fn approval(reader: &mut Reader<'_>, node: &Node) -> Option<Approval>
             .into_iter()
             .map(|word| word.text)
             .collect(),
+        wait_s: fields.get("wait").and_then(|node| duration(reader, node)),
         span: node.span,
     })
 }

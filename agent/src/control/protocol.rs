@@ -2,6 +2,8 @@
 
 use crate::central::ControllerInfo;
 use crate::events::journal::{Filter, Selection};
+use crate::holds::HoldInfo;
+use crate::holds::answer::{Answer, Answered};
 use crate::kernel::loader::Mode;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -34,6 +36,10 @@ pub enum Request {
     Processes,
     /// Which connections do sessions have?
     Connections,
+    /// Which questions are open?
+    Holds,
+    /// A person's answer to one.
+    Answer(Answer),
     /// End the permission of every session at once, and begin to kill them.
     RevokeAll {
         /// Why, in the words of who orders it.
@@ -112,6 +118,10 @@ pub enum Response {
     Processes(Vec<ProcessInfo>),
     /// To [`Request::Connections`].
     Connections(Vec<ConnectionInfo>),
+    /// To [`Request::Holds`].
+    Holds(Vec<HoldInfo>),
+    /// To [`Request::Answer`].
+    Answered(Answered),
     /// To [`Request::RevokeAll`]: nothing is allowed to these any more. [`Request::Revoke`] waits for
     /// the end of each.
     Revoking(Vec<SessionId>),

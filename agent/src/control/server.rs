@@ -101,6 +101,38 @@ pub struct Door {
     clients: mpsc::Receiver<io::Result<Client>>,
 }
 
+/// Who asks, as the kernel says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// The user.
+    pub uid: u32,
+    /// The process.
+    pub pid: Option<u32>,
+}
+
+impl Peer {
+    /// In words, with the user who logged in if that was another: who answers must be found again.
+    pub fn words(self) -> String {
+        const NOBODY: &str = "4294967295";
+        let name = |uid: u32| {
+            let user = nix::unistd::User::from_uid(uid.into()).ok().flatten();
+            user.map_or_else(|| format!("user {uid}"), |user| user.name)
+        };
+        let mut words = name(self.uid);
+        let Some(pid) = self.pid else {
+            return words;
+        };
+        let login = std::fs::read_to_string(format!("/proc/{pid}/loginuid")).unwrap_or_default();
+        if let Ok(login) = login.trim().parse::<u32>()
+            && login != self.uid
+            && login.to_string() != NOBODY
+        {
+            words = format!("{words}, logged in as {}", name(login));
+        }
+        format!("{words}, process {pid}")
+    }
+}
+
 /// A client that has come in, and for whom the daemon hurries.
 struct Client {
     stream: net::UnixStream,
@@ -127,7 +159,7 @@ fn attend(listener: &net::UnixListener, haste: &Haste, clients: &mpsc::Sender<io
 pub async fn serve<F>(
     mut door: Door,
     session_of: impl Fn(u32) -> io::Result<Option<SessionId>> + 'static,
-    answer: impl Fn(Request) -> F + 'static,
+    answer: impl Fn(Request, Peer) -> F + 'static,
 ) -> io::Result<()>
 where
     F: Future<Output = Response> + 'static,
@@ -184,7 +216,7 @@ fn refusal(
 async fn converse<F>(
     stream: UnixStream,
     session_of: &impl Fn(u32) -> io::Result<Option<SessionId>>,
-    answer: &impl Fn(Request) -> F,
+    answer: &impl Fn(Request, Peer) -> F,
 ) -> io::Result<()>
 where
     F: Future<Output = Response>,
@@ -205,7 +237,7 @@ where
             Response::Error(refusal)
         } else {
             match serde_json::from_str(&line) {
-                Ok(request) => answer(request).await,
+                Ok(request) => answer(request, Peer { uid: peer, pid }).await,
                 Err(error) => Response::Error(format!("not a request: {error}")),
             }
         };

@@ -8,10 +8,14 @@ use crate::control::protocol::{
     ConnectionInfo, PolicyInfo, ProcessInfo, RejectedInfo, Request, Response, SessionId, StartAs,
     StartedLoaded, Status,
 };
+use crate::control::server::Peer;
 use crate::events::explain;
 use crate::events::journal;
+use crate::events::line::{Closed, Line};
 use crate::events::process::readable;
 use crate::evidence;
+use crate::holds::answer::{Answer, NotTaken};
+use crate::holds::{self, Holds};
 use crate::kernel::loader::{self, Mode};
 use crate::kernel::maps::MapsError;
 use crate::kernel::pins::Pins;
@@ -28,6 +32,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
+use tokio::sync::mpsc::UnboundedSender;
 use tracing::warn;
 
 /// Who answers clients.
@@ -44,10 +49,13 @@ pub(super) struct Clerk {
     pub(super) recorder: Recorder,
     pub(super) evidence: PathBuf,
     pub(super) proof: Rc<Proof>,
+    pub(super) holds: Rc<RefCell<Holds>>,
+    /// Where what is to be told goes.
+    pub(super) lines: UnboundedSender<Line>,
 }
 
 impl Clerk {
-    pub(super) async fn answer(&self, request: Request) -> Response {
+    pub(super) async fn answer(&self, request: Request, peer: Peer) -> Response {
         let answered: Result<Response, String> = match request {
             Request::Status => self
                 .status()
@@ -88,12 +96,30 @@ impl Clerk {
                 let revoking = self.killer.revoke_all(reason.as_deref());
                 revoking.map(Response::Revoking).map_err(chain)
             }
+            Request::Holds => {
+                let list = self.holds.borrow().list(&self.sessions.borrow());
+                Ok(Response::Holds(list))
+            }
+            Request::Answer(answer) => self.close(&answer, peer).map_err(chain),
             Request::Revoke(order) => {
                 let revoked = self.killer.revoke(order).await;
                 revoked.map(Response::Revoked).map_err(chain)
             }
         };
         answered.unwrap_or_else(Response::Error)
+    }
+
+    /// Takes a person's answer, and lets those go on that wait for it.
+    fn close(&self, answer: &Answer, peer: Peer) -> Result<Response, NotTaken> {
+        let answered = self.holds.borrow_mut().answer(answer, &peer.words())?;
+        holds::wake_all(&self.holds, answer.hold);
+        let closed = Closed {
+            time: explain::now(),
+            answered: answered.clone(),
+        };
+        // The events task ends only with the daemon.
+        let _ = self.lines.send(Line::Answered(closed));
+        Ok(Response::Answered(answered))
     }
 
     /// Makes room for a session, if it may begin: under a policy of its own, or the one that is

@@ -32,6 +32,7 @@ use crate::events::line::Line;
 use crate::events::ring::{Ring, RingError};
 use crate::evidence::scribe::{Scribe, note_change, note_life};
 use crate::evidence::{self, Keeping};
+use crate::holds::{self, Holds};
 use crate::kernel::barrier;
 use crate::kernel::loader::{self, LoadError, Mode};
 use crate::kernel::maps::MapsError;
@@ -223,8 +224,11 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         lines,
         recorder: recorder.clone(),
     };
+    let holds = Holds::adopt(&Pins::in_force(), &settings.records)?;
+    let holds = Rc::new(RefCell::new(holds));
     let mut teller = Teller::new(
         Rc::clone(&sessions),
+        Rc::clone(&holds),
         Rc::clone(&killer),
         Rc::clone(&recognition),
         Rc::clone(&proof),
@@ -245,6 +249,8 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         evidence: settings.evidence.folder.clone(),
         proof,
         central: RefCell::new(None),
+        holds,
+        lines: follower.lines.clone(),
     });
     let central = begun.map(|begun| {
         let status = Rc::clone(&clerk);
@@ -310,9 +316,9 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     tasks.spawn_local(async move {
         let guard = Rc::clone(&clerk);
         let session_of = move |pid| guard.session_of(pid);
-        let answer = move |request| {
+        let answer = move |request, peer| {
             let clerk = Rc::clone(&clerk);
-            async move { clerk.answer(request).await }
+            async move { clerk.answer(request, peer).await }
         };
         server::serve(door, session_of, answer)
             .await
@@ -340,7 +346,14 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
 /// What no session reaches, or changes.
 fn guarded(settings: &Settings) -> Guarded {
     let lock = settings.socket.with_extension("lock");
-    let closed = [&settings.socket, &lock, &settings.records, &settings.events];
+    let questions = holds::records::folder(&settings.records);
+    let closed = [
+        &settings.socket,
+        &lock,
+        &settings.records,
+        &questions,
+        &settings.events,
+    ];
     let evidence = evidence::Place::of(&settings.evidence.folder).all();
     let guarded = closed
         .into_iter()

@@ -4,14 +4,15 @@ use super::killer::Killer;
 use super::proof::Proof;
 use crate::events::explain;
 use crate::events::journal::Journal;
-use crate::events::line::{Denial, Garbled, Line, Loss};
-use crate::events::process::Programs;
+use crate::events::line::{Closed, Denial, Garbled, Line, Loss};
+use crate::events::process::{Programs, readable};
 use crate::evidence::scribe::Scribe;
+use crate::holds::{self, Holds};
 use crate::recognition::Recognition;
 use crate::sessions::Sessions;
 use agent_common::counter::Counter;
 use agent_common::decide::Reason;
-use agent_common::event::{DecodeError, Event, Header};
+use agent_common::event::{self, DecodeError, Event, Header};
 use agent_common::session::Cause;
 use std::cell::RefCell;
 use std::io;
@@ -23,9 +24,13 @@ use tracing::warn;
 /// How often what sessions were allowed is recorded.
 const SUMMARY: Duration = Duration::from_secs(60);
 
+/// Characters of a command line that are shown with a question.
+const WORDS: usize = 200;
+
 /// Turns records into lines on standard output.
 pub struct Teller {
     sessions: Rc<RefCell<Sessions>>,
+    holds: Rc<RefCell<Holds>>,
     killer: Rc<Killer>,
     recognition: Rc<RefCell<Recognition>>,
     proof: Rc<Proof>,
@@ -45,6 +50,7 @@ impl Teller {
     /// A teller that has told nothing yet.
     pub fn new(
         sessions: Rc<RefCell<Sessions>>,
+        holds: Rc<RefCell<Holds>>,
         killer: Rc<Killer>,
         recognition: Rc<RefCell<Recognition>>,
         proof: Rc<Proof>,
@@ -53,6 +59,7 @@ impl Teller {
     ) -> Self {
         Self {
             sessions,
+            holds,
             killer,
             recognition,
             proof,
@@ -83,13 +90,13 @@ impl Teller {
                     revoked |= denial.reason == Reason::Revoked.wire();
                     let told =
                         explain::denial(&denial, &self.sessions.borrow(), &mut self.programs);
-                    lines.push(self.keep(denial.header.session, told));
+                    lines.push(self.keep(&denial, told));
                 }
                 Ok(Event::FileDenial(file)) => {
                     revoked |= file.denial.reason == Reason::Revoked.wire();
                     let told =
                         explain::file_denial(&file, &self.sessions.borrow(), &mut self.programs);
-                    lines.push(self.keep(file.denial.header.session, told));
+                    lines.push(self.keep(&file.denial, told));
                 }
                 Ok(Event::Handoff(handoff)) => {
                     let sides =
@@ -98,6 +105,7 @@ impl Teller {
                 }
                 Ok(Event::Exec(exec)) => {
                     self.programs.note(&exec);
+                    self.note_program(&exec);
                     let mut seen = self.seen(&exec.header);
                     if let Some(Line::Started(session)) = &mut seen {
                         let pair = [&exec.process, &exec.parent];
@@ -171,6 +179,16 @@ impl Teller {
         let mut lines = self.losses()?;
         lines.extend(self.reap(ring_drained)?);
         self.killer.begin_all();
+        let closed = self
+            .holds
+            .borrow_mut()
+            .keep_house(&self.sessions.borrow())
+            .map_err(io::Error::other)?;
+        for answered in closed {
+            holds::wake_all(&self.holds, answered.hold);
+            let time = explain::now();
+            lines.push(Line::Answered(Closed { time, answered }));
+        }
         let otherwise = total.saturating_sub(self.lost_by_sessions);
         if otherwise > self.lost_otherwise {
             lines.push(Line::Loss(Loss {
@@ -185,11 +203,29 @@ impl Teller {
         self.print(&lines).await
     }
 
-    /// Keeps a denial for the session itself.
-    fn keep(&self, session: u64, denial: Denial) -> Line {
+    /// Keeps a denial for the session itself, and for people what it asks them.
+    fn keep(&self, record: &event::Denial, denial: Denial) -> Line {
+        let session = record.header.session;
+        let mut holds = self.holds.borrow_mut();
+        if record.hold != 0 {
+            holds.note(record, &denial, &self.sessions.borrow());
+        }
+        let object = serde_json::to_value(&denial.object).unwrap_or_default();
+        let (verdict, action) = (denial.verdict, denial.action);
+        let object = crate::show::object(&object);
+        holds.note_recent(session, format!("{verdict}: {action} {object}"));
         let mut sessions = self.sessions.borrow_mut();
         sessions.denials().keep(session, &denial);
         Line::Denial(Box::new(denial))
+    }
+
+    fn note_program(&self, exec: &event::Exec) {
+        let words: Vec<String> = exec.arguments().map(readable).collect();
+        let text = format!("runs {} {}", readable(exec.path()), words.join(" "));
+        let text = text.chars().take(WORDS).collect();
+        self.holds
+            .borrow_mut()
+            .note_recent(exec.header.session, text);
     }
 
     /// The beginning of a session, told once.

@@ -1,7 +1,7 @@
 //! The machine: who we are, what is mounted, what the kernel says of itself.
 
 use super::check::{Check, Group, State, Weight, chain};
-use crate::kernel::btf::{Btf, BtfError};
+use crate::kernel::btf::{Btf, BtfError, Kind};
 use crate::kernel::{offsets, pins};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::unistd::AccessFlags;
@@ -104,6 +104,26 @@ pub(super) fn memory_limit(is_root: bool) -> Option<Check> {
             .missing(format!("{soft} bytes, can be raised to {hard} only"))
             .remedy("lift it: `ulimit -l unlimited`, or LimitMEMLOCK=infinity in the systemd unit"),
     )
+}
+
+/// Whether an action can wait for a person in the middle of its system call: it must be known which call
+/// that is (`bpf_task_pt_regs`, since 5.15).
+pub(super) fn hold(btf: &Result<Btf, BtfError>) -> Check {
+    let check = Check::ok(
+        Group::Host,
+        "hold",
+        "let an action wait for a person's yes in the middle of its system call",
+        "a call that was entered by the process itself begins anew after the answer",
+    )
+    .weighing(Weight::Informing)
+    .without("what needs an approval is denied as \"approval pending\", and passes when it is tried again after the yes; programs that need one are not run");
+    match btf {
+        Ok(btf) if btf.find(Kind::Function, "bpf_task_pt_regs").is_some() => check.settled(),
+        Ok(_) => check
+            .missing("this kernel does not say in which system call a process is")
+            .remedy("use a kernel since 5.15"),
+        Err(error) => check.unknown(chain(error)),
+    }
 }
 
 pub(super) fn fields(btf: &Result<Btf, BtfError>) -> Check {

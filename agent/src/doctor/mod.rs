@@ -37,6 +37,7 @@ fn examine() -> Report {
     checks.extend(host::memory_limit(is_root));
     checks.push(host::fields(&btf));
     checks.extend(host::lockdown());
+    checks.push(host::hold(&btf));
     let lsm_list = host::lsm_list();
     checks.push(lsm_list.check());
     checks.push(host::cgroup());

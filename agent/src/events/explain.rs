@@ -3,6 +3,7 @@
 use super::line::{self, Object};
 use super::process::{Program, Programs, readable};
 use crate::control::protocol::SessionId;
+use crate::holds::id::HoldId;
 use crate::sessions::Sessions;
 use crate::sessions::mounts::{FsPath, Mounts};
 use agent_common::action::Action;
@@ -138,7 +139,15 @@ fn explained(
         because: source.and_then(|source| source.because.clone()),
         verdict: Verdict::from_wire(denial.verdict).map_or("unknown", Verdict::word),
         policy: policy.map(Compiled::digest_hex),
+        hold: (denial.hold != 0).then_some(HoldId(denial.hold)),
+        tool: policy.and_then(|policy| tool(policy, denial.tool)),
     }
+}
+
+/// The name of a tool, counted from 1.
+fn tool(policy: &Compiled, number: u8) -> Option<String> {
+    let at = usize::from(number).checked_sub(1)?;
+    Some(policy.tools.get(at)?.name.clone())
 }
 
 /// A rule, for people.

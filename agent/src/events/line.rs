@@ -1,6 +1,8 @@
 //! The lines that the daemon prints, one JSON object each.
 
 use crate::control::protocol::{Revoked, SessionId};
+use crate::holds::answer::Answered;
+use crate::holds::id::HoldId;
 use agent_common::session::ALLOWED;
 use serde::Serialize;
 
@@ -14,6 +16,8 @@ pub enum Line {
     Started(Session),
     /// A session should have begun, and none lay ready.
     NotReady(NotReady),
+    /// A question to a person is closed.
+    Answered(Closed),
     /// A session's permission has ended.
     Revoked(Revocation),
     /// A session's last process is gone.
@@ -73,6 +77,23 @@ pub struct Denial {
     pub verdict: &'static str,
     /// The policy's digest.
     pub policy: Option<String>,
+    /// The question that it asks, or asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldId>,
+    /// The tool that the actor is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+}
+
+/// What became of a question.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Closed {
+    /// When, by the wall clock.
+    pub time: String,
+    /// The answer.
+    #[serde(flatten)]
+    pub answered: Answered,
 }
 
 /// A process.

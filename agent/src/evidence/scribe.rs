@@ -2,6 +2,7 @@
 
 use crate::control::protocol::{Revoked, SessionId};
 use crate::events::line::{self, Line};
+use crate::holds::answer::Answered;
 use crate::kernel::loader::Mode;
 use crate::library::Change;
 use crate::sessions::Sessions;
@@ -109,6 +110,11 @@ impl Scribe {
                 Some(self.of(&ended.session)),
                 life(end(ended)),
             ),
+            Line::Answered(closed) => at(
+                &closed.time,
+                Some(self.session(closed.answered.session, closed.answered.agent.as_deref())),
+                What::Approval(approval(&closed.answered)),
+            ),
             Line::Revoked(revocation) => at(
                 &revocation.time,
                 Some(self.session(
@@ -168,6 +174,7 @@ impl Scribe {
                     .into(),
                     by: Some("this node".into()),
                     reason: used.reason.clone(),
+                    ..Approval::default()
                 }),
             ),
             Line::Garbled(garbled) => at(
@@ -313,6 +320,18 @@ fn handed(handoff: &line::Handoff) -> Handoff {
     }
 }
 
+fn approval(answered: &Answered) -> Approval {
+    Approval {
+        of: answered.of.clone(),
+        answer: answered.answer.clone(),
+        by: answered.by.clone(),
+        reason: answered.because.clone(),
+        hold: Some(answered.hold.to_string()),
+        once: answered.once,
+        seconds: answered.for_s,
+    }
+}
+
 fn decision(denial: &line::Denial) -> Decision {
     Decision {
         verdict: denial.verdict.into(),
@@ -334,6 +353,7 @@ fn decision(denial: &line::Denial) -> Decision {
         tid: denial.tid,
         uid: denial.uid,
         ancestry: denial.ancestry.iter().map(process).collect(),
+        hold: denial.hold.map(|hold| hold.to_string()),
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod barrier;
 pub mod btf;
 pub mod clock;
+pub mod held;
 pub mod loader;
 pub mod maps;
 pub mod object;

@@ -80,6 +80,7 @@ impl Host {
             Need::Executables,
             Need::UnixSockets,
             Need::Handoffs,
+            Need::Approvals,
         ];
         let mut needs = compiled.needs().into_iter();
         match needs.find(|need| by_lsm.contains(need)) {

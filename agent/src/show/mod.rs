@@ -2,6 +2,7 @@
 
 pub mod conns;
 pub mod events;
+pub mod holds;
 pub mod ps;
 pub mod revoke;
 pub mod why;
@@ -46,7 +47,7 @@ fn command_line(process: &serde_json::Value) -> String {
 }
 
 /// What an action was attempted on, in a few words.
-fn object(object: &serde_json::Value) -> String {
+pub(crate) fn object(object: &serde_json::Value) -> String {
     if let Some(address) = object["address"].as_str() {
         let port = &object["port"];
         let protocol = word(object, "protocol");

@@ -195,6 +195,12 @@ fn change(event: &Value) -> String {
         "fact forbidden" => "To allow it, the session must first do what clears the facts that the \
                              rule forbids.",
         "approval missing" => "To allow it, somebody whom the rule names must approve it.",
+        "approval refused" => "A person said no to exactly this. That stands for a minute; then it can be asked \
+                               again.",
+        "approval pending" => "A person is asked: `interlock holds`. It could not wait for the answer, and can be \
+                               tried again after it.",
+        "no answer in time" => "A person was asked, and nobody answered. In a minute it can be asked again.",
+        "too many open questions" => "To be asked, it must wait until others of the session are answered.",
         "limit reached" => "To allow it, time must pass, or the rate would have to be raised.",
         "budget spent" => "To allow it, the budget would have to be raised, or a new session begun.",
         "outside hours" => "It is allowed within the rule's hours.",

@@ -31,6 +31,8 @@ pub(crate) fn obey() -> Result<()> {
                 outcome(&attempt(way, to.parse()?)?)
             }
             ["file", words @ ..] => outcome(&super::file::attempt(words)?),
+            ["together", count, path] => together(count.parse()?, path),
+            ["shared-open", one, other] => shared_open(one, other)?,
             ["fork", to] => fork_and_probe(to)?,
             ["exec", program] => outcome::<()>(&Err(process::exec(program, &[]))),
             ["live-long"] => {
@@ -75,6 +77,35 @@ fn answer(path: &str, words: &[&str]) -> Result<String> {
         Ok(output) => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
         Err(error) => outcome::<()>(&Err(error)),
     })
+}
+
+/// Opens a file in several threads at once, and says what each was answered.
+fn together(count: usize, path: &str) -> String {
+    let open = || outcome(&crate::sys::file::open(path, libc::O_RDONLY));
+    let answers: Vec<String> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..count).map(|_| scope.spawn(open)).collect();
+        let ends = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
+        ends.map(|end| end.unwrap_or_else(|_| "panic".to_owned()))
+            .collect()
+    });
+    answers.join(" ")
+}
+
+/// A child opens a path that lies in memory which this process writes over once the child has stopped.
+fn shared_open(one: &str, other: &str) -> Result<String> {
+    let path = crate::sys::file::Rewritten::new(one)?;
+    let child = match process::fork()? {
+        Fork::Child => process::exit_now(match path.open() {
+            Ok(_) => 0,
+            Err(error) => error.raw_os_error().unwrap_or(1),
+        }),
+        Fork::Parent(child) => child,
+    };
+    while crate::harness::holds::state(child) != Some('T') {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    path.write(other);
+    Ok(format!("{:?}", process::wait(child)?))
 }
 
 /// Forks a child that probes: `ok` or `EPERM` as the child saw it, `fork EAGAIN` or the like when

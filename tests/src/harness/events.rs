@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) enum Line {
     /// An action was not allowed.
     Denial(Box<Denial>),
+    /// A question is closed.
+    Answered(Answered),
     /// A session's permission has ended.
     Revoked(Box<super::product::Revoked>),
     /// A session's last process is gone.
@@ -65,6 +67,16 @@ pub(crate) struct Denial {
     pub(crate) because: Option<String>,
     pub(crate) verdict: String,
     pub(crate) policy: Option<String>,
+    /// The question that it asks, or asked.
+    pub(crate) hold: Option<String>,
+}
+
+/// What became of a question.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Answered {
+    pub(crate) hold: String,
+    pub(crate) answer: String,
+    pub(crate) by: Option<String>,
 }
 
 /// A process.

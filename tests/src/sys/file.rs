@@ -326,19 +326,20 @@ impl Drop for Mapping {
     }
 }
 
-/// A path in memory that one thread writes while another has the kernel read it.
-pub(crate) struct Rewritten(Vec<std::sync::atomic::AtomicU8>);
+/// A path in memory that one task writes while another has the kernel read it: threads, and processes that
+/// descend from its maker.
+pub(crate) struct Rewritten(&'static [std::sync::atomic::AtomicU8]);
 
 impl Rewritten {
     /// A path; those that are written over it are as long.
     pub(crate) fn new(path: &str) -> io::Result<Self> {
         let path = text(path)?;
-        Ok(Self(
-            path.as_bytes_with_nul()
-                .iter()
-                .map(|byte| (*byte).into())
-                .collect(),
-        ))
+        let bytes = path.as_bytes_with_nul();
+        let memory = super::shared::bytes(bytes.len())?;
+        for (at, byte) in memory.iter().zip(bytes) {
+            at.store(*byte, std::sync::atomic::Ordering::Relaxed);
+        }
+        Ok(Self(memory))
     }
 
     /// Writes another path, byte by byte.

@@ -2,7 +2,27 @@
 
 use std::io;
 use std::ptr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+
+/// Bytes that all descendants of the caller see, zero at first.
+pub(crate) fn bytes(count: usize) -> io::Result<&'static [AtomicU8]> {
+    // SAFETY: asks for new memory, which is mapped nowhere else and never unmapped.
+    let memory = unsafe {
+        libc::mmap(
+            ptr::null_mut(),
+            count,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    if memory == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the mapping is as long, zeroed, and there for ever.
+    Ok(unsafe { std::slice::from_raw_parts(memory.cast(), count) })
+}
 
 /// A number that all descendants of its maker see.
 pub(crate) struct Counter {
@@ -13,22 +33,9 @@ pub(crate) struct Counter {
 impl Counter {
     /// A new number.
     pub(crate) fn new(value: u32) -> io::Result<Self> {
-        // SAFETY: asks for new memory, which is mapped nowhere else and never unmapped.
-        let memory = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                size_of::<AtomicU32>(),
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        if memory == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the mapping is a page: aligned, large enough, zeroed, and there for ever.
-        let number = unsafe { &*memory.cast::<AtomicU32>() };
+        let memory = bytes(size_of::<AtomicU32>())?;
+        // SAFETY: a mapping begins with a page: aligned, large enough, zeroed, and there for ever.
+        let number = unsafe { &*memory.as_ptr().cast::<AtomicU32>() };
         number.store(value, Ordering::SeqCst);
         Ok(Self {
             number,

@@ -1,0 +1,364 @@
+//! Questions to people: actions that wait for a yes.
+//!
+//! The kernel asks and enforces; what is here shows the questions, writes answers into the kernel's
+//! table, and lets those go on that were stopped. Without it nobody gets a yes, and nothing else
+//! changes.
+
+pub mod answer;
+pub mod id;
+pub mod question;
+pub mod records;
+pub mod wake;
+
+use crate::events::line;
+use crate::kernel::clock;
+use crate::kernel::held::Held;
+use crate::kernel::maps::MapsError;
+use crate::kernel::pins::Pins;
+use crate::sessions::Sessions;
+use agent_common::event::Denial;
+use agent_common::hold::{Hold, HoldKey, HoldState};
+use answer::{Answer, Answered, NotTaken};
+use id::HoldId;
+use question::Question;
+use records::Records;
+use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::path::Path;
+use std::rc::Rc;
+
+const NS: u64 = 1_000_000_000;
+
+/// How long a no stands, and that nobody answered: whoever tries again meanwhile asks nobody.
+const NO_STANDS_NS: u64 = 60 * NS;
+
+/// How long processes are remembered that waited for an answer, in nanoseconds.
+const WAKES_NS: u64 = 5 * NS;
+
+/// What a session did that is shown with its next question.
+const RECENT: usize = 10;
+
+/// An open question, and how it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HoldInfo {
+    /// What is asked.
+    #[serde(flatten)]
+    pub question: Question,
+    /// Seconds until it is denied.
+    pub left_s: u64,
+    /// The processes that are stopped for it.
+    pub waiting: Vec<u32>,
+}
+
+/// All questions.
+pub struct Holds {
+    held: Held,
+    records: Records,
+    questions: BTreeMap<u64, Asked>,
+    /// What sessions did, the latest last.
+    recent: HashMap<u64, VecDeque<String>>,
+    /// Slots of which questions were seen.
+    slots: HashSet<u32>,
+}
+
+struct Asked {
+    question: Question,
+    /// When it was answered, in nanoseconds since boot, and how.
+    answered: Option<(u64, Answered)>,
+}
+
+impl Holds {
+    /// Takes over what is asked.
+    pub fn adopt(pins: &Pins, sessions: &Path) -> Result<Self, MapsError> {
+        let mut holds = Self {
+            held: Held::open(pins)?,
+            records: Records::beside(sessions),
+            questions: BTreeMap::new(),
+            recent: HashMap::new(),
+            slots: HashSet::new(),
+        };
+        let alive: HashSet<u64> = holds.held.all().iter().map(|(_, hold)| hold.id).collect();
+        for question in holds.records.read() {
+            if alive.contains(&question.hold.0) {
+                holds.insert(question);
+            } else {
+                holds.records.remove(question.hold);
+            }
+        }
+        Ok(holds)
+    }
+
+    fn insert(&mut self, question: Question) {
+        let asked = Asked {
+            question,
+            answered: None,
+        };
+        self.questions.insert(asked.question.hold.0, asked);
+    }
+
+    /// Notes what a session did.
+    pub fn note_recent(&mut self, session: u64, what: String) {
+        let recent = self.recent.entry(session).or_default();
+        if recent.len() == RECENT {
+            recent.pop_front();
+        }
+        recent.push_back(what);
+    }
+
+    /// Notes a question of which the kernel tells.
+    pub fn note(&mut self, denial: &Denial, told: &line::Denial, sessions: &Sessions) {
+        let known = self.questions.get(&denial.hold);
+        if known.is_some_and(|asked| asked.question.is_known()) {
+            return;
+        }
+        // One that was answered, by an earlier daemon perhaps, is none any more.
+        if !is_question(told.reason) {
+            return;
+        }
+        let recent = self.recent.get(&denial.header.session);
+        let recent = recent.map_or_else(Vec::new, |recent| recent.iter().cloned().collect());
+        let question = Question::of(denial, told, sessions, recent);
+        self.records.write(&question);
+        self.insert(question);
+    }
+
+    /// The open questions, the oldest first.
+    pub fn list(&self, sessions: &Sessions) -> Vec<HoldInfo> {
+        let now_ns = clock::boot_ns();
+        let waiting = self.held.waiting();
+        let mut list = Vec::new();
+        for (key, hold) in self.open() {
+            // Of one that is over nobody waits; the house takes its questions away.
+            if sessions.get(key.session).is_none() {
+                continue;
+            }
+            let Some(asked) = self.questions.get(&hold.id) else {
+                continue;
+            };
+            let of = |(waiter, _): &&(agent_common::hold::Waiter, u64)| waiter.hold == hold.id;
+            list.push(HoldInfo {
+                question: asked.question.clone(),
+                left_s: hold.until_ns.saturating_sub(now_ns) / NS,
+                waiting: waiting.iter().filter(of).map(|(it, _)| it.pid).collect(),
+            });
+        }
+        list.sort_by_key(|info| info.question.hold);
+        list
+    }
+
+    fn open(&self) -> Vec<(HoldKey, Hold)> {
+        let mut all = self.held.all();
+        all.retain(|(_, hold)| hold.state == HoldState::Asked.wire());
+        all
+    }
+
+    /// Takes a person's answer.
+    pub fn answer(&mut self, answer: &Answer, by: &str) -> Result<Answered, NotTaken> {
+        let id = answer.hold;
+        let all = self.held.all();
+        let found = all.into_iter().find(|(_, hold)| hold.id == id.0);
+        let asked = self.questions.get(&id.0);
+        if let Some((_, answered)) = asked.and_then(|asked| asked.answered.as_ref()) {
+            return Err(NotTaken::Answered(id, answered.answer.clone()));
+        }
+        let Some(((key, hold), asked)) = found.zip(asked) else {
+            return Err(NotTaken::NoQuestion(id));
+        };
+        let now_ns = clock::boot_ns();
+        if hold.state != HoldState::Asked.wire() || now_ns >= hold.until_ns {
+            let state = HoldState::from_wire(hold.state).filter(|state| *state != HoldState::Asked);
+            let state = state.unwrap_or(HoldState::Late);
+            return Err(NotTaken::Answered(id, state.word().to_owned()));
+        }
+        if answer.approve && !asked.question.is_known() {
+            return Err(NotTaken::Unknown(id));
+        }
+        let question = asked.question.clone();
+        let once = question.once || answer.once;
+        let for_s = [question.expires_s, answer.for_s]
+            .into_iter()
+            .flatten()
+            .min();
+        let (state, until_ns) = if answer.approve {
+            let lasts = |seconds: u64| now_ns.saturating_add(seconds.saturating_mul(NS));
+            (HoldState::Approved, for_s.map_or(u64::MAX, lasts))
+        } else {
+            (HoldState::Refused, now_ns.saturating_add(NO_STANDS_NS))
+        };
+        let answered = Answered {
+            by: Some(by.to_owned()),
+            because: answer.because.clone(),
+            once: answer.approve && once,
+            for_s: for_s.filter(|_| answer.approve),
+            ..self.closed(&question, word(state))
+        };
+        let flags = if once { Hold::ONCE } else { 0 };
+        self.close(key, hold, (state, until_ns, flags), &answered)
+            .map_err(|error| NotTaken::Map(error.to_string()))?;
+        Ok(answered)
+    }
+
+    /// What became of a question.
+    fn closed(&self, question: &Question, answer: &str) -> Answered {
+        let waiting = self.held.waiting();
+        Answered {
+            hold: question.hold,
+            session: question.session,
+            agent: question.agent.clone(),
+            of: question.subject(),
+            answer: answer.to_owned(),
+            by: None,
+            because: None,
+            once: false,
+            for_s: None,
+            waiting: waiting
+                .iter()
+                .filter(|(waiter, _)| waiter.hold == question.hold.0)
+                .count(),
+        }
+    }
+
+    /// Writes what became of a question into the kernel's table.
+    fn close(
+        &mut self,
+        key: HoldKey,
+        hold: Hold,
+        (state, until_ns, flags): (HoldState, u64, u32),
+        answered: &Answered,
+    ) -> Result<(), MapsError> {
+        let answer = Hold {
+            state: state.wire(),
+            until_ns,
+            flags,
+            ..hold
+        };
+        self.held.answer(key, answer)?;
+        if let Some(asked) = self.questions.get_mut(&hold.id) {
+            asked.answered = Some((clock::boot_ns(), answered.clone()));
+        }
+        wake::wake(&self.held, hold.id);
+        self.count(hold.slot)
+    }
+
+    /// Tells the kernel how many questions of a slot are open.
+    fn count(&mut self, slot: u32) -> Result<(), MapsError> {
+        let open = self.open();
+        let count = open.iter().filter(|(_, hold)| hold.slot == slot).count();
+        self.held.set_open(slot, count as u64)
+    }
+
+    /// Closes what nobody answered in time and what no session asks any more, finds what no record told
+    /// of, and forgets what is over.
+    pub fn keep_house(&mut self, sessions: &Sessions) -> Result<Vec<Answered>, MapsError> {
+        let now_ns = clock::boot_ns();
+        let mut told = Vec::new();
+        let mut alive = HashSet::new();
+        for (key, hold) in self.held.all() {
+            let is_asked = hold.state == HoldState::Asked.wire();
+            let is_over = now_ns >= hold.until_ns;
+            self.slots.insert(hold.slot);
+            if sessions.get(key.session).is_none() {
+                if let Some(asked) = self.questions.get(&hold.id).filter(|_| is_asked) {
+                    told.push(self.closed(&asked.question, "withdrawn"));
+                }
+                self.held.remove(key)?;
+                continue;
+            }
+            alive.insert(hold.id);
+            // Its record may be on the way.
+            let is_old = now_ns.saturating_sub(hold.asked_ns) > NS;
+            if is_asked && is_old && !self.questions.contains_key(&hold.id) {
+                self.insert(Question::unknown(
+                    hold.id,
+                    key.session,
+                    hold.asked_ns,
+                    sessions,
+                ));
+            }
+            if is_asked && is_over {
+                let question = self.questions.get(&hold.id).map(|it| it.question.clone());
+                let question = question.unwrap_or_else(|| {
+                    Question::unknown(hold.id, key.session, hold.asked_ns, sessions)
+                });
+                let answered = self.closed(&question, word(HoldState::Late));
+                let until_ns = now_ns.saturating_add(NO_STANDS_NS);
+                self.close(key, hold, (HoldState::Late, until_ns, 0), &answered)?;
+                told.push(answered);
+            } else if is_over {
+                self.held.remove(key)?;
+            }
+        }
+        for (waiter, _) in self.held.waiting() {
+            let answered = self.questions.get(&waiter.hold);
+            let answered = answered.and_then(|asked| Some(asked.answered.as_ref()?.0));
+            let is_alive = alive.contains(&waiter.hold);
+            if answered.is_none() && is_alive {
+                continue;
+            }
+            if answered.is_some_and(|at| now_ns.saturating_sub(at) < WAKES_NS) || is_alive {
+                wake::wake(&self.held, waiter.hold);
+            }
+            if answered.is_none_or(|at| now_ns.saturating_sub(at) >= WAKES_NS) {
+                wake::wake(&self.held, waiter.hold);
+                self.held.forget(waiter)?;
+            }
+        }
+        self.forget_others(&alive, now_ns);
+        for slot in std::mem::take(&mut self.slots) {
+            self.count(slot)?;
+        }
+        self.recent.retain(|id, _| sessions.get(*id).is_some());
+        Ok(told)
+    }
+
+    /// Forgets questions that are not in the kernel's table any more.
+    fn forget_others(&mut self, alive: &HashSet<u64>, now_ns: u64) {
+        let records = &self.records;
+        self.questions.retain(|id, asked| {
+            let young = now_ns.saturating_sub(*id) < WAKES_NS;
+            let woken = asked.answered.as_ref();
+            let waits = woken.is_some_and(|(at, _)| now_ns.saturating_sub(*at) < WAKES_NS);
+            let stays = alive.contains(id) || waits || young;
+            if !stays {
+                records.remove(asked.question.hold);
+            }
+            stays
+        });
+    }
+
+    /// Lets those go on again that wait for an answer that was given: some had yet to stop then.
+    pub fn wake(&self, hold: HoldId) {
+        wake::wake(&self.held, hold.0);
+    }
+}
+
+/// Looks again and again after an answer, beside what else there is to do.
+pub fn wake_all(holds: &Rc<RefCell<Holds>>, hold: HoldId) {
+    let holds = Rc::clone(holds);
+    tokio::task::spawn_local(async move {
+        for pause in wake::LOOKS {
+            tokio::time::sleep(pause).await;
+            holds.borrow().wake(hold);
+        }
+    });
+}
+
+/// What evidence calls a state.
+fn word(state: HoldState) -> &'static str {
+    match state {
+        HoldState::Asked => "asked",
+        HoldState::Approved => "given",
+        HoldState::Refused => "refused",
+        HoldState::Late => "expired",
+    }
+}
+
+/// Whether a record with this reason asks something.
+fn is_question(reason: &str) -> bool {
+    use agent_common::decide::Reason;
+    [Reason::ApprovalMissing, Reason::ApprovalPending]
+        .iter()
+        .any(|asks| asks.word() == reason)
+}
