@@ -23,8 +23,8 @@ pub(crate) struct Options {
     tier: Option<String>,
     /// Only tests whose name contains this
     filter: Option<String>,
-    /// Only on this kernel; `all` for the whole matrix. Default: 6.12, and half of the red team's
-    /// tests on each of 6.1 and the newest
+    /// Only on this kernel; `all` for the whole matrix. Default: 6.12, and a quarter of the red
+    /// team's tests on each of 6.1 and the newest
     #[arg(long = "kernel", value_name = "K")]
     kernels: Vec<String>,
     /// Writes what the tests of the red team show to docs/redteam.md; `red --report` runs only those

@@ -39,13 +39,16 @@ const AGAIN: usize = 3;
 /// after the others have ended.
 const SHARES: usize = 2;
 
+/// Each of the other kernels runs one of so many shares of the red team's tests, and none the same.
+const SHARES_BESIDE: usize = 4;
+
 /// Which tests a kernel of several runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Extent {
     /// All of them.
     Whole,
     /// All on one kernel, and of the red team's a share on each of the others: what every kernel must
-    /// hold is shown on two, within the time that a change may wait.
+    /// hold is shown on one, much of it on another, within the time that a change may wait.
     Usual,
 }
 
@@ -73,12 +76,13 @@ pub(super) fn run(
         let share = move |(number, kernel)| (number, kernel, share);
         kernels.iter().enumerate().map(share)
     });
+    let beside_before = |number: usize| {
+        let before = kernels.iter().take(number);
+        before.filter(|kernel| is_beside(kernel)).count()
+    };
+    // Those beside come once, one after the other.
     let waiting = waiting.filter(|&(number, kernel, share)| {
-        let before = kernels
-            .iter()
-            .take(number)
-            .filter(|kernel| is_beside(kernel));
-        !is_beside(kernel) || before.count() % shares + 1 == share
+        !is_beside(kernel) || beside_before(number) % shares + 1 == share
     });
     let waiting = Mutex::new(waiting.collect::<VecDeque<_>>());
     let done = Mutex::new(Vec::new());
@@ -90,8 +94,13 @@ pub(super) fn run(
                     let Some((number, kernel, share)) = next else {
                         break;
                     };
-                    let rest = if is_beside(kernel) { "+" } else { "" };
-                    let tally = on(kernel, filter, &format!("{share}/{shares}{rest}"));
+                    let share = if is_beside(kernel) {
+                        let own = beside_before(number) % SHARES_BESIDE + 1;
+                        format!("{own}/{SHARES_BESIDE}+")
+                    } else {
+                        format!("{share}/{shares}")
+                    };
+                    let tally = on(kernel, filter, &share);
                     lock(&done).push((number, tally));
                 }
             });
