@@ -11,7 +11,7 @@ const PATIENCE_SECONDS: u64 = 300;
 
 const NO_CONTROLLER: &str = "there is no controller yet whose loss could end a session";
 const NO_BYTES: &str = "the kernel counts the bytes of packets, and a case names any number";
-const STAND_IN: &str = "no session is held yet; a fact stands in for the approval";
+const STAND_IN: &str = "a fact stands in for the approval: nobody answers here";
 const SECONDS: &str = "minutes are played as seconds";
 
 macro_rules! ready_made {
@@ -178,7 +178,7 @@ const PLANNER: &[Change] = &[
     Change {
         from: "- {id: handoff, to: [\"agent:executor\"], limit: {perSession: 20}}",
         to: "#",
-        why: "no kernel program judges handoffs yet",
+        why: "the peer of a handoff is not played",
     },
     Change {
         from: "purpose: Carries out approved plans on the service hosts.\n  extends: [python]",

@@ -35,7 +35,7 @@ impl Step {
                 format!("listen {kind} {}", stage::address(endpoint))
             }
             Action::Host { .. } => return Err("no kernel program judges host names yet"),
-            Action::Agent(_) => return Err("no kernel program judges handoffs yet"),
+            Action::Agent(_) => return Err("the peer of a handoff is not played"),
             Action::Privilege(_) => return Err("the tests of privileges do this"),
             Action::File { path, access } => match access {
                 Access::Read => file("read", path),
