@@ -158,7 +158,8 @@ impl Holds {
     pub fn answer(&mut self, answer: &Answer, by: &str) -> Result<Answered, NotTaken> {
         let id = answer.hold;
         let all = self.held.all();
-        let found = all.into_iter().find(|(_, hold)| hold.id == id.0);
+        let mut of = all.into_iter().filter(|(_, hold)| hold.id == id.0);
+        let (found, another) = (of.next(), of.next());
         let asked = self.questions.get(&id.0);
         if let Some((_, answered)) = asked.and_then(|asked| asked.answered.as_ref()) {
             return Err(NotTaken::Answered(id, answered.answer.clone()));
@@ -172,7 +173,8 @@ impl Holds {
             let state = state.unwrap_or(HoldState::Late);
             return Err(NotTaken::Answered(id, state.word().to_owned()));
         }
-        if answer.approve && !asked.question.is_known() {
+        // Of two that share a number nobody knows which is meant.
+        if answer.approve && (another.is_some() || !asked.question.is_known()) {
             return Err(NotTaken::Unknown(id));
         }
         let question = asked.question.clone();

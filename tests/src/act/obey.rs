@@ -2,6 +2,7 @@
 //! between two attempts of one process.
 
 use super::below::Below;
+use super::deeds::Deeds;
 use super::links::Links;
 use super::socket::Sockets;
 use super::spread::probe_as_code;
@@ -18,6 +19,7 @@ pub(crate) fn obey() -> Result<()> {
     let mut below = Below::default();
     let mut links = Links::default();
     let mut sockets = Sockets::default();
+    let mut deeds = Deeds::default();
     let mut out = io::stdout().lock();
     writeln!(out, "pid {}", std::process::id())?;
     out.flush()?;
@@ -62,6 +64,8 @@ pub(crate) fn obey() -> Result<()> {
             ["answer", path, words @ ..] => answer(path, words)?,
             ["start", name, path, words @ ..] => below.start(name, path, words)?,
             ["in", name, order @ ..] => below.pass_on(name, order)?,
+            ["deeds", root, first] => deeds.begin(root, first.parse()?)?,
+            ["deeds-end"] => deeds.end()?,
             ["end"] => return Ok(()),
             _ => bail!("no order is {line:?}"),
         };

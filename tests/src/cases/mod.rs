@@ -18,6 +18,7 @@ mod explained;
 mod files;
 mod full;
 mod hold;
+mod hold_matrix;
 mod inherit;
 mod label;
 mod life_end;
@@ -65,6 +66,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(replay::tests());
     tests.extend(files::tests());
     tests.extend(hold::tests());
+    tests.extend(hold_matrix::tests());
     tests.extend(red_hold::tests());
     tests.extend(red_code::tests());
     tests.extend(red_files::tests());
