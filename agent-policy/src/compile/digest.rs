@@ -288,11 +288,14 @@ fn terms(encoder: &mut Encoder, compiled: &Compiled) {
             once,
             show,
             wait_s,
+            people,
         } = approval;
         encoder.number((*fact).into());
         encoder.texts(by);
         encoder.maybe_number(*expires_s);
-        encoder.number((*once).into());
+        // What one person can give is what it was before there could be more.
+        let more = u64::from(people.saturating_sub(1));
+        encoder.number(u64::from(*once) | more << 8);
         encoder.texts(show);
         encoder.maybe_number(*wait_s);
     });

@@ -64,6 +64,8 @@ pub struct ApprovalInfo {
     pub show: Vec<String>,
     /// Seconds that the action waits, where the policy says.
     pub wait_s: Option<u64>,
+    /// How many people must give it.
+    pub people: u32,
 }
 
 /// What a rule has besides facts, as indices and one.
@@ -355,6 +357,7 @@ impl<'p> Plan<'p> {
             once: approval.once,
             show: approval.show.clone(),
             wait_s: approval.wait_s,
+            people: approval.people,
         });
         Ok(fact + 1)
     }

@@ -236,6 +236,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         Scribe::new(recorder.clone()),
     );
     let leaving_note = recorder.clone();
+    let holds_of_central = Rc::clone(&holds);
     let clerk = Rc::new(Clerk {
         sessions: Rc::clone(&sessions),
         library: Rc::clone(&library),
@@ -260,6 +261,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
             given,
             killer: Rc::clone(&killer),
             status: Box::new(move || status.status_json()),
+            holds: holds_of_central,
             lines: lines_of_central,
         };
         Central::new(begun, parts)

@@ -6,6 +6,7 @@
 
 pub mod answer;
 pub mod id;
+pub mod program;
 pub mod question;
 pub mod records;
 pub mod wake;
@@ -20,6 +21,7 @@ use agent_common::event::Denial;
 use agent_common::hold::{Hold, HoldKey, HoldState};
 use answer::{Answer, Answered, NotTaken};
 use id::HoldId;
+use program::{Program, Readers};
 use question::Question;
 use records::Records;
 use serde::{Deserialize, Serialize};
@@ -27,6 +29,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 const NS: u64 = 1_000_000_000;
 
@@ -48,6 +51,8 @@ pub struct HoldInfo {
     pub question: Question,
     /// Seconds until it is denied.
     pub left_s: u64,
+    /// The same, from when it was asked.
+    pub wait_s: u64,
     /// The processes that are stopped for it.
     pub waiting: Vec<u32>,
 }
@@ -61,10 +66,15 @@ pub struct Holds {
     recent: HashMap<u64, VecDeque<String>>,
     /// Slots of which questions were seen.
     slots: HashSet<u32>,
+    readers: Readers,
+    /// Programs that were read meanwhile, by question.
+    read: Arc<Mutex<Vec<(u64, Program)>>>,
 }
 
 struct Asked {
     question: Question,
+    /// The file of the program that it is about.
+    program: Option<Program>,
     /// When it was answered, in nanoseconds since boot, and how.
     answered: Option<(u64, Answered)>,
 }
@@ -78,6 +88,8 @@ impl Holds {
             questions: BTreeMap::new(),
             recent: HashMap::new(),
             slots: HashSet::new(),
+            readers: Readers::default(),
+            read: Arc::default(),
         };
         let alive: HashSet<u64> = holds.held.all().iter().map(|(_, hold)| hold.id).collect();
         for question in holds.records.read() {
@@ -93,6 +105,7 @@ impl Holds {
     fn insert(&mut self, question: Question) {
         let asked = Asked {
             question,
+            program: None,
             answered: None,
         };
         self.questions.insert(asked.question.hold.0, asked);
@@ -121,11 +134,39 @@ impl Holds {
         let recent = recent.map_or_else(Vec::new, |recent| recent.iter().cloned().collect());
         let question = Question::of(denial, told, sessions, recent);
         self.records.write(&question);
+        let program = question.program();
         self.insert(question);
+        if let Some((pid, path)) = program {
+            let (read, id) = (Arc::clone(&self.read), denial.hold);
+            self.readers.read(pid, &path, move |program| {
+                let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+                read.push((id, program));
+            });
+        }
+    }
+
+    /// Notes the programs that were read.
+    fn note_programs(&mut self) {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, program) in read.drain(..) {
+            let Some(asked) = self.questions.get_mut(&id) else {
+                continue;
+            };
+            asked.question.digest = Some(program.digest.clone());
+            asked.program = Some(program);
+            self.records.write(&asked.question);
+        }
+    }
+
+    /// What a question asks.
+    pub fn asked(&mut self, hold: HoldId) -> Option<Question> {
+        self.note_programs();
+        Some(self.questions.get(&hold.0)?.question.clone())
     }
 
     /// The open questions, the oldest first.
-    pub fn list(&self, sessions: &Sessions) -> Vec<HoldInfo> {
+    pub fn list(&mut self, sessions: &Sessions) -> Vec<HoldInfo> {
+        self.note_programs();
         let now_ns = clock::boot_ns();
         let waiting = self.held.waiting();
         let mut list = Vec::new();
@@ -141,6 +182,7 @@ impl Holds {
             list.push(HoldInfo {
                 question: asked.question.clone(),
                 left_s: hold.until_ns.saturating_sub(now_ns) / NS,
+                wait_s: hold.until_ns.saturating_sub(hold.asked_ns) / NS,
                 waiting: waiting.iter().filter(of).map(|(it, _)| it.pid).collect(),
             });
         }
@@ -154,8 +196,8 @@ impl Holds {
         all
     }
 
-    /// Takes a person's answer.
-    pub fn answer(&mut self, answer: &Answer, by: &str) -> Result<Answered, NotTaken> {
+    /// Takes an answer.
+    fn answer(&mut self, answer: &Answer, by: &str) -> Result<Answered, NotTaken> {
         let id = answer.hold;
         let all = self.held.all();
         let mut of = all.into_iter().filter(|(_, hold)| hold.id == id.0);
@@ -334,6 +376,36 @@ impl Holds {
     pub fn wake(&self, hold: HoldId) {
         wake::wake(&self.held, hold.0);
     }
+}
+
+/// Takes somebody's answer, and lets those go on that wait for it. A yes to a program is one to the file that
+/// was asked about.
+pub async fn answer(
+    holds: &Rc<RefCell<Holds>>,
+    answer: &Answer,
+    people: Vec<String>,
+) -> Result<Answered, NotTaken> {
+    let (program, readers) = {
+        let mut all = holds.borrow_mut();
+        all.note_programs();
+        let asked = all.questions.get(&answer.hold.0);
+        let program = asked.and_then(|asked| asked.program.clone());
+        (program.filter(|_| answer.approve), all.readers.clone())
+    };
+    if let Some(program) = program
+        && !readers.is_same(program).await
+    {
+        return Err(NotTaken::Changed(answer.hold));
+    }
+    let answered = holds.borrow_mut().answer(answer, &people.join(" and "))?;
+    wake_all(holds, answer.hold);
+    Ok(answered)
+}
+
+/// What an answer from elsewhere is bound to.
+pub fn digest(question: &Question) -> Vec<u8> {
+    let digest = ring::digest::digest(&ring::digest::SHA256, &question.bytes());
+    digest.as_ref().to_vec()
 }
 
 /// Looks again and again after an answer, beside what else there is to do.

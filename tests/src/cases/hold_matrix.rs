@@ -4,7 +4,7 @@
 use super::hold::ROOT;
 use crate::act::deeds::{ALL, Deed};
 use crate::harness::Test;
-use crate::harness::holds::{Question, answer, open_questions, state, until_stopped};
+use crate::harness::holds::{Question, answer, open_questions, state};
 use crate::harness::kernel::unless_with_bpf_lsm;
 use crate::harness::network::ALLOWED4;
 use crate::harness::policy::Policy;
@@ -21,7 +21,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The port of the first of all deeds.
 const FIRST: u16 = 9100;
@@ -225,9 +225,11 @@ fn round(end: End) -> Result<()> {
         _ => ("hold-matrix", "5m"),
     };
     let mut actor = Place::Inside(&policy(agent, wait)).obey()?;
+    println!("{end:?}: begins");
     let began = actor.order(&format!("deeds {ROOT} {ALLOWED4}:{FIRST}"))?;
     let pids = numbers(&began)?;
     ensure!(pids.len() == ALL.len(), "{began}");
+    println!("{end:?}: {began}");
     if end != End::Late {
         let waiting = all_wait(agent, &mut receivers)?;
         if end == End::Approved {
@@ -248,6 +250,7 @@ fn round(end: End) -> Result<()> {
         ensure!(Instant::now() < deadline, "still waiting: {left:?}");
         thread::sleep(Duration::from_millis(10));
     }
+    println!("{end:?}: over");
     compare(end, &mut actor, &mut receivers)?;
     actor.end()?;
     Ok(())
@@ -301,13 +304,22 @@ fn all_wait(agent: &str, receivers: &mut Receivers) -> Result<Vec<Question>> {
         thread::sleep(Duration::from_millis(20));
     };
     let still = |questions: &[Question]| -> Result<()> {
-        for pid in questions.iter().flat_map(|question| &question.waiting) {
-            // The one with which `timeout` lost patience has gone.
-            if state(*pid).is_some_and(|state| !matches!(state, 'Z' | 'X')) {
-                until_stopped(*pid)?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut moving = Vec::new();
+            for question in questions {
+                for pid in &question.waiting {
+                    // The one with which `timeout` lost patience has gone.
+                    let state = state(*pid).filter(|state| !matches!(state, 'Z' | 'X' | 'T'));
+                    moving.extend(state.map(|state| (pid, state, &question.object)));
+                }
             }
+            if moving.is_empty() {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "not stopped: {moving:?}");
+            thread::sleep(Duration::from_millis(20));
         }
-        Ok(())
     };
     still(&questions)?;
     let stopped = questions.iter().filter(|question| question.stopped).count();
