@@ -160,7 +160,11 @@ impl Approvals {
         if let Some(epoch) = asked.closed {
             return Err(NotTaken::Answered(number.to_owned(), epoch));
         }
-        let needed = if said.yes { asked.question.people.max(1) } else { 1 };
+        let needed = if said.yes {
+            asked.question.people.max(1)
+        } else {
+            1
+        };
         let people = if said.yes {
             if asked.yes.contains(&said.who) {
                 return Err(NotTaken::Again(number.to_owned(), said.who));
@@ -268,7 +272,10 @@ mod tests {
         approvals.take("m", vec![question("1", 0)]);
         let which = approvals.say("", "1", said(true, "ada"));
         assert_eq!(which, Err(NotTaken::Several("1".into(), "m, n".into())));
-        assert_eq!(approvals.say("m", "1", said(true, "ada")).expect("m").node, "m");
+        assert_eq!(
+            approvals.say("m", "1", said(true, "ada")).expect("m").node,
+            "m"
+        );
         let none = approvals.say("n", "2", said(true, "ada"));
         assert_eq!(none, Err(NotTaken::NoQuestion("2".into())));
     }

@@ -225,7 +225,9 @@ impl Operator for Operators {
     }
 
     async fn say(&self, request: Request<SayRequest>) -> Answer<SayResponse> {
-        let (who, asked) = self.allow(request, Role::Approver, "answer a question").await?;
+        let (who, asked) = self
+            .allow(request, Role::Approver, "answer a question")
+            .await?;
         self.say_to(who, asked).await.map(Response::new)
     }
 }

@@ -1,8 +1,8 @@
 //! Questions of this node's sessions at the controller, and the answers that come from there.
 
 use super::obey::Central;
-use crate::events::line::{Closed, Line};
 use crate::events::explain;
+use crate::events::line::{Closed, Line};
 use crate::holds::answer::{Answer as Said, NotTaken};
 use crate::holds::id::HoldId;
 use crate::holds::{self, HoldInfo};
@@ -33,11 +33,17 @@ impl Central {
     }
 
     async fn answer(&self, answer: &Answer, reason: String) -> Result<(), String> {
-        let hold: HoldId = answer.question.parse().map_err(|error| format!("{error}"))?;
+        let hold: HoldId = answer
+            .question
+            .parse()
+            .map_err(|error| format!("{error}"))?;
         let asked = self.parts.holds.borrow_mut().asked(hold);
         let asked = asked.ok_or_else(|| NotTaken::NoQuestion(hold).to_string())?;
         if answer.boot != asked.boot {
-            return Err(format!("it is an answer to a question of boot {}", answer.boot));
+            return Err(format!(
+                "it is an answer to a question of boot {}",
+                answer.boot
+            ));
         }
         if answer.digest != holds::digest(&asked) {
             return Err("it is an answer to something else than what is asked here".to_owned());

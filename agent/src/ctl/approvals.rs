@@ -155,12 +155,22 @@ fn text(asked: &NodeQuestion) -> String {
     let (question, body) = body(asked);
     let mut lines = match body {
         Some(body) => about(&body),
-        None => vec![format!("{}  {} asks what this version cannot read", question.question, question.agent)],
+        None => vec![format!(
+            "{}  {} asks what this version cannot read",
+            question.question, question.agent
+        )],
     };
     let mut line = |name: &str, text: String| lines.push(format!("  {name:<9} {text}"));
-    let away = if asked.connected { "" } else { ", which is away" };
+    let away = if asked.connected {
+        ""
+    } else {
+        ", which is away"
+    };
     line("node", format!("{}{away}", asked.node));
-    line("no answer", format!("denied at {}", time(question.expires_ms)));
+    line(
+        "no answer",
+        format!("denied at {}", time(question.expires_ms)),
+    );
     if question.people > 1 {
         line("people", format!("{} must say yes", question.people));
     }

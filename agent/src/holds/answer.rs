@@ -64,7 +64,9 @@ pub enum NotTaken {
     )]
     Unknown(HoldId),
     /// One person is not enough.
-    #[error("question {0} needs {1} people: they say yes at the controller, `interlock ctl approve`")]
+    #[error(
+        "question {0} needs {1} people: they say yes at the controller, `interlock ctl approve`"
+    )]
     People(HoldId, u32),
     /// The program is another one by now.
     #[error("the program's file is not what question {0} asked about: it was changed meanwhile")]

@@ -148,7 +148,9 @@ impl Question {
 
     /// The process that wants to run a program, and the program's path.
     pub fn program(&self) -> Option<(u32, String)> {
-        let pid = self.process["pid"].as_u64().filter(|_| self.action == "exec")?;
+        let pid = self.process["pid"]
+            .as_u64()
+            .filter(|_| self.action == "exec")?;
         let path = self.object["path"].as_str()?;
         Some((u32::try_from(pid).ok()?, path.to_owned()))
     }

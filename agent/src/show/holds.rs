@@ -142,7 +142,11 @@ pub fn about(asks: &Question) -> Vec<String> {
         "process",
         format!("{} {}", asks.process["pid"], command_line(&asks.process)),
     );
-    for (name, value) in [("task", &asks.task), ("tool", &asks.tool), ("step", &asks.step)] {
+    for (name, value) in [
+        ("task", &asks.task),
+        ("tool", &asks.tool),
+        ("step", &asks.step),
+    ] {
         if let Some(value) = value {
             line(name, value.clone());
         }
@@ -161,7 +165,10 @@ pub fn about(asks: &Question) -> Vec<String> {
         line("approver", asks.by.join(" or "));
     }
     if asks.people > 1 {
-        line("people", format!("{} must say yes, at the controller", asks.people));
+        line(
+            "people",
+            format!("{} must say yes, at the controller", asks.people),
+        );
     }
     if !asks.show.is_empty() {
         line("look at", asks.show.join(", "));

@@ -108,7 +108,11 @@ pub(super) async fn approvals(
             parts.push(Vec::new());
         }
         for questions in parts {
-            if sender.send(Ok(ApprovalsResponse { questions })).await.is_err() {
+            if sender
+                .send(Ok(ApprovalsResponse { questions }))
+                .await
+                .is_err()
+            {
                 return;
             }
         }

@@ -53,10 +53,10 @@ pub(super) fn tests() -> Vec<Test> {
 }
 
 /// Where the files lie that need a yes.
-pub(super) const ROOT: &str = "/tmp/interlock-hold";
+pub(crate) const ROOT: &str = "/tmp/interlock-hold";
 
 /// Files under [`ROOT`] and an address need a yes, which is good for one action.
-pub(super) fn policy(agent: &str, approval: &str) -> Policy {
+pub(crate) fn policy(agent: &str, approval: &str) -> Policy {
     let approval = format!("approval: {{by: [tester], {approval}}}");
     Policy::named(agent).with(&format!(
         "  files:
@@ -80,7 +80,7 @@ pub(super) fn policy(agent: &str, approval: &str) -> Policy {
 }
 
 /// Files with something in them, and a folder.
-pub(super) fn lay_out() -> Result<()> {
+pub(crate) fn lay_out() -> Result<()> {
     let _ = fs::remove_dir_all(ROOT);
     fs::create_dir_all(ROOT)?;
     for name in [

@@ -17,7 +17,7 @@ mod exec;
 mod explained;
 mod files;
 mod full;
-mod hold;
+pub(crate) mod hold;
 mod hold_matrix;
 mod inherit;
 mod label;

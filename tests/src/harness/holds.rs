@@ -26,6 +26,7 @@ pub(crate) struct Question {
     pub(crate) owner: Option<String>,
     pub(crate) action: String,
     pub(crate) object: serde_json::Value,
+    pub(crate) digest: Option<String>,
     pub(crate) stopped: bool,
     pub(crate) by: Vec<String>,
     pub(crate) show: Vec<String>,
@@ -42,15 +43,29 @@ pub(crate) fn questions_of(agent: &str) -> Result<Vec<Question>> {
     Ok(all.into_iter().filter(of).collect())
 }
 
-/// The same of a session's questions, without a program in between.
+/// The same, without a program in between.
 pub(crate) fn open_questions(agent: &str) -> Result<Vec<Question>> {
+    let of = |question: &Question| question.agent.as_deref() == Some(agent);
+    Ok(all_open()?.into_iter().filter(of).collect())
+}
+
+/// The processes that wait, of all agents whose names begin so.
+pub(crate) fn waiting(agents: &str) -> Result<Vec<i32>> {
+    let of = |question: &Question| {
+        let agent = question.agent.as_deref();
+        agent.is_some_and(|agent| agent.starts_with(agents))
+    };
+    let questions = all_open()?.into_iter().filter(of);
+    Ok(questions.flat_map(|question| question.waiting).collect())
+}
+
+fn all_open() -> Result<Vec<Question>> {
     #[derive(Deserialize)]
     struct Told {
         holds: Vec<Question>,
     }
     let told: Told = serde_json::from_str(&ask("\"holds\"")?)?;
-    let of = |question: &Question| question.agent.as_deref() == Some(agent);
-    Ok(told.holds.into_iter().filter(of).collect())
+    Ok(told.holds)
 }
 
 /// Answers a question in the same way. Whether the answer was taken.
