@@ -42,7 +42,8 @@ pub fn schema() -> Value {
                 "by": reference("words"), "expires": reference("duration"),
                 "once": {"type": "boolean"}, "show": reference("words"),
                 "wait": reference("duration"),
-                "people": {"type": "integer", "minimum": 1, "maximum": 5}
+                "people": {"type": "integer", "minimum": 1, "maximum": 5},
+                "answer": {"type": "string", "minLength": 1}
             })),
             "limit": object(&[], json!({
                 "rate": {"type": "string", "pattern": "^[1-9][0-9]*/(s|min|h|d)$"},

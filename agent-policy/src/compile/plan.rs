@@ -66,6 +66,8 @@ pub struct ApprovalInfo {
     pub wait_s: Option<u64>,
     /// How many people must give it.
     pub people: u32,
+    /// The expression, in CEL, that answers in their place where it can.
+    pub answer: Option<String>,
 }
 
 /// What a rule has besides facts, as indices and one.
@@ -358,6 +360,7 @@ impl<'p> Plan<'p> {
             show: approval.show.clone(),
             wait_s: approval.wait_s,
             people: approval.people,
+            answer: approval.answer.clone(),
         });
         Ok(fact + 1)
     }

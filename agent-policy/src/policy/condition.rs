@@ -52,6 +52,8 @@ pub struct Approval {
     pub wait_s: Option<u64>,
     /// How many people must give it.
     pub people: u32,
+    /// The expression that answers in their place, where it can.
+    pub answer: Option<String>,
     /// Its place.
     pub span: Span,
 }
@@ -280,7 +282,7 @@ pub(super) fn approval(reader: &mut Reader<'_>, node: &Node) -> Option<Approval>
         reader,
         node,
         "approval",
-        &["by", "expires", "once", "people", "show", "wait"],
+        &["answer", "by", "expires", "once", "people", "show", "wait"],
     )?;
     let by = fields.require(reader, "by", "a list of people and groups that can approve")?;
     let by = words(reader, by, "a list of people and groups that can approve");
@@ -303,6 +305,10 @@ pub(super) fn approval(reader: &mut Reader<'_>, node: &Node) -> Option<Approval>
             .get("people")
             .and_then(|node| people(reader, node))
             .unwrap_or(1),
+        answer: fields
+            .get("answer")
+            .and_then(|node| reader.text(node, "an expression"))
+            .map(str::to_owned),
         span: node.span,
     })
 }

@@ -75,3 +75,14 @@ pub enum NotTaken {
     #[error("the answer cannot be written: {0}")]
     Map(String),
 }
+
+/// What a session was answered so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Questions.
+    pub asked: u64,
+    /// Answered with yes.
+    pub approved: u64,
+    /// Answered with no, or not in time.
+    pub denied: u64,
+}

@@ -5,10 +5,13 @@
 //! changes.
 
 pub mod answer;
+pub mod bell;
+pub mod expression;
 pub mod id;
 pub mod program;
 pub mod question;
 pub mod records;
+mod take;
 pub mod wake;
 
 use crate::events::line;
@@ -19,17 +22,17 @@ use crate::kernel::pins::Pins;
 use crate::sessions::Sessions;
 use agent_common::event::Denial;
 use agent_common::hold::{Hold, HoldKey, HoldState};
-use answer::{Answer, Answered, NotTaken};
+use answer::{Answer, Answered, Counters, NotTaken};
+use bell::Bell;
 use id::HoldId;
 use program::{Program, Readers};
 use question::Question;
 use records::Records;
 use serde::{Deserialize, Serialize};
-use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
+pub use take::{answer, digest, judge_all, wake_all};
 
 const NS: u64 = 1_000_000_000;
 
@@ -67,6 +70,11 @@ pub struct Holds {
     /// Slots of which questions were seen.
     slots: HashSet<u32>,
     readers: Readers,
+    /// What sessions were answered.
+    counters: HashMap<u64, Counters>,
+    /// Questions that their policies' expressions are to answer.
+    to_judge: Vec<(HoldId, String)>,
+    bell: Option<Bell>,
     /// Programs that were read meanwhile, by question.
     read: Arc<Mutex<Vec<(u64, Program)>>>,
 }
@@ -81,13 +89,16 @@ struct Asked {
 
 impl Holds {
     /// Takes over what is asked.
-    pub fn adopt(pins: &Pins, sessions: &Path) -> Result<Self, MapsError> {
+    pub fn adopt(pins: &Pins, sessions: &Path, bell: Option<Bell>) -> Result<Self, MapsError> {
         let mut holds = Self {
             held: Held::open(pins)?,
             records: Records::beside(sessions),
             questions: BTreeMap::new(),
             recent: HashMap::new(),
             slots: HashSet::new(),
+            counters: HashMap::new(),
+            to_judge: Vec::new(),
+            bell,
             readers: Readers::default(),
             read: Arc::default(),
         };
@@ -134,6 +145,16 @@ impl Holds {
         let recent = recent.map_or_else(Vec::new, |recent| recent.iter().cloned().collect());
         let question = Question::of(denial, told, sessions, recent);
         self.records.write(&question);
+        self.counters
+            .entry(denial.header.session)
+            .or_default()
+            .asked += 1;
+        if let Some(bell) = &self.bell {
+            bell.ring("asked", &question);
+        }
+        if let Some(text) = question::expression(denial, sessions) {
+            self.to_judge.push((question.hold, text));
+        }
         let program = question.program();
         self.insert(question);
         if let Some((pid, path)) = program {
@@ -279,11 +300,23 @@ impl Holds {
             ..hold
         };
         self.held.answer(key, answer)?;
+        let counters = self.counters.entry(key.session).or_default();
+        match state {
+            HoldState::Approved => counters.approved += 1,
+            _ => counters.denied += 1,
+        }
+        self.ring_answer(answered);
         if let Some(asked) = self.questions.get_mut(&hold.id) {
             asked.answered = Some((clock::boot_ns(), answered.clone()));
         }
         wake::wake(&self.held, hold.id);
         self.count(hold.slot)
+    }
+
+    fn ring_answer(&self, answered: &Answered) {
+        if let Some(bell) = &self.bell {
+            bell.ring("answered", answered);
+        }
     }
 
     /// Tells the kernel how many questions of a slot are open.
@@ -305,7 +338,9 @@ impl Holds {
             self.slots.insert(hold.slot);
             if sessions.get(key.session).is_none() {
                 if let Some(asked) = self.questions.get(&hold.id).filter(|_| is_asked) {
-                    told.push(self.closed(&asked.question, "withdrawn"));
+                    let withdrawn = self.closed(&asked.question, "withdrawn");
+                    self.ring_answer(&withdrawn);
+                    told.push(withdrawn);
                 }
                 self.held.remove(key)?;
                 continue;
@@ -354,6 +389,7 @@ impl Holds {
             self.count(slot)?;
         }
         self.recent.retain(|id, _| sessions.get(*id).is_some());
+        self.counters.retain(|id, _| sessions.get(*id).is_some());
         Ok(told)
     }
 
@@ -376,47 +412,6 @@ impl Holds {
     pub fn wake(&self, hold: HoldId) {
         wake::wake(&self.held, hold.0);
     }
-}
-
-/// Takes somebody's answer, and lets those go on that wait for it. A yes to a program is one to the file that
-/// was asked about.
-pub async fn answer(
-    holds: &Rc<RefCell<Holds>>,
-    answer: &Answer,
-    people: Vec<String>,
-) -> Result<Answered, NotTaken> {
-    let (program, readers) = {
-        let mut all = holds.borrow_mut();
-        all.note_programs();
-        let asked = all.questions.get(&answer.hold.0);
-        let program = asked.and_then(|asked| asked.program.clone());
-        (program.filter(|_| answer.approve), all.readers.clone())
-    };
-    if let Some(program) = program
-        && !readers.is_same(program).await
-    {
-        return Err(NotTaken::Changed(answer.hold));
-    }
-    let answered = holds.borrow_mut().answer(answer, &people.join(" and "))?;
-    wake_all(holds, answer.hold);
-    Ok(answered)
-}
-
-/// What an answer from elsewhere is bound to.
-pub fn digest(question: &Question) -> Vec<u8> {
-    let digest = ring::digest::digest(&ring::digest::SHA256, &question.bytes());
-    digest.as_ref().to_vec()
-}
-
-/// Looks again and again after an answer, beside what else there is to do.
-pub fn wake_all(holds: &Rc<RefCell<Holds>>, hold: HoldId) {
-    let holds = Rc::clone(holds);
-    tokio::task::spawn_local(async move {
-        for pause in wake::LOOKS {
-            tokio::time::sleep(pause).await;
-            holds.borrow().wake(hold);
-        }
-    });
 }
 
 /// What evidence calls a state.

@@ -118,14 +118,24 @@ impl Question {
     pub fn unknown(id: u64, session: u64, asked_ns: u64, sessions: &Sessions) -> Self {
         let found = sessions.get(session);
         Self {
-            hold: HoldId(id),
-            session: SessionId(session),
-            boot: boot(),
-            policy: None,
-            task: None,
             agent: found.map(|session| session.agent.clone()),
             owner: found.map(|session| session.compiled().owner.clone()),
             asked: explain::wall_clock(asked_ns),
+            ..Self::nothing(HoldId(id), SessionId(session))
+        }
+    }
+
+    /// One of which nothing is known.
+    pub(super) fn nothing(hold: HoldId, session: SessionId) -> Self {
+        Self {
+            hold,
+            session,
+            boot: boot(),
+            policy: None,
+            task: None,
+            agent: None,
+            owner: None,
+            asked: String::new(),
             action: UNKNOWN.to_owned(),
             object: Value::Null,
             digest: None,
@@ -188,6 +198,14 @@ fn boot() -> String {
 
 /// What is said of a question of which no record came.
 const UNKNOWN: &str = "unknown";
+
+/// The expression that answers a question of a record's, if its policy has one.
+pub(super) fn expression(denial: &Denial, sessions: &Sessions) -> Option<String> {
+    let session = sessions.get(denial.header.session)?;
+    approval(session.version(denial.policy), denial.rule)?
+        .answer
+        .clone()
+}
 
 /// What a policy says of the approval of a rule.
 fn approval(policy: &Compiled, number: u32) -> Option<&ApprovalInfo> {

@@ -101,7 +101,7 @@ pub(crate) const ALL: &[(&str, Deed)] = &[
     ("unix-send", Deed::Local("send", "datagram")),
     ("execve", Deed::Execute("execve")),
     ("posix_spawn", Deed::Execute("vfork")),
-    ("execveat", Deed::Execute("at")),
+    ("execveat", Deed::Execute("handle")),
     ("exec-thread", Deed::Execute("thread")),
     ("timeout", Deed::Timeout),
     ("job", Deed::Job),

@@ -18,6 +18,7 @@ mod explained;
 mod files;
 mod full;
 pub(crate) mod hold;
+mod hold_central;
 mod hold_matrix;
 mod inherit;
 mod label;
@@ -66,6 +67,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(replay::tests());
     tests.extend(files::tests());
     tests.extend(hold::tests());
+    tests.extend(hold_central::tests());
     tests.extend(hold_matrix::tests());
     tests.extend(red_hold::tests());
     tests.extend(red_code::tests());
