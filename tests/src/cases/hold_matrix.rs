@@ -5,7 +5,7 @@ use super::hold::ROOT;
 use crate::act::deeds::{ALL, Deed};
 use crate::harness::Test;
 use crate::harness::holds::{Question, answer, open_questions, state};
-use crate::harness::kernel::unless_with_bpf_lsm;
+use crate::harness::kernel::unless_it_waits;
 use crate::harness::network::ALLOWED4;
 use crate::harness::policy::Policy;
 use crate::harness::product::{Daemon, revoke, session_of};
@@ -36,7 +36,7 @@ pub(super) fn tests() -> Vec<Test> {
             "every action that can wait: approved by a daemon that came back, denied, not answered, revoked",
             matrix,
         )
-        .unless(unless_with_bpf_lsm)
+        .unless(unless_it_waits)
         .patience(120),
     ]
 }

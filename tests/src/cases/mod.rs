@@ -19,6 +19,7 @@ mod files;
 mod full;
 pub(crate) mod hold;
 mod hold_central;
+mod hold_clients;
 mod hold_matrix;
 mod inherit;
 mod label;
@@ -68,6 +69,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(files::tests());
     tests.extend(hold::tests());
     tests.extend(hold_central::tests());
+    tests.extend(hold_clients::tests());
     tests.extend(hold_matrix::tests());
     tests.extend(red_hold::tests());
     tests.extend(red_code::tests());

@@ -4,7 +4,7 @@ use super::hold::{ROOT, lay_out, policy};
 use crate::harness::Test;
 use crate::harness::events::Events;
 use crate::harness::holds::{approve, deny, nth, questions_of, until_stopped};
-use crate::harness::kernel::unless_with_bpf_lsm;
+use crate::harness::kernel::unless_it_waits;
 use crate::harness::network::{ALLOWED4, DENIED4, PORT};
 use crate::harness::product::{Daemon, call, said};
 use crate::harness::session::{Obedient, Place};
@@ -23,25 +23,25 @@ pub(super) fn tests() -> Vec<Test> {
             "no session answers, whatever its policy",
             itself,
         )
-        .unless(unless_with_bpf_lsm),
+        .unless(unless_it_waits),
         Test::new(
             "red.a1.replay",
             "an answer is good for one question of one session: not for another's, nor once more",
             replay,
         )
-        .unless(unless_with_bpf_lsm),
+        .unless(unless_it_waits),
         Test::new(
             "red.a2.another",
             "a yes to one file lets no other through that takes its name: by rename, link, mount, or new contents",
             another,
         )
-        .unless(unless_with_bpf_lsm),
+        .unless(unless_it_waits),
         Test::new(
             "red.a3.memory",
             "a yes to one path, address or word lets no other through that is written over it",
             memory,
         )
-        .unless(unless_with_bpf_lsm),
+        .unless(unless_it_waits),
     ]
 }
 

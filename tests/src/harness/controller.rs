@@ -77,7 +77,13 @@ impl Controller {
 
 /// A daemon whose controller this is.
 pub(crate) fn daemon() -> Result<Daemon> {
-    match Daemon::try_start_with(&["--controller", ADDRESS, "--evidence", RECORD])? {
+    daemon_with(&[])
+}
+
+/// The same with more options.
+pub(crate) fn daemon_with(options: &[&str]) -> Result<Daemon> {
+    let own = ["--controller", ADDRESS, "--evidence", RECORD];
+    match Daemon::try_start_with(&[&own, options].concat())? {
         Ok(daemon) => Ok(daemon),
         Err(log) => bail!("the daemon did not become ready:\n{log}"),
     }
