@@ -3,7 +3,9 @@
 
 use crate::harness::Test;
 use crate::harness::events::{Events, Line};
-use crate::harness::holds::{approve, asked, deny, nth, questions_of, until_stopped};
+use crate::harness::holds::{
+    approve, asked, deny, nth, open_questions, questions_of, until_stopped,
+};
 use crate::harness::kernel::{unless_it_waits, unless_nothing_waits};
 use crate::harness::network::{ALLOWED4, PORT};
 use crate::harness::policy::Policy;
@@ -15,7 +17,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(super) fn tests() -> Vec<Test> {
     vec![
@@ -336,6 +338,25 @@ fn several() -> Result<()> {
     approve(pending.hold.as_deref().context("no question")?)?;
     let said = actor.order(&order)?;
     ensure!(said == "ok", "io_uring after the yes: {said}");
+    // One session has no more open questions than 64: the others are denied at once.
+    let events = Events::from_now()?;
+    actor.order(&format!("mkdirs {ROOT}/many 70"))?;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let (open, told) = (open_questions(agent)?.len(), events.denials(agent)?);
+        let over = told
+            .iter()
+            .filter(|it| it.reason == "too many open questions");
+        let over = over.count();
+        if (open, over) == (64, 6) {
+            break;
+        }
+        ensure!(
+            Instant::now() < deadline && open <= 64,
+            "{open} are open, {over} were too many"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
     actor.end()?;
     Ok(())
 }
