@@ -10,12 +10,23 @@ use agent_proto::wire::{Answer, Question, State as Step};
 use std::rc::Rc;
 use std::time::Instant;
 
+/// Bytes of questions that are told at once: a message has its limit.
+const MOST: usize = 2 << 20;
+
 impl Central {
     /// What is open, as the controller is told.
     pub(super) fn questions(&self) -> Vec<Question> {
         let sessions = self.parts.sessions.borrow();
         let list = self.parts.holds.borrow_mut().list(&sessions);
-        list.iter().map(told).collect()
+        let mut room = MOST;
+        let mut told: Vec<Question> = list.iter().map(told).collect();
+        // The oldest first: the others come when these are answered.
+        told.retain(|question| {
+            let fits = question.body.len() <= room;
+            room = if fits { room - question.body.len() } else { 0 };
+            fits
+        });
+        told
     }
 
     /// Takes an answer, if it is to exactly what is asked here.

@@ -180,5 +180,8 @@ fn text(asked: &NodeQuestion) -> String {
     if asked.epoch > 0 {
         line("answered", format!("by directive {}", asked.epoch));
     }
+    // What a node says comes from agents in the end, and goes to a terminal.
+    let shown = |line: String| line.replace(|letter: char| letter.is_control(), "\u{fffd}");
+    let lines: Vec<String> = lines.into_iter().map(shown).collect();
     lines.join("\n")
 }

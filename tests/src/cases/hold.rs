@@ -266,7 +266,11 @@ fn life() -> Result<()> {
     actor.end()?;
 
     let agent = "hold-daemon";
-    let mut actor = Place::Inside(&policy(agent, "once: true")).obey()?;
+    let mut actor = Place::Inside(&policy(agent, "expires: 5m")).obey()?;
+    // A yes that is good for a while is so without a daemon, and with the next one.
+    let lasting = format!("file read {ROOT}/again");
+    let said = answered(&mut actor, agent, &lasting, 1, approve)?;
+    ensure!(said == "ok", "{lasting}: {said}");
     let events = Events::from_now()?;
     actor.begin(&format!("file unlink {ROOT}/unlink"))?;
     let hold = nth(events, agent, 1)?;
@@ -285,6 +289,8 @@ fn life() -> Result<()> {
     approve(&hold)?;
     let said = actor.answer()?;
     ensure!(said == "ok", "approved by the next daemon: {said}");
+    let said = actor.order(&lasting)?;
+    ensure!(said == "ok", "approved by the one before: {said}");
 
     actor.begin(&format!("file write {ROOT}/write"))?;
     nth(events, agent, 2)?;

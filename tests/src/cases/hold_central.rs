@@ -6,7 +6,7 @@ use crate::harness::controller::{
     Controller, ctl, ctl_as, daemon_with, is_connected, until, until_recorded,
 };
 use crate::harness::events::Events;
-use crate::harness::holds::{nth, until_stopped};
+use crate::harness::holds::{approve, nth, until_stopped};
 use crate::harness::kernel::unless_it_waits;
 use crate::harness::network;
 use crate::harness::policy::Policy;
@@ -79,7 +79,7 @@ fn policy() -> Policy {
         "  files:
     allow:
       - {{access: [read, write, create, delete, rename, link, map], paths: [\"/**\"]}}
-      - {{access: [read], paths: [{ROOT}/read], approval: {{by: [tester], once: true}}}}
+      - {{access: [read], paths: [{ROOT}/read, {ROOT}/over], approval: {{by: [tester], once: true}}}}
       - {{access: [read], paths: [{ROOT}/both], approval: {{by: [tester], once: true, people: 2}}}}
       - access: [read]
         paths: [{ROOT}/again]
@@ -94,7 +94,7 @@ fn central() -> Result<()> {
     network::set_up()?;
     product::stop()?;
     lay_out()?;
-    let _controller = Controller::start(0)?;
+    let mut controller = Controller::start(0)?;
     let heard = listen()?;
     daemon_with(&["--bell", &format!("http://{BELL}/"), "--bell-key", BELL_KEY])?;
     until(&["nodes"], is_connected)?;
@@ -156,6 +156,16 @@ fn central() -> Result<()> {
     let answer = actor.answer()?;
     ensure!(answer == "ok", "approved by two: {answer}");
     until(&["approvals"], |list| list == &Value::Array(Vec::new()))?;
+
+    // Without a controller the node's own people answer.
+    controller.kill()?;
+    let events = Events::from_now()?;
+    actor.begin(&format!("file read {ROOT}/over"))?;
+    let hold = nth(events, AGENT, 1)?;
+    until_stopped(actor.pid)?;
+    approve(&hold)?;
+    let answer = actor.answer()?;
+    ensure!(answer == "ok", "approved without the controller: {answer}");
     actor.end()?;
     Ok(())
 }
