@@ -357,14 +357,6 @@ impl Weighing {
         }
     }
 
-    /// Makes of a weighing that has just begun a look at whether what a rule once allowed may go on.
-    /// It must hold what the rule demands, but for what the rule itself has changed; no limit but
-    /// bytes is asked, and nothing changes.
-    #[inline(always)]
-    pub fn only_look(&mut self) {
-        self.flags |= Self::LOOK;
-    }
-
     /// Makes of a weighing that has just begun one that changes nothing.
     #[inline(always)]
     pub fn only_try(&mut self) {
@@ -726,7 +718,7 @@ mod tests {
         };
         weighing.begin(flags, standing, circumstances);
         if looks {
-            weighing.only_look();
+            weighing.flags |= Weighing::LOOK;
         }
         ask_list(0, |index| match list.get(index as usize) {
             Some(rule) => weighing.consider(standing, rule),

@@ -32,6 +32,7 @@ mod red_code;
 mod red_enforcer;
 mod red_files;
 mod red_hold;
+mod red_lookup;
 mod red_network;
 mod red_others;
 mod red_precedence;
@@ -77,6 +78,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(listen::tests());
     tests.extend(send::tests());
     tests.extend(differential::tests());
+    tests.extend(red_lookup::tests());
     tests.extend(red_network::tests());
     tests.extend(inherit::tests());
     tests.extend(label::tests());
