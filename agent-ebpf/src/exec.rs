@@ -31,7 +31,9 @@ pub fn bprm_check_security(ctx: LsmContext) -> i32 {
     let Some(member) = Task::current_if_marked().and_then(Task::member) else {
         return verdict::lsm(recognise::check(Binprm::given(ctx.arg(0))));
     };
-    verdict::lsm(check(member, Binprm::given(ctx.arg(0))))
+    let allowed = check(member, Binprm::given(ctx.arg(0)));
+    digest::forget(Task::current());
+    verdict::lsm(allowed)
 }
 
 /// The same hook, before: reads the program where a rule names programs by what they contain. For
@@ -116,7 +118,7 @@ pub fn ask(end: u64, words: u32, inode: u64, kind: u64) -> bool {
     if ended || end != End::Root as u64 || kind & FIRST == 0 || !state::has_approvals(member) {
         return true;
     }
-    let Some(digest) = digest(&session, inode, digest::look) else {
+    let Some(digest) = digest(&session, inode) else {
         // Judged next, and found to be so.
         return true;
     };
@@ -142,7 +144,7 @@ pub fn ask(end: u64, words: u32, inode: u64, kind: u64) -> bool {
     member.weighing().hold = Weighing::NOBODY_ASKED;
     let judgement = judge::listed(member, &session, Action::Exec, (way.traits, way.how));
     if judge::must_ask(member) {
-        return told(member, number(judge::ask_of_program(member, way, hash)));
+        return asked(member, number(judge::ask_of_program(member, way, hash)));
     }
     told(member, number(judgement))
 }
@@ -150,6 +152,18 @@ pub fn ask(end: u64, words: u32, inode: u64, kind: u64) -> bool {
 #[inline(always)]
 fn doubt(reason: Reason) -> u64 {
     number(judge::doubt(Action::Exec, reason))
+}
+
+/// What follows from a question, told with the words that it is about.
+#[inline(always)]
+fn asked(member: Member, judgement: u64) -> bool {
+    if judgement == ALLOWED {
+        return true;
+    }
+    let subject = path::of_current().map_or(Address(0), Path::subject);
+    let judged = judge::follow_up(member, names::judged(judgement));
+    names::tell_question(judged, subject);
+    judged.verdict == Verdict::Audit.wire()
 }
 
 #[inline(always)]
@@ -182,7 +196,7 @@ pub fn program(end: u64, words: u32, inode: u64, kind: u64) -> bool {
 
 #[inline(always)]
 fn on_path(member: Member, session: &Session, (words, kind): (u32, u64), inode: u64) -> u64 {
-    let Some(digest) = digest(session, inode, digest::take) else {
+    let Some(digest) = digest(session, inode) else {
         return doubt(Reason::Unreadable);
     };
     put_lists(member, session, digest);
@@ -224,11 +238,11 @@ fn on_path(member: Member, session: &Session, (words, kind): (u32, u64), inode: 
 /// The hash of the program's digest; 0 where no rule asks for it. Nothing where it is not known: the
 /// kernel could not tell it, or the policy that asks came between the two programs.
 #[inline(always)]
-fn digest(session: &Session, inode: u64, find: impl FnOnce(u64) -> Option<u64>) -> Option<u64> {
+fn digest(session: &Session, inode: u64) -> Option<u64> {
     if !asks_for_digests(session.policy) {
         return Some(0);
     }
-    find(inode)
+    digest::look(inode)
 }
 
 /// Whether a policy names programs by what they contain.

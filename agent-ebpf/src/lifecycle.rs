@@ -6,12 +6,11 @@
 //! fires for io_uring's workers, which `sched_process_fork` does not), but can only end a session
 //! whose child it could not label.
 
-use crate::kernel::hold;
 use crate::kernel::memory::Address;
 use crate::kernel::offsets::BINPRM_FILENAME;
 use crate::kernel::pending::Pending;
 use crate::kernel::task::{self, Member, Task};
-use crate::kernel::{counts, path, ready, state, verdict};
+use crate::kernel::{counts, digest, hold, path, ready, state, verdict};
 use crate::privilege::{self, Act};
 use crate::{recognise, tell};
 use agent_common::counter::Counter;
@@ -128,6 +127,7 @@ pub fn task_free(ctx: LsmContext) -> i32 {
     if leave(task) {
         path::forget(task);
         hold::forget(task);
+        digest::forget(task);
         Pending::forget(task);
     }
     0

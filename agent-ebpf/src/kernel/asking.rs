@@ -40,7 +40,7 @@ impl Asking {
             (*asking.0).key.edition = edition(member.policy());
             (*asking.0).key.action = u32::from(action.wire());
             // What was claimed belongs to this action alone.
-            (*asking.0).reserved = 0;
+            (*asking.0).claimed = 0;
         }
         Some(asking)
     }

@@ -179,14 +179,14 @@ extern "C" fn hold_round(traits: u32, how: u32) -> u32 {
         return ALLOWED;
     }
     // SAFETY: as in `Asking::begin`.
-    if unsafe { (*asking.0).reserved } == 0 {
+    if unsafe { (*asking.0).claimed } == 0 {
         if hold_claim() == 0 {
             // Somebody else has used it up.
             weighing.approved = [0; SCOPES];
             return ONCE_MORE;
         }
         // SAFETY: as in `Asking::begin`.
-        unsafe { (*asking.0).reserved = 1 }
+        unsafe { (*asking.0).claimed = 1 }
     }
     match weigh_once(traits, 0, how) {
         DECIDED if member.weighing().allows() => ALLOWED,

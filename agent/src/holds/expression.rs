@@ -124,8 +124,8 @@ fn seen(question: &Question, counters: Counters) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::protocol::SessionId;
-    use crate::holds::id::HoldId;
+    use crate::ids::HoldId;
+    use crate::ids::SessionId;
 
     fn said(text: &str) -> Result<Says, String> {
         let question = Question {

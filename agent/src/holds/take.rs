@@ -2,11 +2,11 @@
 
 use super::answer::{Answer, Answered, NotTaken};
 use super::expression::{self, Says};
-use super::id::HoldId;
 use super::question::Question;
 use super::{Holds, wake};
 use crate::events::explain;
 use crate::events::line::{Closed, Line};
+use crate::ids::HoldId;
 use std::cell::RefCell;
 use std::rc::Rc;
 use tokio::sync::mpsc::UnboundedSender;

@@ -3,7 +3,8 @@
 use super::refused;
 use crate::cli;
 use crate::control::client;
-use crate::control::protocol::{Request, Response, Revoke, Revoked, SessionId};
+use crate::control::protocol::{Request, Response, Revoke, Revoked};
+use crate::ids::SessionId;
 use crate::report::{ReportError, print_json};
 use std::path::Path;
 
