@@ -6,10 +6,12 @@
 
 use crate::judge::{self, ALLOWED, Way, number};
 use crate::kernel::binprm::Binprm;
+use crate::kernel::call;
+use crate::kernel::member::Member;
 use crate::kernel::memory::Address;
 use crate::kernel::path::{self, End, Path};
 use crate::kernel::pending::{self, LEVELS, Pending, Program};
-use crate::kernel::task::{self, Member, Task};
+use crate::kernel::task::Task;
 use crate::kernel::weigh::{self, Survey};
 use crate::kernel::{arguments, digest, lists, names, state, verdict};
 use crate::maps::POLICIES;
@@ -68,7 +70,7 @@ pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
 fn check(member: Member, binprm: Binprm) -> bool {
     if !state::is_permitted(member.label()) {
         // Denied below, and told; but whoever executes after the end is not to go on either.
-        task::kill_current();
+        call::kill_current();
     }
     if binprm.is_first() {
         member.clear_starting();
@@ -305,7 +307,7 @@ fn commit(member: Member, binprm: Binprm) {
     while level < LEVELS && level < count {
         if !pending::judge_waiting(level as u32, binprm.words(), binprm.top()) {
             // What cannot be killed loses its permission instead.
-            if !task::kill_current() {
+            if !call::kill_current() {
                 state::revoke(member.label(), Cause::Deviation);
             }
             break;

@@ -5,8 +5,9 @@
 //! A port that the kernel chooses is everybody's who does not listen on it: clients bind to it.
 
 use crate::judge::{self, Judgement, Way};
+use crate::kernel::member::Member;
 use crate::kernel::socket::{self, Target};
-use crate::kernel::task::{Member, Task};
+use crate::kernel::task::Task;
 use crate::kernel::{owner, state, verdict, weigh};
 use agent_common::action::Action;
 use agent_common::decide::Reason;

@@ -1,11 +1,12 @@
 //! What a task asks a person: which action on what, put down where the answer is looked for.
 
 use super::hold;
+use super::member::Member;
 use super::memory::Address;
 use super::offsets::{DENTRY_INODE, DENTRY_SUPER, INODE_NUMBER, SUPER_DEVICE};
 use super::path;
 use super::pending::edition;
-use super::task::{Member, Task};
+use super::task::Task;
 use crate::maps::{ASKING, NOTHING_ASKED};
 use agent_common::action::Action;
 use agent_common::egress::Endpoint;
