@@ -102,7 +102,10 @@ pub(super) fn show(node: &str) -> Result<()> {
             &format!("the agent's connect says {answer}"),
         );
     }
-    ensure!(servers[2].reached()? == 0, "what was denied has reached the bank");
+    ensure!(
+        servers[2].reached()? == 0,
+        "what was denied has reached the bank"
+    );
     say("The bank saw one connection.");
     actor.end()?;
     Ok(())
