@@ -37,7 +37,7 @@ pub(super) fn tests() -> Vec<Test> {
             matrix,
         )
         .unless(unless_it_waits)
-        .patience(120),
+        .patience(240),
     ]
 }
 
