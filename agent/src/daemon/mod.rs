@@ -235,13 +235,12 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let holds = Rc::new(RefCell::new(holds));
     let mut teller = Teller::new(
         Rc::clone(&sessions),
-        Rc::clone(&holds),
+        (Rc::clone(&holds), follower.lines.clone()),
         Rc::clone(&killer),
         Rc::clone(&recognition),
         Rc::clone(&proof),
         journal,
         Scribe::new(recorder.clone()),
-        follower.lines.clone(),
     );
     let leaving_note = recorder.clone();
     let holds_of_central = Rc::clone(&holds);

@@ -50,16 +50,15 @@ pub struct Teller {
 }
 
 impl Teller {
-    /// A teller that has told nothing yet.
+    /// A teller that has told nothing yet. What policies answer to questions goes to `lines`.
     pub fn new(
         sessions: Rc<RefCell<Sessions>>,
-        holds: Rc<RefCell<Holds>>,
+        (holds, lines): (Rc<RefCell<Holds>>, UnboundedSender<Line>),
         killer: Rc<Killer>,
         recognition: Rc<RefCell<Recognition>>,
         proof: Rc<Proof>,
         journal: Journal,
         scribe: Scribe,
-        lines: UnboundedSender<Line>,
     ) -> Self {
         Self {
             sessions,
