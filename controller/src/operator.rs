@@ -11,8 +11,10 @@ use crate::store::{Deed, Store, StoreError};
 use agent_proto::identity::{Identity, Role};
 use agent_proto::wire::operator_server::Operator;
 use agent_proto::wire::*;
+use std::future::Future;
 use std::sync::Arc;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use tracing::info;
@@ -90,6 +92,26 @@ impl Operators {
     }
 }
 
+/// When who asks is nobody any more.
+fn until<T>(request: &Request<T>) -> Option<Instant> {
+    request.extensions().get::<Peer>()?.until
+}
+
+/// Works, but no longer than that.
+async fn end_at<T>(
+    until: Option<Instant>,
+    work: impl Future<Output = ()>,
+    sender: mpsc::Sender<Result<T, Status>>,
+) {
+    let Some(until) = until else {
+        return work.await;
+    };
+    if tokio::time::timeout_at(until, work).await.is_err() {
+        // Who reads nothing is not waited for.
+        let _ = sender.try_send(Err(Status::unauthenticated("the token has expired")));
+    }
+}
+
 /// A stream that somebody fills.
 fn stream<T>() -> (mpsc::Sender<Result<T, Status>>, Response<Stream<T>>) {
     let (sender, receiver) = mpsc::channel(16);
@@ -134,13 +156,16 @@ impl Operator for Operators {
     }
 
     async fn events(&self, request: Request<EventsRequest>) -> Answer<Self::EventsStream> {
+        let until = until(&request);
         let (_, asked) = self.allow(request, Role::Viewer, "read events").await?;
         let (sender, response) = stream();
-        tokio::spawn(see::events(Arc::clone(&self.fleet), asked, sender));
+        let work = see::events(Arc::clone(&self.fleet), asked, sender.clone());
+        tokio::spawn(end_at(until, work, sender));
         Ok(response)
     }
 
     async fn watch(&self, request: Request<WatchRequest>) -> Answer<Self::WatchStream> {
+        let until = until(&request);
         let (_, asked) = self
             .allow(request, Role::Viewer, "watch directives")
             .await?;
@@ -148,12 +173,9 @@ impl Operator for Operators {
         let known =
             known.ok_or_else(|| Status::not_found(format!("no directive {}", asked.epoch)))?;
         let (sender, response) = stream();
-        tokio::spawn(see::watch(
-            Arc::clone(&self.fleet),
-            known,
-            asked.once,
-            sender,
-        ));
+        let fleet = Arc::clone(&self.fleet);
+        let work = see::watch(fleet, known, asked.once, sender.clone());
+        tokio::spawn(end_at(until, work, sender));
         Ok(response)
     }
 

@@ -3,6 +3,8 @@
 
 mod contract;
 mod hostile;
+mod keeping;
 mod orders;
 mod records;
 mod sim;
+mod tokens;

@@ -1,7 +1,7 @@
 //! The records of nodes and the checkpoints over them.
 
 use super::{Sqlite, int};
-use crate::store::{Batch, Enrolled, Holes, Kept, Records, Result};
+use crate::store::{Batch, Cut, Enrolled, Holes, Kept, Records, Result};
 use agent_proto::wire::{
     Chain as Told, CheckpointsRequest, CheckpointsResponse, EventsRequest, EventsResponse,
     Evidence, Position, Record,
@@ -21,6 +21,8 @@ pub(super) struct Chain {
     last: Position,
     stored: u64,
     forks: u64,
+    /// The last record that was removed.
+    cut: Position,
 }
 
 pub(super) type Chains = HashMap<i64, Chain>;
@@ -48,7 +50,10 @@ impl Records for Sqlite {
         countersigned: &[u8],
     ) -> Result<Option<String>> {
         self.change(|tables| {
-            let stored = hash_of(tables, chain, of.sequence)?;
+            let stored = match hash_of(tables, chain, of.sequence)? {
+                Some(stored) => Some(stored),
+                None => known(tables, &by_id(tables, chain)?, of.sequence)?,
+            };
             if stored.as_ref() != Some(&of.hash) {
                 let sequence = of.sequence;
                 return Ok(Some(match stored {
@@ -73,7 +78,7 @@ impl Records for Sqlite {
     fn checkpoints(&mut self, asked: &CheckpointsRequest) -> Result<CheckpointsResponse> {
         self.ask(|tables| {
             let mut found = tables.prepare_cached(
-                "SELECT id, node, key, since_ms, last, last_hash FROM chains
+                "SELECT id, node, key, since_ms, last, last_hash, cut, cut_hash FROM chains
                  WHERE (?1 = '' OR node = ?1) AND (length(?2) = 0 OR key = ?2) ORDER BY node, id",
             )?;
             let rows = found.query_map(params![asked.node, asked.key], |row| {
@@ -83,6 +88,7 @@ impl Records for Sqlite {
                     since_ms: row.get(3)?,
                     stored: Some(position(row, 4)?),
                     countersigned: Vec::new(),
+                    cut: Some(position(row, 6)?).filter(|cut| cut.sequence > 0),
                 };
                 Ok((row.get::<_, i64>(0)?, chain))
             })?;
@@ -98,6 +104,20 @@ impl Records for Sqlite {
             }
             Ok(CheckpointsResponse { chains })
         })
+    }
+
+    fn cut(&mut self, before_ms: u64) -> Result<Vec<Cut>> {
+        // What is remembered of the chains is read anew.
+        self.chains.clear();
+        self.change(|tables| super::cut::all(tables, before_ms))
+    }
+
+    fn oldest(&mut self) -> Result<Option<u64>> {
+        self.oldest_ms()
+    }
+
+    fn used(&mut self) -> Result<u64> {
+        self.used_bytes()
     }
 
     fn events(
@@ -206,7 +226,11 @@ fn fits(
             break;
         }
         let sequence = record.sequence;
-        match hash_of(tables, chain.id, sequence)? {
+        if sequence < chain.cut.sequence {
+            // It was removed; what follows it, and is known, says whether it is the same.
+            continue;
+        }
+        match known(tables, chain, sequence)? {
             Some(stored) if stored == record.hash => {}
             Some(_) => {
                 return Ok(Err(format!(
@@ -238,13 +262,16 @@ fn fits(
     }
     let stored = match sequence {
         0 => Some(vec![0; 32]),
-        sequence => hash_of(tables, chain.id, sequence)?,
+        sequence => known(tables, chain, sequence)?,
     };
     Ok(match stored {
         // The node has lost records that are stored here, and says so in the one that follows.
         Some(stored) if stored == before.hash => Ok(holes),
         Some(_) => Err(format!(
             "record {first} follows a record {sequence} that is stored with another hash"
+        )),
+        None if sequence < chain.cut.sequence => Err(format!(
+            "record {first} follows record {sequence}, which is not kept any more"
         )),
         None => Err(format!(
             "record {first} follows record {sequence}, which never came"
@@ -303,6 +330,14 @@ fn hash_of(tables: &Connection, chain: i64, sequence: u64) -> rusqlite::Result<O
         .optional()
 }
 
+/// The hash of a record that is stored, or was the last to be removed.
+fn known(tables: &Connection, chain: &Chain, sequence: u64) -> rusqlite::Result<Option<Vec<u8>>> {
+    if sequence == chain.cut.sequence && sequence > 0 {
+        return Ok(Some(chain.cut.hash.clone()));
+    }
+    hash_of(tables, chain.id, sequence)
+}
+
 fn position(row: &Row<'_>, column: usize) -> rusqlite::Result<Position> {
     Ok(Position {
         sequence: row.get(column)?,
@@ -313,7 +348,8 @@ fn position(row: &Row<'_>, column: usize) -> rusqlite::Result<Position> {
 fn by_id(tables: &Connection, id: i64) -> rusqlite::Result<Chain> {
     tables
         .prepare_cached(
-            "SELECT id, first, last, last_hash, stored, forks FROM chains WHERE id = ?1",
+            "SELECT id, first, last, last_hash, stored, forks, cut, cut_hash FROM chains
+             WHERE id = ?1",
         )?
         .query_row(params![id], |row| {
             Ok(Chain {
@@ -322,6 +358,7 @@ fn by_id(tables: &Connection, id: i64) -> rusqlite::Result<Chain> {
                 last: position(row, 2)?,
                 stored: row.get(4)?,
                 forks: row.get(5)?,
+                cut: position(row, 6)?,
             })
         })
 }
