@@ -20,7 +20,7 @@ mod node;
 mod operator;
 mod policy;
 mod rate;
-mod report;
+pub mod report;
 pub mod retain;
 pub mod serve;
 pub mod store;

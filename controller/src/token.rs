@@ -192,15 +192,13 @@ impl Tokens {
         let provider = &self.provider;
         let subject = claims.get("sub").and_then(Value::as_str);
         let subject = subject.ok_or_else(|| TokenError::Claim("sub".into()))?;
+        // A workload that can have a token for this audience is a workload all the same.
+        if subject.to_ascii_lowercase().starts_with("spiffe:") {
+            return Err(TokenError::Workload(subject.to_owned()));
+        }
         let name = claims.get(&provider.name).and_then(Value::as_str);
         let name = name.filter(|name| is_shown(name));
         let name = name.ok_or_else(|| TokenError::Claim(provider.name.clone()))?;
-        // A workload that can have a token for this audience is a workload all the same.
-        for id in [subject, name] {
-            if id.to_ascii_lowercase().starts_with("spiffe:") {
-                return Err(TokenError::Workload(id.to_owned()));
-            }
-        }
         let roles: BTreeSet<Role> = words(at(claims, &provider.roles))
             .filter_map(Role::from_word)
             .collect();

@@ -29,9 +29,9 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 const GAP: u32 = 30_000;
 
 /// A folder with certificates, and where the controller listens.
-pub struct Place {
-    pub home: PathBuf,
-    pub listen: SocketAddr,
+pub(crate) struct Place {
+    pub(crate) home: PathBuf,
+    pub(crate) listen: SocketAddr,
 }
 
 impl Drop for Place {
@@ -42,7 +42,7 @@ impl Drop for Place {
     }
 }
 
-pub fn wanted(days: i64) -> Wanted {
+pub(crate) fn wanted(days: i64) -> Wanted {
     Wanted {
         trust: "test".into(),
         hosts: vec!["127.0.0.1".into()],
@@ -53,7 +53,7 @@ pub fn wanted(days: i64) -> Wanted {
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("interlock-central-{}-{count}", std::process::id());
         // In memory where there is room for it: each record is synced, twice.
@@ -83,12 +83,12 @@ impl Place {
         command
     }
 
-    pub fn controller(&self) -> Running {
+    pub(crate) fn controller(&self) -> Running {
         self.controller_of(None)
     }
 
     /// One that takes so many records a second.
-    pub fn controller_of(&self, limit: Option<u32>) -> Running {
+    pub(crate) fn controller_of(&self, limit: Option<u32>) -> Running {
         let mut command = self.command("processes::controller_process", self.listen);
         if let Some(limit) = limit {
             command.env(LIMIT, limit.to_string());
@@ -97,7 +97,7 @@ impl Place {
     }
 
     /// A node that makes so many denials a second.
-    pub fn node(&self, seen: &Arc<Mutex<Seen>>, rate: u32, by: SocketAddr) -> Running {
+    pub(crate) fn node(&self, seen: &Arc<Mutex<Seen>>, rate: u32, by: SocketAddr) -> Running {
         let from = {
             let mut seen = seen.lock().unwrap();
             seen.next += GAP;
@@ -121,12 +121,12 @@ impl Place {
         Running(child)
     }
 
-    pub fn store(&self) -> Sqlite {
+    pub(crate) fn store(&self) -> Sqlite {
         Sqlite::open(&database(&self.home.join("data"))).unwrap()
     }
 
     /// Waits until the controller has all that a node that records nothing more has recorded.
-    pub fn until_delivered(&self, seen: &Mutex<Seen>, seconds: u64) {
+    pub(crate) fn until_delivered(&self, seen: &Mutex<Seen>, seconds: u64) {
         let deadline = Instant::now() + Duration::from_secs(seconds);
         loop {
             let recorded = info(seen)["recorded"].as_u64().unwrap_or(0);
@@ -145,13 +145,13 @@ impl Place {
         }
     }
 
-    pub fn audit(&self) -> Vec<AuditEntry> {
+    pub(crate) fn audit(&self) -> Vec<AuditEntry> {
         self.store().audited(u32::MAX).unwrap()
     }
 
     /// Both chains are whole and the same, each record is stored once and in order, and all that was
     /// answered for is there, once. So many there are.
-    pub fn verify(&self, seen: &Mutex<Seen>) -> u64 {
+    pub(crate) fn verify(&self, seen: &Mutex<Seen>) -> u64 {
         let folder = Folder::at(&self.home.join("node/evidence"));
         let own = read::after(&folder, 0, usize::MAX).unwrap();
         let mut store = self.store();
@@ -203,9 +203,9 @@ impl Place {
 
 /// What a node process has said.
 #[derive(Default)]
-pub struct Seen {
-    pub recorded: BTreeSet<u32>,
-    pub info: Value,
+pub(crate) struct Seen {
+    pub(crate) recorded: BTreeSet<u32>,
+    pub(crate) info: Value,
     next: u32,
 }
 
@@ -227,16 +227,16 @@ impl Seen {
     }
 }
 
-pub fn count(seen: &Mutex<Seen>) -> usize {
+pub(crate) fn count(seen: &Mutex<Seen>) -> usize {
     seen.lock().unwrap().recorded.len()
 }
 
-pub fn info(seen: &Mutex<Seen>) -> Value {
+pub(crate) fn info(seen: &Mutex<Seen>) -> Value {
     seen.lock().unwrap().info.clone()
 }
 
 /// Waits until what the node says is so.
-pub fn until(seen: &Mutex<Seen>, seconds: u64, what: &str, so: impl Fn(&Value) -> bool) {
+pub(crate) fn until(seen: &Mutex<Seen>, seconds: u64, what: &str, so: impl Fn(&Value) -> bool) {
     let deadline = Instant::now() + Duration::from_secs(seconds);
     while !so(&info(seen)) {
         assert!(Instant::now() < deadline, "not {what}: {}", info(seen));
@@ -245,17 +245,17 @@ pub fn until(seen: &Mutex<Seen>, seconds: u64, what: &str, so: impl Fn(&Value) -
 }
 
 /// A process of ours, killed with its owner.
-pub struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Running {
     /// As `kill -9` does.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
 
     /// What it holds in memory, in KiB.
-    pub fn resident(&self) -> u64 {
+    pub(crate) fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
         let line = status
             .lines()

@@ -14,18 +14,18 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Where everything lies.
-pub const HOME: &str = "INTERLOCK_TEST_HOME";
+pub(crate) const HOME: &str = "INTERLOCK_TEST_HOME";
 /// Where the controller listens, or is reached.
-pub const ADDRESS: &str = "INTERLOCK_TEST_ADDRESS";
+pub(crate) const ADDRESS: &str = "INTERLOCK_TEST_ADDRESS";
 /// The first number that the node gives a denial.
-pub const FROM: &str = "INTERLOCK_TEST_FROM";
+pub(crate) const FROM: &str = "INTERLOCK_TEST_FROM";
 /// Denials a second.
-pub const RATE: &str = "INTERLOCK_TEST_RATE";
+pub(crate) const RATE: &str = "INTERLOCK_TEST_RATE";
 /// Records a second that the controller takes.
-pub const LIMIT: &str = "INTERLOCK_TEST_LIMIT";
+pub(crate) const LIMIT: &str = "INTERLOCK_TEST_LIMIT";
 
 /// How much sooner than usual the node tries again: a minute becomes a second.
-pub const HASTE: u32 = 60;
+pub(crate) const HASTE: u32 = 60;
 
 /// Denials are made so often.
 const STEP: Duration = Duration::from_millis(20);
@@ -60,7 +60,7 @@ fn controller_process() {
     });
 }
 
-pub fn denial(number: u32) -> Draft {
+pub(crate) fn denial(number: u32) -> Draft {
     let session = Session {
         id: "00000000000000aa".into(),
         agent: Some("a".into()),

@@ -8,20 +8,20 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Nothing comes through, and nobody says so.
-pub const HOLE: u32 = 0;
+pub(crate) const HOLE: u32 = 0;
 /// As fast as it goes.
-pub const OPEN: u32 = u32::MAX;
+pub(crate) const OPEN: u32 = u32::MAX;
 
 /// A way.
-pub struct Way {
+pub(crate) struct Way {
     /// Where it begins.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     speed: Arc<AtomicU32>,
 }
 
 impl Way {
     /// One to an address.
-    pub async fn to(address: SocketAddr) -> Self {
+    pub(crate) async fn to(address: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let way = Self {
             address: listener.local_addr().unwrap(),
@@ -48,7 +48,7 @@ impl Way {
     }
 
     /// Bytes a second in each direction.
-    pub fn set(&self, speed: u32) {
+    pub(crate) fn set(&self, speed: u32) {
         self.speed.store(speed, Ordering::Relaxed);
     }
 }

@@ -6,8 +6,8 @@ use agent_proto::wire::{
 };
 use interlock_controller::retain::Keep;
 use interlock_controller::serve::database;
-use interlock_controller::store::Store as _;
 use interlock_controller::store::sqlite::Sqlite;
+use interlock_controller::store::{Records as _, Store as _};
 use std::time::Duration;
 
 async fn chain(place: &Place) -> Told {
@@ -28,6 +28,9 @@ async fn chain(place: &Place) -> Told {
     }
     Told { chain, records }
 }
+
+/// Bytes of a database that are few.
+const MOST: u64 = 1 << 20;
 
 /// What is stored of a node's chain.
 struct Told {
@@ -168,20 +171,26 @@ async fn a_database_that_is_too_large_loses_its_oldest_records() {
     let place = Place::with(&["n1"], |settings| {
         settings.keep = Keep {
             age: None,
-            bytes: Some(3 << 20),
+            bytes: Some(MOST),
             every: Duration::from_millis(100),
         };
     })
     .await;
-    let mut own = Chain::of(7000);
+    let mut own = Chain::of(2500);
     let mut node = place.node_with("n1", &own).await;
     send(&mut node, &own, 1, true).await;
-    let told = until_cut(&place, 1000).await;
-    follows(&told);
+    follows(&until_cut(&place, 1000).await);
     // And it stays so while more comes.
-    own.grow(3000);
-    send(&mut node, &own, 7001, true).await;
-    follows(&until_cut(&place, 6000).await);
+    own.grow(2000);
+    send(&mut node, &own, 2501, true).await;
+    let told = until_cut(&place, 3000).await;
+    follows(&told);
+    let used = Sqlite::open(&database(&place.settings.data))
+        .unwrap()
+        .used()
+        .unwrap();
+    assert!(used <= MOST + (1 << 20), "{used}");
+    assert!(!told.records.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -214,10 +214,7 @@ async fn tokens_that_do_not_hold_are_refused_with_their_reason() {
         (format!("{}.{more}.{}", parts[0], parts[2]), "forged"),
         (format!("{none}.{}.", parts[1]), "no token"),
         (confused, "not believed"),
-        (
-            key.sign("two", &claims()),
-            "a key that the provider does not have",
-        ),
+        (key.sign("two", &claims()), "forged"),
         (
             key.sign("three", &claims()),
             "a key that the provider does not have",

@@ -6,7 +6,7 @@ use agent_proto::wire::Position;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// Records of one chain that are removed in one go, and those that are looked at from the oldest on.
-const SOME: u32 = 5_000;
+const SOME: u32 = 1_000;
 
 /// Removes the oldest records of a chain that arrived before a time and are countersigned.
 fn one(tables: &Connection, chain: i64, before_ms: u64) -> rusqlite::Result<Option<Cut>> {
