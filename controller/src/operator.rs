@@ -13,7 +13,7 @@ use agent_proto::wire::operator_server::Operator;
 use agent_proto::wire::*;
 use std::future::Future;
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -22,7 +22,12 @@ use tracing::info;
 /// Who answers operators.
 pub(crate) struct Operators {
     pub(crate) fleet: Arc<Fleet>,
+    /// Streams that may go on at once: who reads none of it holds a page in memory.
+    pub(crate) readers: Arc<Semaphore>,
 }
+
+/// So many.
+pub(crate) const READERS: usize = 128;
 
 type Answer<T> = Result<Response<T>, Status>;
 type Stream<T> = ReceiverStream<Result<T, Status>>;
@@ -57,6 +62,12 @@ impl Operators {
         Err(Status::permission_denied(format!(
             "{who} may not {action}: it needs the role {needs}"
         )))
+    }
+
+    /// Room for one more stream.
+    fn turn(&self) -> Result<OwnedSemaphorePermit, Status> {
+        let turn = Arc::clone(&self.readers).try_acquire_owned();
+        turn.map_err(|_| Status::resource_exhausted("too many streams are read already"))
     }
 
     async fn audit(
@@ -99,7 +110,7 @@ fn until<T>(request: &Request<T>) -> Option<Instant> {
 
 /// Works, but no longer than that.
 async fn end_at<T>(
-    until: Option<Instant>,
+    (until, _turn): (Option<Instant>, OwnedSemaphorePermit),
     work: impl Future<Output = ()>,
     sender: mpsc::Sender<Result<T, Status>>,
 ) {
@@ -160,7 +171,8 @@ impl Operator for Operators {
         let (_, asked) = self.allow(request, Role::Viewer, "read events").await?;
         let (sender, response) = stream();
         let work = see::events(Arc::clone(&self.fleet), asked, sender.clone());
-        tokio::spawn(end_at(until, work, sender));
+        let turn = self.turn()?;
+        tokio::spawn(end_at((until, turn), work, sender));
         Ok(response)
     }
 
@@ -175,7 +187,8 @@ impl Operator for Operators {
         let (sender, response) = stream();
         let fleet = Arc::clone(&self.fleet);
         let work = see::watch(fleet, known, asked.once, sender.clone());
-        tokio::spawn(end_at(until, work, sender));
+        let turn = self.turn()?;
+        tokio::spawn(end_at((until, turn), work, sender));
         Ok(response)
     }
 

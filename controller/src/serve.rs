@@ -4,7 +4,7 @@ use crate::door::{self, Limits};
 use crate::fleet::Fleet;
 use crate::gate::Gate;
 use crate::node::Nodes;
-use crate::operator::Operators;
+use crate::operator::{Operators, READERS};
 use crate::retain::{self, Keep};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Desk, DeskError, StoreError};
@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tracing::{debug, info};
@@ -195,9 +196,12 @@ impl Controller {
         .max_encoding_message_size(MAX_MESSAGE);
         let house = tokio::spawn(retain::keep_house(Arc::clone(&self.fleet), self.keep));
         let _house = Ends(house);
-        let operators = OperatorServer::new(Operators { fleet: self.fleet })
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(4 * MAX_MESSAGE);
+        let operators = OperatorServer::new(Operators {
+            fleet: self.fleet,
+            readers: Arc::new(Semaphore::new(READERS)),
+        })
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(4 * MAX_MESSAGE);
         health.set_serving::<NodeServer<Nodes>>().await;
         health.set_serving::<OperatorServer<Operators>>().await;
         let reflection = tonic_reflection::server::Builder::configure()

@@ -158,12 +158,12 @@ impl Place {
         let mut after = 0;
         let mut stored = Vec::new();
         loop {
-            let page = store
-                .events(&EventsRequest::default(), Some(after), 5000)
-                .unwrap();
-            let Some(last) = page.last() else { break };
+            let page = store.events(&EventsRequest::default(), after).unwrap();
+            let Some(last) = page.events.last() else {
+                break;
+            };
             after = last.id;
-            stored.extend(page.into_iter().map(|event| event.record.unwrap()));
+            stored.extend(page.events.into_iter().map(|event| event.record.unwrap()));
         }
         assert!(
             own.iter()

@@ -96,6 +96,15 @@ pub struct Holes {
     pub forgotten: Option<(u64, u64)>,
 }
 
+/// Records as they are read.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// They, oldest first.
+    pub events: Vec<EventsResponse>,
+    /// Whether there may be more.
+    pub more: bool,
+}
+
 /// Records of a chain that were removed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cut {
@@ -183,13 +192,10 @@ pub trait Records {
     fn oldest(&mut self) -> Result<Option<u64>>;
     /// Bytes that are used, whatever the file takes.
     fn used(&mut self) -> Result<u64>;
-    /// Records after one, at most so many; those before the end where none is named.
-    fn events(
-        &mut self,
-        filter: &EventsRequest,
-        after: Option<u64>,
-        most: usize,
-    ) -> Result<Vec<EventsResponse>>;
+    /// The record after which the newest so many begin.
+    fn before_newest(&mut self, filter: &EventsRequest, count: usize) -> Result<u64>;
+    /// Records after one: a page of them.
+    fn events(&mut self, filter: &EventsRequest, after: u64) -> Result<Page>;
 }
 
 /// What nodes are told, and what became of it.

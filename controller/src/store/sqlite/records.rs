@@ -1,7 +1,7 @@
 //! The records of nodes and the checkpoints over them.
 
 use super::{Sqlite, int};
-use crate::store::{Batch, Cut, Enrolled, Holes, Kept, Records, Result};
+use crate::store::{Batch, Cut, Enrolled, Holes, Kept, Page, Records, Result};
 use agent_proto::wire::{
     Chain as Told, CheckpointsRequest, CheckpointsResponse, EventsRequest, EventsResponse,
     Evidence, Position, Record,
@@ -12,6 +12,9 @@ use std::collections::HashMap;
 /// Checkpoints of a chain that are kept: the newest speaks for all records before it, the others
 /// narrow down where somebody has been at them.
 const CHECKPOINTS: u32 = 100;
+
+/// Records that are read at a time, and about how many bytes of them: who reads slowly holds so much.
+const PAGE: (usize, usize) = (500, 512 * 1024);
 
 /// What is known of a chain.
 #[derive(Debug, Clone)]
@@ -120,58 +123,84 @@ impl Records for Sqlite {
         self.used_bytes()
     }
 
-    fn events(
-        &mut self,
-        filter: &EventsRequest,
-        after: Option<u64>,
-        most: usize,
-    ) -> Result<Vec<EventsResponse>> {
-        let order = if after.is_some() { "ASC" } else { "DESC" };
-        let query = format!(
-            "SELECT records.id, node, arrived_ms, sequence, hash, body, boot, time_ms, kind,
-                    session, agent, verdict
-             FROM records JOIN chains ON chain = chains.id
-             WHERE records.id > ?1 AND (?2 = '' OR node = ?2) AND (?3 = '' OR agent = ?3)
-               AND (?4 = '' OR session = ?4) AND (?5 = '' OR kind = ?5)
-             ORDER BY records.id {order} LIMIT ?6"
-        );
+    fn before_newest(&mut self, filter: &EventsRequest, count: usize) -> Result<u64> {
         self.ask(|tables| {
-            let mut found = tables.prepare_cached(&query)?;
-            let rows = found.query_map(
-                params![
-                    int(after.unwrap_or(0)),
-                    filter.node,
-                    filter.agent,
-                    filter.session,
-                    filter.kind,
-                    int(most as u64)
-                ],
-                |row| {
-                    Ok(EventsResponse {
-                        id: row.get(0)?,
-                        node: row.get(1)?,
-                        arrived_ms: row.get(2)?,
-                        record: Some(Record {
-                            sequence: row.get(3)?,
-                            hash: row.get(4)?,
-                            body: row.get(5)?,
-                            boot: row.get(6)?,
-                            time_ms: row.get(7)?,
-                            kind: row.get(8)?,
-                            session: row.get(9)?,
-                            agent: row.get(10)?,
-                            verdict: row.get(11)?,
-                        }),
-                    })
-                },
-            )?;
-            let mut all: Vec<EventsResponse> = rows.collect::<rusqlite::Result<_>>()?;
-            if after.is_none() {
-                all.reverse();
-            }
-            Ok(all)
+            // What comes later is found later, so the end is asked for first.
+            let end: u64 = tables
+                .prepare_cached("SELECT coalesce(max(id), 0) FROM records")?
+                .query_row([], |row| row.get(0))?;
+            let first: Option<u64> = tables
+                .prepare_cached(
+                    "SELECT min(id) FROM (
+                         SELECT records.id AS id FROM records JOIN chains ON chain = chains.id
+                         WHERE (?1 = '' OR node = ?1) AND (?2 = '' OR agent = ?2)
+                           AND (?3 = '' OR session = ?3) AND (?4 = '' OR kind = ?4)
+                         ORDER BY records.id DESC LIMIT ?5)",
+                )?
+                .query_row(
+                    params![
+                        filter.node,
+                        filter.agent,
+                        filter.session,
+                        filter.kind,
+                        int(count as u64)
+                    ],
+                    |row| row.get(0),
+                )?;
+            Ok(first.map_or(end, |first| first.saturating_sub(1).min(end)))
         })
     }
+
+    fn events(&mut self, filter: &EventsRequest, after: u64) -> Result<Page> {
+        self.ask(|tables| {
+            let mut found = tables.prepare_cached(
+                "SELECT records.id, node, arrived_ms, sequence, hash, body, boot, time_ms, kind,
+                        session, agent, verdict
+                 FROM records JOIN chains ON chain = chains.id
+                 WHERE records.id > ?1 AND (?2 = '' OR node = ?2) AND (?3 = '' OR agent = ?3)
+                   AND (?4 = '' OR session = ?4) AND (?5 = '' OR kind = ?5)
+                 ORDER BY records.id LIMIT ?6",
+            )?;
+            let mut rows = found.query(params![
+                int(after),
+                filter.node,
+                filter.agent,
+                filter.session,
+                filter.kind,
+                int(PAGE.0 as u64)
+            ])?;
+            let (mut page, mut bytes) = (Page::default(), 0);
+            while let Some(row) = rows.next()? {
+                let event = event(row)?;
+                bytes += event.record.as_ref().map_or(0, |record| record.body.len());
+                page.events.push(event);
+                if page.events.len() == PAGE.0 || bytes > PAGE.1 {
+                    page.more = true;
+                    break;
+                }
+            }
+            Ok(page)
+        })
+    }
+}
+
+fn event(row: &Row<'_>) -> rusqlite::Result<EventsResponse> {
+    Ok(EventsResponse {
+        id: row.get(0)?,
+        node: row.get(1)?,
+        arrived_ms: row.get(2)?,
+        record: Some(Record {
+            sequence: row.get(3)?,
+            hash: row.get(4)?,
+            body: row.get(5)?,
+            boot: row.get(6)?,
+            time_ms: row.get(7)?,
+            kind: row.get(8)?,
+            session: row.get(9)?,
+            agent: row.get(10)?,
+            verdict: row.get(11)?,
+        }),
+    })
 }
 
 /// Keeps a batch, if it goes on where the chain stops.
