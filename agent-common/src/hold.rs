@@ -28,7 +28,8 @@ wire_struct! {
         ///
         /// A place on a network: the address, then port, protocol and family in one number. A file:
         /// the two hashes of its path, its inode's number and its device. A program: the same, with
-        /// the hash of its words beside the device. What has a name alone: the name's hash.
+        /// the hash of its words in place of the device, which is in the path's hashes. What has a
+        /// name alone: the name's hash.
         object: [u64; 4],
         /// The edition of the policy.
         edition: u32,
@@ -110,14 +111,14 @@ pub struct Asking {
     pub granted: u64,
     /// 1 while the task is to stop, and its call to begin anew.
     pub stops: u32,
-    /// Padding, zero.
-    pub reserved: u32,
+    /// 1 once the approvals that this action uses up are taken.
+    pub claimed: u32,
     /// Whom to wake: the task's process and the question.
     pub waiter: Waiter,
     /// When its process began.
     pub began_ns: u64,
 }
-assert_layout!(Asking, size 144, key at 0, hold at 56, id at 96, granted at 104, stops at 112, waiter at 120, began_ns at 136);
+assert_layout!(Asking, size 144, key at 0, hold at 56, id at 96, granted at 104, stops at 112, claimed at 116, waiter at 120, began_ns at 136);
 
 impl Asking {
     /// Nothing asked.
@@ -127,7 +128,7 @@ impl Asking {
         id: 0,
         granted: 0,
         stops: 0,
-        reserved: 0,
+        claimed: 0,
         waiter: Waiter::ZERO,
         began_ns: 0,
     };

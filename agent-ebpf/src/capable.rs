@@ -1,7 +1,8 @@
 //! Capabilities that reach round the hooks. The kernel asks here only about a capability that the
 //! task has; what it does not have the kernel denies by itself, and nothing is told of it.
 
-use crate::kernel::task::{self, Task};
+use crate::kernel::call;
+use crate::kernel::task::Task;
 use crate::kernel::verdict;
 use crate::privilege::{Act, judge};
 use agent_common::privilege::Privilege;
@@ -58,6 +59,6 @@ pub fn capable(ctx: LsmContext) -> i32 {
 #[inline(always)]
 fn is_way_to_override(capability: u32) -> bool {
     capability == u32::from(Privilege::CapDacReadSearch.wire())
-        && !task::current_call()
+        && !call::current_call()
             .is_some_and(|call| call == OPEN_BY_HANDLE[0] || call == OPEN_BY_HANDLE[1])
 }

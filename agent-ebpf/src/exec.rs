@@ -6,10 +6,12 @@
 
 use crate::judge::{self, ALLOWED, Way, number};
 use crate::kernel::binprm::Binprm;
+use crate::kernel::call;
+use crate::kernel::member::Member;
 use crate::kernel::memory::Address;
 use crate::kernel::path::{self, End, Path};
 use crate::kernel::pending::{self, LEVELS, Pending, Program};
-use crate::kernel::task::{self, Member, Task};
+use crate::kernel::task::Task;
 use crate::kernel::weigh::{self, Survey};
 use crate::kernel::{arguments, digest, lists, names, state, verdict};
 use crate::maps::POLICIES;
@@ -31,7 +33,9 @@ pub fn bprm_check_security(ctx: LsmContext) -> i32 {
     let Some(member) = Task::current_if_marked().and_then(Task::member) else {
         return verdict::lsm(recognise::check(Binprm::given(ctx.arg(0))));
     };
-    verdict::lsm(check(member, Binprm::given(ctx.arg(0))))
+    let allowed = check(member, Binprm::given(ctx.arg(0)));
+    digest::forget(Task::current());
+    verdict::lsm(allowed)
 }
 
 /// The same hook, before: reads the program where a rule names programs by what they contain. For
@@ -66,7 +70,7 @@ pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
 fn check(member: Member, binprm: Binprm) -> bool {
     if !state::is_permitted(member.label()) {
         // Denied below, and told; but whoever executes after the end is not to go on either.
-        task::kill_current();
+        call::kill_current();
     }
     if binprm.is_first() {
         member.clear_starting();
@@ -116,7 +120,7 @@ pub fn ask(end: u64, words: u32, inode: u64, kind: u64) -> bool {
     if ended || end != End::Root as u64 || kind & FIRST == 0 || !state::has_approvals(member) {
         return true;
     }
-    let Some(digest) = digest(&session, inode, digest::look) else {
+    let Some(digest) = digest(&session, inode) else {
         // Judged next, and found to be so.
         return true;
     };
@@ -182,7 +186,7 @@ pub fn program(end: u64, words: u32, inode: u64, kind: u64) -> bool {
 
 #[inline(always)]
 fn on_path(member: Member, session: &Session, (words, kind): (u32, u64), inode: u64) -> u64 {
-    let Some(digest) = digest(session, inode, digest::take) else {
+    let Some(digest) = digest(session, inode) else {
         return doubt(Reason::Unreadable);
     };
     put_lists(member, session, digest);
@@ -224,11 +228,11 @@ fn on_path(member: Member, session: &Session, (words, kind): (u32, u64), inode: 
 /// The hash of the program's digest; 0 where no rule asks for it. Nothing where it is not known: the
 /// kernel could not tell it, or the policy that asks came between the two programs.
 #[inline(always)]
-fn digest(session: &Session, inode: u64, find: impl FnOnce(u64) -> Option<u64>) -> Option<u64> {
+fn digest(session: &Session, inode: u64) -> Option<u64> {
     if !asks_for_digests(session.policy) {
         return Some(0);
     }
-    find(inode)
+    digest::look(inode)
 }
 
 /// Whether a policy names programs by what they contain.
@@ -291,7 +295,7 @@ fn commit(member: Member, binprm: Binprm) {
     while level < LEVELS && level < count {
         if !pending::judge_waiting(level as u32, binprm.words(), binprm.top()) {
             // What cannot be killed loses its permission instead.
-            if !task::kill_current() {
+            if !call::kill_current() {
                 state::revoke(member.label(), Cause::Deviation);
             }
             break;

@@ -4,10 +4,11 @@
 use crate::kernel::argument::shifted;
 use crate::kernel::file::{self, Dentry, File};
 use crate::kernel::inode::Inode;
+use crate::kernel::member::Member;
 use crate::kernel::offsets::{
     REMOVEXATTR_DENTRY, RENAME_HAS_FLAGS, SETATTR_DENTRY, SETXATTR_DENTRY,
 };
-use crate::kernel::task::{Member, Task};
+use crate::kernel::task::Task;
 use crate::kernel::{path, state, verdict};
 use crate::paths::{self, Uses};
 use crate::privilege::{self, Act};

@@ -1,8 +1,8 @@
 //! One action, one verdict: subject, object, rule, decision, event. Every hook ends here.
 
 use crate::kernel::asking::Asking;
+use crate::kernel::member::Member;
 use crate::kernel::progress::Shared;
-use crate::kernel::task::Member;
 use crate::kernel::weigh::{self, Outcome};
 use crate::kernel::{counts, names, record, state};
 use crate::maps::{NETWORKS, PORTS, RULES};

@@ -6,12 +6,13 @@
 //! fires for io_uring's workers, which `sched_process_fork` does not), but can only end a session
 //! whose child it could not label.
 
-use crate::kernel::hold;
+use crate::kernel::call;
+use crate::kernel::member::Member;
 use crate::kernel::memory::Address;
 use crate::kernel::offsets::BINPRM_FILENAME;
 use crate::kernel::pending::Pending;
-use crate::kernel::task::{self, Member, Task};
-use crate::kernel::{counts, path, ready, state, verdict};
+use crate::kernel::task::Task;
+use crate::kernel::{counts, digest, hold, path, ready, state, verdict};
 use crate::privilege::{self, Act};
 use crate::{recognise, tell};
 use agent_common::counter::Counter;
@@ -107,7 +108,7 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
     if !state::is_permitted(parent.label()) {
         // Whoever forks after the end would outrun whoever kills. It does not live to try again.
         state::note_denied(parent.label());
-        task::kill_current();
+        call::kill_current();
         return verdict::lsm(false);
     }
     let flags: u64 = ctx.arg(1);
@@ -128,6 +129,7 @@ pub fn task_free(ctx: LsmContext) -> i32 {
     if leave(task) {
         path::forget(task);
         hold::forget(task);
+        digest::forget(task);
         Pending::forget(task);
     }
     0
@@ -144,7 +146,7 @@ pub fn task_newtask(ctx: BtfTracePointContext) -> i32 {
         state::revoke(parent.label(), Cause::Unlabelled);
     }
     if !state::is_permitted(parent.label()) {
-        task::kill_current();
+        call::kill_current();
     }
     0
 }
@@ -175,7 +177,7 @@ pub fn process_exec(ctx: BtfTracePointContext) -> i32 {
     let filename = Address(binprm as u64).read(&BINPRM_FILENAME).unwrap_or(0);
     if !state::is_permitted(member.label()) {
         // The new program does not run its first instruction.
-        task::kill_current();
+        call::kill_current();
         return 0;
     }
     tell::exec(member.label(), filename);

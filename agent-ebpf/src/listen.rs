@@ -5,11 +5,10 @@
 //! A port that the kernel chooses is everybody's who does not listen on it: clients bind to it.
 
 use crate::judge::{self, Judgement, Way};
-use crate::kernel::owner;
+use crate::kernel::member::Member;
 use crate::kernel::socket::{self, Target};
-use crate::kernel::task::{Member, Task};
-use crate::kernel::weigh;
-use crate::kernel::{state, verdict};
+use crate::kernel::task::Task;
+use crate::kernel::{owner, state, verdict, weigh};
 use agent_common::action::Action;
 use agent_common::decide::Reason;
 use agent_common::egress::{Endpoint, TCP, UDP};
@@ -33,11 +32,7 @@ pub fn socket_bind(ctx: LsmContext) -> i32 {
 pub fn socket_listen(ctx: LsmContext) -> i32 {
     attempt(&ctx, 2, |socket, member, endpoint| {
         let target = socket::bound(socket, endpoint);
-        match target {
-            Target::Network => judge::listen(member, endpoint, Way::STOPS),
-            Target::Local | Target::Other | Target::Disconnect => lasts(member),
-            Target::Unreadable => unreadable(member),
-        }
+        taken(member, target, endpoint, Way::STOPS)
     })
 }
 
@@ -49,11 +44,7 @@ pub fn socket_accept(ctx: LsmContext) -> i32 {
         // What the session listens on itself was asked for then.
         let own = owner::of_socket(socket);
         let own = own.is_some_and(|owner| owner.session == member.label().session);
-        match target {
-            Target::Network => judge::listen(member, endpoint, Way::look(own)),
-            Target::Local | Target::Other | Target::Disconnect => lasts(member),
-            Target::Unreadable => unreadable(member),
-        }
+        taken(member, target, endpoint, Way::look(own))
     })
 }
 
@@ -118,6 +109,16 @@ fn bound(member: Member, target: Target, endpoint: &Endpoint, stops: bool) -> Ju
             };
             judge::listen(member, endpoint, way)
         }
+        Target::Local | Target::Other | Target::Disconnect => lasts(member),
+        Target::Unreadable => unreadable(member),
+    }
+}
+
+/// A socket listens at an address, or somebody who came is taken in.
+#[inline(always)]
+fn taken(member: Member, target: Target, endpoint: &Endpoint, way: Way) -> Judgement {
+    match target {
+        Target::Network => judge::listen(member, endpoint, way),
         Target::Local | Target::Other | Target::Disconnect => lasts(member),
         Target::Unreadable => unreadable(member),
     }

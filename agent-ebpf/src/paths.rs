@@ -4,9 +4,10 @@ use crate::judge::{self, Judgement, doubt, refuse};
 use crate::kernel::asking::Asking;
 use crate::kernel::file::Dentry;
 use crate::kernel::lists;
+use crate::kernel::member::Member;
 use crate::kernel::memory::Address;
 use crate::kernel::path::{self, End, Path};
-use crate::kernel::task::{Member, Task};
+use crate::kernel::task::Task;
 use crate::kernel::{counts, hold, names, state, weigh};
 use crate::privilege;
 use agent_common::action::Action;
@@ -96,28 +97,35 @@ impl Uses {
         self.0 >>= Self::BITS;
         action
     }
+
+    /// Judges each, of the file to which the running task's walk led; false at the first that is not
+    /// allowed.
+    #[inline(always)]
+    fn are_allowed(mut self, end: u64, flags: u64) -> bool {
+        let mut i = 0;
+        while i < Self::MOST {
+            i += 1;
+            let action = self.take();
+            if action != 0 && !path::judge_use(action, end, flags) {
+                return false;
+            }
+        }
+        true
+    }
 }
 
 /// Judges uses of a file by its path, counts the judgements and tells what was not allowed. What is
 /// typed in it, the walk, happens here; the rest are numbers, in a function that the verifier looks
 /// at once.
 #[inline(always)]
-pub fn judge(dentry: Dentry, mut uses: Uses) -> bool {
+pub fn judge(dentry: Dentry, uses: Uses) -> bool {
     let flags = uses.0;
     let end = path::walk(dentry);
     // Of several uses none may take effect while another waits for a person.
     if flags & Uses::MORE != 0 && !path::try_uses(flags, end) {
         return false;
     }
-    let mut i = 0;
-    while i < Uses::MOST {
-        i += 1;
-        let action = uses.take();
-        if action != 0 && !path::judge_use(action, end, flags) {
-            return false;
-        }
-    }
-    true
+    uses.are_allowed(end, flags)
 }
 
 /// Tries several uses of a file before any takes effect; false where one is denied, or somebody must be
@@ -130,17 +138,9 @@ pub fn try_uses(uses: u64, end: u64) -> bool {
     if !state::has_approvals(member) {
         return true;
     }
-    let mut uses = Uses(uses);
+    let uses = Uses(uses);
     let flags = uses.0 | Uses::TRY;
-    let mut i = 0;
-    while i < Uses::MOST {
-        i += 1;
-        let action = uses.take();
-        if action != 0 && !path::judge_use(action, end, flags) {
-            return false;
-        }
-    }
-    true
+    uses.are_allowed(end, flags)
 }
 
 /// The same for the file of a name, by its address.

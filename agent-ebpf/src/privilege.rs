@@ -2,7 +2,8 @@
 //! mask of the session's policy; no rule, fact or hour has a say.
 
 use crate::judge;
-use crate::kernel::task::{Member, Task};
+use crate::kernel::member::Member;
+use crate::kernel::task::Task;
 use crate::kernel::{counts, state, verdict};
 use crate::maps::{INDEX, POLICIES};
 use crate::tell::{self, Judged};

@@ -1,8 +1,9 @@
 //! Reaching other processes: looking into them, changing them, signalling them. Within a session
 //! everything goes; an outsider that reaches into a session is nobody's business here.
 
+use crate::kernel::member::Member;
 use crate::kernel::memory::is_null;
-use crate::kernel::task::{Member, Task};
+use crate::kernel::task::Task;
 use crate::kernel::verdict;
 use crate::privilege::{Act, is_daemon, judge, member};
 use agent_common::privilege::Privilege;

@@ -5,9 +5,10 @@
 //! is labelled there. An executable's session begins where its exec can no longer fail.
 
 use crate::kernel::binprm::Binprm;
+use crate::kernel::call;
 use crate::kernel::cgroup::{self, Cgroup};
 use crate::kernel::ready;
-use crate::kernel::task::{self, Admission, Task};
+use crate::kernel::task::{Admission, Task};
 use crate::kernel::walk::Page;
 use crate::kernel::{counts, executable, state, tree, watch};
 use crate::lifecycle::{CLONE_INTO_CGROUP, THREAD};
@@ -308,6 +309,6 @@ fn enter(label: Label, flags: u32) {
     if !Task::enrol_current(label, flags) {
         counts::add(Counter::LabelsRefused);
         leave(label);
-        task::kill_current();
+        call::kill_current();
     }
 }

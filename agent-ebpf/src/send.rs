@@ -5,8 +5,9 @@
 //! cost a few loads.
 
 use crate::judge::{self, ALLOWED, Way, number};
+use crate::kernel::member::Member;
 use crate::kernel::socket::{self, Peer, Target};
-use crate::kernel::task::{Member, Task};
+use crate::kernel::task::Task;
 use crate::kernel::{budget, names, owner, state, verdict};
 use crate::maps::POLICIES;
 use agent_common::action::Action;

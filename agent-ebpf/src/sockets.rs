@@ -1,7 +1,8 @@
 //! Sockets get their session's label before they can be used: in their own storage, for whoever has
 //! the socket, and by their address, for who comes to them from elsewhere.
 
-use crate::kernel::task::{Member, Task};
+use crate::kernel::member::Member;
+use crate::kernel::task::Task;
 use crate::kernel::unix::{self, Sock};
 use crate::kernel::{counts, owner, state, verdict};
 use agent_common::counter::Counter;

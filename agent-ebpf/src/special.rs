@@ -3,7 +3,7 @@
 
 use crate::kernel::file::File;
 use crate::kernel::inode::{Inode, Owner};
-use crate::kernel::task::Member;
+use crate::kernel::member::Member;
 use crate::kernel::verdict;
 use crate::privilege::{self, Act, doubt, member};
 use agent_common::privilege::Privilege;

@@ -1,9 +1,11 @@
 //! Telling user space. Whether it hears makes no difference to a verdict.
 
+use crate::kernel::call;
+use crate::kernel::member::Member;
 use crate::kernel::memory::Address;
-use crate::kernel::task::{Member, Task};
+use crate::kernel::task::Task;
 use crate::kernel::{
-    arguments, hold, names, progress, record::Record, record::copy_string, record::now, task,
+    arguments, hold, names, progress, record::Record, record::copy_string, record::now,
 };
 use agent_common::action::Action;
 use agent_common::decide::Weighing;
@@ -145,7 +147,7 @@ fn describe(out: &mut Denial, judged: Judged, object: impl FnOnce(&mut Denial)) 
     let actor = Task::current();
     actor.describe(&mut out.process);
     out.tid = actor.tid();
-    out.uid = task::current_uid();
+    out.uid = call::current_uid();
     out.rule = judged.rule;
     out.action = judged.action.wire();
     out.verdict = judged.verdict;

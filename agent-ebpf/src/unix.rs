@@ -7,7 +7,8 @@
 
 use crate::judge::{self, Judgement, Way, doubt, refuse};
 use crate::kernel::file::File;
-use crate::kernel::task::{Member, Task};
+use crate::kernel::member::Member;
+use crate::kernel::task::Task;
 use crate::kernel::unix::{self, Called, Sock};
 use crate::kernel::{lists, names, path, state, verdict};
 use crate::maps::POLICIES;

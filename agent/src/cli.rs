@@ -1,8 +1,8 @@
 //! The command line.
 
 use crate::control::SOCKET;
-use crate::control::protocol::SessionId;
-use crate::holds::id::HoldId;
+use crate::ids::HoldId;
+use crate::ids::SessionId;
 use crate::sessions::records::FOLDER;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;

@@ -10,6 +10,7 @@
 //! | `events` | from a record in the ring to a line that a person can read |
 //! | `evidence` | the tamper-evident record: how the daemon writes it, what people read of it |
 //! | `holds` | questions to people, and their answers |
+//! | `ids` | numbers of sessions and questions, as people read and write them |
 //! | `control` | the daemon's local socket |
 //! | `daemon` | what runs all the time |
 //! | `show` | what people are shown of sessions: processes, events, why |
@@ -27,6 +28,7 @@ pub mod doctor;
 pub mod events;
 pub mod evidence;
 pub mod holds;
+pub mod ids;
 pub mod kernel;
 pub mod library;
 pub mod policy;

@@ -6,8 +6,8 @@
 //!
 //! As in [`weigh`](super::weigh), each loop is a global function, which the verifier checks once.
 
+use super::call;
 use super::pending::{CHUNK, Pending};
-use super::task;
 use crate::maps::{ARGUMENTS, INDEX};
 use agent_common::abi::MAX_ARGUMENTS;
 use agent_common::argument::ARGUMENT_EIGHTS;
@@ -59,7 +59,7 @@ pub fn traits(pending: Pending, policy: u32, address: u64, count: u32, offset: u
 #[inline(always)]
 pub fn of_caller(policy: u32, count: u32, is_script: bool) -> Option<(u32, u64)> {
     let pending = Pending::ensure()?;
-    let list = task::current_words()?;
+    let list = call::current_words()?;
     pending.begin();
     pending.set_lanes(INDEX.get(0)?.secret.name);
     let mut from = 0;

@@ -1,11 +1,12 @@
 //! What a task asks a person: which action on what, put down where the answer is looked for.
 
 use super::hold;
+use super::member::Member;
 use super::memory::Address;
 use super::offsets::{DENTRY_INODE, DENTRY_SUPER, INODE_NUMBER, SUPER_DEVICE};
 use super::path;
 use super::pending::edition;
-use super::task::{Member, Task};
+use super::task::Task;
 use crate::maps::{ASKING, NOTHING_ASKED};
 use agent_common::action::Action;
 use agent_common::egress::Endpoint;
@@ -40,7 +41,7 @@ impl Asking {
             (*asking.0).key.edition = edition(member.policy());
             (*asking.0).key.action = u32::from(action.wire());
             // What was claimed belongs to this action alone.
-            (*asking.0).reserved = 0;
+            (*asking.0).claimed = 0;
         }
         Some(asking)
     }

@@ -1,7 +1,7 @@
 //! Counting without locks.
 
+use super::member::Member;
 use super::share;
-use super::task::Member;
 use crate::maps::COUNTS;
 use agent_common::counter::Counter;
 use agent_common::session::Allowed;

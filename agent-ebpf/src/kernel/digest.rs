@@ -1,5 +1,6 @@
 //! The SHA-256 of a program that is about to be executed. Only a program that may sleep can ask the
-//! kernel for it; it leaves here, for the running task, what the program that judges takes.
+//! kernel for it; it leaves here, for the running task, what the program that judges looks
+//! at.
 
 use super::binprm::Binprm;
 use super::task::Task;
@@ -46,14 +47,6 @@ pub fn note(binprm: Binprm) {
     let _ = DIGESTS.insert(Task::current().address(), noted, 0);
 }
 
-/// Takes what was noted of the program that has this inode.
-#[inline(always)]
-pub fn take(inode: u64) -> Option<u64> {
-    let noted = look(inode);
-    let _ = DIGESTS.remove(Task::current().address());
-    noted
-}
-
 /// What was noted of the program that has this inode.
 #[inline(always)]
 pub fn look(inode: u64) -> Option<u64> {
@@ -62,4 +55,10 @@ pub fn look(inode: u64) -> Option<u64> {
         unsafe { &*noted }
     })?;
     (noted.inode == inode).then_some(noted.hash)
+}
+
+/// Forgets what was noted for a task.
+#[inline(always)]
+pub fn forget(task: Task) {
+    let _ = DIGESTS.remove(task.address());
 }

@@ -8,10 +8,11 @@
 )]
 
 use super::asking::Asking;
+use super::call;
 use super::counts;
 use super::record::now;
 use super::state;
-use super::task::{self, Task};
+use super::task::Task;
 use super::weigh::{AGAIN, DECIDED, QUIET, TRY, weigh_once};
 use crate::maps::{ASKING, CLOSED, HOLDS, OPENED, WAITING};
 use agent_common::action::Action;
@@ -179,14 +180,14 @@ extern "C" fn hold_round(traits: u32, how: u32) -> u32 {
         return ALLOWED;
     }
     // SAFETY: as in `Asking::begin`.
-    if unsafe { (*asking.0).reserved } == 0 {
+    if unsafe { (*asking.0).claimed } == 0 {
         if hold_claim() == 0 {
             // Somebody else has used it up.
             weighing.approved = [0; SCOPES];
             return ONCE_MORE;
         }
         // SAFETY: as in `Asking::begin`.
-        unsafe { (*asking.0).reserved = 1 }
+        unsafe { (*asking.0).claimed = 1 }
     }
     match weigh_once(traits, 0, how) {
         DECIDED if member.weighing().allows() => ALLOWED,
@@ -323,7 +324,7 @@ extern "C" fn hold_stop(action: u32) -> u32 {
     let weighing = member.weighing();
     let waits = weighing.verdict == Verdict::Deny.wire()
         && weighing.reason == Reason::ApprovalPending.wire();
-    if !waits || !task::can_begin_anew(action == u32::from(Action::Exec.wire())) {
+    if !waits || !call::can_begin_anew(action == u32::from(Action::Exec.wire())) {
         return 0;
     }
     let actor = Task::current();
@@ -335,7 +336,7 @@ extern "C" fn hold_stop(action: u32) -> u32 {
         reserved: 0,
     };
     asked.began_ns = actor.began_ns();
-    if WAITING.insert(&asked.waiter, &asked.began_ns, 0).is_err() || !task::stop_current() {
+    if WAITING.insert(&asked.waiter, &asked.began_ns, 0).is_err() || !call::stop_current() {
         return 0;
     }
     asked.stops = 1;

@@ -1,7 +1,8 @@
 //! Which lists of rules speak of the path that was walked: what the table of paths has for it.
 
+use super::member::Member;
 use super::path::{NAMES, Path, Walk, of_current, place};
-use super::task::{Member, Task};
+use super::task::Task;
 use crate::maps::{INDEX, PATHS};
 use agent_common::decide::{LISTS, NO_LIST, SCOPES};
 use agent_common::path::{

@@ -4,9 +4,9 @@
 //! a listening socket accepts is labelled as the listener is, in the kernel's own copy of it.
 
 use super::btf_map::BtfMap;
+use super::member::Member;
 use super::memory::Typed;
 use super::offsets::SOCKET_SK;
-use super::task::Member;
 use crate::judge;
 use agent_common::decide::NO_RULE;
 use agent_common::egress::Endpoint;

@@ -1,9 +1,10 @@
 //! What is kept for a task between the question whether it may execute a program and the moment
 //! when the program's arguments are final. Only where rules speak of arguments.
 
+use super::member::Member;
 use super::memory::Address;
 use super::offsets::DENTRY_INODE;
-use super::task::{Member, Task};
+use super::task::Task;
 use crate::maps::{NOTHING_PENDING, PENDING, POLICIES};
 use agent_common::argument::{ARGUMENT_EIGHTS, mask};
 use agent_common::decide::{LISTS, SCOPES};

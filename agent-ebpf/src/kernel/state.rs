@@ -1,7 +1,7 @@
 //! The shared state of a session.
 
+use super::member::Member;
 use super::record;
-use super::task::Member;
 use crate::maps::{SESSIONS, TERMS};
 use agent_common::session::{Cause, Label, Session};
 use agent_common::terms::Terms;

@@ -5,9 +5,10 @@
 //! the task's place in the maps by themselves. What they work on lies in the task's own entry, and
 //! only the task's own programs touch it.
 
+use super::member::Member;
 use super::progress::Shared;
 use super::state;
-use super::task::{Member, Task};
+use super::task::Task;
 use crate::kernel::record::now;
 use crate::maps::{BOOTED, RULES, TERMS};
 use agent_common::decide::{

@@ -1,6 +1,6 @@
 //! What may not begin: what a revocation of more than one session leaves behind until it is lifted.
 
-use crate::control::protocol::SessionId;
+use crate::ids::SessionId;
 use crate::sessions::Session;
 use agent_proto::wire::revocation::Scope;
 use serde::{Deserialize, Serialize};

@@ -2,7 +2,8 @@
 
 use super::bar::{Bar, Whom};
 use super::obey::Central;
-use crate::control::protocol::{Revoke, Revoked, SessionId};
+use crate::control::protocol::{Revoke, Revoked};
+use crate::ids::SessionId;
 use crate::kernel::clock;
 use agent_common::session::Cause;
 use agent_policy::RevokeOn;

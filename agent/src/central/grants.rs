@@ -1,7 +1,7 @@
 //! Grants: whether a session may begin with one, once.
 
 use super::state::Kept;
-use crate::control::protocol::SessionId;
+use crate::ids::SessionId;
 use crate::kernel::clock;
 use agent_proto::grant::{self, GrantError, SKEW_MS, Wanted};
 use agent_proto::wire::Grant;

@@ -27,6 +27,9 @@ pub enum AskError {
     /// The conversation broke off.
     #[error("the daemon did not answer")]
     Broken(#[source] io::Error),
+    /// It may still come.
+    #[error("the daemon has not answered within {} s; what was asked may happen all the same", .0.as_secs())]
+    Late(Duration),
     /// The answer makes no sense.
     #[error("the daemon's answer is not of this version")]
     Nonsense(#[source] serde_json::Error),
@@ -34,6 +37,15 @@ pub enum AskError {
 
 /// Asks one question and waits for the answer.
 pub fn ask(socket: &Path, request: &Request) -> Result<Response, AskError> {
+    ask_within(PATIENCE, socket, request)
+}
+
+/// The same for what may take longer.
+pub fn ask_within(
+    patience: Duration,
+    socket: &Path,
+    request: &Request,
+) -> Result<Response, AskError> {
     let mut stream = UnixStream::connect(socket).map_err(|source| match source.kind() {
         io::ErrorKind::PermissionDenied => AskError::NotAllowed(socket.to_owned()),
         _ => AskError::NoDaemon {
@@ -41,17 +53,39 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Response, AskError> {
             source,
         },
     })?;
-    let line = converse(&mut stream, request).map_err(AskError::Broken)?;
+    let line = converse(patience, &mut stream, request).map_err(|error| match error.kind() {
+        // What a socket with a time limit says.
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => AskError::Late(patience),
+        _ => AskError::Broken(error),
+    })?;
     serde_json::from_str(&line).map_err(AskError::Nonsense)
 }
 
-fn converse(stream: &mut UnixStream, request: &Request) -> io::Result<String> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+fn converse(patience: Duration, stream: &mut UnixStream, request: &Request) -> io::Result<String> {
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
     let mut line = serde_json::to_string(request)?;
     line.push('\n');
     stream.write_all(line.as_bytes())?;
     let mut answer = String::new();
     BufReader::new(stream.take(MAX_LINE as u64)).read_line(&mut answer)?;
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn an_answer_that_does_not_come_in_time_is_told_apart_from_none() {
+        let path = std::env::temp_dir().join(format!("interlock-late-{}", std::process::id()));
+        let daemon = UnixListener::bind(&path).expect("a socket");
+        let late = ask_within(Duration::from_millis(50), &path, &Request::Status);
+        assert!(matches!(late, Err(AskError::Late(_))), "{late:?}");
+        drop(daemon);
+        let none = ask_within(Duration::from_secs(5), &path, &Request::Status);
+        assert!(matches!(none, Err(AskError::NoDaemon { .. })), "{none:?}");
+        std::fs::remove_file(&path).expect("removed");
+    }
 }

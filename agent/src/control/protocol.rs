@@ -4,13 +4,12 @@ use crate::central::ControllerInfo;
 use crate::events::journal::{Filter, Selection};
 use crate::holds::HoldInfo;
 use crate::holds::answer::{Answer, Answered};
+use crate::ids::SessionId;
 use crate::kernel::loader::Mode;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 /// The longest line either side accepts. A policy of the largest size and the profiles that it is made
 /// with fit, escaped.
@@ -435,71 +434,9 @@ pub struct StartedLoaded {
     pub start: Start,
 }
 
-/// A session's number, shown as sixteen hexadecimal digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionId(pub u64);
-
-impl fmt::Display for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
-
-/// A text that is no session number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected a session number of sixteen hexadecimal digits")]
-pub struct NoSessionId;
-
-impl FromStr for SessionId {
-    type Err = NoSessionId;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.len() != 16 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(NoSessionId);
-        }
-        u64::from_str_radix(text, 16)
-            .map(Self)
-            .map_err(|_| NoSessionId)
-    }
-}
-
-impl Serialize for SessionId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for SessionId {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_session_number_survives_the_way_to_text_and_back() {
-        let id = SessionId(0x00ff_0000_0000_0001);
-        assert_eq!(id.to_string(), "00ff000000000001");
-        assert_eq!(id.to_string().parse(), Ok(id));
-    }
-
-    #[test]
-    fn what_is_no_session_number_is_refused() {
-        for text in [
-            "",
-            "1",
-            "00ff00000000000g",
-            "+0ff000000000001",
-            "00ff0000000000011",
-        ] {
-            assert_eq!(text.parse::<SessionId>(), Err(NoSessionId), "{text}");
-        }
-    }
 
     #[test]
     fn a_request_with_an_unknown_field_is_refused() {

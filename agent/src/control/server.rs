@@ -1,7 +1,8 @@
 //! Answering clients. Only the daemon's own user may ask, and nobody can make it wait.
 
-use super::protocol::{MAX_LINE, Request, Response, SessionId};
+use super::protocol::{MAX_LINE, Request, Response};
 use crate::daemon::urgent::{Haste, Urgent};
+use crate::ids::SessionId;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, Permissions};

@@ -5,7 +5,7 @@ use super::killer::Killer;
 use super::proof::Proof;
 use crate::central::{self, Central, Permit};
 use crate::control::protocol::{
-    ConnectionInfo, PolicyInfo, ProcessInfo, RejectedInfo, Request, Response, SessionId, StartAs,
+    ConnectionInfo, PolicyInfo, ProcessInfo, RejectedInfo, Request, Response, StartAs,
     StartedLoaded, Status,
 };
 use crate::control::server::Peer;
@@ -16,6 +16,7 @@ use crate::events::process::readable;
 use crate::evidence;
 use crate::holds::answer::{Answer, NotTaken};
 use crate::holds::{self, Holds};
+use crate::ids::SessionId;
 use crate::kernel::loader::{self, Mode};
 use crate::kernel::maps::MapsError;
 use crate::kernel::pins::Pins;

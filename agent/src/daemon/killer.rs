@@ -3,9 +3,10 @@
 use super::here::{Here, left};
 use super::scissors::Scissors;
 use super::urgent::Haste;
-use crate::control::protocol::{Revoke, Revoked, SessionId};
+use crate::control::protocol::{Revoke, Revoked};
 use crate::events::explain;
 use crate::events::line::{Line, Revocation};
+use crate::ids::SessionId;
 use crate::sessions::census::Census;
 use crate::sessions::kill::Kill;
 use crate::sessions::{RevokeError, Sessions};

@@ -2,8 +2,8 @@
 
 use super::line::{self, Object};
 use super::process::{Program, Programs, readable};
-use crate::control::protocol::SessionId;
-use crate::holds::id::HoldId;
+use crate::ids::HoldId;
+use crate::ids::SessionId;
 use crate::sessions::Sessions;
 use crate::sessions::mounts::{FsPath, Mounts};
 use agent_common::action::Action;

@@ -1,8 +1,9 @@
 //! The lines that the daemon prints, one JSON object each.
 
-use crate::control::protocol::{Revoked, SessionId};
+use crate::control::protocol::Revoked;
 use crate::holds::answer::Answered;
-use crate::holds::id::HoldId;
+use crate::ids::HoldId;
+use crate::ids::SessionId;
 use agent_common::session::ALLOWED;
 use serde::Serialize;
 

@@ -1,8 +1,9 @@
 //! What the daemon tells becomes records.
 
-use crate::control::protocol::{Revoked, SessionId};
+use crate::control::protocol::Revoked;
 use crate::events::line::{self, Line};
 use crate::holds::answer::Answered;
+use crate::ids::SessionId;
 use crate::kernel::loader::Mode;
 use crate::library::Change;
 use crate::sessions::Sessions;

@@ -1,7 +1,7 @@
 //! What people say to a question, and what became of it.
 
-use super::id::HoldId;
-use crate::control::protocol::SessionId;
+use crate::ids::HoldId;
+use crate::ids::SessionId;
 use serde::{Deserialize, Serialize};
 
 /// A person's answer.

@@ -5,12 +5,12 @@
 //! changes.
 
 pub mod answer;
-pub mod id;
 pub mod question;
 pub mod records;
 pub mod wake;
 
 use crate::events::line;
+use crate::ids::HoldId;
 use crate::kernel::clock;
 use crate::kernel::held::Held;
 use crate::kernel::maps::MapsError;
@@ -19,7 +19,6 @@ use crate::sessions::Sessions;
 use agent_common::event::Denial;
 use agent_common::hold::{Hold, HoldKey, HoldState};
 use answer::{Answer, Answered, NotTaken};
-use id::HoldId;
 use question::Question;
 use records::Records;
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,8 @@
 //! A question to a person: all that is needed to say yes or no.
 
-use super::id::HoldId;
-use crate::control::protocol::SessionId;
 use crate::events::{explain, line};
+use crate::ids::HoldId;
+use crate::ids::SessionId;
 use crate::sessions::Sessions;
 use agent_common::event::Denial;
 use agent_policy::{ApprovalInfo, Compiled};

@@ -1,8 +1,8 @@
 //! Questions on disk, so that the next daemon knows what is asked. Kept, as the records of sessions, on
 //! a file system that does not outlive the boot.
 
-use super::id::HoldId;
 use super::question::Question;
+use crate::ids::HoldId;
 use std::io;
 use std::path::{Path, PathBuf};
 use tracing::warn;

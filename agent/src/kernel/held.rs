@@ -34,15 +34,6 @@ impl Held {
         entries.map(|(key, hold)| (key.0, hold.0)).collect()
     }
 
-    /// A question as it is now.
-    pub fn get(&self, key: HoldKey) -> Result<Option<Hold>, MapsError> {
-        match self.holds.get(&Plain(key), 0) {
-            Ok(hold) => Ok(Some(hold.0)),
-            Err(MapError::KeyNotFound) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     /// Writes an answer, unless the question has gone.
     pub fn answer(&mut self, key: HoldKey, hold: Hold) -> Result<(), MapsError> {
         Ok(self.holds.insert(Plain(key), Plain(hold), ONLY_OLD)?)

@@ -6,7 +6,8 @@ pub mod enrol;
 pub mod signals;
 
 use crate::control::client::{self, AskError};
-use crate::control::protocol::{Request, Response, SessionId, Start, StartAs};
+use crate::control::protocol::{Request, Response, Start, StartAs};
+use crate::ids::SessionId;
 use crate::kernel::loader;
 use crate::policy::{self, PolicyError};
 use crate::policy_cli;

@@ -1,8 +1,8 @@
 //! What a session may know of its own denials: a file of the newest ones for each session, which the
 //! kernel lets that session read, and nobody change (`agent-ebpf/src/paths.rs`).
 
-use crate::control::protocol::SessionId;
 use crate::events::line::{Denial, Object};
+use crate::ids::SessionId;
 use serde::Serialize;
 use std::collections::{HashMap, VecDeque};
 use std::fs::{self, Permissions};

@@ -3,9 +3,9 @@
 use super::records::Record;
 use super::start::StartError;
 use super::{PATIENCE, Sessions};
-use crate::control::protocol::SessionId;
 use crate::events::line::Exit;
 use crate::events::{explain, line};
+use crate::ids::SessionId;
 use crate::kernel::maps::MapsError;
 use crate::kernel::{clock, loader};
 use agent_common::event::RootExit;

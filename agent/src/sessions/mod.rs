@@ -15,9 +15,10 @@ mod session;
 mod start;
 pub mod tables;
 
-use crate::control::protocol::{SessionId, SessionInfo};
+use crate::control::protocol::SessionInfo;
 use crate::events::line;
 use crate::events::line::Exit;
+use crate::ids::SessionId;
 use crate::kernel::clock;
 use crate::kernel::maps::{Maps, MapsError};
 use crate::policy::{self};

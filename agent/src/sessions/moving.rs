@@ -7,7 +7,7 @@
 
 use super::tables::{InstallError, Place};
 use super::{Record, Session, Sessions, expiry};
-use crate::control::protocol::SessionId;
+use crate::ids::SessionId;
 use crate::kernel::barrier;
 use crate::kernel::loader;
 use crate::kernel::maps::MapsError;

@@ -1,7 +1,8 @@
 //! Sessions that lie ready for whoever the kernel programs recognise, and their beginning.
 
 use super::{PATIENCE, Session, Sessions, StartError};
-use crate::control::protocol::{SessionId, Start};
+use crate::control::protocol::Start;
+use crate::ids::SessionId;
 use crate::kernel::clock;
 use crate::kernel::maps::MapsError;
 use crate::kernel::recognised::Recognised;

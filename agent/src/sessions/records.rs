@@ -2,7 +2,8 @@
 //! that, like the kernel's tables, does not outlive the boot.
 
 use super::tables::Place;
-use crate::control::protocol::{SessionId, Start};
+use crate::control::protocol::Start;
+use crate::ids::SessionId;
 use agent_policy::Layout;
 use serde::{Deserialize, Serialize};
 use std::io;

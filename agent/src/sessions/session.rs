@@ -2,9 +2,9 @@
 
 use super::Session;
 use super::records::Record;
-use crate::control::protocol::SessionId;
 use crate::events::line::Exit;
 use crate::events::{explain, line};
+use crate::ids::SessionId;
 use agent_common::session::{ALLOWED, Cause, Session as State, Share};
 use agent_policy::{Compiled, Mode};
 use std::rc::Rc;

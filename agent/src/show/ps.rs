@@ -126,7 +126,7 @@ fn look(process: ProcessInfo, depth: usize) -> Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::protocol::SessionId;
+    use crate::ids::SessionId;
 
     #[test]
     fn children_stand_behind_their_parents() {

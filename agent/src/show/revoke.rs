@@ -3,9 +3,11 @@
 use super::refused;
 use crate::cli;
 use crate::control::client;
-use crate::control::protocol::{Request, Response, Revoke, Revoked, SessionId};
+use crate::control::protocol::{Request, Response, Revoke, Revoked};
+use crate::ids::SessionId;
 use crate::report::{ReportError, print_json};
 use std::path::Path;
+use std::time::Duration;
 
 /// Obeys. True when nothing is left.
 pub fn run(options: cli::Revoke) -> Result<bool, ReportError> {
@@ -22,9 +24,13 @@ pub fn run(options: cli::Revoke) -> Result<bool, ReportError> {
     Ok(revoked.is_over())
 }
 
+/// How long an end may take. The daemon tells after eight seconds what is left; where a session keeps
+/// every processor busy it may come late to that.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 fn one(socket: &Path, session: SessionId, reason: Option<String>) -> Result<Revoked, ReportError> {
     let order = Revoke { session, reason };
-    match client::ask(socket, &Request::Revoke(order))? {
+    match client::ask_within(PATIENCE, socket, &Request::Revoke(order))? {
         Response::Revoked(revoked) => Ok(revoked),
         other => Err(refused(other)),
     }
@@ -35,7 +41,7 @@ fn all(socket: &Path, json: bool, reason: Option<&String>) -> Result<bool, Repor
     let order = Request::RevokeAll {
         reason: reason.cloned(),
     };
-    let sessions = match client::ask(socket, &order)? {
+    let sessions = match client::ask_within(PATIENCE, socket, &order)? {
         Response::Revoking(sessions) => sessions,
         other => return Err(refused(other)),
     };

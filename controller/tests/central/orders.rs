@@ -8,17 +8,16 @@ use agent_proto::wire::*;
 use interlock_controller::store::Store as _;
 use interlock_controller::store::sqlite::Sqlite;
 use std::time::Duration;
-use tonic::Code;
+use tonic::{Code, Streaming};
+
+async fn watch(place: &Place, epoch: u64, once: bool) -> Streaming<WatchResponse> {
+    let mut operator = place.operator("see").await;
+    let asked = WatchRequest { epoch, once };
+    operator.watch(asked).await.unwrap().into_inner()
+}
 
 async fn outcome(place: &Place, epoch: u64) -> WatchResponse {
-    let asked = WatchRequest { epoch, once: true };
-    let mut watch = place
-        .operator("see")
-        .await
-        .watch(asked)
-        .await
-        .unwrap()
-        .into_inner();
+    let mut watch = watch(place, epoch, true).await;
     watch.message().await.unwrap().unwrap()
 }
 
@@ -54,17 +53,7 @@ async fn a_revocation_reaches_every_node_and_each_step_is_told() {
         );
         assert_eq!(directive.controller, n1.enrolled.controller);
     }
-    let asked = WatchRequest {
-        epoch: order.epoch,
-        once: false,
-    };
-    let mut watch = place
-        .operator("see")
-        .await
-        .watch(asked)
-        .await
-        .unwrap()
-        .into_inner();
+    let mut watch = watch(&place, order.epoch, false).await;
     assert!(!watch.message().await.unwrap().unwrap().complete);
     for state in [State::Received, State::InForce, State::TreeEmpty] {
         first.answer(order.epoch, state).await;

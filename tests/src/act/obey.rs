@@ -10,8 +10,17 @@ use crate::sys::process::{self, Fork};
 use crate::sys::{errno_name, outcome};
 use anyhow::{Context, Result, bail};
 use std::io::{self, BufRead, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
+
+/// An address in whatever form the C library knows, with a port.
+fn named(to: &str) -> Result<SocketAddr> {
+    let mut found = to
+        .to_socket_addrs()
+        .with_context(|| format!("looking {to} up"))?;
+    found.next().with_context(|| format!("{to} has no address"))
+}
 
 /// Reads orders until there are no more, and answers each with one line.
 pub(crate) fn obey() -> Result<()> {
@@ -28,7 +37,7 @@ pub(crate) fn obey() -> Result<()> {
             ["probe", to] => outcome(&probe(to.parse()?)),
             ["way", way, to] => {
                 let way = Way::from_word(way).context("no such way")?;
-                outcome(&attempt(way, to.parse()?)?)
+                outcome(&attempt(way, named(to)?)?)
             }
             ["file", words @ ..] => outcome(&super::file::attempt(words)?),
             ["together", count, path] => together(count.parse()?, path),

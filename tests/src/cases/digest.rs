@@ -5,9 +5,11 @@ use crate::harness::Test;
 use crate::harness::events::Events;
 use crate::harness::kernel::{before, unless_with_bpf_lsm};
 use crate::harness::policy::Policy;
-use crate::harness::product::Daemon;
+use crate::harness::product::{Daemon, PINS};
 use crate::harness::session::{Place, own_program};
+use agent_common::abi;
 use anyhow::{Context, Result, ensure};
+use aya::maps::{HashMap, Map, MapData};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::fs;
@@ -114,6 +116,8 @@ fn known() -> Result<()> {
             .zip(expected.iter().copied())
             .collect();
         expect(&mut actor, &pairs).with_context(|| policy.agent().to_owned())?;
+        // Refused for what it is, before anybody looks at what it contains.
+        expect(&mut actor, &[(&format!("execute memory {TRUE}"), "EPERM")])?;
         if policy.agent() == refused.agent() {
             let stop = |path: &str| format!("execute execve {path} stop");
             expect(
@@ -128,7 +132,22 @@ fn known() -> Result<()> {
         denial.verdict == "deny" && denial.reason == "no rule",
         "told of {changed}: {denial:?}"
     );
+    ensure!(
+        noted()? == 0,
+        "{} digests of programs that ran, or did not, are kept",
+        noted()?
+    );
     Ok(())
+}
+
+/// How many digests the kernel keeps, from the program that reads them to the one that judges.
+fn noted() -> Result<usize> {
+    let path = format!("{PINS}/v{}/maps/DIGESTS", abi::VERSION);
+    let map = Map::HashMap(MapData::from_pin(&path).with_context(|| path.clone())?);
+    let digests: HashMap<MapData, u64, [u64; 2]> = map.try_into()?;
+    digests
+        .keys()
+        .try_fold(0, |sum, key| Ok(sum + usize::from(key? != 0)))
 }
 
 fn refused() -> Result<()> {

@@ -1,6 +1,6 @@
 //! The red team's catalogue, F rows and X10: ways round the rules for files.
 
-use super::files::{HERE, expect, policy, set_up, told};
+use super::files::{HERE, expect, set_up, told};
 use crate::harness::Test;
 use crate::harness::events::Events;
 use crate::harness::kernel::unless_with_bpf_lsm;
@@ -10,10 +10,9 @@ use crate::harness::session::Place;
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 /// What a test does.
-type Body = fn() -> Result<()>;
+pub(super) type Body = fn() -> Result<()>;
 
 pub(super) fn tests() -> Vec<Test> {
     let tests: Vec<(&str, &str, Body)> = vec![
@@ -26,11 +25,6 @@ pub(super) fn tests() -> Vec<Test> {
             "red.f2.hard_link",
             "a second name is given only to what may be linked",
             hard_links,
-        ),
-        (
-            "red.f3.bind_alias",
-            "a bind mount made outside gives no file another path",
-            bind_alias,
         ),
         (
             "red.f5.handle",
@@ -59,16 +53,6 @@ pub(super) fn tests() -> Vec<Test> {
             attributes,
         ),
         (
-            "red.f10.tmpfs",
-            "rules hold on tmpfs, mounted before and after the session began",
-            tmpfs,
-        ),
-        (
-            "red.f10.overlay",
-            "rules hold on overlay, copying up included",
-            overlay,
-        ),
-        (
             "red.f11.rewritten",
             "what is judged is what the kernel opens, not what the caller wrote",
             rewritten,
@@ -83,27 +67,12 @@ pub(super) fn tests() -> Vec<Test> {
             "protected names cannot be made, existing or not",
             absent,
         ),
-        (
-            "files.procfs",
-            "a session reads of itself in procfs, and not of others",
-            procfs,
-        ),
-        (
-            "files.pipes",
-            "pipes and memory can be opened again by their descriptors",
-            pipes,
-        ),
-        (
-            "files.look_first",
-            "opening what exists with O_CREAT is no creation",
-            look_first,
-        ),
-        (
-            "files.swap",
-            "rules follow a rename by others, and a cached directory does not survive it",
-            swap,
-        ),
     ];
+    with_bpf_lsm(tests)
+}
+
+/// Tests that need BPF LSM, of a name, what is shown, and what is done.
+pub(super) fn with_bpf_lsm(tests: Vec<(&'static str, &'static str, Body)>) -> Vec<Test> {
     tests
         .into_iter()
         .map(|(name, shows, run)| Test::new(name, shows, run).unless(unless_with_bpf_lsm))
@@ -111,7 +80,7 @@ pub(super) fn tests() -> Vec<Test> {
 }
 
 /// A policy that denies every use of what lies in some places below [`HERE`], and nothing else.
-fn denying(name: &str, paths: &[&str]) -> Policy {
+pub(super) fn denying(name: &str, paths: &[&str]) -> Policy {
     let paths: Vec<String> = paths
         .iter()
         .map(|path| match path.strip_prefix("./") {
@@ -124,7 +93,7 @@ fn denying(name: &str, paths: &[&str]) -> Policy {
 }
 
 /// The same orders outside every session, where each must work.
-fn control(orders: &[&str]) -> Result<()> {
+pub(super) fn control(orders: &[&str]) -> Result<()> {
     let mut actor = Place::Outside.obey()?;
     let orders: Vec<_> = orders.iter().map(|order| (*order, "ok")).collect();
     expect(&mut actor, &orders).context("the control, outside every session")?;
@@ -132,7 +101,7 @@ fn control(orders: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn run(words: &[&str]) -> Result<()> {
+pub(super) fn run(words: &[&str]) -> Result<()> {
     let (program, arguments) = words.split_first().context("no words")?;
     let output = Command::new(program).args(arguments).output()?;
     ensure!(
@@ -205,49 +174,6 @@ fn hard_links() -> Result<()> {
         "told {told:?}"
     );
     Ok(())
-}
-
-fn bind_alias() -> Result<()> {
-    Daemon::shared()?;
-    set_up(&["shut/key", "shut/open/f", "alias/", "file"])?;
-    let (shut, alias, file) = (
-        format!("{HERE}/shut"),
-        format!("{HERE}/alias"),
-        format!("{HERE}/file"),
-    );
-    let mut before = Place::Inside(&denying("red-f3-before", &["./shut/**"])).obey()?;
-    run(&["mount", "--bind", &shut, &alias])?;
-    run(&["mount", "--bind", &format!("{shut}/key"), &file])?;
-    let outcome = (|| {
-        control(&["read ./alias/key", "read ./file"])?;
-        let agent = "red-f3-after";
-        let events = Events::from_now()?;
-        let mut after = Place::Inside(&denying(agent, &["./shut/**"])).obey()?;
-        let orders = [
-            ("read ./shut/key", "EPERM"),
-            ("read ./alias/key", "EPERM"),
-            ("read ./file", "EPERM"),
-        ];
-        expect(&mut before, &orders).context("in a session from before the mount")?;
-        expect(&mut after, &orders).context("in a session from after the mount")?;
-        after.end()?;
-        let told = told(events, agent, 3)?;
-        ensure!(
-            told.iter()
-                .all(|line| *line == format!("read {HERE}/shut/key")),
-            "told {told:?}"
-        );
-        // A rule that names the alias holds for what it is an alias of.
-        let policy = denying("red-f3-alias", &["./alias/**"]);
-        let mut actor = Place::Inside(&policy).obey()?;
-        expect(&mut actor, &orders).context("by the alias's rule")?;
-        actor.end()?;
-        Ok(())
-    })();
-    run(&["umount", &file])?;
-    run(&["umount", &alias])?;
-    before.end()?;
-    outcome
 }
 
 fn handle() -> Result<()> {
@@ -434,127 +360,12 @@ fn attributes() -> Result<()> {
 }
 
 /// Everything elsewhere, and some uses of what lies in [`HERE`].
-fn policy_allowing(name: &str, access: &str) -> Policy {
+pub(super) fn policy_allowing(name: &str, access: &str) -> Policy {
     let rest: Vec<&str> = EVERY_USE
         .split(", ")
         .filter(|word| !access.split(", ").any(|allowed| allowed == *word))
         .collect();
     Policy::named(name).files("deny", &rest.join(", "), &[&format!("{HERE}/**")])
-}
-
-fn tmpfs() -> Result<()> {
-    Daemon::shared()?;
-    set_up(&["early/", "late/"])?;
-    let (early, late) = (format!("{HERE}/early"), format!("{HERE}/late"));
-    let fill = |at: &str| -> Result<()> {
-        run(&["mount", "-t", "tmpfs", "none", at])?;
-        for path in ["open", "shut"] {
-            fs::create_dir(format!("{at}/{path}"))?;
-            fs::write(format!("{at}/{path}/f"), "x")?;
-        }
-        Ok(())
-    };
-    fill(&early)?;
-    let policy = denying("red-f10-tmpfs", &["./early/shut/**", "./late/shut/**"]);
-    let mut actor = Place::Inside(&policy).obey()?;
-    let orders = |at: &str| {
-        [
-            (format!("read ./{at}/open/f"), "ok"),
-            (format!("read ./{at}/shut/f"), "EPERM"),
-            (format!("create ./{at}/open/new"), "ok"),
-            (format!("create ./{at}/shut/new"), "EPERM"),
-            (format!("rename ./{at}/open/f ./{at}/shut/f"), "EPERM"),
-            (format!("list ./{at}"), "ok"),
-        ]
-    };
-    let outcome = (|| {
-        for (order, answer) in orders("early") {
-            expect(&mut actor, &[(&order, answer)])?;
-        }
-        fill(&late)?;
-        // What has just been mounted has no rules until the daemon has seen it: denied, all of it.
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while actor.order(&format!("file read {late}/open/f"))? == "EPERM" {
-            ensure!(
-                Instant::now() < deadline,
-                "the rules do not follow the mount"
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        for (order, answer) in orders("late") {
-            expect(&mut actor, &[(&order, answer)])?;
-        }
-        Ok(())
-    })();
-    run(&["umount", &early])?;
-    let _ = run(&["umount", &late]);
-    actor.end()?;
-    outcome
-}
-
-fn overlay() -> Result<()> {
-    Daemon::shared()?;
-    set_up(&["merged/"])?;
-    let base = format!("{HERE}-layers");
-    let _ = fs::remove_dir_all(&base);
-    fs::create_dir_all(&base)?;
-    // On a file system of their own: overlay wants extended attributes for what it copies up.
-    run(&["mount", "-t", "tmpfs", "none", &base])?;
-    for path in ["lower/open", "lower/shut", "upper", "work"] {
-        fs::create_dir_all(format!("{base}/{path}"))?;
-    }
-    for path in ["open/f", "open/g", "shut/f"] {
-        fs::write(format!("{base}/lower/{path}"), "lower\n")?;
-    }
-    let merged = format!("{HERE}/merged");
-    let options = format!("lowerdir={base}/lower,upperdir={base}/upper,workdir={base}/work");
-    let mounted = run(&["mount", "-t", "overlay", "none", "-o", &options, &merged]);
-    if let Err(error) = mounted {
-        run(&["umount", &base])?;
-        return Err(error);
-    }
-    let outcome = (|| {
-        // The layers themselves are out of reach.
-        let layers = format!("{base}/**");
-        // 5.10 cannot tell the kernel's own work from io_uring's: there, who may not use the layers
-        // can list and change nothing above them.
-        let tells = !crate::harness::kernel::before(5, 11);
-        let denied: &[&str] = match tells {
-            true => &["./merged/shut/**", &layers],
-            false => &["./merged/shut/**"],
-        };
-        let policy = denying("red-f10-overlay", denied);
-        let layer = if tells { "EPERM" } else { "ok" };
-        let mut actor = Place::Inside(&policy).obey()?;
-        expect(
-            &mut actor,
-            &[
-                ("read ./merged/open/f", "ok"),
-                ("read ./merged/shut/f", "EPERM"),
-                ("list ./merged/open", "ok"),
-                ("map ./merged/open/f", "ok"),
-                (&format!("read {base}/lower/open/f"), layer),
-                ("create ./merged/open/new", "ok"),
-                ("create ./merged/shut/new", "EPERM"),
-                ("rename ./merged/open/new ./merged/shut/new", "EPERM"),
-                ("unlink ./merged/open/new", "ok"),
-            ],
-        )?;
-        // What is copied up.
-        expect(
-            &mut actor,
-            &[
-                ("write ./merged/open/f", "ok"),
-                ("chmod ./merged/open/g", "ok"),
-                ("write ./merged/shut/f", "EPERM"),
-            ],
-        )?;
-        actor.end()?;
-        Ok(())
-    })();
-    run(&["umount", &merged])?;
-    run(&["umount", &base])?;
-    outcome
 }
 
 /// The caller's own memory is read once, by the kernel, before anything is judged: a path that is
@@ -631,122 +442,6 @@ fn absent() -> Result<()> {
             ("create ./work/.other/else", "ok"),
         ],
     )?;
-    actor.end()?;
-    Ok(())
-}
-
-fn procfs() -> Result<()> {
-    Daemon::shared()?;
-    let own = std::process::id();
-    // Libraries, and nothing in /proc.
-    let policy = Policy::named("files-procfs").without_files().files(
-        "allow",
-        "read, map",
-        &["/usr/**", "/lib/**", "/lib64/**", "/etc/**"],
-    );
-    let mut actor = Place::Inside(&policy).obey()?;
-    let others = format!("read /proc/{own}/status");
-    expect(
-        &mut actor,
-        &[
-            ("read /proc/self/status", "ok"),
-            ("read /proc/self/maps", "ok"),
-            ("read /proc/thread-self/stat", "ok"),
-            ("list /proc/self/fd", "ok"),
-            ("list /proc/self/task", "ok"),
-            ("write /proc/self/mem", "EPERM"),
-            ("write /proc/self/oom_score_adj", "EPERM"),
-            (&others, "EPERM"),
-            ("read /proc/1/status", "EPERM"),
-            ("read /proc/meminfo", "EPERM"),
-            ("list /proc", "EPERM"),
-        ],
-    )?;
-    actor.end()?;
-    let policy = policy.files("allow", "read", &["/proc/**"]);
-    let mut actor = Place::Inside(&policy).obey()?;
-    expect(
-        &mut actor,
-        &[
-            (&others, "ok"),
-            ("read /proc/meminfo", "ok"),
-            ("list /proc", "ok"),
-        ],
-    )?;
-    actor.end()?;
-    Ok(())
-}
-
-fn pipes() -> Result<()> {
-    Daemon::shared()?;
-    let policy = policy("files-pipes");
-    let mut actor = Place::Inside(&policy).obey()?;
-    expect(
-        &mut actor,
-        &[("reopen-pipe", "ok"), ("reopen-memory", "ok")],
-    )?;
-    actor.end()?;
-    let output = Place::Inside(&policy).run(&["bash", "-c", "cat <(echo through) | cat"])?;
-    ensure!(
-        output.stdout == b"through\n",
-        "bash's <(...) gave {:?}",
-        String::from_utf8_lossy(&output.stdout)
-    );
-    Ok(())
-}
-
-fn look_first() -> Result<()> {
-    Daemon::shared()?;
-    set_up(&["f"])?;
-    let agent = "files-look-first";
-    let policy = policy_allowing(agent, "read, write");
-    let events = Events::from_now()?;
-    let mut actor = Place::Inside(&policy).obey()?;
-    for _ in 0..3 {
-        // Forget every name, so that the kernel asks before it looks.
-        fs::write("/proc/sys/vm/drop_caches", "2")?;
-        expect(&mut actor, &[("create-if-absent ./f", "ok")])?;
-    }
-    ensure!(
-        events.denials(agent)?.is_empty(),
-        "told {:?}",
-        events.denials(agent)?
-    );
-    for _ in 0..3 {
-        fs::write("/proc/sys/vm/drop_caches", "2")?;
-        expect(&mut actor, &[("create-if-absent ./absent", "EPERM")])?;
-    }
-    actor.end()?;
-    let told = told(events, agent, 3)?;
-    ensure!(
-        told == vec![format!("create {HERE}/absent"); 3],
-        "told {told:?}"
-    );
-    Ok(())
-}
-
-fn swap() -> Result<()> {
-    Daemon::shared()?;
-    set_up(&["work/open/f", "work/shut/f"])?;
-    let policy = denying("files-swap", &["./work/shut/**"]);
-    let mut actor = Place::Inside(&policy).obey()?;
-    for _ in 0..50 {
-        expect(
-            &mut actor,
-            &[
-                ("read ./work/open/f", "ok"),
-                ("read ./work/shut/f", "EPERM"),
-            ],
-        )?;
-        control(&["exchange ./work/open ./work/shut"])?;
-    }
-    // A directory that takes the place of one that is gone.
-    for _ in 0..50 {
-        set_up(&["work/open/f"])?;
-        expect(&mut actor, &[("read ./work/open/f", "ok")])?;
-        set_up(&["work/shut/f"])?;
-        expect(&mut actor, &[("read ./work/shut/f", "EPERM")])?;
-    }
     actor.end()?;
     Ok(())
 }
