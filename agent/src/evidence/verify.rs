@@ -242,3 +242,6 @@ impl Told<'_> {
         text
     }
 }
+
+#[cfg(test)]
+mod tests;

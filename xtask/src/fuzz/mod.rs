@@ -158,6 +158,10 @@ fn fuzz(target: Target, program: &Path, seconds: u32, seeds: &Path) -> Result<En
     command.arg(folder(&format!("corpus/{name}"))?);
     if target.reads_policies() {
         command.arg(seeds);
+    } else {
+        let own = folder(&format!("seeds-{name}"))?;
+        seeds::write_others(name, &own)?;
+        command.arg(own);
     }
     let found = folder("found")?.join(format!("{name}-"));
     command
