@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use crate::compile::{Authored, Place};
 use crate::policy::{
-    Common, Effect, Hours, Limit, LimitKind, MinEnforcement, Mode, OnChange, OnDeviation, Policy,
-    RevokeOn, Step, Word,
+    Common, Effect, Grant, Hours, Limit, LimitKind, MinEnforcement, Mode, OnChange, OnDeviation,
+    Policy, RevokeOn, Step, Word,
 };
 use crate::text::Span;
 
@@ -360,6 +360,9 @@ fn end(policy: &Policy) -> Vec<String> {
     }
     if policy.on_change == OnChange::Move {
         all.push("When this version comes, running sessions are held to it at once.".to_owned());
+    }
+    if policy.grant == Grant::Required {
+        all.push("No session begins without a grant of the controller.".to_owned());
     }
     match policy.min_enforcement {
         MinEnforcement::Block => {}

@@ -110,6 +110,7 @@ fn spec_field(key: &str) -> Value {
         ),
         "privileges" => privileges(),
         "mode" => json!({"enum": ["enforce", "audit"]}),
+        "grant" => json!({"enum": ["required", "optional"]}),
         "onChange" => json!({"enum": ["keep", "move"]}),
         "minEnforcement" => json!({"enum": ["block", "kill", "observe"]}),
         _ => json!({}),

@@ -69,7 +69,7 @@ fn yaml_that_could_mean_two_things() {
 fn fields() {
     assert_eq!(
         with("  egres: {}"),
-        "p.yaml:6:3: error: found unknown field \"egres\" in spec, expected owner, purpose, identity, session, extends, variables, facts, egress, listen, exec, files, chain, tools, privileges, end, mode, minEnforcement or onChange"
+        "p.yaml:6:3: error: found unknown field \"egres\" in spec, expected owner, purpose, identity, session, extends, variables, facts, egress, listen, exec, files, chain, tools, privileges, end, mode, minEnforcement, onChange or grant"
     );
     let full = parse("p.yaml", b"apiVersion: interlock.dev/v1alpha1\nkind: AgentPolcy\nmetadata: {name: x}\nspec: {owner: {name: a, contact: b}}").unwrap_err();
     assert_eq!(

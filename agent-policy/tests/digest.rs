@@ -138,3 +138,15 @@ fn every_part_of_a_policy_is_in_its_digest() {
         );
     }
 }
+
+#[test]
+fn whether_a_grant_is_required_is_in_the_digest() {
+    let text = |grant: &str| {
+        format!(
+            "apiVersion: interlock.dev/v1alpha1\nkind: AgentPolicy\nmetadata: {{name: a}}\nspec:\n  \
+             owner: {{name: Ada, contact: ada@example.com}}\n  grant: {grant}\n"
+        )
+    };
+    let [required, optional] = ["required", "optional"].map(|grant| compile(&text(grant)).digest);
+    assert_ne!(required, optional);
+}

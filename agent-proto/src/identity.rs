@@ -94,6 +94,13 @@ impl fmt::Display for Identity {
     }
 }
 
+/// The person behind an operator, however it came in: one of the same name with a certificate and with a
+/// token is one person, where several must agree.
+pub fn person(operator: &str) -> &str {
+    let name = operator.strip_prefix("operator/").unwrap_or(operator);
+    name.strip_prefix("oidc:").unwrap_or(name)
+}
+
 /// Whom a certificate names, and until when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {

@@ -17,7 +17,7 @@ use agent_proto::files::Files;
 use agent_proto::wire::{EnrolRequest, InventoryRequest};
 use interlock_agent::central::report::Own;
 use interlock_agent::central::{self, Heard};
-use interlock_agent::control::protocol::SessionId;
+use interlock_agent::ids::SessionId;
 use interlock_agent::events::explain::{Known, network_denial, now};
 use interlock_agent::events::journal::Journal;
 use interlock_agent::events::line::{Allowed, Line};

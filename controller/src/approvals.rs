@@ -3,6 +3,7 @@
 //! Kept in memory: a node tells all of its questions again when it connects. What is final is a directive,
 //! which is stored; a first yes of two is not, and is asked for again after a restart.
 
+use agent_proto::identity::person;
 use agent_proto::wire::{NodeQuestion, Question};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -166,7 +167,7 @@ impl Approvals {
             1
         };
         let people = if said.yes {
-            if asked.yes.contains(&said.who) {
+            if asked.yes.iter().any(|who| person(who) == person(&said.who)) {
                 return Err(NotTaken::Again(number.to_owned(), said.who));
             }
             asked.yes.push(said.who);
@@ -243,6 +244,8 @@ mod tests {
         assert_eq!(first.missing, 1);
         let again = approvals.say("n", "1", said(true, "ada"));
         assert_eq!(again, Err(NotTaken::Again("1".into(), "ada".into())));
+        let token = approvals.say("n", "1", said(true, "operator/oidc:ada"));
+        assert!(matches!(token, Err(NotTaken::Again(..))), "{token:?}");
         // That the node tells it again forgets nobody's word.
         approvals.take("n", vec![question("1", 2)]);
         let second = approvals.say("n", "1", said(true, "bob")).expect("taken");

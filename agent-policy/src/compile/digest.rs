@@ -4,8 +4,8 @@
 use sha2::{Digest, Sha256};
 
 use crate::policy::{
-    Argument, End, MinEnforcement, Mode, OnChange, OnDeviation, Owner, Pattern, Policy, Recognised,
-    RevokeOn,
+    Argument, End, Grant, MinEnforcement, Mode, OnChange, OnDeviation, Owner, Pattern, Policy,
+    Recognised, RevokeOn,
 };
 
 use super::plan::{ApprovalInfo, FactKind};
@@ -94,6 +94,9 @@ pub(super) fn of(policy: &Policy, compiled: &Compiled) -> [u8; 32] {
     // Last, and only where it says something: policies that do not have kept their names.
     if policy.on_change == OnChange::Move {
         encoder.text("on change: move");
+    }
+    if policy.grant == Grant::Required {
+        encoder.text("grant: required");
     }
     let said = |source: &RuleSource| source.because.is_some();
     if compiled.sources.iter().any(said) {

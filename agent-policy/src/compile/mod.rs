@@ -23,7 +23,7 @@ use agent_common::policy::PolicyHead;
 use agent_common::terms::Terms;
 
 use crate::policy::{
-    Argument, End, MinEnforcement, Mode, OnChange, Policy, Recognised, UNKNOWN_HISTORY,
+    Argument, End, Grant, MinEnforcement, Mode, OnChange, Policy, Recognised, UNKNOWN_HISTORY,
     privilege_mask,
 };
 use crate::text::{Diagnostics, Severity, Span};
@@ -144,6 +144,8 @@ pub struct Compiled {
     pub min_enforcement: MinEnforcement,
     /// What becomes of running sessions when this version comes.
     pub on_change: OnChange,
+    /// Whether its sessions need a grant.
+    pub grant: Grant,
     sets: u32,
 }
 
@@ -301,6 +303,7 @@ impl Policy {
             mode: self.mode,
             min_enforcement: self.min_enforcement,
             on_change: self.on_change,
+            grant: self.grant,
         };
         compiled.digest = digest::of(self, &compiled);
         Ok(compiled)

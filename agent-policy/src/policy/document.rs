@@ -7,7 +7,8 @@ use crate::text::{Fields, Node, Reader, Source, Span, Value, quoted};
 use super::block::{self, BLOCK, Block};
 use super::profile::{self, Made, Profiles};
 use super::{
-    API_VERSION, Fact, KIND, Policy, Spans, Tool, chain, condition, end, file, identity, privilege,
+    API_VERSION, Fact, Grant, KIND, Policy, Recognised, Spans, Tool, chain, condition, end, file,
+    identity, privilege,
 };
 
 /// Bytes of an agent's name: one DNS label, so that it fits a SPIFFE path and an object name.
@@ -37,6 +38,7 @@ pub(crate) const SPEC: &[&str] = &[
     "mode",
     "minEnforcement",
     "onChange",
+    "grant",
 ];
 
 /// The parts that every document has.
@@ -141,6 +143,10 @@ pub(super) fn read(
             .get("onChange")
             .and_then(|node| end::on_change(reader, node))
             .unwrap_or_default(),
+        grant: spec
+            .get("grant")
+            .and_then(|node| end::grant(reader, node))
+            .unwrap_or_default(),
         profiles: made.files.into_iter().collect(),
         spans,
         privileges: spec
@@ -153,6 +159,12 @@ pub(super) fn read(
         owner: owner?,
     };
     check_words(reader, &policy);
+    if let Some(node) = spec
+        .get("grant")
+        .filter(|_| policy.grant == Grant::Required)
+    {
+        check_grant(reader, &policy, node);
+    }
     Some(policy)
 }
 
@@ -294,6 +306,17 @@ fn tools(reader: &mut Reader<'_>, source: &Arc<Source>, node: &Node) -> Vec<Tool
 }
 
 /// Facts and steps that rules name must exist: a misspelt fact would be one that is never set.
+/// A grant comes with `interlock run`: who is recognised brings none, and could never begin.
+fn check_grant(reader: &mut Reader<'_>, policy: &Policy, node: &Node) {
+    if policy.recognised.iter().any(|way| *way != Recognised::Run) {
+        reader.found(
+            node.span,
+            "a grant that is required of sessions that are recognised",
+            "\"optional\", or `run` alone under session: a grant comes with `interlock run`",
+        );
+    }
+}
+
 fn check_words(reader: &mut Reader<'_>, policy: &Policy) {
     let facts: Vec<&str> = policy.facts.iter().map(|fact| fact.name.as_str()).collect();
     let steps: Vec<&str> = policy

@@ -63,6 +63,16 @@ impl OnChange {
     }
 }
 
+/// Whether a session needs a grant of the controller to begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Grant {
+    /// Whoever may start sessions may start this one.
+    #[default]
+    Optional,
+    /// No session begins without one.
+    Required,
+}
+
 /// The weakest enforcement under which a session may start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum MinEnforcement {
@@ -138,6 +148,11 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, spans: &mut Spans) -> E
 
 pub(super) fn mode(reader: &mut Reader<'_>, node: &Node) -> Option<Mode> {
     reader.word(node, &[("enforce", Mode::Enforce), ("audit", Mode::Audit)])
+}
+
+pub(super) fn grant(reader: &mut Reader<'_>, node: &Node) -> Option<Grant> {
+    let words = [("required", Grant::Required), ("optional", Grant::Optional)];
+    reader.word(node, &words)
 }
 
 pub(super) fn on_change(reader: &mut Reader<'_>, node: &Node) -> Option<OnChange> {

@@ -28,7 +28,7 @@ pub use condition::{Approval, Common, Effect, Hours, Limit, LimitKind, Word};
 pub(crate) use condition::{duration as duration_of, flag as flag_of};
 pub use document::UNKNOWN_HISTORY;
 pub use egress::{Destination, Direction, EgressRule, Protocol};
-pub use end::{End, MinEnforcement, Mode, OnChange, OnDeviation, RevokeOn};
+pub use end::{End, Grant, MinEnforcement, Mode, OnChange, OnDeviation, RevokeOn};
 pub(crate) use file::digest_node as digest_of;
 pub use file::{Argument, ExecRule, FileRule, program_digest};
 pub use host::Host;
@@ -119,6 +119,8 @@ pub struct Policy {
     pub min_enforcement: MinEnforcement,
     /// What becomes of running sessions when this version comes.
     pub on_change: OnChange,
+    /// Whether its sessions need a grant.
+    pub grant: Grant,
     /// The files of the profiles that it is made with.
     pub profiles: Vec<Arc<str>>,
     pub(crate) spans: Spans,

@@ -6,6 +6,7 @@ use crate::events::line::{Closed, Line};
 use crate::holds::answer::{Answer as Said, NotTaken};
 use crate::holds::{self, HoldInfo};
 use crate::ids::HoldId;
+use agent_proto::identity::person;
 use agent_proto::wire::{Answer, Question, State as Step};
 use std::rc::Rc;
 use std::time::Instant;
@@ -60,8 +61,8 @@ impl Central {
             return Err("it is an answer to something else than what is asked here".to_owned());
         }
         let mut people = answer.people.clone();
-        people.sort_unstable();
-        people.dedup();
+        people.sort_unstable_by(|one, other| person(one).cmp(person(other)));
+        people.dedup_by(|one, other| person(one) == person(other));
         let needs = usize::try_from(asked.people).unwrap_or(usize::MAX);
         if answer.yes && people.len() < needs {
             return Err(NotTaken::People(hold, asked.people).to_string());

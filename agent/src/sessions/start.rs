@@ -14,7 +14,7 @@ use crate::library::Loaded;
 use crate::policy::{self, PolicyError};
 use agent_common::session::{Label, Session as State};
 use agent_common::terms::{Progress, TIMERS};
-use agent_policy::Compiled;
+use agent_policy::{Compiled, Grant};
 use std::rc::Rc;
 
 /// How a session begins, if not by `interlock run`.
@@ -52,6 +52,12 @@ pub enum StartError {
          `interlock daemon --controller`"
     )]
     NoController(String),
+    /// Somebody else must say yes first.
+    #[error(
+        "the policy of `{0}` requires a grant, and none was given: ask the controller for one, then \
+         `interlock run --grant FILE`"
+    )]
+    NoGrant(String),
     /// Every slot is taken.
     #[error("no room for another session: all {0} slots are taken")]
     Full(u32),
@@ -113,6 +119,9 @@ impl Sessions {
         compiled: Compiled,
         begin: &Begin,
     ) -> Result<Label, StartError> {
+        if compiled.grant == Grant::Required && begin.permit.grant.is_none() {
+            return Err(StartError::NoGrant(start.agent.clone()));
+        }
         let slot = self.free_slot()?;
         let id = self.draw_id()?;
         let place = self.place_of(&compiled)?;

@@ -139,6 +139,8 @@ fn grants(policy: &Policy, other: &Policy) -> Result<()> {
     )?;
     let wider = Policy::named("central").allow(ALLOWED4, "1-1000", "tcp");
     refused(&wider, &["--grant", &good], "it is for policy")?;
+    let strict = Policy::named("central").with("  grant: required\n");
+    refused(&strict, &[], "requires a grant, and none was given")?;
     policy.write()?;
     refused(other, &["--grant", &good], "it is for agent `central`")?;
     // More than its second has passed by now.
