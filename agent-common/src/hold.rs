@@ -16,6 +16,9 @@ pub const MAX_OPEN: u64 = 64;
 /// Processes that can wait at once.
 pub const MAX_WAITING: u32 = 16_384;
 
+/// The bits of a question's number that say on which processor it was asked. The others are the time.
+pub const PROCESSORS: u64 = 0x3ff;
+
 /// How long an action waits where its policy does not say, in seconds.
 pub const DEFAULT_WAIT_S: u32 = 300;
 

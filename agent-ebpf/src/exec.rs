@@ -146,7 +146,7 @@ pub fn ask(end: u64, words: u32, inode: u64, kind: u64) -> bool {
     member.weighing().hold = Weighing::NOBODY_ASKED;
     let judgement = judge::listed(member, &session, Action::Exec, (way.traits, way.how));
     if judge::must_ask(member) {
-        return told(member, number(judge::ask_of_program(member, way, hash)));
+        return asked(member, number(judge::ask_of_program(member, way, hash)));
     }
     told(member, number(judgement))
 }
@@ -154,6 +154,18 @@ pub fn ask(end: u64, words: u32, inode: u64, kind: u64) -> bool {
 #[inline(always)]
 fn doubt(reason: Reason) -> u64 {
     number(judge::doubt(Action::Exec, reason))
+}
+
+/// What follows from a question, told with the words that it is about.
+#[inline(always)]
+fn asked(member: Member, judgement: u64) -> bool {
+    if judgement == ALLOWED {
+        return true;
+    }
+    let subject = path::of_current().map_or(Address(0), Path::subject);
+    let judged = judge::follow_up(member, names::judged(judgement));
+    names::tell_question(judged, subject);
+    judged.verdict == Verdict::Audit.wire()
 }
 
 #[inline(always)]

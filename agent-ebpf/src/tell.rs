@@ -11,7 +11,8 @@ use agent_common::action::Action;
 use agent_common::decide::Weighing;
 use agent_common::egress::Endpoint;
 use agent_common::event::{
-    Begun, Denial, Empty, Exec, FileDenial, Handoff, Header, Kind, MAX_ANCESTORS, RootExit,
+    Begun, Denial, Empty, Exec, FileDenial, Handoff, Header, Kind, MAX_ANCESTORS,
+    MAX_ARGUMENT_BYTES, RootExit,
 };
 use agent_common::session::Label;
 
@@ -93,6 +94,22 @@ fn by_name(out: &mut Denial) {
 /// A use of a file was not allowed.
 #[inline(always)]
 pub fn file_denial(label: Label, judged: Judged, dentry: Address, words: [u64; 2]) {
+    file(label, judged, dentry, |to| arguments::copy(words, to));
+}
+
+/// Somebody must be asked about a program with the words that were read last.
+#[inline(always)]
+pub fn program_question(label: Label, judged: Judged, dentry: Address) {
+    file(label, judged, dentry, arguments::copy_asked);
+}
+
+#[inline(always)]
+fn file(
+    label: Label,
+    judged: Judged,
+    dentry: Address,
+    words: impl FnOnce(&mut [u8; MAX_ARGUMENT_BYTES]) -> u32,
+) {
     let Some(mut record) = Record::<FileDenial>::reserve_for(label) else {
         return;
     };
@@ -100,7 +117,7 @@ pub fn file_denial(label: Label, judged: Judged, dentry: Address, words: [u64; 2
     out.denial.header = header::<FileDenial>(Kind::FileDenial, label);
     describe(&mut out.denial, judged, by_name);
     names::copy(dentry, out);
-    out.arguments_length = arguments::copy(words, &mut out.arguments);
+    out.arguments_length = words(&mut out.arguments);
     record.submit();
 }
 

@@ -232,7 +232,10 @@ pub(crate) fn conditions(common: &Common) -> String {
         } else {
             ", "
         };
-        text += &format!("once {by} has approved it");
+        text += &match approval.people {
+            1 => format!("once {by} has approved it"),
+            people => format!("once {people} people of {by} have approved it"),
+        };
         if approval.once {
             text += " (good for one time)";
         }

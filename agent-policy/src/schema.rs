@@ -41,7 +41,9 @@ pub fn schema() -> Value {
             "approval": object(&["by"], json!({
                 "by": reference("words"), "expires": reference("duration"),
                 "once": {"type": "boolean"}, "show": reference("words"),
-                "wait": reference("duration")
+                "wait": reference("duration"),
+                "people": {"type": "integer", "minimum": 1, "maximum": 5},
+                "answer": {"type": "string", "minLength": 1}
             })),
             "limit": object(&[], json!({
                 "rate": {"type": "string", "pattern": "^[1-9][0-9]*/(s|min|h|d)$"},

@@ -128,6 +128,27 @@ pub struct Daemon {
     /// What this node is called in the record [default: as its certificate for the controller, or the host]
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
+    /// Who is told of questions.
+    #[command(flatten)]
+    pub bell: Bell,
+}
+
+/// Whom a node tells of questions to people.
+#[derive(Debug, Args)]
+pub struct Bell {
+    /// Where to post each question to people and each answer, as JSON [default: nowhere]
+    #[arg(long, value_name = "URL", requires = "bell_key")]
+    pub bell: Option<String>,
+    /// The file with the key that they are signed with: HMAC-SHA256 over the time, a dot and the body
+    #[arg(long, value_name = "FILE", requires = "bell")]
+    pub bell_key: Option<PathBuf>,
+    /// The authorities that the certificate there may be of
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/ssl/certs/ca-certificates.crt"
+    )]
+    pub bell_ca: PathBuf,
 }
 
 /// How a node reaches the controller.

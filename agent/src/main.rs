@@ -6,7 +6,7 @@ use interlock_agent::cli::{Cli, Command, Evidence};
 use interlock_agent::daemon::{self, canary};
 use interlock_agent::run::{self, Ended, signals};
 use interlock_agent::{
-    central, ctl, doctor, evidence, library, policy_cli, report, show, uninstall,
+    central, ctl, doctor, evidence, holds::bell, library, policy_cli, report, show, uninstall,
 };
 use std::process::ExitCode;
 use tracing::Level;
@@ -33,6 +33,7 @@ fn main() -> ExitCode {
                     limit: u64::from(options.evidence_limit) << 20,
                     age: options.evidence_age,
                 },
+                bell: bell_settings(options.bell),
             };
             done(daemon::run(&settings))
         }
@@ -76,6 +77,14 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
     }
+}
+
+fn bell_settings(options: interlock_agent::cli::Bell) -> Option<bell::Settings> {
+    Some(bell::Settings {
+        url: options.bell?,
+        key: options.bell_key?,
+        authorities: options.bell_ca,
+    })
 }
 
 fn central_settings(options: interlock_agent::cli::Central) -> Option<central::Settings> {

@@ -1,5 +1,6 @@
 //! All nodes: who is connected, what they are told, and what each still lacks.
 
+use crate::approvals::Approvals;
 use crate::clock;
 use crate::store::{Desk, DeskError, Issued, StoreError};
 use agent_proto::seal::{Key, Purpose};
@@ -44,6 +45,8 @@ pub struct Fleet {
     pub desk: Desk,
     /// How long a node that hears nothing lets its sessions run; zero for ever.
     pub lease: Duration,
+    /// Questions that wait for people.
+    pub approvals: Approvals,
     directives: RwLock<Vec<Arc<Known>>>,
     /// One at a time, so that they are known in the order of their epochs.
     issuing: tokio::sync::Mutex<()>,
@@ -75,6 +78,7 @@ impl Fleet {
             key,
             desk,
             lease,
+            approvals: Approvals::default(),
             directives: RwLock::new(directives),
             issuing: tokio::sync::Mutex::default(),
             connected: Mutex::default(),

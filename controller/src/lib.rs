@@ -11,6 +11,7 @@
 //! What nodes are told is signed, stored, and only then sent: [`fleet`] keeps it in memory, wakes
 //! every node's stream, and each finds out by itself what its node still lacks.
 
+pub mod approvals;
 pub mod certs;
 pub mod clock;
 pub mod door;

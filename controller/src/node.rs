@@ -179,7 +179,9 @@ impl Node for Nodes {
         request: Request<InventoryRequest>,
     ) -> Result<Response<InventoryResponse>, Status> {
         let name = node(&request)?;
-        let there = request.into_inner();
+        let mut there = request.into_inner();
+        let questions = std::mem::take(&mut there.questions);
+        self.fleet.approvals.take(&name, questions);
         let take = move |store: &mut dyn crate::store::Store| {
             store.take_inventory(&name, &there, clock::now_ms())
         };

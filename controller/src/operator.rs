@@ -1,5 +1,6 @@
 //! What operators ask.
 
+mod approve;
 mod order;
 mod see;
 
@@ -133,6 +134,7 @@ fn stream<T>() -> (mpsc::Sender<Result<T, Status>>, Response<Stream<T>>) {
 impl Operator for Operators {
     type EventsStream = Stream<EventsResponse>;
     type WatchStream = Stream<WatchResponse>;
+    type ApprovalsStream = Stream<ApprovalsResponse>;
 
     async fn whoami(&self, request: Request<WhoamiRequest>) -> Answer<WhoamiResponse> {
         let peer = request.extensions().get::<Peer>().cloned();
@@ -244,5 +246,22 @@ impl Operator for Operators {
     async fn issue_grant(&self, request: Request<IssueGrantRequest>) -> Answer<IssueGrantResponse> {
         let (who, asked) = self.allow(request, Role::Approver, "issue a grant").await?;
         self.grant(who, asked).await.map(Response::new)
+    }
+
+    async fn approvals(&self, request: Request<ApprovalsRequest>) -> Answer<Self::ApprovalsStream> {
+        let until = until(&request);
+        let (_, asked) = self.allow(request, Role::Viewer, "list approvals").await?;
+        let (sender, response) = stream();
+        let work = approve::approvals(Arc::clone(&self.fleet), asked.follow, sender.clone());
+        let turn = self.turn()?;
+        tokio::spawn(end_at((until, turn), work, sender));
+        Ok(response)
+    }
+
+    async fn say(&self, request: Request<SayRequest>) -> Answer<SayResponse> {
+        let (who, asked) = self
+            .allow(request, Role::Approver, "answer a question")
+            .await?;
+        self.say_to(who, asked).await.map(Response::new)
     }
 }

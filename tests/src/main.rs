@@ -22,6 +22,7 @@ usage: interlock-tests [run] [FILTER]   run the tests whose name contains FILTER
        interlock-tests demo             the demonstration
        interlock-tests bench            measure, as JSON lines
        interlock-tests revoke [N]       revoke N sessions under load, as JSON lines
+       interlock-tests hold [N]         hold N actions and 500 at once, as JSON lines
        interlock-tests memory           what the maps take, as JSON lines
        interlock-tests verifier         what the verifier says of each program, as JSON lines
        interlock-tests act PART ...     play the part of an agent";
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         Some("bench") => reported(bench::run(rest)),
         Some("measure") => bench::measure(rest),
         Some("revoke") => reported(bench::revoke(rest)),
+        Some("hold") => reported(bench::hold(rest)),
         Some("memory") => reported(bench::memory()),
         Some("verifier") => reported(verifier::run()),
         Some("run") => run(rest),

@@ -61,6 +61,7 @@ pub fn of_caller(policy: u32, count: u32, is_script: bool) -> Option<(u32, u64)>
     let pending = Pending::ensure()?;
     let list = call::current_words()?;
     pending.begin();
+    pending.set_keeps(true);
     pending.set_lanes(INDEX.get(0)?.secret.name);
     let mut from = 0;
     while from < WORDS {
@@ -80,6 +81,7 @@ pub fn of_caller(policy: u32, count: u32, is_script: bool) -> Option<(u32, u64)>
         from += 1;
     }
     pending.set_hashes(false);
+    pending.set_keeps(false);
     let hash = hash_of(pending, count);
     (count <= WORDS * WORDS).then_some((pending.traits(), hash))
 }
@@ -154,6 +156,22 @@ extern "C" fn hash_chunk(bytes: u32) -> u32 {
     0
 }
 
+/// Keeps what was read last for people, if it is to be kept.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn keep_text(bytes: u32) -> u32 {
+    if let Some(pending) = Pending::of_current() {
+        pending.keep_text(bytes);
+    }
+    0
+}
+
+/// Copies the words about which somebody is asked, as they were read when their hash was made.
+#[inline(always)]
+pub fn copy_asked(to: &mut [u8; MAX_ARGUMENT_BYTES]) -> u32 {
+    Pending::of_current().map_or(0, |pending| pending.copy_text(to))
+}
+
 /// Copies words from where they begin to where they end, as far as there is room. Answers how many
 /// bytes were copied.
 #[inline(always)]
@@ -225,6 +243,9 @@ extern "C" fn read_word(address: u64) -> u64 {
         }
         if pending.hashes() {
             hash_chunk(bytes);
+        }
+        if i == 0 {
+            keep_text(bytes);
         }
         length += bytes;
         if bytes < CHUNK as u32 - 1 {

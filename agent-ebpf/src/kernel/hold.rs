@@ -10,7 +10,7 @@
 use super::asking::Asking;
 use super::call;
 use super::counts;
-use super::record::now;
+use super::record::{self, now};
 use super::state;
 use super::task::Task;
 use super::weigh::{AGAIN, DECIDED, QUIET, TRY, weigh_once};
@@ -18,7 +18,7 @@ use crate::maps::{ASKING, CLOSED, HOLDS, OPENED, WAITING};
 use agent_common::action::Action;
 use agent_common::counter::Counter;
 use agent_common::decide::{Reason, SCOPES, Verdict, Weighing};
-use agent_common::hold::{DEFAULT_WAIT_S, Hold, HoldState, MAX_OPEN, Waiter};
+use agent_common::hold::{DEFAULT_WAIT_S, Hold, HoldState, MAX_OPEN, PROCESSORS, Waiter};
 use aya_ebpf::bindings::BPF_NOEXIST;
 use core::ptr;
 
@@ -238,14 +238,14 @@ extern "C" fn hold_ask(how: u32) -> u32 {
         0 => DEFAULT_WAIT_S,
         wait_s => wait_s,
     };
-    asked.hold.id = now_ns;
+    asked.hold.id = question(now_ns);
     asked.hold.asked_ns = now_ns;
     asked.hold.until_ns = now_ns.saturating_add(u64::from(wait_s) * NS);
     asked.hold.state = HoldState::Asked.wire();
     asked.hold.flags = 0;
     asked.hold.slot = slot;
     asked.hold.pid = Task::current().tgid();
-    asked.id = now_ns;
+    asked.id = asked.hold.id;
     if HOLDS
         .insert(&asked.key, &asked.hold, u64::from(BPF_NOEXIST))
         .is_err()
@@ -265,6 +265,14 @@ extern "C" fn hold_ask(how: u32) -> u32 {
     }
     counts::add(Counter::Asked);
     ASKED_NOW
+}
+
+/// The number of a question that is asked now: the time, with the processor in its lowest bits, so that two
+/// processors never give the same. That one gives it twice within a microsecond is left to the daemon, which
+/// says yes to neither.
+#[inline(always)]
+fn question(now_ns: u64) -> u64 {
+    now_ns & !PROCESSORS | u64::from(record::processor()) & PROCESSORS
 }
 
 /// Whether a session may have another open question.

@@ -72,6 +72,23 @@ extern "C" fn exec_denial(judgement: u64, dentry: u64, begin: u64, end: u64) -> 
     0
 }
 
+/// Tells that somebody must be asked about a program of the running task with the words that it was given.
+#[inline(always)]
+pub fn tell_question(judged: Judged, dentry: Address) {
+    if judged.hold != Weighing::TOLD {
+        exec_question(packed(judged), dentry.0);
+    }
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn exec_question(judgement: u64, dentry: u64) -> u64 {
+    if let Some(member) = Task::current().member() {
+        crate::tell::program_question(member.label(), judged(judgement), Address(dentry));
+    }
+    0
+}
+
 /// Tells that a Unix socket without a path was not to be reached.
 #[inline(always)]
 pub fn tell_abstract(judged: Judged, name: u64, length: u64) {

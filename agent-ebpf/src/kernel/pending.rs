@@ -8,7 +8,9 @@ use super::task::Task;
 use crate::maps::{NOTHING_PENDING, PENDING, POLICIES};
 use agent_common::argument::{ARGUMENT_EIGHTS, mask};
 use agent_common::decide::{LISTS, SCOPES};
+use agent_common::event::MAX_ARGUMENT_BYTES;
 use agent_common::path::Lanes;
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use core::ptr;
 
 /// Programs of one execve that can wait: a script, its interpreter, that one's, and so on.
@@ -95,6 +97,13 @@ pub struct State {
     hashes: u32,
     /// Their hash so far.
     lanes: Lanes,
+    /// The words as they were read, each with a zero behind it. Behind the first half there is room for
+    /// what does not fit.
+    text: [u8; 2 * MAX_ARGUMENT_BYTES],
+    /// Bytes of it.
+    text_length: u32,
+    /// 1 while the words that are read are kept there.
+    keeps: u32,
 }
 
 /// What is kept for the running task. Only its own programs look at it, and it stays until the
@@ -249,6 +258,56 @@ impl Pending {
     pub fn hashes(self) -> bool {
         // SAFETY: as in `defer`.
         unsafe { ptr::read_volatile(&raw const (*self.0).hashes) != 0 }
+    }
+
+    /// Begins to keep the words that are read, or ends it.
+    #[inline(always)]
+    pub fn set_keeps(self, keeps: bool) {
+        // SAFETY: as in `defer`.
+        unsafe {
+            ptr::write_volatile(&raw mut (*self.0).keeps, u32::from(keeps));
+            if keeps {
+                ptr::write_volatile(&raw mut (*self.0).text_length, 0);
+            }
+        }
+    }
+
+    /// Keeps what was read last, if it is to be kept and as far as there is room.
+    #[inline(always)]
+    pub fn keep_text(self, bytes: u32) {
+        const HALF: u32 = MAX_ARGUMENT_BYTES as u32;
+        // SAFETY: as in `defer`; what is copied begins in the first half and is shorter than the second.
+        unsafe {
+            let length = ptr::read_volatile(&raw const (*self.0).text_length);
+            if ptr::read_volatile(&raw const (*self.0).keeps) == 0 || length >= HALF {
+                return;
+            }
+            let mut bytes = bytes;
+            if bytes > HALF - 1 {
+                bytes = HALF - 1;
+            }
+            let text = (&raw mut (*self.0).text).cast::<u8>();
+            let from = (&raw const (*self.0).bytes).cast();
+            let at = text.add((length & (HALF - 1)) as usize);
+            bpf_probe_read_kernel(at.cast(), bytes, from);
+            let end = length.wrapping_add(bytes) & (2 * HALF - 1);
+            ptr::write_volatile(text.add(end as usize), 0);
+            ptr::write_volatile(&raw mut (*self.0).text_length, end.wrapping_add(1));
+        }
+    }
+
+    /// Copies the words that were kept. Answers how many bytes they are.
+    #[inline(always)]
+    pub fn copy_text(self, to: &mut [u8; MAX_ARGUMENT_BYTES]) -> u32 {
+        // SAFETY: as in `defer`; the text is longer than what is copied.
+        unsafe {
+            let from = (&raw const (*self.0).text).cast();
+            let room = MAX_ARGUMENT_BYTES as u32;
+            if bpf_probe_read_kernel(to.as_mut_ptr().cast(), room, from) != 0 {
+                return 0;
+            }
+            ptr::read_volatile(&raw const (*self.0).text_length).min(room)
+        }
     }
 
     /// The hash of the words so far.

@@ -5,7 +5,7 @@ use crate::maps::DECISIONS;
 use agent_common::counter::Counter;
 use agent_common::session::Label;
 use aya_ebpf::helpers::bpf_probe_read_kernel_str_bytes;
-use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
+use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns};
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 
 /// Nanoseconds since boot, suspended time included.
@@ -13,6 +13,13 @@ use aya_ebpf::maps::ring_buf::RingBufEntry;
 pub fn now() -> u64 {
     // SAFETY: takes no arguments, always answers.
     unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// The processor on which this runs.
+#[inline(always)]
+pub fn processor() -> u32 {
+    // SAFETY: takes no arguments, always answers.
+    unsafe { bpf_get_smp_processor_id() }
 }
 
 /// Room for a record in the ring, to be submitted.

@@ -288,11 +288,19 @@ fn terms(encoder: &mut Encoder, compiled: &Compiled) {
             once,
             show,
             wait_s,
+            people,
+            answer,
         } = approval;
         encoder.number((*fact).into());
         encoder.texts(by);
         encoder.maybe_number(*expires_s);
-        encoder.number((*once).into());
+        // Where one person gives it, and no expression, this is what it was before there could be either.
+        let more = u64::from(people.saturating_sub(1));
+        let answers = u64::from(answer.is_some());
+        encoder.number(u64::from(*once) | more << 8 | answers << 16);
+        if let Some(answer) = answer {
+            encoder.text(answer);
+        }
         encoder.texts(show);
         encoder.maybe_number(*wait_s);
     });

@@ -30,6 +30,7 @@ impl Compiled {
                 "fact": self.fact_names(1 << (approval.fact & 63)),
                 "by": approval.by, "expiresS": approval.expires_s,
                 "once": approval.once, "show": approval.show, "waitS": approval.wait_s,
+                "people": approval.people, "answer": approval.answer,
             }))),
             "arguments": list(self.arguments.iter().map(|argument| json!({
                 "at": argument.at, "text": argument.text, "prefix": argument.prefix,

@@ -64,6 +64,10 @@ pub struct ApprovalInfo {
     pub show: Vec<String>,
     /// Seconds that the action waits, where the policy says.
     pub wait_s: Option<u64>,
+    /// How many people must give it.
+    pub people: u32,
+    /// The expression, in CEL, that answers in their place where it can.
+    pub answer: Option<String>,
 }
 
 /// What a rule has besides facts, as indices and one.
@@ -355,6 +359,8 @@ impl<'p> Plan<'p> {
             once: approval.once,
             show: approval.show.clone(),
             wait_s: approval.wait_s,
+            people: approval.people,
+            answer: approval.answer.clone(),
         });
         Ok(fact + 1)
     }

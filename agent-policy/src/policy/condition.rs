@@ -50,6 +50,10 @@ pub struct Approval {
     pub show: Vec<String>,
     /// How long the action waits for an answer, in seconds; without it, five minutes.
     pub wait_s: Option<u64>,
+    /// How many people must give it.
+    pub people: u32,
+    /// The expression that answers in their place, where it can.
+    pub answer: Option<String>,
     /// Its place.
     pub span: Span,
 }
@@ -278,7 +282,7 @@ pub(super) fn approval(reader: &mut Reader<'_>, node: &Node) -> Option<Approval>
         reader,
         node,
         "approval",
-        &["by", "expires", "once", "show", "wait"],
+        &["answer", "by", "expires", "once", "people", "show", "wait"],
     )?;
     let by = fields.require(reader, "by", "a list of people and groups that can approve")?;
     let by = words(reader, by, "a list of people and groups that can approve");
@@ -297,6 +301,14 @@ pub(super) fn approval(reader: &mut Reader<'_>, node: &Node) -> Option<Approval>
             .map(|word| word.text)
             .collect(),
         wait_s: fields.get("wait").and_then(|node| duration(reader, node)),
+        people: fields
+            .get("people")
+            .and_then(|node| people(reader, node))
+            .unwrap_or(1),
+        answer: fields
+            .get("answer")
+            .and_then(|node| reader.text(node, "an expression"))
+            .map(str::to_owned),
         span: node.span,
     })
 }
@@ -304,6 +316,16 @@ pub(super) fn approval(reader: &mut Reader<'_>, node: &Node) -> Option<Approval>
 const COUNT: &str = "a number from 1 to 1000000000";
 const BYTES: &str = "a number of bytes such as 500KB, 20MB or 1GB";
 const RATE: &str = "a rate such as 5/s, 10/min, 100/h or 1000/d";
+
+fn people(reader: &mut Reader<'_>, node: &Node) -> Option<u32> {
+    const PEOPLE: &str = "a number of people from 1 to 5";
+    let text = reader.text(node, PEOPLE)?;
+    let found = number(text).filter(|count| (1..=5).contains(count));
+    if found.is_none() {
+        reader.found(node.span, &quoted(text), PEOPLE);
+    }
+    found
+}
 
 fn count(reader: &mut Reader<'_>, node: &Node) -> Option<u64> {
     let text = reader.text(node, COUNT)?;

@@ -182,7 +182,7 @@ pub mod directive {
         Policy(super::Policy),
         #[prost(message, tag = "10")]
         Withdrawal(super::Withdrawal),
-        /// An approval's answer; used by holds later.
+        /// To a question of one node.
         #[prost(message, tag = "11")]
         Answer(super::Answer),
     }
@@ -245,12 +245,27 @@ pub struct Withdrawal {
     #[prost(string, tag = "1")]
     pub agent: ::prost::alloc::string::String,
 }
+/// An answer to a question. It is good for that alone: this number, in this boot, with exactly this
+/// action, object, session and policy, which the digest is over.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Answer {
     #[prost(string, tag = "1")]
     pub question: ::prost::alloc::string::String,
     #[prost(bool, tag = "2")]
     pub yes: bool,
+    #[prost(string, tag = "3")]
+    pub boot: ::prost::alloc::string::String,
+    /// SHA-256 of what is asked, as the node told it.
+    #[prost(bytes = "vec", tag = "4")]
+    pub digest: ::prost::alloc::vec::Vec<u8>,
+    /// Who says so; several where the policy wants several.
+    #[prost(string, repeated, tag = "5")]
+    pub people: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The yes is good for one action, or for a time, whatever longer the policy allows.
+    #[prost(bool, tag = "6")]
+    pub once: bool,
+    #[prost(uint64, tag = "7")]
+    pub for_s: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DirectivesRequest {
@@ -341,9 +356,32 @@ pub struct InventoryRequest {
     pub sessions: ::prost::alloc::vec::Vec<Session>,
     #[prost(message, repeated, tag = "3")]
     pub agents: ::prost::alloc::vec::Vec<Agent>,
+    /// What waits for a person's answer.
+    #[prost(message, repeated, tag = "4")]
+    pub questions: ::prost::alloc::vec::Vec<Question>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct InventoryResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Question {
+    #[prost(string, tag = "1")]
+    pub question: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub session: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub agent: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub boot: ::prost::alloc::string::String,
+    /// When it is denied.
+    #[prost(uint64, tag = "5")]
+    pub expires_ms: u64,
+    /// How many people must say yes.
+    #[prost(uint32, tag = "6")]
+    pub people: u32,
+    /// Everything that is asked, as JSON. An answer is bound to these bytes.
+    #[prost(bytes = "vec", tag = "7")]
+    pub body: ::prost::alloc::vec::Vec<u8>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Session {
     #[prost(string, tag = "1")]
@@ -713,6 +751,60 @@ pub struct Selector {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApprovalsRequest {
+    /// Go on with what comes.
+    #[prost(bool, tag = "1")]
+    pub follow: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ApprovalsResponse {
+    /// All that is open now.
+    #[prost(message, repeated, tag = "1")]
+    pub questions: ::prost::alloc::vec::Vec<NodeQuestion>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NodeQuestion {
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub question: ::core::option::Option<Question>,
+    #[prost(bool, tag = "3")]
+    pub connected: bool,
+    /// Who has said yes so far.
+    #[prost(string, repeated, tag = "4")]
+    pub yes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The directive that answers it; zero while it has none.
+    #[prost(uint64, tag = "5")]
+    pub epoch: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SayRequest {
+    #[prost(string, tag = "1")]
+    pub question: ::prost::alloc::string::String,
+    /// Where more than one node asks under this number.
+    #[prost(string, tag = "2")]
+    pub node: ::prost::alloc::string::String,
+    #[prost(bool, tag = "3")]
+    pub yes: bool,
+    #[prost(bool, tag = "4")]
+    pub once: bool,
+    #[prost(uint64, tag = "5")]
+    pub for_s: u64,
+    #[prost(string, tag = "6")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SayResponse {
+    /// The directive; zero while others must say yes, too.
+    #[prost(uint64, tag = "1")]
+    pub epoch: u64,
+    #[prost(string, tag = "2")]
+    pub node: ::prost::alloc::string::String,
+    /// How many.
+    #[prost(uint32, tag = "3")]
+    pub missing: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct IssueGrantRequest {
@@ -1724,6 +1816,50 @@ pub mod operator_client {
                 .insert(GrpcMethod::new("interlock.v1.Operator", "IssueGrant"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn approvals(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ApprovalsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ApprovalsResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/interlock.v1.Operator/Approvals",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("interlock.v1.Operator", "Approvals"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        pub async fn say(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SayRequest>,
+        ) -> std::result::Result<tonic::Response<super::SayResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/interlock.v1.Operator/Say",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("interlock.v1.Operator", "Say"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1828,6 +1964,20 @@ pub mod operator_server {
             tonic::Response<super::IssueGrantResponse>,
             tonic::Status,
         >;
+        /// Server streaming response type for the Approvals method.
+        type ApprovalsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ApprovalsResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        async fn approvals(
+            &self,
+            request: tonic::Request<super::ApprovalsRequest>,
+        ) -> std::result::Result<tonic::Response<Self::ApprovalsStream>, tonic::Status>;
+        async fn say(
+            &self,
+            request: tonic::Request<super::SayRequest>,
+        ) -> std::result::Result<tonic::Response<super::SayResponse>, tonic::Status>;
     }
     /// What operators ask. Each call needs a role, and every change is audited.
     #[derive(Debug)]
@@ -2513,6 +2663,95 @@ pub mod operator_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = IssueGrantSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/interlock.v1.Operator/Approvals" => {
+                    #[allow(non_camel_case_types)]
+                    struct ApprovalsSvc<T: Operator>(pub Arc<T>);
+                    impl<
+                        T: Operator,
+                    > tonic::server::ServerStreamingService<super::ApprovalsRequest>
+                    for ApprovalsSvc<T> {
+                        type Response = super::ApprovalsResponse;
+                        type ResponseStream = T::ApprovalsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ApprovalsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::approvals(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ApprovalsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/interlock.v1.Operator/Say" => {
+                    #[allow(non_camel_case_types)]
+                    struct SaySvc<T: Operator>(pub Arc<T>);
+                    impl<T: Operator> tonic::server::UnaryService<super::SayRequest>
+                    for SaySvc<T> {
+                        type Response = super::SayResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SayRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::say(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SaySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

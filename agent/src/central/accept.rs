@@ -45,7 +45,7 @@ mod tests {
     use agent_proto::seal::{Key, Purpose};
     use agent_proto::wire::directive::What;
     use agent_proto::wire::revocation::Scope;
-    use agent_proto::wire::{Lift, Policy, Revocation};
+    use agent_proto::wire::{Answer, Lift, Policy, Revocation};
     use prost::Message as _;
 
     fn key() -> Key {
@@ -164,6 +164,24 @@ mod tests {
             Verdict::Done
         );
         assert!(kept.bars.is_empty());
+    }
+
+    #[test]
+    fn a_replayed_answer_is_refused() {
+        let key = key();
+        let mut kept = kept(&key);
+        let answer = What::Answer(Answer {
+            question: "00000000000000aa".into(),
+            yes: true,
+            ..Answer::default()
+        });
+        let answer = directive(3, answer);
+        assert_eq!(bring(&mut kept, &key, &answer), Verdict::Do);
+        // It came again before anything else: it is answered for again, and not carried out.
+        assert_eq!(bring(&mut kept, &key, &answer), Verdict::Done);
+        assert_eq!(bring(&mut kept, &key, &directive(4, policy())), Verdict::Do);
+        let why = refusal(bring(&mut kept, &key, &answer));
+        assert!(why.contains("older than 4"), "{why}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod end;
 pub mod grants;
 mod obey;
 mod permit;
+mod questions;
 pub mod report;
 mod state;
 mod there;

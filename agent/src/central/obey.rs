@@ -9,6 +9,7 @@ use super::{Connecting, ControllerInfo, Heard, Settings, Shown, now_ms, show};
 use crate::control::protocol::{ProfileText, Start};
 use crate::daemon::killer::Killer;
 use crate::events::line::Line;
+use crate::holds::Holds;
 use crate::kernel::clock;
 use crate::library::Library;
 use crate::library::given::Given;
@@ -46,6 +47,8 @@ pub struct Parts {
     pub killer: Rc<Killer>,
     /// What `interlock status --json` says.
     pub status: Box<dyn Fn() -> Vec<u8>>,
+    /// The questions to people.
+    pub holds: Rc<RefCell<Holds>>,
     /// Where lines go.
     pub lines: UnboundedSender<Line>,
 }
@@ -112,7 +115,8 @@ impl Central {
                 Heard::Beat(time_ms) => self.beat(time_ms),
                 Heard::Lost => self.save(),
                 Heard::Look(answer) => {
-                    let there = self.known.borrow_mut().look(&self.parts);
+                    let mut there = self.known.borrow_mut().look(&self.parts);
+                    there.questions = self.questions();
                     drop(answer.send(there));
                 }
             }
@@ -301,7 +305,14 @@ impl Central {
                 self.save();
                 self.tell(epoch, Step::InForce, came.elapsed(), Default::default());
             }
-            Some(What::Answer(_)) | None => {
+            Some(What::Answer(answer)) => {
+                // What ends sessions does not wait for a file that is read.
+                let central = Rc::clone(self);
+                tokio::task::spawn_local(async move {
+                    central.take_answer(epoch, answer, reason, came).await;
+                });
+            }
+            None => {
                 self.refuse(epoch, "found what this version does not know".into());
             }
         }

@@ -48,6 +48,7 @@ impl Known {
             agents: agents.collect(),
             status,
             sessions: told,
+            questions: Vec::new(),
         }
     }
 

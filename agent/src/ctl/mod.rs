@@ -1,5 +1,6 @@
 //! `interlock ctl`: what operators ask the controller, and order through it.
 
+mod approvals;
 mod inventory;
 mod order;
 mod policy;
@@ -87,6 +88,14 @@ pub enum Verb {
     Checkpoints(see::Checkpoints),
     /// Show what operators did, and check that nothing of it was changed
     Audit(see::Audit),
+    /// List what waits for a person's answer on all nodes
+    Approvals(approvals::Approvals),
+    /// Say yes to a question; where a policy wants several people, each says so
+    ///
+    /// Exit code 0: it is in force at the node, or somebody else must say yes, too; 1: not so.
+    Approve(approvals::Approve),
+    /// Say no to a question
+    Deny(approvals::Deny),
     /// Print the agents as a CycloneDX bill of materials
     Inventory,
 }
@@ -201,6 +210,9 @@ pub fn run(options: &Ctl) -> Result<bool, CtlError> {
             Verb::Grant(what) => asker.grant(what).await,
             Verb::Checkpoints(what) => asker.checkpoints(what).await,
             Verb::Audit(what) => return asker.audit(what).await,
+            Verb::Approvals(what) => asker.approvals(what).await,
+            Verb::Approve(what) => return asker.approve(what).await,
+            Verb::Deny(what) => return asker.deny(what).await,
             Verb::Inventory => asker.inventory().await,
         };
         done.map(|()| true)

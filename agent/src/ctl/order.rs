@@ -164,8 +164,8 @@ impl Asker {
         self.look(what.epoch, what.timeout).await
     }
 
-    /// Prints what became of a directive, when it is complete or the time is over.
-    async fn look(&mut self, epoch: u64, seconds: u64) -> Result<bool, CtlError> {
+    /// Prints what became of a directive, when it is complete or the time is over. True where all do it.
+    pub(super) async fn look(&mut self, epoch: u64, seconds: u64) -> Result<bool, CtlError> {
         let asked = WatchRequest {
             epoch,
             once: seconds == 0,
@@ -181,8 +181,10 @@ impl Asker {
             complete = news.complete;
             nodes.extend(news.nodes.into_iter().map(|node| (node.node.clone(), node)));
         }
-        self.print(epoch, &nodes.into_values().collect::<Vec<_>>(), complete)?;
-        Ok(complete)
+        let nodes: Vec<_> = nodes.into_values().collect();
+        self.print(epoch, &nodes, complete)?;
+        let is_refused = |node: &NodeOutcome| node.state() == State::Refused;
+        Ok(complete && !nodes.iter().any(is_refused))
     }
 
     fn print(&self, epoch: u64, nodes: &[NodeOutcome], complete: bool) -> Result<(), CtlError> {

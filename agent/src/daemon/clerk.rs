@@ -98,10 +98,10 @@ impl Clerk {
                 revoking.map(Response::Revoking).map_err(chain)
             }
             Request::Holds => {
-                let list = self.holds.borrow().list(&self.sessions.borrow());
+                let list = self.holds.borrow_mut().list(&self.sessions.borrow());
                 Ok(Response::Holds(list))
             }
-            Request::Answer(answer) => self.close(&answer, peer).map_err(chain),
+            Request::Answer(answer) => self.close(&answer, peer).await.map_err(chain),
             Request::Revoke(order) => {
                 let revoked = self.killer.revoke(order).await;
                 revoked.map(Response::Revoked).map_err(chain)
@@ -111,9 +111,13 @@ impl Clerk {
     }
 
     /// Takes a person's answer, and lets those go on that wait for it.
-    fn close(&self, answer: &Answer, peer: Peer) -> Result<Response, NotTaken> {
-        let answered = self.holds.borrow_mut().answer(answer, &peer.words())?;
-        holds::wake_all(&self.holds, answer.hold);
+    async fn close(&self, answer: &Answer, peer: Peer) -> Result<Response, NotTaken> {
+        // However often root says so, that is one person.
+        let people = self.holds.borrow_mut().asked(answer.hold);
+        if let Some(asked) = people.filter(|asked| answer.approve && asked.people > 1) {
+            return Err(NotTaken::People(answer.hold, asked.people));
+        }
+        let answered = holds::answer(&self.holds, answer, vec![peer.words()]).await?;
         let closed = Closed {
             time: explain::now(),
             answered: answered.clone(),

@@ -32,6 +32,7 @@ use crate::events::line::Line;
 use crate::events::ring::{Ring, RingError};
 use crate::evidence::scribe::{Scribe, note_change, note_life};
 use crate::evidence::{self, Keeping};
+use crate::holds::bell::{Bell, BellError};
 use crate::holds::{self, Holds};
 use crate::kernel::barrier;
 use crate::kernel::loader::{self, LoadError, Mode};
@@ -84,6 +85,8 @@ pub struct Settings {
     pub central: Option<central::Settings>,
     /// How it keeps the record.
     pub evidence: Keeping,
+    /// Whom it tells of questions to people, if anybody.
+    pub bell: Option<holds::bell::Settings>,
 }
 
 /// Why the daemon ended.
@@ -101,6 +104,9 @@ pub enum DaemonError {
     /// The controller cannot be had.
     #[error(transparent)]
     Central(#[from] CentralError),
+    /// There is no bell.
+    #[error("people cannot be told of questions")]
+    Bell(#[from] BellError),
     /// The socket is not there.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -146,6 +152,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let begun = settings.central.as_ref().map(central::begin).transpose()?;
     // Ends last: what the others have handed in by then is recorded and signed.
     let named = begun.as_ref().map(|begun| begun.node().to_owned());
+    let bell = bell(settings, named.clone())?;
     let (recorder, _writer) = evidence::begin(&settings.evidence, named);
     let own = Own::new(
         recorder.clone(),
@@ -224,11 +231,11 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         lines,
         recorder: recorder.clone(),
     };
-    let holds = Holds::adopt(&Pins::in_force(), &settings.records)?;
+    let holds = Holds::adopt(&Pins::in_force(), &settings.records, bell)?;
     let holds = Rc::new(RefCell::new(holds));
     let mut teller = Teller::new(
         Rc::clone(&sessions),
-        Rc::clone(&holds),
+        (Rc::clone(&holds), follower.lines.clone()),
         Rc::clone(&killer),
         Rc::clone(&recognition),
         Rc::clone(&proof),
@@ -236,6 +243,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         Scribe::new(recorder.clone()),
     );
     let leaving_note = recorder.clone();
+    let holds_of_central = Rc::clone(&holds);
     let clerk = Rc::new(Clerk {
         sessions: Rc::clone(&sessions),
         library: Rc::clone(&library),
@@ -260,6 +268,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
             given,
             killer: Rc::clone(&killer),
             status: Box::new(move || status.status_json()),
+            holds: holds_of_central,
             lines: lines_of_central,
         };
         Central::new(begun, parts)
@@ -343,6 +352,16 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     ended
 }
 
+/// Who tells people of questions. A host without a controller is named as the kernel names it.
+fn bell(settings: &Settings, node: Option<String>) -> Result<Option<Bell>, BellError> {
+    let host = || {
+        let names = nix::sys::utsname::uname().ok();
+        names.map(|names| names.nodename().to_string_lossy().into_owned())
+    };
+    let begin = |to| Bell::begin(to, node.or_else(host).unwrap_or_default());
+    settings.bell.as_ref().map(begin).transpose()
+}
+
 /// What no session reaches, or changes.
 fn guarded(settings: &Settings) -> Guarded {
     let lock = settings.socket.with_extension("lock");
@@ -364,6 +383,10 @@ fn guarded(settings: &Settings) -> Guarded {
         let guarded = guarded.closed(&central.folder);
         guarded.closed(&central.files.key)
     });
+    let guarded = settings
+        .bell
+        .iter()
+        .fold(guarded, |guarded, bell| guarded.closed(&bell.key));
     let guarded = settings
         .policies
         .iter()

@@ -19,6 +19,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncWriteExt, Stdout};
+use tokio::sync::mpsc::UnboundedSender;
 use tracing::warn;
 
 /// How often what sessions were allowed is recorded.
@@ -37,6 +38,8 @@ pub struct Teller {
     programs: Programs,
     journal: Journal,
     scribe: Scribe,
+    /// Where answers of policies go, to be told.
+    lines: UnboundedSender<Line>,
     /// When it was last asked what sessions were allowed.
     counted: Instant,
     output: Stdout,
@@ -47,10 +50,10 @@ pub struct Teller {
 }
 
 impl Teller {
-    /// A teller that has told nothing yet.
+    /// A teller that has told nothing yet. What policies answer to questions goes to `lines`.
     pub fn new(
         sessions: Rc<RefCell<Sessions>>,
-        holds: Rc<RefCell<Holds>>,
+        (holds, lines): (Rc<RefCell<Holds>>, UnboundedSender<Line>),
         killer: Rc<Killer>,
         recognition: Rc<RefCell<Recognition>>,
         proof: Rc<Proof>,
@@ -66,6 +69,7 @@ impl Teller {
             programs: Programs::default(),
             journal,
             scribe,
+            lines,
             counted: Instant::now(),
             output: tokio::io::stdout(),
             lost_by_sessions: 0,
@@ -216,6 +220,8 @@ impl Teller {
         holds.note_recent(session, format!("{verdict}: {action} {object}"));
         let mut sessions = self.sessions.borrow_mut();
         sessions.denials().keep(session, &denial);
+        drop(holds);
+        holds::judge_all(&self.holds, &self.lines);
         Line::Denial(Box::new(denial))
     }
 

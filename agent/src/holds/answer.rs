@@ -63,7 +63,26 @@ pub enum NotTaken {
         "what question {0} asks is not known, because its record was lost: it can only be denied"
     )]
     Unknown(HoldId),
+    /// One person is not enough.
+    #[error(
+        "question {0} needs {1} people: they say yes at the controller, `interlock ctl approve`"
+    )]
+    People(HoldId, u32),
+    /// The program is another one by now.
+    #[error("the program's file is not what question {0} asked about: it was changed meanwhile")]
+    Changed(HoldId),
     /// A map failed.
     #[error("the answer cannot be written: {0}")]
     Map(String),
+}
+
+/// What a session was answered so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Questions.
+    pub asked: u64,
+    /// Answered with yes.
+    pub approved: u64,
+    /// Answered with no, or not in time.
+    pub denied: u64,
 }

@@ -5,8 +5,13 @@
 //! changes.
 
 pub mod answer;
+pub mod bell;
+pub mod expression;
+mod house;
+pub mod program;
 pub mod question;
 pub mod records;
+mod take;
 pub mod wake;
 
 use crate::events::line;
@@ -18,14 +23,16 @@ use crate::kernel::pins::Pins;
 use crate::sessions::Sessions;
 use agent_common::event::Denial;
 use agent_common::hold::{Hold, HoldKey, HoldState};
-use answer::{Answer, Answered, NotTaken};
+use answer::{Answer, Answered, Counters, NotTaken};
+use bell::Bell;
+use program::{Program, Readers};
 use question::Question;
 use records::Records;
 use serde::{Deserialize, Serialize};
-use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+pub use take::{answer, digest, judge_all, wake_all};
 
 const NS: u64 = 1_000_000_000;
 
@@ -47,6 +54,8 @@ pub struct HoldInfo {
     pub question: Question,
     /// Seconds until it is denied.
     pub left_s: u64,
+    /// The same, from when it was asked.
+    pub wait_s: u64,
     /// The processes that are stopped for it.
     pub waiting: Vec<u32>,
 }
@@ -60,23 +69,38 @@ pub struct Holds {
     recent: HashMap<u64, VecDeque<String>>,
     /// Slots of which questions were seen.
     slots: HashSet<u32>,
+    readers: Readers,
+    /// What sessions were answered.
+    counters: HashMap<u64, Counters>,
+    /// Questions that their policies' expressions are to answer.
+    to_judge: Vec<(HoldId, String)>,
+    bell: Option<Bell>,
+    /// Programs that were read meanwhile, by question.
+    read: Arc<Mutex<Vec<(u64, Program)>>>,
 }
 
 struct Asked {
     question: Question,
+    /// The file of the program that it is about.
+    program: Option<Program>,
     /// When it was answered, in nanoseconds since boot, and how.
     answered: Option<(u64, Answered)>,
 }
 
 impl Holds {
     /// Takes over what is asked.
-    pub fn adopt(pins: &Pins, sessions: &Path) -> Result<Self, MapsError> {
+    pub fn adopt(pins: &Pins, sessions: &Path, bell: Option<Bell>) -> Result<Self, MapsError> {
         let mut holds = Self {
             held: Held::open(pins)?,
             records: Records::beside(sessions),
             questions: BTreeMap::new(),
             recent: HashMap::new(),
             slots: HashSet::new(),
+            counters: HashMap::new(),
+            to_judge: Vec::new(),
+            bell,
+            readers: Readers::default(),
+            read: Arc::default(),
         };
         let alive: HashSet<u64> = holds.held.all().iter().map(|(_, hold)| hold.id).collect();
         for question in holds.records.read() {
@@ -92,6 +116,7 @@ impl Holds {
     fn insert(&mut self, question: Question) {
         let asked = Asked {
             question,
+            program: None,
             answered: None,
         };
         self.questions.insert(asked.question.hold.0, asked);
@@ -120,11 +145,49 @@ impl Holds {
         let recent = recent.map_or_else(Vec::new, |recent| recent.iter().cloned().collect());
         let question = Question::of(denial, told, sessions, recent);
         self.records.write(&question);
+        self.counters
+            .entry(denial.header.session)
+            .or_default()
+            .asked += 1;
+        if let Some(bell) = &self.bell {
+            bell.ring("asked", &question);
+        }
+        if let Some(text) = question::expression(denial, sessions) {
+            self.to_judge.push((question.hold, text));
+        }
+        let program = question.program();
         self.insert(question);
+        if let Some((pid, path)) = program {
+            let (read, id) = (Arc::clone(&self.read), denial.hold);
+            self.readers.read(pid, &path, move |program| {
+                let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+                read.push((id, program));
+            });
+        }
+    }
+
+    /// Notes the programs that were read.
+    fn note_programs(&mut self) {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, program) in read.drain(..) {
+            let Some(asked) = self.questions.get_mut(&id) else {
+                continue;
+            };
+            asked.question.digest = Some(program.digest.clone());
+            asked.program = Some(program);
+            self.records.write(&asked.question);
+        }
+    }
+
+    /// What a question asks.
+    pub fn asked(&mut self, hold: HoldId) -> Option<Question> {
+        self.note_programs();
+        Some(self.questions.get(&hold.0)?.question.clone())
     }
 
     /// The open questions, the oldest first.
-    pub fn list(&self, sessions: &Sessions) -> Vec<HoldInfo> {
+    pub fn list(&mut self, sessions: &Sessions) -> Vec<HoldInfo> {
+        self.note_programs();
         let now_ns = clock::boot_ns();
         let waiting = self.held.waiting();
         let mut list = Vec::new();
@@ -140,6 +203,7 @@ impl Holds {
             list.push(HoldInfo {
                 question: asked.question.clone(),
                 left_s: hold.until_ns.saturating_sub(now_ns) / NS,
+                wait_s: hold.until_ns.saturating_sub(hold.asked_ns) / NS,
                 waiting: waiting.iter().filter(of).map(|(it, _)| it.pid).collect(),
             });
         }
@@ -153,11 +217,12 @@ impl Holds {
         all
     }
 
-    /// Takes a person's answer.
-    pub fn answer(&mut self, answer: &Answer, by: &str) -> Result<Answered, NotTaken> {
+    /// Takes an answer.
+    fn answer(&mut self, answer: &Answer, by: &str) -> Result<Answered, NotTaken> {
         let id = answer.hold;
         let all = self.held.all();
-        let found = all.into_iter().find(|(_, hold)| hold.id == id.0);
+        let mut of = all.into_iter().filter(|(_, hold)| hold.id == id.0);
+        let (found, another) = (of.next(), of.next());
         let asked = self.questions.get(&id.0);
         if let Some((_, answered)) = asked.and_then(|asked| asked.answered.as_ref()) {
             return Err(NotTaken::Answered(id, answered.answer.clone()));
@@ -171,7 +236,8 @@ impl Holds {
             let state = state.unwrap_or(HoldState::Late);
             return Err(NotTaken::Answered(id, state.word().to_owned()));
         }
-        if answer.approve && !asked.question.is_known() {
+        // Of two that share a number nobody knows which is meant.
+        if answer.approve && (another.is_some() || !asked.question.is_known()) {
             return Err(NotTaken::Unknown(id));
         }
         let question = asked.question.clone();
@@ -234,11 +300,23 @@ impl Holds {
             ..hold
         };
         self.held.answer(key, answer)?;
+        let counters = self.counters.entry(key.session).or_default();
+        match state {
+            HoldState::Approved => counters.approved += 1,
+            _ => counters.denied += 1,
+        }
+        self.ring_answer(answered);
         if let Some(asked) = self.questions.get_mut(&hold.id) {
             asked.answered = Some((clock::boot_ns(), answered.clone()));
         }
         wake::wake(&self.held, hold.id);
         self.count(hold.slot)
+    }
+
+    fn ring_answer(&self, answered: &Answered) {
+        if let Some(bell) = &self.bell {
+            bell.ring("answered", answered);
+        }
     }
 
     /// Tells the kernel how many questions of a slot are open.
@@ -248,100 +326,10 @@ impl Holds {
         self.held.set_open(slot, count as u64)
     }
 
-    /// Closes what nobody answered in time and what no session asks any more, finds what no record told
-    /// of, and forgets what is over.
-    pub fn keep_house(&mut self, sessions: &Sessions) -> Result<Vec<Answered>, MapsError> {
-        let now_ns = clock::boot_ns();
-        let mut told = Vec::new();
-        let mut alive = HashSet::new();
-        for (key, hold) in self.held.all() {
-            let is_asked = hold.state == HoldState::Asked.wire();
-            let is_over = now_ns >= hold.until_ns;
-            self.slots.insert(hold.slot);
-            if sessions.get(key.session).is_none() {
-                if let Some(asked) = self.questions.get(&hold.id).filter(|_| is_asked) {
-                    told.push(self.closed(&asked.question, "withdrawn"));
-                }
-                self.held.remove(key)?;
-                continue;
-            }
-            alive.insert(hold.id);
-            // Its record may be on the way.
-            let is_old = now_ns.saturating_sub(hold.asked_ns) > NS;
-            if is_asked && is_old && !self.questions.contains_key(&hold.id) {
-                self.insert(Question::unknown(
-                    hold.id,
-                    key.session,
-                    hold.asked_ns,
-                    sessions,
-                ));
-            }
-            if is_asked && is_over {
-                let question = self.questions.get(&hold.id).map(|it| it.question.clone());
-                let question = question.unwrap_or_else(|| {
-                    Question::unknown(hold.id, key.session, hold.asked_ns, sessions)
-                });
-                let answered = self.closed(&question, word(HoldState::Late));
-                let until_ns = now_ns.saturating_add(NO_STANDS_NS);
-                self.close(key, hold, (HoldState::Late, until_ns, 0), &answered)?;
-                told.push(answered);
-            } else if is_over {
-                self.held.remove(key)?;
-            }
-        }
-        for (waiter, _) in self.held.waiting() {
-            let answered = self.questions.get(&waiter.hold);
-            let answered = answered.and_then(|asked| Some(asked.answered.as_ref()?.0));
-            let is_alive = alive.contains(&waiter.hold);
-            if answered.is_none() && is_alive {
-                continue;
-            }
-            if answered.is_some_and(|at| now_ns.saturating_sub(at) < WAKES_NS) || is_alive {
-                wake::wake(&self.held, waiter.hold);
-            }
-            if answered.is_none_or(|at| now_ns.saturating_sub(at) >= WAKES_NS) {
-                wake::wake(&self.held, waiter.hold);
-                self.held.forget(waiter)?;
-            }
-        }
-        self.forget_others(&alive, now_ns);
-        for slot in std::mem::take(&mut self.slots) {
-            self.count(slot)?;
-        }
-        self.recent.retain(|id, _| sessions.get(*id).is_some());
-        Ok(told)
-    }
-
-    /// Forgets questions that are not in the kernel's table any more.
-    fn forget_others(&mut self, alive: &HashSet<u64>, now_ns: u64) {
-        let records = &self.records;
-        self.questions.retain(|id, asked| {
-            let young = now_ns.saturating_sub(*id) < WAKES_NS;
-            let woken = asked.answered.as_ref();
-            let waits = woken.is_some_and(|(at, _)| now_ns.saturating_sub(*at) < WAKES_NS);
-            let stays = alive.contains(id) || waits || young;
-            if !stays {
-                records.remove(asked.question.hold);
-            }
-            stays
-        });
-    }
-
     /// Lets those go on again that wait for an answer that was given: some had yet to stop then.
     pub fn wake(&self, hold: HoldId) {
         wake::wake(&self.held, hold.0);
     }
-}
-
-/// Looks again and again after an answer, beside what else there is to do.
-pub fn wake_all(holds: &Rc<RefCell<Holds>>, hold: HoldId) {
-    let holds = Rc::clone(holds);
-    tokio::task::spawn_local(async move {
-        for pause in wake::LOOKS {
-            tokio::time::sleep(pause).await;
-            holds.borrow().wake(hold);
-        }
-    });
 }
 
 /// What evidence calls a state.

@@ -17,6 +17,12 @@ pub struct Question {
     pub hold: HoldId,
     /// The session.
     pub session: SessionId,
+    /// The boot of the host.
+    pub boot: String,
+    /// The digest of its policy.
+    pub policy: Option<String>,
+    /// The task that it is for.
+    pub task: Option<String>,
     /// Its agent.
     pub agent: Option<String>,
     /// Who answers for the agent.
@@ -27,6 +33,8 @@ pub struct Question {
     pub action: String,
     /// To what, as events have it.
     pub object: Value,
+    /// The SHA-256 of a program's file, as it was when it was asked about.
+    pub digest: Option<String>,
     /// Whether the process is stopped until the answer. Otherwise the action was denied, and can be
     /// tried again after it.
     pub stopped: bool,
@@ -44,6 +52,8 @@ pub struct Question {
     pub because: Option<String>,
     /// Who can say yes, in the policy's words.
     pub by: Vec<String>,
+    /// How many people must say yes; more than one do it at the controller.
+    pub people: u32,
     /// What the policy wants to be looked at first.
     pub show: Vec<String>,
     /// Whether a yes is good for one action only.
@@ -70,15 +80,20 @@ impl Question {
         let session = sessions.get(denial.header.session);
         let policy = session.map(|session| session.version(denial.policy));
         let approval = policy.and_then(|policy| approval(policy, denial.rule));
+        let word = |word: Option<&str>| word.map(str::to_owned);
         let value = |value| serde_json::to_value(value).unwrap_or_default();
         Self {
             hold: HoldId(denial.hold),
             session: told.session,
+            boot: boot(),
+            policy: policy.map(|policy| policy.digest_hex()),
+            task: session.and_then(|session| word(session.task())),
             agent: told.agent.clone(),
             owner: session.map(|session| session.compiled().owner.clone()),
             asked: told.time.clone(),
             action: told.action.to_owned(),
             object: serde_json::to_value(&told.object).unwrap_or_default(),
+            digest: None,
             stopped: told.verdict == "hold",
             process: value(&told.process),
             tool: told.tool.clone(),
@@ -89,6 +104,7 @@ impl Question {
                 .as_ref()
                 .and_then(|rule| serde_json::to_value(rule).ok()),
             because: told.because.clone(),
+            people: approval.map_or(1, |approval| approval.people),
             by: approval.map_or_else(Vec::new, |approval| approval.by.clone()),
             show: approval.map_or_else(Vec::new, |approval| approval.show.clone()),
             once: approval.is_none_or(|approval| approval.once),
@@ -102,13 +118,27 @@ impl Question {
     pub fn unknown(id: u64, session: u64, asked_ns: u64, sessions: &Sessions) -> Self {
         let found = sessions.get(session);
         Self {
-            hold: HoldId(id),
-            session: SessionId(session),
             agent: found.map(|session| session.agent.clone()),
             owner: found.map(|session| session.compiled().owner.clone()),
             asked: explain::wall_clock(asked_ns),
+            ..Self::nothing(HoldId(id), SessionId(session))
+        }
+    }
+
+    /// One of which nothing is known.
+    pub(super) fn nothing(hold: HoldId, session: SessionId) -> Self {
+        Self {
+            hold,
+            session,
+            boot: boot(),
+            policy: None,
+            task: None,
+            agent: None,
+            owner: None,
+            asked: String::new(),
             action: UNKNOWN.to_owned(),
             object: Value::Null,
+            digest: None,
             stopped: true,
             process: Value::Null,
             tool: None,
@@ -116,6 +146,7 @@ impl Question {
             facts: Vec::new(),
             rule: None,
             because: None,
+            people: 1,
             by: Vec::new(),
             show: Vec::new(),
             once: true,
@@ -123,6 +154,20 @@ impl Question {
             recent: Vec::new(),
             on_no_answer: ON_NO_ANSWER.to_owned(),
         }
+    }
+
+    /// The process that wants to run a program, and the program's path.
+    pub fn program(&self) -> Option<(u32, String)> {
+        let pid = self.process["pid"]
+            .as_u64()
+            .filter(|_| self.action == "exec")?;
+        let path = self.object["path"].as_str()?;
+        Some((u32::try_from(pid).ok()?, path.to_owned()))
+    }
+
+    /// What an answer from elsewhere is bound to: everything that is asked, and the bytes that were told.
+    pub fn bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
     }
 
     /// Whether it is known what is asked.
@@ -145,8 +190,22 @@ impl Question {
     }
 }
 
+/// This boot of the host, or nothing.
+fn boot() -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    boot.unwrap_or_default().trim().to_owned()
+}
+
 /// What is said of a question of which no record came.
 const UNKNOWN: &str = "unknown";
+
+/// The expression that answers a question of a record's, if its policy has one.
+pub(super) fn expression(denial: &Denial, sessions: &Sessions) -> Option<String> {
+    let session = sessions.get(denial.header.session)?;
+    approval(session.version(denial.policy), denial.rule)?
+        .answer
+        .clone()
+}
 
 /// What a policy says of the approval of a rule.
 fn approval(policy: &Compiled, number: u32) -> Option<&ApprovalInfo> {

@@ -6,6 +6,7 @@ use crate::control::client;
 use crate::control::protocol::{Request, Response};
 use crate::holds::HoldInfo;
 use crate::holds::answer::{Answer, Answered};
+use crate::holds::question::Question;
 use crate::report::{ReportError, print_json};
 use std::collections::HashSet;
 use std::path::Path;
@@ -105,6 +106,23 @@ fn sentence(answered: &Answered) -> String {
 /// A question for a person.
 fn text(info: &HoldInfo) -> String {
     let asks = &info.question;
+    let mut lines = about(asks);
+    let mut line = |name: &str, text: String| lines.push(format!("  {name:<9} {text}"));
+    let waits = if asks.stopped {
+        format!("stopped: {}", pids(&info.waiting))
+    } else {
+        "denied for now; it can be tried again after a yes".to_owned()
+    };
+    line("waits", waits);
+    line(
+        "no answer",
+        format!("{} in {} s", asks.on_no_answer, info.left_s),
+    );
+    lines.join("\n")
+}
+
+/// What is asked, line by line.
+pub fn about(asks: &Question) -> Vec<String> {
     let agent = asks.agent.as_deref().unwrap_or("an unknown agent");
     let owner = asks.owner.as_deref().unwrap_or("nobody known");
     let mut lines = vec![
@@ -117,15 +135,21 @@ fn text(info: &HoldInfo) -> String {
         let words: Vec<&str> = arguments.iter().filter_map(|word| word.as_str()).collect();
         line("words", words.join(" "));
     }
+    if let Some(digest) = &asks.digest {
+        line("digest", digest.clone());
+    }
     line(
         "process",
         format!("{} {}", asks.process["pid"], command_line(&asks.process)),
     );
-    if let Some(tool) = &asks.tool {
-        line("tool", tool.clone());
-    }
-    if let Some(step) = &asks.step {
-        line("step", step.clone());
+    for (name, value) in [
+        ("task", &asks.task),
+        ("tool", &asks.tool),
+        ("step", &asks.step),
+    ] {
+        if let Some(value) = value {
+            line(name, value.clone());
+        }
     }
     if !asks.facts.is_empty() {
         line("facts", asks.facts.join(", "));
@@ -140,29 +164,25 @@ fn text(info: &HoldInfo) -> String {
     if !asks.by.is_empty() {
         line("approver", asks.by.join(" or "));
     }
+    if asks.people > 1 {
+        line(
+            "people",
+            format!("{} must say yes, at the controller", asks.people),
+        );
+    }
     if !asks.show.is_empty() {
         line("look at", asks.show.join(", "));
     }
     for recent in &asks.recent {
         line("before", recent.clone());
     }
-    let waits = if asks.stopped {
-        format!("stopped: {}", pids(&info.waiting))
-    } else {
-        "denied for now; it can be tried again after a yes".to_owned()
-    };
-    line("waits", waits);
     let yes = match (asks.once, asks.expires_s) {
         (true, _) => "for one action".to_owned(),
         (false, Some(seconds)) => format!("for {seconds} s"),
         (false, None) => "for as long as the session lasts".to_owned(),
     };
     line("a yes", format!("is good for this alone, {yes}"));
-    line(
-        "no answer",
-        format!("{} in {} s", asks.on_no_answer, info.left_s),
-    );
-    lines.join("\n")
+    lines
 }
 
 fn pids(pids: &[u32]) -> String {

@@ -7,6 +7,7 @@
 pub(crate) mod below;
 mod bomb;
 pub(crate) mod code;
+pub(crate) mod deeds;
 pub(crate) mod execute;
 pub(crate) mod file;
 pub(crate) mod flip;

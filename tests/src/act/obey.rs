@@ -2,17 +2,21 @@
 //! between two attempts of one process.
 
 use super::below::Below;
+use super::deeds::Deeds;
 use super::links::Links;
 use super::socket::Sockets;
 use super::spread::probe_as_code;
 use super::way::{Way, attempt, probe};
 use crate::sys::process::{self, Fork};
-use crate::sys::{errno_name, outcome};
+use crate::sys::sockaddr::SockAddr;
+use crate::sys::{errno_name, net, outcome};
 use anyhow::{Context, Result, bail};
 use std::io::{self, BufRead, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
+use std::sync::atomic::Ordering;
 
 /// An address in whatever form the C library knows, with a port.
 fn named(to: &str) -> Result<SocketAddr> {
@@ -27,6 +31,7 @@ pub(crate) fn obey() -> Result<()> {
     let mut below = Below::default();
     let mut links = Links::default();
     let mut sockets = Sockets::default();
+    let mut deeds = Deeds::default();
     let mut out = io::stdout().lock();
     writeln!(out, "pid {}", std::process::id())?;
     out.flush()?;
@@ -42,6 +47,8 @@ pub(crate) fn obey() -> Result<()> {
             ["file", words @ ..] => outcome(&super::file::attempt(words)?),
             ["together", count, path] => together(count.parse()?, path),
             ["shared-open", one, other] => shared_open(one, other)?,
+            ["shared-connect", one, other] => shared_connect(one.parse()?, other.parse()?)?,
+            ["shared-execute", program, one, other] => shared_execute(program, one, other)?,
             ["fork", to] => fork_and_probe(to)?,
             ["exec", program] => outcome::<()>(&Err(process::exec(program, &[]))),
             ["live-long"] => {
@@ -71,6 +78,10 @@ pub(crate) fn obey() -> Result<()> {
             ["answer", path, words @ ..] => answer(path, words)?,
             ["start", name, path, words @ ..] => below.start(name, path, words)?,
             ["in", name, order @ ..] => below.pass_on(name, order)?,
+            ["timed-open", path] => timed_open(path),
+            ["mkdirs", path, count] => mkdirs(path, count.parse()?)?,
+            ["deeds", root, first] => deeds.begin(root, first.parse()?)?,
+            ["deeds-end"] => deeds.end()?,
             ["end"] => return Ok(()),
             _ => bail!("no order is {line:?}"),
         };
@@ -100,12 +111,58 @@ fn together(count: usize, path: &str) -> String {
     answers.join(" ")
 }
 
+/// Opens a file, and says when that was done, in nanoseconds since 1970; or the error.
+fn timed_open(path: &str) -> String {
+    let opened = crate::sys::file::open(path, libc::O_RDONLY);
+    let now = jiff::Timestamp::now().as_nanosecond();
+    match opened {
+        Ok(_) => now.to_string(),
+        failed => outcome(&failed),
+    }
+}
+
+/// So many children, each of which makes a folder.
+fn mkdirs(path: &str, count: u32) -> Result<String> {
+    for number in 0..count {
+        if let Fork::Child = process::fork()? {
+            let made = crate::sys::file::mkdir(&format!("{path}-{number}"));
+            process::exit_now(i32::from(made.is_err()));
+        }
+    }
+    Ok("ok".to_owned())
+}
+
 /// A child opens a path that lies in memory which this process writes over once the child has stopped.
 fn shared_open(one: &str, other: &str) -> Result<String> {
     let path = crate::sys::file::Rewritten::new(one)?;
+    rewritten(|| path.open().map(drop), || path.write(other))
+}
+
+/// The same with the address of a connection.
+fn shared_connect(one: SocketAddr, other: SocketAddr) -> Result<String> {
+    let (one, other) = (SockAddr::of(one), SockAddr::of(other));
+    let memory = crate::sys::shared::bytes(one.bytes().len())?;
+    let write = |address: &SockAddr| {
+        for (at, byte) in memory.iter().zip(address.bytes()) {
+            at.store(*byte, Ordering::Relaxed);
+        }
+    };
+    write(&one);
+    let socket = net::socket(net::INET, net::STREAM)?;
+    rewritten(|| net::connect_at(socket.as_fd(), memory), || write(&other))
+}
+
+/// The same with a program's word.
+fn shared_execute(program: &str, one: &str, other: &str) -> Result<String> {
+    let word = crate::sys::file::Rewritten::new(one)?;
+    rewritten(|| word.execute(program), || word.write(other))
+}
+
+/// Attempts something in a child, and changes what it reads once it has stopped.
+fn rewritten(attempt: impl FnOnce() -> io::Result<()>, change: impl FnOnce()) -> Result<String> {
     let child = match process::fork()? {
-        Fork::Child => process::exit_now(match path.open() {
-            Ok(_) => 0,
+        Fork::Child => process::exit_now(match attempt() {
+            Ok(()) => 0,
             Err(error) => error.raw_os_error().unwrap_or(1),
         }),
         Fork::Parent(child) => child,
@@ -113,7 +170,7 @@ fn shared_open(one: &str, other: &str) -> Result<String> {
     while crate::harness::holds::state(child) != Some('T') {
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
-    path.write(other);
+    change();
     Ok(format!("{:?}", process::wait(child)?))
 }
 

@@ -9,6 +9,7 @@
 //! `getppid` and `stat` have no hook: they are the control. When one of them moves, the run is
 //! void, and says so.
 
+mod hold;
 mod measure;
 mod memory;
 mod operations;
@@ -26,6 +27,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
+pub(crate) use hold::run as hold;
 pub(crate) use measure::main as measure;
 pub(crate) use memory::run as memory;
 pub(crate) use revoke::run as revoke;

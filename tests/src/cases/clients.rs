@@ -22,10 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A client, what it is to do at an address, what it must print where it may, and what it must say
 /// where it may not.
-type Client = (&'static str, &'static str, &'static str, &'static str);
+pub(super) type Client = (&'static str, &'static str, &'static str, &'static str);
 
 /// Those that the usual run has time for.
-const CLIENTS: &[Client] = &[
+pub(super) const CLIENTS: &[Client] = &[
     (
         "curl",
         "curl -sS -m 20 http://{address}:8090/hello",
@@ -53,7 +53,7 @@ const CLIENTS: &[Client] = &[
 ];
 
 /// The same for clients that take long to start on an emulated machine.
-const MORE_CLIENTS: &[Client] = &[
+pub(super) const MORE_CLIENTS: &[Client] = &[
     (
         "requests",
         "python3 -c 'import requests; print(requests.get(\"http://{address}:8090/hello\", timeout=20).text)'",
@@ -142,10 +142,10 @@ server.serve_forever()
 ";
 
 /// The servers, which end with the test.
-struct Servers(Child);
+pub(super) struct Servers(Child);
 
 impl Servers {
-    fn start() -> Result<Self> {
+    pub(super) fn start() -> Result<Self> {
         let _ = fs::remove_dir_all(FOLDER);
         fs::create_dir_all(FOLDER)?;
         fs::write(Path::new(FOLDER).join("hello"), "hello from the server")?;
@@ -177,10 +177,22 @@ impl Drop for Servers {
 fn ordinary(clients: &[Client]) -> Result<()> {
     Daemon::shared()?;
     let _servers = Servers::start()?;
-    let before = RESOLVER.map(|file| fs::read(file).unwrap_or_default());
-    let outcome = [ALLOWED4, DENIED4]
+    [ALLOWED4, DENIED4]
         .into_iter()
-        .try_for_each(|address| at(address, address == ALLOWED4, clients));
+        .try_for_each(|address| resolving(address, || at(address, address == ALLOWED4, clients)))
+}
+
+/// Does something while names are asked for at an address.
+pub(super) fn resolving(address: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    let before = RESOLVER.map(|file| fs::read(file).unwrap_or_default());
+    let resolver = format!("nameserver {address}\noptions timeout:5 attempts:1\n");
+    for (file, text) in RESOLVER
+        .iter()
+        .zip([resolver.as_str(), "hosts: files dns\n"])
+    {
+        fs::write(file, text)?;
+    }
+    let outcome = work();
     for (file, text) in RESOLVER.iter().zip(before) {
         fs::write(file, text)?;
     }
@@ -189,13 +201,6 @@ fn ordinary(clients: &[Client]) -> Result<()> {
 
 /// Every client at an address, outside and inside a session that may go to one of the two.
 fn at(address: &str, allowed: bool, clients: &[Client]) -> Result<()> {
-    let resolver = format!("nameserver {address}\noptions timeout:5 attempts:1\n");
-    for (file, text) in RESOLVER
-        .iter()
-        .zip([resolver.as_str(), "hosts: files dns\n"])
-    {
-        fs::write(file, text)?;
-    }
     let policy = Policy::named("clients")
         .allow(ALLOWED4, "8090-8092", "tcp")
         .allow(ALLOWED4, "53", "udp")

@@ -3,8 +3,10 @@
 
 use crate::harness::Test;
 use crate::harness::events::{Events, Line};
-use crate::harness::holds::{approve, asked, deny, nth, questions_of, until_stopped};
-use crate::harness::kernel::unless_with_bpf_lsm;
+use crate::harness::holds::{
+    approve, asked, deny, nth, open_questions, questions_of, until_stopped,
+};
+use crate::harness::kernel::{unless_it_waits, unless_nothing_waits};
 use crate::harness::network::{ALLOWED4, PORT};
 use crate::harness::policy::Policy;
 use crate::harness::product::{Daemon, call, revoke, said, session_of};
@@ -15,48 +17,48 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(super) fn tests() -> Vec<Test> {
     vec![
         Test::new(
-            "hold.files",
-            "every use of a file waits for its yes, and happens or not by the answer",
-            files,
-        )
-        .unless(unless_with_bpf_lsm),
-        Test::new(
             "hold.network",
-            "so does what goes to a network, and nothing is at the receiver before",
+            "what goes to a network waits for its yes, and nothing is at the receiver before",
             network,
         )
-        .unless(unless_with_bpf_lsm),
+        .unless(unless_it_waits),
         Test::new(
             "hold.exec",
             "so does a program, with its words: with others it is killed",
             exec,
         )
-        .unless(unless_with_bpf_lsm),
+        .unless(unless_it_waits),
         Test::new(
             "hold.life",
             "no answer in time, a revoked session, a daemon that is killed and comes back",
             life,
         )
-        .unless(unless_with_bpf_lsm),
+        .unless(unless_it_waits),
         Test::new(
             "hold.together",
             "eight threads at once, io_uring, a process that is not stopped",
             several,
         )
-        .unless(unless_with_bpf_lsm),
+        .unless(unless_it_waits),
+        Test::new(
+            "hold.nothing_waits",
+            "before 5.15 what needs a yes is denied, and passes when it is tried again after it; programs do not",
+            nothing_waits,
+        )
+        .unless(unless_nothing_waits),
     ]
 }
 
 /// Where the files lie that need a yes.
-pub(super) const ROOT: &str = "/tmp/interlock-hold";
+pub(crate) const ROOT: &str = "/tmp/interlock-hold";
 
 /// Files under [`ROOT`] and an address need a yes, which is good for one action.
-pub(super) fn policy(agent: &str, approval: &str) -> Policy {
+pub(crate) fn policy(agent: &str, approval: &str) -> Policy {
     let approval = format!("approval: {{by: [tester], {approval}}}");
     Policy::named(agent).with(&format!(
         "  files:
@@ -80,7 +82,7 @@ pub(super) fn policy(agent: &str, approval: &str) -> Policy {
 }
 
 /// Files with something in them, and a folder.
-pub(super) fn lay_out() -> Result<()> {
+pub(crate) fn lay_out() -> Result<()> {
     let _ = fs::remove_dir_all(ROOT);
     fs::create_dir_all(ROOT)?;
     for name in [
@@ -113,62 +115,6 @@ fn answered(
         "{order}: {count} questions, expected {questions}"
     );
     Ok(said)
-}
-
-fn files() -> Result<()> {
-    Daemon::shared()?;
-    lay_out()?;
-    let agent = "hold-files";
-    let mut actor = Place::Inside(&policy(agent, "once: true")).obey()?;
-    let is = |name: &str| Path::new(&format!("{ROOT}/{name}")).exists();
-    // Denied first: a no stands for a while, so each has a file of its own.
-    for (order, questions) in [
-        (format!("file read {ROOT}/again"), 1),
-        (format!("file create {ROOT}/never"), 1),
-        (format!("file unlink {ROOT}/other"), 1),
-        (format!("file rename {ROOT}/swap {ROOT}/never-renamed"), 1),
-    ] {
-        let said = answered(&mut actor, agent, &order, questions, deny)?;
-        ensure!(said == "EPERM", "{order}, denied: {said}");
-    }
-    ensure!(
-        !is("never") && is("other") && is("swap") && !is("never-renamed"),
-        "what was denied has happened"
-    );
-    for (order, questions) in [
-        (format!("file read {ROOT}/read"), 1),
-        (format!("file write {ROOT}/write"), 1),
-        (format!("file read-write {ROOT}/both"), 2),
-        (format!("file create {ROOT}/new"), 1),
-        (format!("file mkdir {ROOT}/folder"), 1),
-        (format!("file unlink {ROOT}/unlink"), 1),
-        (format!("file rename {ROOT}/old {ROOT}/over"), 2),
-    ] {
-        let said = answered(&mut actor, agent, &order, questions, approve)?;
-        ensure!(said == "ok", "{order}, approved: {said}");
-    }
-    ensure!(
-        is("new") && is("folder") && !is("unlink") && !is("old"),
-        "what was approved has not happened"
-    );
-    ensure!(
-        fs::read_to_string(format!("{ROOT}/over"))? == "old",
-        "the file that was renamed is not there"
-    );
-    // One yes was good for one action.
-    let said = answered(
-        &mut actor,
-        agent,
-        &format!("file read {ROOT}/read"),
-        1,
-        deny,
-    )?;
-    ensure!(said == "EPERM", "read again: {said}");
-    // What needs none goes on.
-    let said = actor.order("file read /etc/hostname")?;
-    ensure!(said == "ok", "a file that needs no yes: {said}");
-    actor.end()?;
-    Ok(())
 }
 
 fn network() -> Result<()> {
@@ -320,7 +266,11 @@ fn life() -> Result<()> {
     actor.end()?;
 
     let agent = "hold-daemon";
-    let mut actor = Place::Inside(&policy(agent, "once: true")).obey()?;
+    let mut actor = Place::Inside(&policy(agent, "expires: 5m")).obey()?;
+    // A yes that is good for a while is so without a daemon, and with the next one.
+    let lasting = format!("file read {ROOT}/again");
+    let said = answered(&mut actor, agent, &lasting, 1, approve)?;
+    ensure!(said == "ok", "{lasting}: {said}");
     let events = Events::from_now()?;
     actor.begin(&format!("file unlink {ROOT}/unlink"))?;
     let hold = nth(events, agent, 1)?;
@@ -339,6 +289,8 @@ fn life() -> Result<()> {
     approve(&hold)?;
     let said = actor.answer()?;
     ensure!(said == "ok", "approved by the next daemon: {said}");
+    let said = actor.order(&lasting)?;
+    ensure!(said == "ok", "approved by the one before: {said}");
 
     actor.begin(&format!("file write {ROOT}/write"))?;
     nth(events, agent, 2)?;
@@ -392,6 +344,70 @@ fn several() -> Result<()> {
     approve(pending.hold.as_deref().context("no question")?)?;
     let said = actor.order(&order)?;
     ensure!(said == "ok", "io_uring after the yes: {said}");
+    // One session has no more open questions than 64: the others are denied at once.
+    let events = Events::from_now()?;
+    actor.order(&format!("mkdirs {ROOT}/many 70"))?;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let (open, told) = (open_questions(agent)?.len(), events.denials(agent)?);
+        let over = told
+            .iter()
+            .filter(|it| it.reason == "too many open questions");
+        let over = over.count();
+        if (open, over) == (64, 6) {
+            break;
+        }
+        ensure!(
+            Instant::now() < deadline && open <= 64,
+            "{open} are open, {over} were too many"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    actor.end()?;
+    Ok(())
+}
+
+fn nothing_waits() -> Result<()> {
+    Daemon::shared()?;
+    lay_out()?;
+    let doctor = call(&["doctor", "--json"])?;
+    let told = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    ensure!(
+        told.contains("use a kernel since 5.15"),
+        "doctor says {told}"
+    );
+    let agent = "hold-nothing-waits";
+    let mut actor = Place::Inside(&policy(agent, "once: true")).obey()?;
+    let server = TcpListener::bind((ALLOWED4, PORT))?;
+    server.set_nonblocking(true)?;
+    for order in [
+        format!("file read {ROOT}/read"),
+        format!("file unlink {ROOT}/unlink"),
+        format!("way tcp {ALLOWED4}:{PORT}"),
+    ] {
+        let events = Events::from_now()?;
+        let said = actor.order(&order)?;
+        ensure!(said == "EPERM", "{order}: {said}");
+        let told = events.wait(agent, 1)?;
+        ensure!(
+            told[0].verdict == "deny" && told[0].reason == "approval pending",
+            "{order}: {told:?}"
+        );
+        let question = questions_of(agent)?;
+        ensure!(question.len() == 1 && !question[0].stopped, "{question:?}");
+        let is_unlinked = !Path::new(&format!("{ROOT}/unlink")).exists();
+        ensure!(
+            !(is_unlinked && order.contains("unlink")) && server.accept().is_err(),
+            "{order}: it has happened"
+        );
+        approve(&question[0].hold)?;
+        let said = actor.order(&order)?;
+        ensure!(said == "ok", "{order}, after the yes: {said}");
+    }
+    fs::copy("/bin/true", format!("{ROOT}/program"))?;
+    let order = format!("execute execve {ROOT}/program");
+    let said = actor.order(&order)?;
+    ensure!(said == "EPERM", "{order}: {said}");
     actor.end()?;
     Ok(())
 }

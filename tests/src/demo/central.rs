@@ -1,5 +1,5 @@
-//! The controller's part of the demonstration: a grant, a deviation seen from afar, the kill switch
-//! and its proof, and the record held against what the controller has.
+//! The controller's part of the demonstration: a grant, a deviation seen from afar, payouts that wait for a
+//! person, the kill switch and its proof, and the record held against what the controller has.
 
 use super::{field, say, title};
 use crate::harness::controller::{
@@ -73,8 +73,10 @@ pub(super) fn show(policy: &Policy, elsewhere: SocketAddr) -> Result<()> {
         "the controller was told of {to}"
     );
 
+    super::payout::show(&node)?;
+
     title(&format!(
-        "12. The kill switch: interlock ctl revoke agent {agent}"
+        "13. The kill switch: interlock ctl revoke agent {agent}"
     ));
     let reason = "a demonstration";
     let (done, told) = ctl(&["revoke", "agent", agent, "--reason", reason])?;
@@ -103,7 +105,7 @@ pub(super) fn show(policy: &Policy, elsewhere: SocketAddr) -> Result<()> {
     field("started anew", why.trim_start_matches("interlock: "));
 
     title(&format!(
-        "13. interlock evidence verify --against {ADDRESS}"
+        "14. interlock evidence verify --against {ADDRESS}"
     ));
     until_recorded("lifecycle", reason)?;
     for line in until_countersigned()?.lines() {

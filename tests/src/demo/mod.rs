@@ -2,6 +2,7 @@
 //! outcome of what was just done; when an outcome is another, the demonstration fails.
 
 mod central;
+mod payout;
 
 use crate::harness::events::Events;
 use crate::harness::network::{ALLOWED4, DENIED4, Server, at};
@@ -122,7 +123,7 @@ pub(crate) fn run() -> Result<()> {
 
     central::show(&policy, elsewhere)?;
 
-    title("14. interlock uninstall");
+    title("15. interlock uninstall");
     product::uninstall()?;
     tried(Place::Outside, elsewhere, "ok")?;
     say("Nothing of Interlock is left in this kernel.");

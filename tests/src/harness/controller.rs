@@ -39,7 +39,16 @@ impl Drop for Controller {
 impl Controller {
     /// Makes certificates and begins to serve. Nodes end their sessions after so many seconds alone.
     pub(crate) fn start(lease: u32) -> Result<Self> {
-        let made = Command::new(PROGRAM).args(["certs", CERTS]).output()?;
+        let made = Command::new(PROGRAM)
+            .args([
+                "certs",
+                CERTS,
+                "--operator",
+                "admin",
+                "--operator",
+                "grace=approver",
+            ])
+            .output()?;
         ensure!(made.status.success(), "certs: {}", said(&made));
         for end in ["pem", "key"] {
             fs::rename(
@@ -69,14 +78,24 @@ impl Controller {
 
 /// A daemon whose controller this is.
 pub(crate) fn daemon() -> Result<Daemon> {
-    match Daemon::try_start_with(&["--controller", ADDRESS, "--evidence", RECORD])? {
+    daemon_with(&[])
+}
+
+/// The same with more options.
+pub(crate) fn daemon_with(options: &[&str]) -> Result<Daemon> {
+    let own = ["--controller", ADDRESS, "--evidence", RECORD];
+    match Daemon::try_start_with(&[&own, options].concat())? {
         Ok(daemon) => Ok(daemon),
         Err(log) => bail!("the daemon did not become ready:\n{log}"),
     }
 }
 
 fn call(words: &[&str]) -> Result<std::process::Output> {
-    let before = ["ctl", "--controller", ADDRESS, "--as", "operator-admin"];
+    call_as("operator-admin", words)
+}
+
+fn call_as(who: &str, words: &[&str]) -> Result<std::process::Output> {
+    let before = ["ctl", "--controller", ADDRESS, "--as", who];
     product::call(&[&before[..], &["--json"], words].concat())
 }
 
@@ -88,7 +107,12 @@ pub(crate) fn lines(words: &[&str]) -> Result<String> {
 
 /// The same as one answer, and whether it was as ordered.
 pub(crate) fn ctl(words: &[&str]) -> Result<(bool, Value)> {
-    let output = call(words)?;
+    ctl_as("operator-admin", words)
+}
+
+/// The same of another operator.
+pub(crate) fn ctl_as(who: &str, words: &[&str]) -> Result<(bool, Value)> {
+    let output = call_as(who, words)?;
     let answer = serde_json::from_slice(&output.stdout)
         .with_context(|| format!("interlock ctl {}: {}", words.join(" "), said(&output)))?;
     Ok((output.status.success(), answer))

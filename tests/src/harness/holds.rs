@@ -5,12 +5,17 @@ use super::product::{call, said};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
 use std::process::Output;
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a process may take to stop, or to go on.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where the daemon listens.
+const SOCKET: &str = "/run/interlock/control.sock";
 
 /// An open question, as `interlock holds --json` says.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,6 +26,7 @@ pub(crate) struct Question {
     pub(crate) owner: Option<String>,
     pub(crate) action: String,
     pub(crate) object: serde_json::Value,
+    pub(crate) digest: Option<String>,
     pub(crate) stopped: bool,
     pub(crate) by: Vec<String>,
     pub(crate) show: Vec<String>,
@@ -35,6 +41,45 @@ pub(crate) fn questions_of(agent: &str) -> Result<Vec<Question>> {
         .with_context(|| format!("interlock holds --json: {}", said(&output)))?;
     let of = |question: &Question| question.agent.as_deref() == Some(agent);
     Ok(all.into_iter().filter(of).collect())
+}
+
+/// The same, without a program in between.
+pub(crate) fn open_questions(agent: &str) -> Result<Vec<Question>> {
+    let of = |question: &Question| question.agent.as_deref() == Some(agent);
+    Ok(all_open()?.into_iter().filter(of).collect())
+}
+
+/// The processes that wait, of all agents whose names begin so.
+pub(crate) fn waiting(agents: &str) -> Result<Vec<i32>> {
+    let of = |question: &Question| {
+        let agent = question.agent.as_deref();
+        agent.is_some_and(|agent| agent.starts_with(agents))
+    };
+    let questions = all_open()?.into_iter().filter(of);
+    Ok(questions.flat_map(|question| question.waiting).collect())
+}
+
+fn all_open() -> Result<Vec<Question>> {
+    #[derive(Deserialize)]
+    struct Told {
+        holds: Vec<Question>,
+    }
+    let told: Told = serde_json::from_str(&ask("\"holds\"")?)?;
+    Ok(told.holds)
+}
+
+/// Answers a question in the same way. Whether the answer was taken.
+pub(crate) fn answer(hold: &str, approve: bool) -> Result<bool> {
+    let request = serde_json::json!({"answer": {"hold": hold, "approve": approve}});
+    Ok(ask(&request.to_string())?.contains("answered"))
+}
+
+fn ask(request: &str) -> Result<String> {
+    let mut daemon = UnixStream::connect(SOCKET).context(SOCKET)?;
+    writeln!(daemon, "{request}")?;
+    let mut line = String::new();
+    BufReader::new(daemon).read_line(&mut line)?;
+    Ok(line)
 }
 
 /// `interlock approve`, which must be taken.

@@ -37,6 +37,18 @@ pub(crate) fn unless_with_bpf_lsm() -> Option<String> {
     (!has_bpf_lsm()).then(|| "this boot has no bpf among its LSMs".into())
 }
 
+/// Skips what needs processes that wait for a person.
+pub(crate) fn unless_it_waits() -> Option<String> {
+    let too_old = before(5, 15).then(|| "nothing can wait on this kernel".into());
+    unless_with_bpf_lsm().or(too_old)
+}
+
+/// Skips what only a kernel shows on which nothing can wait.
+pub(crate) fn unless_nothing_waits() -> Option<String> {
+    let new = (!before(5, 15)).then(|| "what needs a yes waits on this kernel".into());
+    unless_with_bpf_lsm().or(new)
+}
+
 /// Whether the kernel is older than a version.
 pub(crate) fn before(major: u32, minor: u32) -> bool {
     let release = release();

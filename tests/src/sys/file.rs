@@ -357,4 +357,12 @@ impl Rewritten {
         // SAFETY: as in `open`.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
+
+    /// Executes a program with what it says as its one word. Returns only when it fails.
+    pub(crate) fn execute(&self, program: &str) -> io::Result<()> {
+        let program = text(program)?;
+        let words = [program.as_ptr(), self.0.as_ptr().cast(), ptr::null()];
+        // SAFETY: the kernel reads strings that always end where they ended at first.
+        check(unsafe { libc::execv(program.as_ptr(), words.as_ptr()) }).map(drop)
+    }
 }

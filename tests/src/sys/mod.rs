@@ -19,6 +19,7 @@ pub(crate) mod process;
 pub(crate) mod processes;
 pub(crate) mod shared;
 pub(crate) mod sockaddr;
+pub(crate) mod stop;
 pub(crate) mod system;
 pub(crate) mod trace;
 pub(crate) mod uring;

@@ -6,6 +6,7 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
+use std::sync::atomic::AtomicU8;
 
 /// `AF_INET`.
 pub(crate) const INET: libc::c_int = libc::AF_INET;
@@ -136,6 +137,14 @@ pub(crate) fn connect_shared(socket: BorrowedFd<'_>, to: &Shared) -> io::Result<
     let length = libc::socklen_t::try_from(Shared::LENGTH).expect("addresses are short");
     // SAFETY: as in `send_shared`.
     check(unsafe { libc::connect(socket.as_raw_fd(), to.at(), length) })?;
+    Ok(())
+}
+
+/// `connect(2)` to an address that another process changes meanwhile.
+pub(crate) fn connect_at(socket: BorrowedFd<'_>, to: &[AtomicU8]) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(to.len()).expect("addresses are short");
+    // SAFETY: the pointer and length are those of a live slice, which the kernel only reads.
+    check(unsafe { libc::connect(socket.as_raw_fd(), to.as_ptr().cast(), length) })?;
     Ok(())
 }
 

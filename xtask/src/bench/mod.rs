@@ -27,6 +27,8 @@ enum Subject {
     Verifier,
     /// How fast a session under load falls silent and ends
     Revoke,
+    /// How long a hold takes to be told, an answer to be felt, and what 500 open holds cost
+    Hold,
     /// What one controller carries: nodes, records a second, a revocation for all; here, in one process
     Central,
     /// What the daemon takes of a processor while much is denied and more allowed; here
@@ -39,13 +41,16 @@ pub(crate) struct Options {
     /// What to measure
     #[arg(value_enum, default_value_t = Subject::Calls)]
     subject: Subject,
-    /// On this kernel. Default: 6.1 for calls, 6.1 and 6.12 for memory, 6.12 for revoke, the whole
-    /// matrix for the verifier
+    /// On this kernel. Default: 6.1 for calls, 6.1 and 6.12 for memory, 6.12 for revoke and hold, the
+    /// whole matrix for the verifier
     #[arg(long = "kernel", value_name = "K")]
     kernels: Vec<Series>,
     /// For revoke: how many sessions are revoked
     #[arg(long, value_name = "N", default_value_t = 200)]
     runs: u32,
+    /// For hold: how many actions are held
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    holds: u32,
     /// For central: how many nodes are connected
     #[arg(long, value_name = "N", default_value_t = 5000)]
     nodes: u32,
@@ -81,7 +86,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let kernels = match (options.kernels.as_slice(), options.subject) {
         ([], Subject::Calls) => &[Series::BENCH],
         ([], Subject::Memory) => &Series::MATRIX[1..3],
-        ([], Subject::Revoke | Subject::Central | Subject::Busy) => &Series::MATRIX[2..3],
+        ([], Subject::Revoke | Subject::Hold | Subject::Central | Subject::Busy) => {
+            &Series::MATRIX[2..3]
+        }
         ([], Subject::Verifier) => Series::MATRIX.as_slice(),
         (named, _) => named,
     };
@@ -100,6 +107,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             Subject::Memory => "memory.json",
             Subject::Verifier => "verifier.json",
             Subject::Revoke => "revoke.json",
+            Subject::Hold => "hold.json",
             Subject::Central => "central.json",
             Subject::Busy => "busy.json",
         };
@@ -128,6 +136,10 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             print!("{}", table::revoke(&rows));
             0
         }
+        Subject::Hold => {
+            print!("{}", table::hold(&rows));
+            0
+        }
     };
     eprintln!("written to {}", workspace::shown(&file));
     if missed > 0 {
@@ -153,7 +165,7 @@ fn measure(options: &Options, kernel: &Kernel) -> Result<(Vec<Row>, Option<Strin
             timeout: Duration::from_secs(3600),
             ..Machine::new(kernel)
         },
-        Subject::Revoke => Machine {
+        Subject::Revoke | Subject::Hold => Machine {
             timeout: Duration::from_secs(7200),
             ..Machine::new(kernel)
         },
@@ -164,10 +176,14 @@ fn measure(options: &Options, kernel: &Kernel) -> Result<(Vec<Row>, Option<Strin
         Subject::Memory => "memory",
         Subject::Verifier | Subject::Central | Subject::Busy => "verifier",
         Subject::Revoke => "revoke",
+        Subject::Hold => "hold",
     };
     let mut words = vec!["interlock-tests".to_owned(), verb.to_owned()];
     if subject == Subject::Revoke {
         words.push(options.runs.to_string());
+    }
+    if subject == Subject::Hold {
+        words.push(options.holds.to_string());
     }
     let mut printed = Vec::new();
     let code = machine.run(&words, |stream, bytes| {

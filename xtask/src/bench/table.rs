@@ -130,14 +130,33 @@ pub(super) fn plain(rows: &[Row]) -> String {
 
 /// The distribution of each figure of revocations under load, by kernel, in milliseconds.
 pub(super) fn revoke(rows: &[Row]) -> String {
-    const FIGURES: [&str; 4] = ["first denial", "last byte", "cut", "empty"];
+    distributions(
+        rows,
+        &["first denial", "last byte", "cut", "empty"],
+        "revocations",
+    )
+}
+
+/// The same of holds, and what many at once cost.
+pub(super) fn hold(rows: &[Row]) -> String {
+    let (each, many): (Vec<Row>, Vec<Row>) = rows
+        .iter()
+        .cloned()
+        .partition(|row| row.contains_key("run"));
+    let figures = ["hold to event", "answer to continuation"];
+    distributions(&each, &figures, "holds") + &plain(&many)
+}
+
+fn distributions(rows: &[Row], figures: &[&str], of: &str) -> String {
     let mut text = String::new();
     for kernel in distinct(rows, "kernel") {
         let here = || rows.iter().filter(|row| shown(row.get("kernel")) == kernel);
         let heading = ["", "least", "median", "90 of 100", "99 of 100", "most"];
         let mut lines = vec![heading.map(str::to_owned).to_vec()];
-        for figure in FIGURES {
-            let mut all: Vec<u64> = here().filter_map(|row| row.get(figure)?.as_u64()).collect();
+        for figure in figures {
+            let mut all: Vec<u64> = here()
+                .filter_map(|row| row.get(*figure)?.as_u64())
+                .collect();
             all.sort_unstable();
             let Some(last) = all.len().checked_sub(1) else {
                 continue;
@@ -147,10 +166,10 @@ pub(super) fn revoke(rows: &[Row]) -> String {
                 format!("{}.{}", us / 1000, us % 1000 / 100)
             };
             let cells = [0, 50, 90, 99, 100].map(at);
-            lines.push([figure.to_owned()].into_iter().chain(cells).collect());
+            lines.push([(*figure).to_owned()].into_iter().chain(cells).collect());
         }
         let count = here().count();
-        text.push_str(&format!("{count} revocations on {kernel}, milliseconds\n"));
+        text.push_str(&format!("{count} {of} on {kernel}, milliseconds\n"));
         text.push_str(&aligned(&lines));
     }
     text

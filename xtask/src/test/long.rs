@@ -56,6 +56,8 @@ const IN_MACHINES: &[&str] = &[
     "long.n14.flip",
     "long.net.differential",
     "long.clients",
+    "long.hold.clients",
+    "long.hold.loop",
 ];
 
 const SEED: &str = "INTERLOCK_SEED";

@@ -1,0 +1,94 @@
+//! What is over: questions that nobody answered, sessions that are gone, processes that still have to be woken.
+
+use super::answer::Answered;
+use super::question::Question;
+use super::{Holds, NO_STANDS_NS, NS, WAKES_NS, wake, word};
+use crate::kernel::clock;
+use crate::kernel::maps::MapsError;
+use crate::sessions::Sessions;
+use agent_common::hold::HoldState;
+use std::collections::HashSet;
+
+impl Holds {
+    /// Closes what nobody answered in time and what no session asks any more, finds what no record told
+    /// of, and forgets what is over.
+    pub fn keep_house(&mut self, sessions: &Sessions) -> Result<Vec<Answered>, MapsError> {
+        let now_ns = clock::boot_ns();
+        let mut told = Vec::new();
+        let mut alive = HashSet::new();
+        for (key, hold) in self.held.all() {
+            let is_asked = hold.state == HoldState::Asked.wire();
+            let is_over = now_ns >= hold.until_ns;
+            self.slots.insert(hold.slot);
+            if sessions.get(key.session).is_none() {
+                if let Some(asked) = self.questions.get(&hold.id).filter(|_| is_asked) {
+                    let withdrawn = self.closed(&asked.question, "withdrawn");
+                    self.ring_answer(&withdrawn);
+                    told.push(withdrawn);
+                }
+                self.held.remove(key)?;
+                continue;
+            }
+            alive.insert(hold.id);
+            // Its record may be on the way.
+            let is_old = now_ns.saturating_sub(hold.asked_ns) > NS;
+            if is_asked && is_old && !self.questions.contains_key(&hold.id) {
+                self.insert(Question::unknown(
+                    hold.id,
+                    key.session,
+                    hold.asked_ns,
+                    sessions,
+                ));
+            }
+            if is_asked && is_over {
+                let question = self.questions.get(&hold.id).map(|it| it.question.clone());
+                let question = question.unwrap_or_else(|| {
+                    Question::unknown(hold.id, key.session, hold.asked_ns, sessions)
+                });
+                let answered = self.closed(&question, word(HoldState::Late));
+                let until_ns = now_ns.saturating_add(NO_STANDS_NS);
+                self.close(key, hold, (HoldState::Late, until_ns, 0), &answered)?;
+                told.push(answered);
+            } else if is_over {
+                self.held.remove(key)?;
+            }
+        }
+        for (waiter, _) in self.held.waiting() {
+            let answered = self.questions.get(&waiter.hold);
+            let answered = answered.and_then(|asked| Some(asked.answered.as_ref()?.0));
+            let is_alive = alive.contains(&waiter.hold);
+            if answered.is_none() && is_alive {
+                continue;
+            }
+            if answered.is_some_and(|at| now_ns.saturating_sub(at) < WAKES_NS) || is_alive {
+                wake::wake(&self.held, waiter.hold);
+            }
+            if answered.is_none_or(|at| now_ns.saturating_sub(at) >= WAKES_NS) {
+                wake::wake(&self.held, waiter.hold);
+                self.held.forget(waiter)?;
+            }
+        }
+        self.forget_others(&alive, now_ns);
+        for slot in std::mem::take(&mut self.slots) {
+            self.count(slot)?;
+        }
+        self.recent.retain(|id, _| sessions.get(*id).is_some());
+        self.counters.retain(|id, _| sessions.get(*id).is_some());
+        Ok(told)
+    }
+
+    /// Forgets questions that are not in the kernel's table any more.
+    fn forget_others(&mut self, alive: &HashSet<u64>, now_ns: u64) {
+        let records = &self.records;
+        self.questions.retain(|id, asked| {
+            let young = now_ns.saturating_sub(*id) < WAKES_NS;
+            let woken = asked.answered.as_ref();
+            let waits = woken.is_some_and(|(at, _)| now_ns.saturating_sub(*at) < WAKES_NS);
+            let stays = alive.contains(id) || waits || young;
+            if !stays {
+                records.remove(asked.question.hold);
+            }
+            stays
+        });
+    }
+}
