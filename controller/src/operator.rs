@@ -249,13 +249,12 @@ impl Operator for Operators {
     }
 
     async fn approvals(&self, request: Request<ApprovalsRequest>) -> Answer<Self::ApprovalsStream> {
+        let until = until(&request);
         let (_, asked) = self.allow(request, Role::Viewer, "list approvals").await?;
         let (sender, response) = stream();
-        tokio::spawn(approve::approvals(
-            Arc::clone(&self.fleet),
-            asked.follow,
-            sender,
-        ));
+        let work = approve::approvals(Arc::clone(&self.fleet), asked.follow, sender.clone());
+        let turn = self.turn()?;
+        tokio::spawn(end_at((until, turn), work, sender));
         Ok(response)
     }
 

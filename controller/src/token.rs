@@ -178,7 +178,9 @@ impl Tokens {
         wanted.set_required_spec_claims(&["exp", "iss", "aud"]);
         wanted.validate_nbf = true;
         wanted.leeway = LEEWAY.as_secs();
-        let claims: Map<String, Value> = decode(token, &key, &wanted).map_err(refused)?.claims;
+        let claims: Map<String, Value> = decode(token, &key, &wanted)
+            .map_err(|error| refused(&error))?
+            .claims;
         // Read once more: what is no number must not pass for what is not there.
         let until = number(&claims, "exp")?.ok_or_else(|| TokenError::Claim("exp".into()))?;
         number(&claims, "nbf")?;
@@ -220,7 +222,7 @@ fn named<'a>(keys: &'a JwkSet, name: Option<&str>) -> Option<&'a Jwk> {
     }
 }
 
-fn refused(error: jsonwebtoken::errors::Error) -> TokenError {
+fn refused(error: &jsonwebtoken::errors::Error) -> TokenError {
     use jsonwebtoken::errors::ErrorKind;
     TokenError::Refused(match error.kind() {
         ErrorKind::InvalidSignature => "forged: the signature is not the provider's",

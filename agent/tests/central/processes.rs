@@ -130,7 +130,8 @@ fn node_process() {
     let mut made: u64 = 0;
     let began = Instant::now();
     loop {
-        let due = began.elapsed().as_millis() as u64 * u64::from(rate) / 1000;
+        let since_ms = u64::try_from(began.elapsed().as_millis()).unwrap();
+        let due = since_ms * u64::from(rate) / 1000;
         let first = number;
         while made < due && number - first < 256 {
             if !recorder.record(denial(number)) {

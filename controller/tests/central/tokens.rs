@@ -95,11 +95,13 @@ fn claims() -> Value {
 
 /// The claims with some changed; null takes one away.
 fn with(changes: Value) -> Value {
-    let mut claims = claims();
-    for (name, value) in changes.as_object().unwrap() {
+    let (mut claims, Value::Object(changes)) = (claims(), changes) else {
+        panic!("claims are an object");
+    };
+    for (name, value) in changes {
         match value {
-            Value::Null => drop(claims.as_object_mut().unwrap().remove(name)),
-            value => claims[name] = value.clone(),
+            Value::Null => drop(claims.as_object_mut().unwrap().remove(&name)),
+            value => claims[name] = value,
         }
     }
     claims
