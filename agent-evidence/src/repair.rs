@@ -21,7 +21,10 @@ pub(crate) fn repair<D: Disk>(store: &mut Store<D>, known: Option<Mark>) -> io::
     // Also what was put aside by an earlier try that failed later.
     store.next = store.next.max(found.highest.max(found.head.sequence) + 1);
     store.head = found.head;
-    let countersigned = found.segments.iter().filter_map(|it| it.countersigned);
+    let countersigned = found
+        .segments
+        .iter()
+        .flat_map(|it| it.countersigned.values().copied());
     store.countersigned = countersigned.max().unwrap_or(0);
     let of = |segment: &Segment| {
         let mut findings = found.findings.iter();

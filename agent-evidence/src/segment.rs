@@ -6,6 +6,7 @@ use crate::mark::Mark;
 use crate::record::{Gap, Retired};
 use ed25519_dalek::VerifyingKey;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// How the names of segments end.
 pub const ENDING: &str = ".seg";
@@ -80,8 +81,9 @@ pub struct Segment {
     pub unsigned: u64,
     /// Checkpoints that hold.
     pub checkpoints: Vec<Mark>,
-    /// The newest record with the controller's signature.
-    pub countersigned: Option<u64>,
+    /// The newest record that each countersignature is over, by its key. Whether that is the
+    /// controller's, somebody else knows.
+    pub countersigned: BTreeMap<String, u64>,
     /// Places where the chain does not simply go on.
     pub jumps: Vec<Jump>,
     /// What it says of records that are missing.

@@ -3,9 +3,10 @@
 use crate::disk::Disk;
 use crate::finding::Finding;
 use crate::record::Gap;
-use crate::segment::Trust;
+use crate::segment::{Segment, Trust};
 use crate::survey::Survey;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io;
 
 /// What was found.
@@ -26,9 +27,9 @@ pub struct Report {
     pub hash: String,
     /// The last record that a checkpoint covers.
     pub signed: u64,
-    /// The last record that the controller's signature covers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub countersigned: Option<u64>,
+    /// The last record that each countersignature covers, by the key that made it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub countersigned: BTreeMap<String, u64>,
     /// Events that were lost before they could be recorded, as records tell.
     pub lost: u64,
     /// What is wrong.
@@ -56,6 +57,15 @@ impl Stated {
     }
 }
 
+fn countersigned(segments: &[Segment]) -> BTreeMap<String, u64> {
+    let mut all = BTreeMap::<String, u64>::new();
+    for (key, of) in segments.iter().flat_map(|segment| &segment.countersigned) {
+        let newest = all.entry(key.clone()).or_default();
+        *newest = (*newest).max(*of);
+    }
+    all
+}
+
 /// Looks at a folder.
 pub fn verify(disk: &impl Disk, trust: &Trust) -> io::Result<Report> {
     let survey = Survey::of(disk, trust)?;
@@ -76,10 +86,7 @@ pub fn verify(disk: &impl Disk, trust: &Trust) -> io::Result<Report> {
         last: survey.head.sequence,
         hash: survey.head.hash.to_string(),
         signed: signed.map(|mark| mark.sequence).max().unwrap_or(0),
-        countersigned: segments
-            .iter()
-            .filter_map(|segment| segment.countersigned)
-            .max(),
+        countersigned: countersigned(segments),
         lost: segments.iter().map(|segment| segment.lost).sum(),
         findings: survey.findings,
         gaps,

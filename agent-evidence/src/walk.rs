@@ -300,7 +300,14 @@ impl<'a> Walk<'a> {
         if known.any(|mark| mark.sequence == of.sequence && mark.hash != of.hash) {
             return Err(wrong("the countersignature is for other records"));
         }
-        self.out.countersigned = self.out.countersigned.max(Some(of.sequence));
+        if of.sequence > self.head.sequence {
+            return Err(wrong(
+                "the countersignature is for records that are not there",
+            ));
+        }
+        let key = countersigned.key.to_ascii_lowercase();
+        let newest = self.out.countersigned.entry(key).or_default();
+        *newest = of.sequence.max(*newest);
         Ok(())
     }
 

@@ -318,7 +318,7 @@ fn what_the_controller_signs_lies_beside() {
     store.commit(&[denial(2)]).unwrap();
     let report = node.verify();
     assert!(report.whole, "{report:?}");
-    assert_eq!(report.countersigned, Some(1));
+    assert_eq!(report.countersigned.get(&countersigned.key), Some(&1));
     drop(store);
     assert_eq!(node.open().countersigned(), 1, "the next writer knows");
 }

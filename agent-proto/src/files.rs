@@ -21,6 +21,9 @@ pub struct Files {
     pub key: PathBuf,
     /// The authorities by which the other side is known.
     pub authority: PathBuf,
+    /// At a server: who shows no certificate may come in, to show something else. At a client: it
+    /// shows none, and its own files need not be there.
+    pub anonymous: bool,
 }
 
 /// Why certificates cannot be used.
@@ -82,6 +85,15 @@ impl Files {
             certificate: folder.join(format!("{name}.pem")),
             key: folder.join(format!("{name}.key")),
             authority: folder.join("ca.pem"),
+            anonymous: false,
+        }
+    }
+
+    /// The same, without the need of a certificate.
+    pub fn anonymous(self) -> Self {
+        Self {
+            anonymous: true,
+            ..self
         }
     }
 
@@ -163,16 +175,22 @@ fn provider() -> Arc<CryptoProvider> {
 
 impl Made for ClientConfig {
     fn from_files(files: &Files) -> Result<Self, FilesError> {
-        let contents = files.contents()?;
-        let mut config = Self::builder_with_provider(provider())
+        let roots = files.roots(&read(&files.authority)?)?;
+        let builder = Self::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(files.unusable())?
-            .with_root_certificates(files.roots(&contents.authority)?)
-            .with_client_auth_cert(
-                files.chain(&contents.certificate)?,
-                files.key(&contents.key)?,
-            )
-            .map_err(files.unusable())?;
+            .with_root_certificates(roots);
+        let mut config = if files.anonymous {
+            builder.with_no_client_auth()
+        } else {
+            let contents = files.contents()?;
+            builder
+                .with_client_auth_cert(
+                    files.chain(&contents.certificate)?,
+                    files.key(&contents.key)?,
+                )
+                .map_err(files.unusable())?
+        };
         config.alpn_protocols = vec![HTTP_2.to_vec()];
         Ok(config)
     }
@@ -182,12 +200,14 @@ impl Made for ServerConfig {
     fn from_files(files: &Files) -> Result<Self, FilesError> {
         let contents = files.contents()?;
         let roots = Arc::new(files.roots(&contents.authority)?);
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider())
-            .build()
-            .map_err(|source| FilesError::Authority {
-                path: files.authority.clone(),
-                source,
-            })?;
+        let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
+        if files.anonymous {
+            verifier = verifier.allow_unauthenticated();
+        }
+        let verifier = verifier.build().map_err(|source| FilesError::Authority {
+            path: files.authority.clone(),
+            source,
+        })?;
         let mut config = Self::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(files.unusable())?

@@ -45,7 +45,8 @@ impl Role {
         }
     }
 
-    fn from_word(word: &str) -> Option<Self> {
+    /// The role of a word.
+    pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.word() == word)
     }
 }
@@ -64,6 +65,8 @@ pub enum Identity {
     },
     /// A controller.
     Controller(String),
+    /// Somebody who has shown no certificate: it may show a token.
+    Bearer,
 }
 
 impl Identity {
@@ -75,7 +78,7 @@ impl Identity {
                     || roles.contains(&Role::Admin)
                     || (role == Role::Viewer && !roles.is_empty())
             }
-            Self::Node(_) | Self::Controller(_) => false,
+            Self::Node(_) | Self::Controller(_) | Self::Bearer => false,
         }
     }
 }
@@ -86,6 +89,7 @@ impl fmt::Display for Identity {
             Self::Node(name) => write!(f, "node/{name}"),
             Self::Operator { name, .. } => write!(f, "operator/{name}"),
             Self::Controller(name) => write!(f, "controller/{name}"),
+            Self::Bearer => f.write_str("somebody without a certificate"),
         }
     }
 }

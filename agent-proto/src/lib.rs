@@ -7,10 +7,12 @@
 //! | `identity` | who a certificate names: a node, an operator with roles, or nobody |
 //! | `version` | which version and features a connection has |
 //! | `seal` | what is signed, and how it is checked |
+//! | `accept` | whether a directive is carried out |
 //! | `grant` | a grant as text |
 //! | `files` | certificates from files that may change meanwhile |
 //! | `client` | the way to the controller |
 
+pub mod accept;
 pub mod client;
 pub mod files;
 pub mod grant;

@@ -208,6 +208,9 @@ pub struct EvidenceVerify {
     /// once printed
     #[arg(long, value_name = "HOST:PORT|FILE")]
     pub against: Option<String>,
+    /// Where the node keeps whom it obeys: whose key is the controller's
+    #[arg(long, value_name = "DIR", default_value = crate::central::FOLDER)]
+    pub central: PathBuf,
     /// Where the certificates lie with which the controller is asked
     #[arg(long, value_name = "DIR", env = "INTERLOCK_CERTS", default_value = crate::central::CERTS)]
     pub certs: PathBuf,

@@ -94,6 +94,7 @@ fn central_settings(options: interlock_agent::cli::Central) -> Option<central::S
         folder: options.central,
         labels: options.label.into_iter().collect(),
         require_grant: options.require_grant,
+        haste: 1,
     })
 }
 

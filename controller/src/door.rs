@@ -30,6 +30,9 @@ use tracing::{debug, warn};
 /// How long somebody may take to say who it is.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
+/// How long a connection without a certificate lasts.
+const BEARER: Duration = Duration::from_secs(3600);
+
 /// How many may come.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -39,6 +42,8 @@ pub struct Limits {
     pub of_one: usize,
     /// That have not said yet who they are.
     pub strangers: usize,
+    /// That have shown no certificate, and must show a token with each call.
+    pub bearers: usize,
     /// Calls a second on one connection.
     pub calls: u32,
     /// Records a second on one connection; who has more waits.
@@ -51,6 +56,7 @@ impl Default for Limits {
             connections: 12_000,
             of_one: 32,
             strangers: 1024,
+            bearers: 256,
             calls: 100,
             records: 50_000,
         }
@@ -64,11 +70,22 @@ pub struct Peer {
     pub identity: Arc<Identity>,
     /// From where.
     pub address: SocketAddr,
+    /// When it is nobody any more, if that is before the connection ends.
+    pub until: Option<tokio::time::Instant>,
     calls: Arc<Mutex<Bucket>>,
     reports: Arc<Mutex<Option<Reports>>>,
 }
 
 impl Peer {
+    /// The same connection, as somebody whom a token names.
+    pub(crate) fn named(&self, identity: Identity, until: tokio::time::Instant) -> Self {
+        Self {
+            identity: Arc::new(identity),
+            until: Some(until),
+            ..self.clone()
+        }
+    }
+
     /// Whether one more call may be made now.
     pub(crate) fn may_call(&self) -> bool {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,6 +118,7 @@ pub fn open(
         limits,
         rooms: Arc::new(Semaphore::new(limits.connections)),
         strangers: Arc::new(Semaphore::new(limits.strangers)),
+        bearers: Arc::new(Semaphore::new(limits.bearers)),
         inside: Arc::default(),
     });
     tokio::spawn(attend(listener, door, guests));
@@ -113,6 +131,7 @@ struct Door {
     limits: Limits,
     rooms: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
+    bearers: Arc<Semaphore>,
     inside: Arc<Mutex<HashMap<String, usize>>>,
 }
 
@@ -168,31 +187,55 @@ impl Door {
         }
         let stream = TlsAcceptor::from(config).accept(tcp).await?;
         let certificates = stream.get_ref().1.peer_certificates();
-        let first = certificates.and_then(|all| all.first());
-        let named = identity::of_certificate(first.map_or(&[], |first| first.as_ref()))
-            .map_err(io::Error::other)?;
+        let Some(first) = certificates.and_then(|all| all.first()) else {
+            // Only where tokens are believed does it come so far.
+            let full = |_| io::Error::other("too many without a certificate");
+            let bearer = Arc::clone(&self.bearers).try_acquire_owned();
+            let bearer = bearer.map_err(full)?;
+            let who = format!("{} at {}", Identity::Bearer, address.ip());
+            let chair = Chair::take(&self.inside, who, self.limits.of_one)?;
+            let places = (room, chair, Some(bearer));
+            return Ok(self.guest(stream, (Identity::Bearer, address), BEARER, places));
+        };
+        let named = identity::of_certificate(first).map_err(io::Error::other)?;
         if named.trust != self.trust {
             return Err(io::Error::other(format!(
                 "found trust domain `{}`, expected `{}`",
                 named.trust, self.trust
             )));
         }
-        let chair = Chair::take(&self.inside, &named.identity, self.limits.of_one)?;
+        let chair = Chair::take(&self.inside, named.identity.to_string(), self.limits.of_one)?;
         let now_s = i64::try_from(crate::clock::now_ms() / 1000).unwrap_or(i64::MAX);
         let lasts = u64::try_from(named.until_s.saturating_sub(now_s)).unwrap_or(0);
         // Longer than a timer can be set is as good as for ever.
         let lasts = Duration::from_secs(lasts.min(366 * 24 * 3600));
-        Ok(Guest {
+        Ok(self.guest(
+            stream,
+            (named.identity, address),
+            lasts,
+            (room, chair, None),
+        ))
+    }
+
+    fn guest(
+        &self,
+        stream: TlsStream<TcpStream>,
+        (identity, address): (Identity, SocketAddr),
+        lasts: Duration,
+        places: Places,
+    ) -> Guest {
+        Guest {
             stream,
             peer: Peer {
-                identity: Arc::new(named.identity),
+                identity: Arc::new(identity),
                 address,
+                until: None,
                 calls: Arc::new(Mutex::new(Bucket::new(self.limits.calls))),
                 reports: Arc::default(),
             },
             ends: Box::pin(tokio::time::sleep(lasts)),
-            _places: (room, chair),
-        })
+            _places: places,
+        }
     }
 }
 
@@ -205,10 +248,9 @@ struct Chair {
 impl Chair {
     fn take(
         inside: &Arc<Mutex<HashMap<String, usize>>>,
-        identity: &Identity,
+        who: String,
         most: usize,
     ) -> io::Result<Self> {
-        let who = identity.to_string();
         let mut count = inside.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = count.entry(who.clone()).or_default();
         if *taken >= most {
@@ -234,12 +276,15 @@ impl Drop for Chair {
     }
 }
 
+/// What it takes up.
+type Places = (OwnedSemaphorePermit, Chair, Option<OwnedSemaphorePermit>);
+
 /// A connection of somebody who is known. It ends when the certificate does.
 pub struct Guest {
     stream: TlsStream<TcpStream>,
     peer: Peer,
     ends: Pin<Box<Sleep>>,
-    _places: (OwnedSemaphorePermit, Chair),
+    _places: Places,
 }
 
 impl Connected for Guest {

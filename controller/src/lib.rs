@@ -5,6 +5,7 @@
 //! | door | the listening socket; lets in who has a certificate | the process ends |
 //! | server | every connection and its calls | a signal, or the door has closed |
 //! | a connection's calls | their streams | the peer, its certificate or the server ends |
+//! | `retain` | what is removed of old records | the process ends |
 //! | threads `store-writes`, `store-reads` | the database | nobody asks any more |
 //!
 //! What nodes are told is signed, stored, and only then sent: [`fleet`] keeps it in memory, wakes
@@ -15,10 +16,13 @@ pub mod certs;
 pub mod clock;
 pub mod door;
 pub mod fleet;
+mod gate;
 mod node;
 mod operator;
 mod policy;
 mod rate;
-mod report;
+pub mod report;
+pub mod retain;
 pub mod serve;
 pub mod store;
+pub mod token;

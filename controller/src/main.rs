@@ -5,9 +5,11 @@ use agent_proto::files::Files;
 use clap::{Args, Parser, Subcommand};
 use interlock_controller::certs::{self, Wanted};
 use interlock_controller::door::Limits;
+use interlock_controller::retain::Keep;
 use interlock_controller::serve::{self, Controller, Settings};
 use interlock_controller::store::Store as _;
 use interlock_controller::store::sqlite::Sqlite;
+use interlock_controller::token::Provider;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -65,6 +67,27 @@ struct Serve {
     /// Seconds after which a node that hears nothing ends its sessions; 0: it never does
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     lease: u64,
+    /// An OpenID provider whose tokens are believed of operators: what it calls itself
+    #[arg(long, value_name = "URL", requires_all = ["oidc_audience", "oidc_keys"])]
+    oidc_issuer: Option<String>,
+    /// For whom its tokens must be
+    #[arg(long, value_name = "NAME", requires = "oidc_issuer")]
+    oidc_audience: Option<String>,
+    /// Its keys, a JWK set; the file may be replaced at any time
+    #[arg(long, value_name = "FILE", requires = "oidc_issuer")]
+    oidc_keys: Option<PathBuf>,
+    /// The claim that names roles, or a path to it, such as realm_access.roles
+    #[arg(long, value_name = "CLAIM", default_value = "roles")]
+    oidc_roles: String,
+    /// The claim that names the operator
+    #[arg(long, value_name = "CLAIM", default_value = "sub")]
+    oidc_name: String,
+    /// Days after which records may be removed; never, unless said
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
+    records_age: Option<u32>,
+    /// MiB of the database beyond which the oldest records are removed
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(16..))]
+    records_limit: Option<u32>,
     /// Connections together
     #[arg(long, default_value_t = Limits::default().connections)]
     connections: usize,
@@ -125,6 +148,17 @@ fn start_log() {
 
 fn run(options: Serve) -> anyhow::Result<()> {
     start_log();
+    let provider = options
+        .oidc_issuer
+        .zip(options.oidc_audience)
+        .zip(options.oidc_keys)
+        .map(|((issuer, audience), keys)| Provider {
+            issuer,
+            audience,
+            keys,
+            roles: options.oidc_roles,
+            name: options.oidc_name,
+        });
     let settings = Settings {
         listen: options.listen,
         data: options.data,
@@ -134,6 +168,14 @@ fn run(options: Serve) -> anyhow::Result<()> {
             connections: options.connections,
             records: options.records,
             ..Limits::default()
+        },
+        tokens: provider,
+        keep: Keep {
+            age: options
+                .records_age
+                .map(|days| Duration::from_secs(u64::from(days) * 24 * 3600)),
+            bytes: options.records_limit.map(|mib| u64::from(mib) << 20),
+            ..Keep::default()
         },
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()

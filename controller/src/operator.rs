@@ -12,8 +12,10 @@ use crate::store::{Deed, Store, StoreError};
 use agent_proto::identity::{Identity, Role};
 use agent_proto::wire::operator_server::Operator;
 use agent_proto::wire::*;
+use std::future::Future;
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use tracing::info;
@@ -21,7 +23,12 @@ use tracing::info;
 /// Who answers operators.
 pub(crate) struct Operators {
     pub(crate) fleet: Arc<Fleet>,
+    /// Streams that may go on at once: who reads none of it holds a page in memory.
+    pub(crate) readers: Arc<Semaphore>,
 }
+
+/// So many.
+pub(crate) const READERS: usize = 128;
 
 type Answer<T> = Result<Response<T>, Status>;
 type Stream<T> = ReceiverStream<Result<T, Status>>;
@@ -58,6 +65,12 @@ impl Operators {
         )))
     }
 
+    /// Room for one more stream.
+    fn turn(&self) -> Result<OwnedSemaphorePermit, Status> {
+        let turn = Arc::clone(&self.readers).try_acquire_owned();
+        turn.map_err(|_| Status::resource_exhausted("too many streams are read already"))
+    }
+
     async fn audit(
         &self,
         who: &str,
@@ -88,6 +101,26 @@ impl Operators {
         job: impl FnOnce(&mut dyn Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Status> {
         self.fleet.desk.write(job).await.map_err(unavailable)
+    }
+}
+
+/// When who asks is nobody any more.
+fn until<T>(request: &Request<T>) -> Option<Instant> {
+    request.extensions().get::<Peer>()?.until
+}
+
+/// Works, but no longer than that.
+async fn end_at<T>(
+    (until, _turn): (Option<Instant>, OwnedSemaphorePermit),
+    work: impl Future<Output = ()>,
+    sender: mpsc::Sender<Result<T, Status>>,
+) {
+    let Some(until) = until else {
+        return work.await;
+    };
+    if tokio::time::timeout_at(until, work).await.is_err() {
+        // Who reads nothing is not waited for.
+        let _ = sender.try_send(Err(Status::unauthenticated("the token has expired")));
     }
 }
 
@@ -136,13 +169,17 @@ impl Operator for Operators {
     }
 
     async fn events(&self, request: Request<EventsRequest>) -> Answer<Self::EventsStream> {
+        let until = until(&request);
         let (_, asked) = self.allow(request, Role::Viewer, "read events").await?;
         let (sender, response) = stream();
-        tokio::spawn(see::events(Arc::clone(&self.fleet), asked, sender));
+        let work = see::events(Arc::clone(&self.fleet), asked, sender.clone());
+        let turn = self.turn()?;
+        tokio::spawn(end_at((until, turn), work, sender));
         Ok(response)
     }
 
     async fn watch(&self, request: Request<WatchRequest>) -> Answer<Self::WatchStream> {
+        let until = until(&request);
         let (_, asked) = self
             .allow(request, Role::Viewer, "watch directives")
             .await?;
@@ -150,12 +187,10 @@ impl Operator for Operators {
         let known =
             known.ok_or_else(|| Status::not_found(format!("no directive {}", asked.epoch)))?;
         let (sender, response) = stream();
-        tokio::spawn(see::watch(
-            Arc::clone(&self.fleet),
-            known,
-            asked.once,
-            sender,
-        ));
+        let fleet = Arc::clone(&self.fleet);
+        let work = see::watch(fleet, known, asked.once, sender.clone());
+        let turn = self.turn()?;
+        tokio::spawn(end_at((until, turn), work, sender));
         Ok(response)
     }
 

@@ -196,8 +196,8 @@ fn refusal(why: &str) -> ReportResponse {
 }
 
 /// Whether records follow one another, by number and by hash; why not. Notes in each by what it is
-/// found.
-fn check(before: &Position, records: &mut [Record]) -> Result<Option<String>, Status> {
+/// found. Whatever comes from a node goes through this.
+pub fn check(before: &Position, records: &mut [Record]) -> Result<Option<String>, Status> {
     let wrong = |what: String| Err(Status::invalid_argument(what));
     let Some(first) = records.first().map(|record| record.sequence) else {
         return wrong("found no records".into());

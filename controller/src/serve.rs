@@ -2,10 +2,13 @@
 
 use crate::door::{self, Limits};
 use crate::fleet::Fleet;
+use crate::gate::Gate;
 use crate::node::Nodes;
-use crate::operator::Operators;
+use crate::operator::{Operators, READERS};
+use crate::retain::{self, Keep};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Desk, DeskError, StoreError};
+use crate::token::{Provider, ProviderError, Tokens};
 use agent_proto::MAX_MESSAGE;
 use agent_proto::files::{Files, FilesError, Followed};
 use agent_proto::identity::{self, Identity, NobodyError};
@@ -22,6 +25,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tracing::{debug, info};
 
@@ -44,6 +49,10 @@ pub struct Settings {
     pub lease: Duration,
     /// How many may come.
     pub limits: Limits,
+    /// Whose tokens are believed of operators who show no certificate.
+    pub tokens: Option<Provider>,
+    /// How long records are kept.
+    pub keep: Keep,
 }
 
 /// Why the controller does not serve.
@@ -58,6 +67,9 @@ pub enum ServeError {
     /// They name somebody else.
     #[error("found the certificate of {0}, expected a controller's")]
     NoController(Identity),
+    /// The keys of those who issue tokens cannot be used.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
     /// The database cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -105,6 +117,8 @@ pub struct Controller {
     config: Followed<tokio_rustls::rustls::ServerConfig>,
     trust: String,
     limits: Limits,
+    tokens: Option<Arc<Tokens>>,
+    keep: Keep,
     fleet: Arc<Fleet>,
 }
 
@@ -117,7 +131,13 @@ impl Controller {
     /// Opens everything.
     pub async fn open(settings: &Settings) -> Result<Self, ServeError> {
         lift_descriptor_limit();
-        let config = Followed::begin(settings.files.clone())?;
+        let tokens = settings.tokens.clone().map(Tokens::of).transpose()?;
+        let files = settings.files.clone();
+        let files = match tokens {
+            Some(_) => files.anonymous(),
+            None => files,
+        };
+        let config = Followed::begin(files)?;
         let named = identity::of_certificate(&settings.files.own()?)?;
         if !matches!(named.identity, Identity::Controller(_)) {
             return Err(ServeError::NoController(named.identity));
@@ -139,6 +159,8 @@ impl Controller {
             config,
             trust: named.trust,
             limits: settings.limits,
+            tokens: tokens.map(Arc::new),
+            keep: settings.keep,
             fleet,
         })
     }
@@ -163,11 +185,23 @@ impl Controller {
             "serving"
         );
         let (health, healthy) = tonic_health::server::health_reporter();
+        let gate = Gate {
+            tokens: self.tokens,
+        };
         let nodes = NodeServer::new(Nodes {
             fleet: Arc::clone(&self.fleet),
             limits: self.limits,
-        });
-        let operators = OperatorServer::new(Operators { fleet: self.fleet });
+        })
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE);
+        let house = tokio::spawn(retain::keep_house(Arc::clone(&self.fleet), self.keep));
+        let _house = Ends(house);
+        let operators = OperatorServer::new(Operators {
+            fleet: self.fleet,
+            readers: Arc::new(Semaphore::new(READERS)),
+        })
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(4 * MAX_MESSAGE);
         health.set_serving::<NodeServer<Nodes>>().await;
         health.set_serving::<OperatorServer<Operators>>().await;
         let reflection = tonic_reflection::server::Builder::configure()
@@ -184,21 +218,22 @@ impl Controller {
             .http2_max_pending_accept_reset_streams(Some(20))
             .initial_stream_window_size(256 * 1024)
             .initial_connection_window_size(1024 * 1024)
-            .add_service(healthy)
-            .add_service(reflection)
-            .add_service(
-                nodes
-                    .max_decoding_message_size(MAX_MESSAGE)
-                    .max_encoding_message_size(MAX_MESSAGE),
-            )
-            .add_service(
-                operators
-                    .max_decoding_message_size(MAX_MESSAGE)
-                    .max_encoding_message_size(4 * MAX_MESSAGE),
-            )
+            .add_service(InterceptedService::new(healthy, gate.clone()))
+            .add_service(InterceptedService::new(reflection, gate.clone()))
+            .add_service(InterceptedService::new(nodes, gate.clone()))
+            .add_service(InterceptedService::new(operators, gate))
             .serve_with_incoming_shutdown(guests, end)
             .await?;
         Ok(())
+    }
+}
+
+/// A task that goes with its owner.
+struct Ends(tokio::task::JoinHandle<()>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

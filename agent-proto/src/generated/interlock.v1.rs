@@ -640,6 +640,9 @@ pub struct Chain {
     /// The newest that the controller has signed, as evidence has them, oldest first.
     #[prost(bytes = "vec", repeated, tag = "5")]
     pub countersigned: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// The newest that is not kept any more: what is left follows from it.
+    #[prost(message, optional, tag = "6")]
+    pub cut: ::core::option::Option<Position>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AuditRequest {

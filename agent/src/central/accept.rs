@@ -1,53 +1,22 @@
 //! Whether a directive is to be carried out. It is decided by what the node keeps, and by nothing else.
 
 use super::state::{Kept, Newest};
-use agent_proto::seal::{self, Purpose};
-use agent_proto::version;
-use agent_proto::wire::directive::What;
+pub(super) use agent_proto::accept::Verdict;
+use agent_proto::accept::{self, Had, is_order};
 use agent_proto::wire::{Directive, SignedDirective};
-
-/// What is to be done with a directive.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It is new.
-    Do,
-    /// It came before: what it asks for is so.
-    Done,
-    /// It is none for this node, and why.
-    Refuse(String),
-}
 
 impl Kept {
     /// Judges a directive.
     pub(super) fn judge(&self, signed: &SignedDirective, directive: &Directive) -> Verdict {
-        let SignedDirective { body, signature } = signed;
-        if !seal::is_signed(&self.keys, Purpose::Directive, body, signature) {
-            let why = "forged: it is not signed by this node's controller";
-            return Verdict::Refuse(why.into());
-        }
-        if directive.controller != self.controller {
-            let other = &directive.controller;
-            return Verdict::Refuse(format!("it is from another controller, {other}"));
-        }
-        if let Err(error) = version::know(&directive.requires) {
-            return Verdict::Refuse(error.to_string());
-        }
-        let last = match is_order(directive) {
-            true => self.orders,
-            false => self.policies,
+        let had = Had {
+            controller: &self.controller,
+            keys: &self.keys,
+            orders: self.orders,
+            policies: self.policies,
+            newest: self.newest.as_ref().map(|newest| &newest.body[..]),
+            holds: &self.holds(),
         };
-        let epoch = directive.epoch;
-        if epoch > last {
-            return Verdict::Do;
-        }
-        let newest = self.newest.as_ref();
-        let is_same = newest.is_some_and(|newest| newest.body == *body);
-        if is_same || is_order(directive) || self.holds().contains(&epoch) {
-            return Verdict::Done;
-        }
-        Verdict::Refuse(format!(
-            "directive {epoch} is older than {last}, which this node has had"
-        ))
+        accept::judge(&had, signed, directive)
     }
 
     /// Notes one that is carried out. True when it is the newest of all.
@@ -69,16 +38,12 @@ impl Kept {
     }
 }
 
-/// What ends sessions, or lets them begin again, is counted apart: it does not wait for policies.
-fn is_order(directive: &Directive) -> bool {
-    matches!(directive.what, Some(What::Revocation(_) | What::Lift(_)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::central::bar::{Bar, Whom};
-    use agent_proto::seal::Key;
+    use agent_proto::seal::{Key, Purpose};
+    use agent_proto::wire::directive::What;
     use agent_proto::wire::revocation::Scope;
     use agent_proto::wire::{Answer, Lift, Policy, Revocation};
     use prost::Message as _;

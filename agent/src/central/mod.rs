@@ -29,6 +29,7 @@ pub use obey::{Central, Parts};
 pub use permit::Permit;
 use report::Own;
 use serde::{Deserialize, Serialize};
+pub use state::controller_keys;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -56,6 +57,9 @@ pub struct Settings {
     pub labels: BTreeMap<String, String>,
     /// Whether a session needs a grant to be started.
     pub require_grant: bool,
+    /// How many times sooner than usual it is tried again and given up: one, but for tests that have
+    /// no hour.
+    pub haste: u32,
 }
 
 /// Why there is no way to the controller.
@@ -155,7 +159,13 @@ impl Begun {
 
     /// Begins to connect, on a thread of its own.
     pub fn connect(self, own: Own) -> Result<Connecting, CentralError> {
-        let uplink = uplink::Uplink::new(self.client, self.hear, own, Arc::clone(&self.shown));
+        let uplink = uplink::Uplink::new(
+            self.client,
+            self.hear,
+            own,
+            Arc::clone(&self.shown),
+            self.settings.haste,
+        );
         uplink.spawn(self.told).map_err(CentralError::Thread)?;
         Ok(Connecting {
             settings: self.settings,
@@ -178,7 +188,30 @@ pub struct Connecting {
     pub(crate) shown: Shown,
 }
 
+/// What comes from the controller, for whoever answers instead of the daemon: a load, a test.
+pub struct Listening {
+    /// What is heard or asked.
+    pub heard: mpsc::Receiver<Heard>,
+    /// What became of directives.
+    pub outcomes: mpsc::UnboundedSender<Outcome>,
+    /// How the connection is.
+    pub info: Box<dyn Fn() -> ControllerInfo + Send>,
+}
+
 impl Connecting {
+    /// Leaves it to somebody else to answer.
+    pub fn listen(self) -> Listening {
+        let shown = self.shown;
+        Listening {
+            heard: self.heard,
+            outcomes: self.outcomes,
+            info: Box::new(move || {
+                let info = shown.lock().unwrap_or_else(PoisonError::into_inner);
+                info.clone()
+            }),
+        }
+    }
+
     /// The policies that the controller told before.
     pub fn policies(&self) -> Vec<Start> {
         self.state.kept.starts()

@@ -138,7 +138,9 @@ impl Report {
             reader = read;
             if let Some(last) = taken.entries.last() {
                 let last = (last.mark.sequence, last.mark.hash.0.to_vec());
-                let answer = ask(&sender, &mut answers, batch(taken.entries)).await?;
+                let answer = self
+                    .ask(&sender, &mut answers, batch(taken.entries))
+                    .await?;
                 if !answer.forked.is_empty() {
                     self.forked = answer.forked;
                     return self.stay_away().await;
@@ -157,7 +159,8 @@ impl Report {
             }
             if let Some(signed) = taken.checkpoint.filter(|it| self.is_news(it)) {
                 let text = serde_json::to_vec(&signed).map_err(io::Error::other)?;
-                let answer = ask(&sender, &mut answers, Reported::Checkpoint(text)).await?;
+                let what = Reported::Checkpoint(text);
+                let answer = self.ask(&sender, &mut answers, what).await?;
                 if !answer.forked.is_empty() {
                     self.forked = answer.forked;
                     return self.stay_away().await;
@@ -206,6 +209,24 @@ impl Report {
             info.waiting = health.recorded.saturating_sub(self.stored.sequence);
             info.countersigned = health.countersigned;
         });
+    }
+
+    /// Sends, and waits for the answer. How much waits meanwhile is shown.
+    async fn ask(
+        &self,
+        sender: &mpsc::Sender<ReportRequest>,
+        answers: &mut Streaming<ReportResponse>,
+        what: Reported,
+    ) -> Result<ReportResponse, EndError> {
+        let sent = sender.send(ReportRequest { what: Some(what) });
+        sent.await.map_err(|_| EndError::Over("reports"))?;
+        let mut answer = std::pin::pin!(next(answers));
+        loop {
+            tokio::select! {
+                answer = &mut answer => return answer,
+                () = tokio::time::sleep(LOOK) => self.show(),
+            }
+        }
     }
 
     /// Says why nothing is sent, for as long as the connection lasts.
@@ -258,14 +279,4 @@ fn batch(entries: Vec<Entry>) -> Reported {
         before,
         records: records.collect(),
     })
-}
-
-async fn ask(
-    sender: &mpsc::Sender<ReportRequest>,
-    answers: &mut Streaming<ReportResponse>,
-    what: Reported,
-) -> Result<ReportResponse, EndError> {
-    let sent = sender.send(ReportRequest { what: Some(what) });
-    sent.await.map_err(|_| EndError::Over("reports"))?;
-    next(answers).await
 }

@@ -3,6 +3,7 @@
 use super::CentralError;
 use super::bar::Bar;
 use crate::control::protocol::Start;
+use agent_proto::grant::hex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -77,6 +78,13 @@ pub(crate) struct State {
     pub(crate) kept: Kept,
     pub(crate) boot: String,
     folder: PathBuf,
+}
+
+/// The keys of the controller that a node obeys, as they are kept in a folder; none where nothing is.
+pub fn controller_keys(folder: &Path) -> Vec<String> {
+    let bytes = fs::read(folder.join("state.json")).unwrap_or_default();
+    let kept: Kept = serde_json::from_slice(&bytes).unwrap_or_default();
+    kept.keys.iter().map(|key| hex(key)).collect()
 }
 
 impl State {

@@ -69,15 +69,23 @@ pub(super) struct Uplink {
     heard: Sender<Heard>,
     own: Own,
     shown: Shown,
+    haste: u32,
 }
 
 impl Uplink {
-    pub(super) fn new(client: Client, heard: Sender<Heard>, own: Own, shown: Shown) -> Self {
+    pub(super) fn new(
+        client: Client,
+        heard: Sender<Heard>,
+        own: Own,
+        shown: Shown,
+        haste: u32,
+    ) -> Self {
         Self {
             client,
             heard,
             own,
             shown,
+            haste: haste.max(1),
         }
     }
 
@@ -94,7 +102,7 @@ impl Uplink {
     }
 
     async fn keep_connected(self, outcomes: &mut UnboundedReceiver<Outcome>) {
-        let mut pause = PAUSES.0;
+        let mut pause = PAUSES.0 / self.haste;
         loop {
             let began = std::time::Instant::now();
             let Err(error) = self.talk(outcomes).await;
@@ -115,12 +123,13 @@ impl Uplink {
                 // The daemon is gone.
                 return;
             }
-            if began.elapsed() > PAUSES.1 {
-                pause = PAUSES.0;
+            // One that lasted is no reason to wait long for the next.
+            if began.elapsed() > pause * 4 {
+                pause = PAUSES.0 / self.haste;
             }
             // Not all nodes at once when the controller comes back.
             tokio::time::sleep(pause.mul_f64(0.5 + share())).await;
-            pause = (pause * 2).min(PAUSES.1);
+            pause = (pause * 2).min(PAUSES.1 / self.haste);
             // They are of a connection that is over: the controller asks again.
             while outcomes.try_recv().is_ok() {}
         }
@@ -182,7 +191,7 @@ impl Uplink {
         let mut told = stream.into_inner();
         loop {
             tokio::select! {
-                message = soon(SILENCE, told.message()) => {
+                message = soon(SILENCE / self.haste, told.message()) => {
                     let message = message??.ok_or(EndError::Over("directives"))?;
                     let heard = match message.what {
                         Some(Told::Directive(signed)) => Heard::Directive(signed),

@@ -12,9 +12,12 @@ use agent_proto::client::{Client, ClientError};
 use agent_proto::files::Files;
 use agent_proto::wire::operator_client::OperatorClient;
 use clap::{Args, Subcommand};
-use std::path::PathBuf;
-use tonic::Status;
+use std::path::{Path, PathBuf};
+use tonic::metadata::AsciiMetadataValue;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
+use tonic::{Request, Status};
 
 /// Options of `ctl`.
 #[derive(Debug, Args)]
@@ -40,6 +43,10 @@ pub struct Ctl {
         global = true
     )]
     pub name: String,
+    /// A file with an OpenID token to show instead of a certificate; of the certificates only
+    /// ca.pem is needed then
+    #[arg(long, value_name = "FILE", env = "INTERLOCK_TOKEN", global = true)]
+    pub token: Option<PathBuf>,
     /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
@@ -114,6 +121,15 @@ pub enum CtlError {
     /// It cannot be used.
     #[error(transparent)]
     Policy(#[from] crate::policy::PolicyError),
+    /// The token cannot be read.
+    #[error("cannot read {}", path.display())]
+    Token {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// Something is not what it should be.
     #[error("{0}")]
     Wrong(String),
@@ -126,9 +142,40 @@ impl From<Status> for CtlError {
     }
 }
 
+/// Shows a token with each call, if there is one.
+#[derive(Clone)]
+struct Shown(Option<AsciiMetadataValue>);
+
+impl Shown {
+    fn read(file: Option<&Path>) -> Result<Self, CtlError> {
+        let Some(path) = file else {
+            return Ok(Self(None));
+        };
+        let text = std::fs::read_to_string(path).map_err(|source| CtlError::Token {
+            path: path.to_owned(),
+            source,
+        })?;
+        let value = format!("Bearer {}", text.trim()).parse();
+        let wrong = |_| CtlError::Wrong(format!("{}: found no token", path.display()));
+        let mut value: AsciiMetadataValue = value.map_err(wrong)?;
+        value.set_sensitive(true);
+        Ok(Self(Some(value)))
+    }
+}
+
+impl Interceptor for Shown {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(value) = &self.0 {
+            let metadata = request.metadata_mut();
+            metadata.insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
 /// Who asks, and how it is answered.
 struct Asker {
-    client: OperatorClient<Channel>,
+    client: OperatorClient<InterceptedService<Channel, Shown>>,
     json: bool,
 }
 
@@ -138,9 +185,13 @@ pub fn run(options: &Ctl) -> Result<bool, CtlError> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let files = Files::in_folder(&options.certs, &options.name);
+        let shown = Shown::read(options.token.as_deref())?;
+        let mut files = Files::in_folder(&options.certs, &options.name);
+        if options.token.is_some() {
+            files = files.anonymous();
+        }
         let channel = Client::new(&options.controller, files)?.connect().await?;
-        let client = OperatorClient::new(channel)
+        let client = OperatorClient::with_interceptor(channel, shown)
             .max_decoding_message_size(4 * agent_proto::MAX_MESSAGE)
             .max_encoding_message_size(agent_proto::MAX_MESSAGE);
         let mut asker = Asker {

@@ -299,12 +299,20 @@ impl Asker {
                 time(chain.since_ms),
                 stored.sequence.to_string(),
                 newest.to_string(),
+                chain
+                    .cut
+                    .map_or_else(|| "-".to_owned(), |cut| cut.sequence.to_string()),
                 hex(&stored.hash),
                 hex(&chain.key),
             ]
         });
         let rows: Vec<_> = rows.collect();
-        table::print(["NODE", "SINCE", "STORED", "SIGNED", "HASH", "KEY"], &rows);
+        table::print(
+            [
+                "NODE", "SINCE", "STORED", "SIGNED", "REMOVED", "HASH", "KEY",
+            ],
+            &rows,
+        );
         Ok(())
     }
 

@@ -106,8 +106,35 @@ fn explained(
     programs: &mut Programs,
 ) -> line::Denial {
     let session = sessions.get(denial.header.session);
-    // The one by which it was judged; the session may have been moved to another since.
-    let policy = session.map(|session| session.version(denial.policy));
+    let known = session.map(|session| Known {
+        agent: &session.agent,
+        // The one by which it was judged; the session may have been moved to another since.
+        policy: session.version(denial.policy),
+    });
+    told(denial, object, known, programs)
+}
+
+/// What is known of the session that a denial is of.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// Its agent.
+    pub agent: &'a str,
+    /// The policy by which it was judged.
+    pub policy: &'a Compiled,
+}
+
+/// Explains the denial of an endpoint to a session of which this is known.
+pub fn network_denial(denial: &Denial, known: Known<'_>, programs: &mut Programs) -> line::Denial {
+    told(denial, endpoint(&denial.endpoint), Some(known), programs)
+}
+
+fn told(
+    denial: &Denial,
+    object: Object,
+    known: Option<Known<'_>>,
+    programs: &mut Programs,
+) -> line::Denial {
+    let policy = known.map(|known| known.policy);
     let reason = Reason::from_wire(denial.reason);
     let spoke = policy.filter(|_| denial.rule != NO_RULE);
     let source = spoke.and_then(|policy| policy.sources.get(denial.rule as usize));
@@ -115,7 +142,7 @@ fn explained(
         time: wall_clock(denial.header.time_ns),
         boot_ns: denial.header.time_ns,
         session: SessionId(denial.header.session),
-        agent: session.map(|session| session.agent.clone()),
+        agent: known.map(|known| known.agent.to_owned()),
         tid: denial.tid,
         uid: denial.uid,
         process: process(

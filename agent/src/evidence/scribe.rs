@@ -46,8 +46,7 @@ impl Scribe {
             if let Line::Ended(ended) = line {
                 self.count(ended.allowed.as_slice());
             }
-            // Somebody who is full counts it: nothing is lost silently.
-            self.recorder.record(self.draft(line));
+            self.hand_in(line);
             match line {
                 Line::Ended(ended) => {
                     self.owners.remove(&ended.session.session.0);
@@ -66,6 +65,12 @@ impl Scribe {
                 _ => {}
             }
         }
+    }
+
+    /// Hands one line in.
+    pub fn hand_in(&self, line: &Line) {
+        // Somebody who is full counts it: nothing is lost silently.
+        self.recorder.record(self.draft(line));
     }
 
     /// Hands in what sessions were allowed.

@@ -16,8 +16,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tonic::Status;
 
-/// Events that are looked up at a time, and the most that are looked back.
-const PAGE: usize = 500;
+/// The most records that are looked back.
 const MOST: u32 = 100_000;
 
 /// Entries of the audit at a time.
@@ -219,37 +218,36 @@ pub(super) async fn events(
     sender: mpsc::Sender<Result<EventsResponse, Status>>,
 ) {
     let mut arrivals = fleet.arrivals();
-    let mut after = None;
     let last = asked.last.min(MOST) as usize;
+    let filter = asked.clone();
+    let begin = fleet
+        .desk
+        .read(move |store| store.before_newest(&filter, last));
+    let mut after = match begin.await {
+        Ok(after) => after,
+        Err(error) => {
+            let _ = sender.send(Err(crate::node::unavailable(error))).await;
+            return;
+        }
+    };
     loop {
         arrivals.mark_unchanged();
         let filter = asked.clone();
-        // How far there is anything, before what is looked for: what comes meanwhile is found next.
-        let most = if after.is_none() { last.max(1) } else { PAGE };
-        let found = fleet
-            .desk
-            .read(move |store| store.events(&filter, after, most))
-            .await;
-        let found = match found {
+        let found = fleet.desk.read(move |store| store.events(&filter, after));
+        let found = match found.await {
             Ok(found) => found,
             Err(error) => {
                 let _ = sender.send(Err(crate::node::unavailable(error))).await;
                 return;
             }
         };
-        let full = after.is_some() && found.len() == PAGE;
-        let skip = if after.is_none() && last == 0 {
-            found.len()
-        } else {
-            0
-        };
-        after = Some(found.last().map_or(after.unwrap_or(0), |newest| newest.id));
-        for event in found.into_iter().skip(skip) {
+        after = found.events.last().map_or(after, |newest| newest.id);
+        for event in found.events {
             if sender.send(Ok(event)).await.is_err() {
                 return;
             }
         }
-        if full {
+        if found.more {
             continue;
         }
         if !asked.follow {

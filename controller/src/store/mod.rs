@@ -96,6 +96,26 @@ pub struct Holes {
     pub forgotten: Option<(u64, u64)>,
 }
 
+/// Records as they are read.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// They, oldest first.
+    pub events: Vec<EventsResponse>,
+    /// Whether there may be more.
+    pub more: bool,
+}
+
+/// Records of a chain that were removed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cut {
+    /// Whose they were.
+    pub node: String,
+    /// The last of them: what is left follows from it.
+    pub last: Position,
+    /// How many went.
+    pub records: u64,
+}
+
 /// A directive that was issued.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Issued {
@@ -166,13 +186,16 @@ pub trait Records {
     ) -> Result<Option<String>>;
     /// Chains, and the newest checkpoints of each.
     fn checkpoints(&mut self, asked: &CheckpointsRequest) -> Result<CheckpointsResponse>;
-    /// Records after one, at most so many; those before the end where none is named.
-    fn events(
-        &mut self,
-        filter: &EventsRequest,
-        after: Option<u64>,
-        most: usize,
-    ) -> Result<Vec<EventsResponse>>;
+    /// Removes some of what arrived before a time and is countersigned, the oldest of each chain.
+    fn cut(&mut self, before_ms: u64) -> Result<Vec<Cut>>;
+    /// A time before which some arrived, and not too many; nothing where there are none.
+    fn oldest(&mut self) -> Result<Option<u64>>;
+    /// Bytes that are used, whatever the file takes.
+    fn used(&mut self) -> Result<u64>;
+    /// The record after which the newest so many begin.
+    fn before_newest(&mut self, filter: &EventsRequest, count: usize) -> Result<u64>;
+    /// Records after one: a page of them.
+    fn events(&mut self, filter: &EventsRequest, after: u64) -> Result<Page>;
 }
 
 /// What nodes are told, and what became of it.

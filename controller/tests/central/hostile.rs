@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// The service answers somebody else, and soon.
-async fn is_alive(place: &Place) {
+pub(crate) async fn is_alive(place: &Place) {
     let began = Instant::now();
     let mut see = place.operator("see").await;
     see.list_nodes(ListNodesRequest {}).await.unwrap();
@@ -20,7 +20,7 @@ async fn is_alive(place: &Place) {
 }
 
 /// Bytes that look like nothing, the same each time.
-fn noise(seed: u64, length: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed | 1;
     let mut next = || {
         state ^= state << 13;
@@ -57,7 +57,7 @@ async fn bytes_that_make_no_sense_are_dropped_and_others_served() {
 }
 
 /// What this process holds in memory.
-fn resident_mib() -> u64 {
+pub(crate) fn resident_mib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status
         .lines()

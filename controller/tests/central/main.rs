@@ -3,7 +3,10 @@
 
 mod approvals;
 mod contract;
+mod frames;
 mod hostile;
+mod keeping;
 mod orders;
 mod records;
 mod sim;
+mod tokens;

@@ -91,6 +91,8 @@ impl Place {
             files: Files::in_folder(&folder.0.join("certs"), "controller"),
             lease: Duration::ZERO,
             limits: Limits::default(),
+            tokens: None,
+            keep: interlock_controller::retain::Keep::default(),
         };
         change(&mut settings);
         let mut place = Self {

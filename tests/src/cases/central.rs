@@ -63,7 +63,7 @@ fn refused(policy: &Policy, options: &[&str], why: &str) -> Result<()> {
 fn kill_switch() -> Result<()> {
     network::set_up()?;
     product::stop()?;
-    let mut controller = Controller::start(6)?;
+    let controller = Controller::start(6)?;
     daemon()?;
     until(&["nodes"], |nodes| {
         is_connected(nodes) && nodes[0]["enforcement"] == "full"
@@ -77,7 +77,7 @@ fn kill_switch() -> Result<()> {
     grants(&policy, &other).context("grants")?;
     away(&other).context("a node that was away")?;
     rolled_out(&policy).context("rolling out")?;
-    lost(&mut controller, long).context("a controller that is lost")
+    lost(&controller, long).context("a controller that is lost")
 }
 
 fn revoked_everywhere(policy: &Policy, other: &Policy) -> Result<()> {
@@ -231,15 +231,29 @@ fn rolled_out(policy: &Policy) -> Result<()> {
     Ok(())
 }
 
-/// Whoever loses its controller ends its sessions by itself.
-fn lost(controller: &mut Controller, long: Obedient) -> Result<()> {
+/// A controller that takes everything and answers nothing changes no verdict and holds up no command;
+/// whoever has lost it for its lease ends its sessions by itself.
+fn lost(controller: &Controller, mut long: Obedient) -> Result<()> {
     const AGENT: &str = "central-long";
     ensure!(
         product::session_of(AGENT)?.is_some(),
         "it ended although the controller is there"
     );
     let events = Events::from_now()?;
-    controller.kill()?;
+    let probe = format!("probe {}", at(ALLOWED4, PORT)?);
+    controller.freeze()?;
+    for _ in 0..50 {
+        let answer = long.order(&probe)?;
+        ensure!(answer == "EPERM", "{answer} while the controller is silent");
+    }
+    let asked = Instant::now();
+    let status = product::call(&["status"])?;
+    ensure!(
+        asked.elapsed() < Duration::from_secs(3) && !status.stdout.is_empty(),
+        "status takes {:?}: {}",
+        asked.elapsed(),
+        said(&status)
+    );
     let deadline = Instant::now() + PATIENCE;
     while product::session_of(AGENT)?.is_some() {
         ensure!(Instant::now() < deadline, "it goes on without a controller");

@@ -67,10 +67,11 @@ impl Controller {
         Ok(Self { child })
     }
 
-    /// Kills it.
-    pub(crate) fn kill(&mut self) -> Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
+    /// Stops it where it is: its connections stay open, and nothing comes any more.
+    pub(crate) fn freeze(&self) -> Result<()> {
+        let pid = self.child.id().to_string();
+        let stopped = Command::new("kill").args(["-STOP", &pid]).status()?;
+        ensure!(stopped.success(), "the controller is not stopped");
         Ok(())
     }
 }

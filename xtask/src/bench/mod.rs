@@ -31,6 +31,8 @@ enum Subject {
     Hold,
     /// What one controller carries: nodes, records a second, a revocation for all; here, in one process
     Central,
+    /// What the daemon takes of a processor while much is denied and more allowed; here
+    Busy,
 }
 
 /// What `cargo xtask bench` takes.
@@ -62,7 +64,11 @@ type Row = Map<String, Value>;
 
 /// Measures, prints a table, writes JSON. Whether all goals are met.
 pub(crate) fn run(options: &Options) -> Result<bool> {
-    // Needs no machine of its own, and no kernel.
+    // These need no machine of their own, and no kernel.
+    if options.subject == Subject::Busy {
+        let bench = ["--package", "agent", "--bench", "busy"];
+        return process::show(build::cargo("bench").arg("--quiet").args(bench)).map(|()| true);
+    }
     if options.subject == Subject::Central {
         let nodes = options.nodes.to_string();
         let bench = [
@@ -80,7 +86,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let kernels = match (options.kernels.as_slice(), options.subject) {
         ([], Subject::Calls) => &[Series::BENCH],
         ([], Subject::Memory) => &Series::MATRIX[1..3],
-        ([], Subject::Revoke | Subject::Hold | Subject::Central) => &Series::MATRIX[2..3],
+        ([], Subject::Revoke | Subject::Hold | Subject::Central | Subject::Busy) => {
+            &Series::MATRIX[2..3]
+        }
         ([], Subject::Verifier) => Series::MATRIX.as_slice(),
         (named, _) => named,
     };
@@ -101,6 +109,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             Subject::Revoke => "revoke.json",
             Subject::Hold => "hold.json",
             Subject::Central => "central.json",
+            Subject::Busy => "busy.json",
         };
         workspace::target().join("bench").join(name)
     });
@@ -119,7 +128,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             print!("{}", table::memory(&rows));
             0
         }
-        Subject::Verifier | Subject::Central => {
+        Subject::Verifier | Subject::Central | Subject::Busy => {
             print!("{}", table::plain(&rows));
             0
         }
@@ -160,12 +169,12 @@ fn measure(options: &Options, kernel: &Kernel) -> Result<(Vec<Row>, Option<Strin
             timeout: Duration::from_secs(7200),
             ..Machine::new(kernel)
         },
-        Subject::Verifier | Subject::Central => Machine::new(kernel),
+        Subject::Verifier | Subject::Central | Subject::Busy => Machine::new(kernel),
     };
     let verb = match subject {
         Subject::Calls => "bench",
         Subject::Memory => "memory",
-        Subject::Verifier | Subject::Central => "verifier",
+        Subject::Verifier | Subject::Central | Subject::Busy => "verifier",
         Subject::Revoke => "revoke",
         Subject::Hold => "hold",
     };

@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: the fuzz targets of the policy language and of the record, one after the other,
+//! `cargo xtask fuzz`: the fuzz targets of the policy language, of the record and of the contract, one after the other,
 //! within stated bounds of time and memory.
 
 mod seeds;
@@ -27,6 +27,14 @@ pub(crate) enum Target {
     Decide,
     /// The record: every reader, and somebody who changes its files
     Evidence,
+    /// Every message between nodes, the controller and operators; grants, certificates
+    Wire,
+    /// Directives in any order, signed or not
+    Directive,
+    /// What nodes report
+    Report,
+    /// Operators' tokens
+    Token,
 }
 
 /// What `cargo xtask fuzz` takes.
@@ -53,7 +61,16 @@ const HANG_S: u32 = 20;
 const BEAT: Duration = Duration::from_secs(30);
 
 impl Target {
-    const ALL: [Self; 4] = [Self::Parse, Self::Compile, Self::Decide, Self::Evidence];
+    const ALL: [Self; 8] = [
+        Self::Parse,
+        Self::Compile,
+        Self::Decide,
+        Self::Evidence,
+        Self::Wire,
+        Self::Directive,
+        Self::Report,
+        Self::Token,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
@@ -61,6 +78,10 @@ impl Target {
             Self::Compile => "compile",
             Self::Decide => "decide",
             Self::Evidence => "evidence",
+            Self::Wire => "wire",
+            Self::Directive => "directive",
+            Self::Report => "report",
+            Self::Token => "token",
         }
     }
 
@@ -71,7 +92,9 @@ impl Target {
             Self::Parse => 65_536,
             Self::Compile => 16_384,
             Self::Decide => 8_192,
-            Self::Evidence => 4_096,
+            Self::Evidence | Self::Directive => 4_096,
+            Self::Wire | Self::Report => 16_384,
+            Self::Token => 9_000,
         }
     }
 
@@ -85,6 +108,7 @@ impl Target {
         match self {
             Self::Parse | Self::Compile | Self::Decide => "agent-policy/fuzz",
             Self::Evidence => "agent-evidence/fuzz",
+            Self::Wire | Self::Directive | Self::Report | Self::Token => "controller/fuzz",
         }
     }
 }
@@ -134,6 +158,10 @@ fn fuzz(target: Target, program: &Path, seconds: u32, seeds: &Path) -> Result<En
     command.arg(folder(&format!("corpus/{name}"))?);
     if target.reads_policies() {
         command.arg(seeds);
+    } else {
+        let own = folder(&format!("seeds-{name}"))?;
+        seeds::write_others(name, &own)?;
+        command.arg(own);
     }
     let found = folder("found")?.join(format!("{name}-"));
     command

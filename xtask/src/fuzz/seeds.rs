@@ -31,6 +31,37 @@ pub(super) fn write(to: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Writes those of a target that reads no policies: a token, a record and a signature over it as they
+/// are stored, a message as it is sent.
+pub(super) fn write_others(name: &str, to: &Path) -> Result<()> {
+    let seeds: Vec<Vec<u8>> = match name {
+        "token" => {
+            let token = read("controller/tests/central/tokens/rsa.token")?;
+            let claims = token.split('.').nth(1).unwrap_or_default().to_owned();
+            vec![token.into_bytes(), claims.into_bytes()]
+        }
+        "report" => vec![RECORD.into(), SIGNED.into(), BATCH.into()],
+        // An enrolment, a record, a directive, a list of nodes: first which message it is.
+        "wire" => vec![
+            b"\x00\x08\x01\x10\x01\x1a\x04lift\x2a\x06boot-1\x42\x08\x0a\x02eu\x12\x02de".into(),
+            [&b"\x25"[..], BATCH].concat(),
+            b"\x23\x0a\x01c\x10\x07\x18\x09\x22\x01a\x3a\x03\x1a\x01a".into(),
+            b"\x0b\x0a\x06\x0a\x02n1\x10\x01".into(),
+        ],
+        _ => Vec::new(),
+    };
+    for (number, seed) in seeds.iter().enumerate() {
+        let path = to.join(format!("{number:03}"));
+        fs::write(&path, seed).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+const RECORD: &[u8] = br#"{"sequence":1,"node":"n1","boot":"boot-1","bootNs":7,"time":"2026-03-02T10:00:00Z","session":{"id":"00000000000000aa","agent":"a"},"what":{"decision":{"verdict":"deny","reason":"no rule"}}}"#;
+const SIGNED: &[u8] = br#"{"checkpoint":{"sequence":1,"hash":"0000000000000000000000000000000000000000000000000000000000000000","node":"n1","boot":"boot-1","time":"2026-03-02T10:00:00Z"},"key":"00","signature":"00"}"#;
+/// A batch of one record.
+const BATCH: &[u8] = b"\x0a\x0c\x0a\x02\x12\x00\x12\x06\x08\x01\x1a\x02{}";
+
 fn read(file: &str) -> Result<String> {
     let path = workspace::root().join(file);
     fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))

@@ -12,8 +12,9 @@ use super::vm::{self, Extent};
 use crate::build::cargo;
 use crate::series::Series;
 
-/// A test of `agent-policy`, and what makes it long.
+/// A test, and what makes it long.
 struct Long {
+    package: &'static str,
     file: &'static str,
     name: &'static str,
     setting: (&'static str, &'static str),
@@ -21,14 +22,28 @@ struct Long {
 
 const ALL: &[Long] = &[
     Long {
+        package: "agent-policy",
         file: "reference",
         name: "compiled_tables_agree_with_the_model",
         setting: ("INTERLOCK_PAIRS", "1000000"),
     },
     Long {
+        package: "agent-policy",
         file: "hostile",
         name: "damaged_policies_do_no_harm",
         setting: ("INTERLOCK_FUZZ_SECONDS", "300"),
+    },
+    Long {
+        package: "agent",
+        file: "central",
+        name: "kills::killed_at_any_moment_both_lose_and_double_nothing",
+        setting: ("INTERLOCK_KILLS", "100"),
+    },
+    Long {
+        package: "agent",
+        file: "central",
+        name: "faults::a_partition_costs_the_node_nothing_and_is_caught_up_in_order",
+        setting: ("INTERLOCK_PARTITION_MINUTES", "60"),
     },
 ];
 
@@ -89,7 +104,7 @@ fn here(filter: Option<&str>) -> Result<Tally> {
 fn passes(test: &Long, seed: &str) -> Result<bool> {
     let (variable, value) = test.setting;
     let mut child = cargo("test")
-        .args(["--release", "--quiet", "--package", "agent-policy"])
+        .args(["--release", "--quiet", "--package", test.package])
         .args(["--test", test.file])
         .args(["--", "--exact", test.name, "--nocapture"])
         .env(variable, value)

@@ -4,6 +4,7 @@
 //! acknowledged record survives a power cut.
 
 mod audit;
+mod cut;
 mod nodes;
 mod records;
 mod steering;
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What leads from each version of the tables to the next. Never changed, only added to.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("cut.sql")];
 
 /// How long one way to the database waits for another.
 const PATIENCE: Duration = Duration::from_secs(10);

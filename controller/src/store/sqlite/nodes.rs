@@ -63,7 +63,7 @@ impl Nodes for Sqlite {
         self.ask(|tables| {
             let mut found = tables.prepare_cached(
                 "SELECT name, first_seen_ms, last_seen_ms, boot, agent_version, kernel, labels,
-                        status, sessions, coalesce(stored, 0),
+                        status, sessions, coalesce(stored - removed, 0),
                         iif(stored > 0, last - first + 1 - stored, 0), coalesce(forks, 0)
                  FROM nodes LEFT JOIN chains ON id = (SELECT max(id) FROM chains WHERE node = name)
                  ORDER BY name",

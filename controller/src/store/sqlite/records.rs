@@ -1,7 +1,7 @@
 //! The records of nodes and the checkpoints over them.
 
 use super::{Sqlite, int};
-use crate::store::{Batch, Enrolled, Holes, Kept, Records, Result};
+use crate::store::{Batch, Cut, Enrolled, Holes, Kept, Page, Records, Result};
 use agent_proto::wire::{
     Chain as Told, CheckpointsRequest, CheckpointsResponse, EventsRequest, EventsResponse,
     Evidence, Position, Record,
@@ -13,6 +13,9 @@ use std::collections::HashMap;
 /// narrow down where somebody has been at them.
 const CHECKPOINTS: u32 = 100;
 
+/// Records that are read at a time, and about how many bytes of them: who reads slowly holds so much.
+const PAGE: (usize, usize) = (500, 512 * 1024);
+
 /// What is known of a chain.
 #[derive(Debug, Clone)]
 pub(super) struct Chain {
@@ -21,6 +24,8 @@ pub(super) struct Chain {
     last: Position,
     stored: u64,
     forks: u64,
+    /// The last record that was removed.
+    cut: Position,
 }
 
 pub(super) type Chains = HashMap<i64, Chain>;
@@ -48,7 +53,10 @@ impl Records for Sqlite {
         countersigned: &[u8],
     ) -> Result<Option<String>> {
         self.change(|tables| {
-            let stored = hash_of(tables, chain, of.sequence)?;
+            let stored = match hash_of(tables, chain, of.sequence)? {
+                Some(stored) => Some(stored),
+                None => known(tables, &by_id(tables, chain)?, of.sequence)?,
+            };
             if stored.as_ref() != Some(&of.hash) {
                 let sequence = of.sequence;
                 return Ok(Some(match stored {
@@ -73,7 +81,7 @@ impl Records for Sqlite {
     fn checkpoints(&mut self, asked: &CheckpointsRequest) -> Result<CheckpointsResponse> {
         self.ask(|tables| {
             let mut found = tables.prepare_cached(
-                "SELECT id, node, key, since_ms, last, last_hash FROM chains
+                "SELECT id, node, key, since_ms, last, last_hash, cut, cut_hash FROM chains
                  WHERE (?1 = '' OR node = ?1) AND (length(?2) = 0 OR key = ?2) ORDER BY node, id",
             )?;
             let rows = found.query_map(params![asked.node, asked.key], |row| {
@@ -83,6 +91,7 @@ impl Records for Sqlite {
                     since_ms: row.get(3)?,
                     stored: Some(position(row, 4)?),
                     countersigned: Vec::new(),
+                    cut: Some(position(row, 6)?).filter(|cut| cut.sequence > 0),
                 };
                 Ok((row.get::<_, i64>(0)?, chain))
             })?;
@@ -100,58 +109,98 @@ impl Records for Sqlite {
         })
     }
 
-    fn events(
-        &mut self,
-        filter: &EventsRequest,
-        after: Option<u64>,
-        most: usize,
-    ) -> Result<Vec<EventsResponse>> {
-        let order = if after.is_some() { "ASC" } else { "DESC" };
-        let query = format!(
-            "SELECT records.id, node, arrived_ms, sequence, hash, body, boot, time_ms, kind,
-                    session, agent, verdict
-             FROM records JOIN chains ON chain = chains.id
-             WHERE records.id > ?1 AND (?2 = '' OR node = ?2) AND (?3 = '' OR agent = ?3)
-               AND (?4 = '' OR session = ?4) AND (?5 = '' OR kind = ?5)
-             ORDER BY records.id {order} LIMIT ?6"
-        );
+    fn cut(&mut self, before_ms: u64) -> Result<Vec<Cut>> {
+        // What is remembered of the chains is read anew.
+        self.chains.clear();
+        self.change(|tables| super::cut::all(tables, before_ms))
+    }
+
+    fn oldest(&mut self) -> Result<Option<u64>> {
+        self.oldest_ms()
+    }
+
+    fn used(&mut self) -> Result<u64> {
+        self.used_bytes()
+    }
+
+    fn before_newest(&mut self, filter: &EventsRequest, count: usize) -> Result<u64> {
         self.ask(|tables| {
-            let mut found = tables.prepare_cached(&query)?;
-            let rows = found.query_map(
-                params![
-                    int(after.unwrap_or(0)),
-                    filter.node,
-                    filter.agent,
-                    filter.session,
-                    filter.kind,
-                    int(most as u64)
-                ],
-                |row| {
-                    Ok(EventsResponse {
-                        id: row.get(0)?,
-                        node: row.get(1)?,
-                        arrived_ms: row.get(2)?,
-                        record: Some(Record {
-                            sequence: row.get(3)?,
-                            hash: row.get(4)?,
-                            body: row.get(5)?,
-                            boot: row.get(6)?,
-                            time_ms: row.get(7)?,
-                            kind: row.get(8)?,
-                            session: row.get(9)?,
-                            agent: row.get(10)?,
-                            verdict: row.get(11)?,
-                        }),
-                    })
-                },
-            )?;
-            let mut all: Vec<EventsResponse> = rows.collect::<rusqlite::Result<_>>()?;
-            if after.is_none() {
-                all.reverse();
-            }
-            Ok(all)
+            // What comes later is found later, so the end is asked for first.
+            let end: u64 = tables
+                .prepare_cached("SELECT coalesce(max(id), 0) FROM records")?
+                .query_row([], |row| row.get(0))?;
+            let first: Option<u64> = tables
+                .prepare_cached(
+                    "SELECT min(id) FROM (
+                         SELECT records.id AS id FROM records JOIN chains ON chain = chains.id
+                         WHERE (?1 = '' OR node = ?1) AND (?2 = '' OR agent = ?2)
+                           AND (?3 = '' OR session = ?3) AND (?4 = '' OR kind = ?4)
+                         ORDER BY records.id DESC LIMIT ?5)",
+                )?
+                .query_row(
+                    params![
+                        filter.node,
+                        filter.agent,
+                        filter.session,
+                        filter.kind,
+                        int(count as u64)
+                    ],
+                    |row| row.get(0),
+                )?;
+            Ok(first.map_or(end, |first| first.saturating_sub(1).min(end)))
         })
     }
+
+    fn events(&mut self, filter: &EventsRequest, after: u64) -> Result<Page> {
+        self.ask(|tables| {
+            let mut found = tables.prepare_cached(
+                "SELECT records.id, node, arrived_ms, sequence, hash, body, boot, time_ms, kind,
+                        session, agent, verdict
+                 FROM records JOIN chains ON chain = chains.id
+                 WHERE records.id > ?1 AND (?2 = '' OR node = ?2) AND (?3 = '' OR agent = ?3)
+                   AND (?4 = '' OR session = ?4) AND (?5 = '' OR kind = ?5)
+                 ORDER BY records.id LIMIT ?6",
+            )?;
+            let mut rows = found.query(params![
+                int(after),
+                filter.node,
+                filter.agent,
+                filter.session,
+                filter.kind,
+                int(PAGE.0 as u64)
+            ])?;
+            let (mut page, mut bytes) = (Page::default(), 0);
+            while let Some(row) = rows.next()? {
+                let event = event(row)?;
+                bytes += event.record.as_ref().map_or(0, |record| record.body.len());
+                page.events.push(event);
+                if page.events.len() == PAGE.0 || bytes > PAGE.1 {
+                    page.more = true;
+                    break;
+                }
+            }
+            Ok(page)
+        })
+    }
+}
+
+fn event(row: &Row<'_>) -> rusqlite::Result<EventsResponse> {
+    Ok(EventsResponse {
+        id: row.get(0)?,
+        node: row.get(1)?,
+        arrived_ms: row.get(2)?,
+        record: Some(Record {
+            sequence: row.get(3)?,
+            hash: row.get(4)?,
+            body: row.get(5)?,
+            boot: row.get(6)?,
+            time_ms: row.get(7)?,
+            kind: row.get(8)?,
+            session: row.get(9)?,
+            agent: row.get(10)?,
+            verdict: row.get(11)?,
+        }),
+    })
 }
 
 /// Keeps a batch, if it goes on where the chain stops.
@@ -206,7 +255,11 @@ fn fits(
             break;
         }
         let sequence = record.sequence;
-        match hash_of(tables, chain.id, sequence)? {
+        if sequence < chain.cut.sequence {
+            // It was removed; what follows it, and is known, says whether it is the same.
+            continue;
+        }
+        match known(tables, chain, sequence)? {
             Some(stored) if stored == record.hash => {}
             Some(_) => {
                 return Ok(Err(format!(
@@ -238,13 +291,16 @@ fn fits(
     }
     let stored = match sequence {
         0 => Some(vec![0; 32]),
-        sequence => hash_of(tables, chain.id, sequence)?,
+        sequence => known(tables, chain, sequence)?,
     };
     Ok(match stored {
         // The node has lost records that are stored here, and says so in the one that follows.
         Some(stored) if stored == before.hash => Ok(holes),
         Some(_) => Err(format!(
             "record {first} follows a record {sequence} that is stored with another hash"
+        )),
+        None if sequence < chain.cut.sequence => Err(format!(
+            "record {first} follows record {sequence}, which is not kept any more"
         )),
         None => Err(format!(
             "record {first} follows record {sequence}, which never came"
@@ -303,6 +359,14 @@ fn hash_of(tables: &Connection, chain: i64, sequence: u64) -> rusqlite::Result<O
         .optional()
 }
 
+/// The hash of a record that is stored, or was the last to be removed.
+fn known(tables: &Connection, chain: &Chain, sequence: u64) -> rusqlite::Result<Option<Vec<u8>>> {
+    if sequence == chain.cut.sequence && sequence > 0 {
+        return Ok(Some(chain.cut.hash.clone()));
+    }
+    hash_of(tables, chain.id, sequence)
+}
+
 fn position(row: &Row<'_>, column: usize) -> rusqlite::Result<Position> {
     Ok(Position {
         sequence: row.get(column)?,
@@ -313,7 +377,8 @@ fn position(row: &Row<'_>, column: usize) -> rusqlite::Result<Position> {
 fn by_id(tables: &Connection, id: i64) -> rusqlite::Result<Chain> {
     tables
         .prepare_cached(
-            "SELECT id, first, last, last_hash, stored, forks FROM chains WHERE id = ?1",
+            "SELECT id, first, last, last_hash, stored, forks, cut, cut_hash FROM chains
+             WHERE id = ?1",
         )?
         .query_row(params![id], |row| {
             Ok(Chain {
@@ -322,6 +387,7 @@ fn by_id(tables: &Connection, id: i64) -> rusqlite::Result<Chain> {
                 last: position(row, 2)?,
                 stored: row.get(4)?,
                 forks: row.get(5)?,
+                cut: position(row, 6)?,
             })
         })
 }
