@@ -69,8 +69,11 @@ impl Holds {
             }
         }
         self.forget_others(&alive, now_ns);
+        // Looked at once, however many sessions ask.
+        let open = self.open();
         for slot in std::mem::take(&mut self.slots) {
-            self.count(slot)?;
+            let count = open.iter().filter(|(_, hold)| hold.slot == slot).count();
+            self.held.set_open(slot, count as u64)?;
         }
         self.recent.retain(|id, _| sessions.get(*id).is_some());
         self.counters.retain(|id, _| sessions.get(*id).is_some());

@@ -94,7 +94,7 @@ fn central() -> Result<()> {
     network::set_up()?;
     product::stop()?;
     lay_out()?;
-    let mut controller = Controller::start(0)?;
+    let controller = Controller::start(0)?;
     let heard = listen()?;
     daemon_with(&["--bell", &format!("http://{BELL}/"), "--bell-key", BELL_KEY])?;
     until(&["nodes"], is_connected)?;
@@ -158,7 +158,7 @@ fn central() -> Result<()> {
     until(&["approvals"], |list| list == &Value::Array(Vec::new()))?;
 
     // Without a controller the node's own people answer.
-    controller.kill()?;
+    controller.freeze()?;
     let events = Events::from_now()?;
     actor.begin(&format!("file read {ROOT}/over"))?;
     let hold = nth(events, AGENT, 1)?;
