@@ -67,13 +67,6 @@ impl Controller {
         Ok(Self { child })
     }
 
-    /// Kills it.
-    pub(crate) fn kill(&mut self) -> Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
-    }
-
     /// Stops it where it is: its connections stay open, and nothing comes any more.
     pub(crate) fn freeze(&self) -> Result<()> {
         let pid = self.child.id().to_string();
