@@ -160,7 +160,7 @@ fn contents(actor: &mut Obedient, agent: &str) -> Result<()> {
             ensure!(Instant::now() < deadline, "no digest: {question:?}");
         };
         ensure!(
-            question.object["arguments"][1].as_str() == Some(changed.to_string().as_str()),
+            question.object["arguments"][1].as_str() == Some(word),
             "its words are not shown: {question:?}"
         );
         if changed {

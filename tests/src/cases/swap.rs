@@ -2,7 +2,7 @@
 
 use crate::act::swap::{FOLDER as FILES, GO, Outcomes, Tally};
 use crate::harness::Test;
-use crate::harness::events::Events;
+use crate::harness::events::{Events, Line};
 use crate::harness::kernel;
 use crate::harness::network::{ALLOWED4, PORT};
 use crate::harness::policy::Policy;
@@ -427,7 +427,7 @@ fn swaps(count: u64) -> Result<()> {
     let last = wait_for(AGENT, count + 1)?;
     println!("{last}");
     judge(&tally)?;
-    told(&events.denials(AGENT)?)
+    told(events)
 }
 
 fn start() -> Result<Child> {
@@ -503,21 +503,35 @@ fn judge(tally: &Tally) -> Result<()> {
 }
 
 /// Every denial names one version, and by that version it is one.
-fn told(denials: &[crate::harness::events::Denial]) -> Result<()> {
-    let of = |path: &str, port: u16| -> BTreeSet<&str> {
-        let of = denials
-            .iter()
-            .filter(|denial| denial.object.path == path && denial.object.port == port);
-        of.filter_map(|denial| denial.policy.as_deref()).collect()
-    };
-    let by_b: BTreeSet<&str> = of(&format!("{FILES}/a"), 0)
-        .union(&of("", 1))
-        .copied()
-        .collect();
-    let by_a: BTreeSet<&str> = of(&format!("{FILES}/b"), 0)
-        .union(&of("", 2))
-        .copied()
-        .collect();
+fn told(events: Events) -> Result<()> {
+    let mut by: [BTreeSet<String>; 2] = Default::default();
+    let mut count = 0u64;
+    let (path_a, path_b) = (format!("{FILES}/a"), format!("{FILES}/b"));
+    events.each(|line| {
+        let Line::Denial(denial) = line else {
+            return Ok(());
+        };
+        if denial.agent.as_deref() != Some(AGENT) {
+            return Ok(());
+        }
+        count += 1;
+        let rule = denial.rule.as_ref().map(|rule| rule["text"].to_string());
+        let (path, port) = (denial.object.path.as_str(), denial.object.port);
+        let right = match path {
+            "" => denial.reason == "no rule" && rule.is_none(),
+            path => denial.reason == "rule" && rule.is_some_and(|rule| rule.contains(path)),
+        };
+        let policy = denial.policy.clone().filter(|_| right);
+        let policy = policy.with_context(|| format!("{denial:?}"))?;
+        // What one kind of version denies.
+        if (path == path_b && port == 0) || (path.is_empty() && port == 2) {
+            by[0].insert(policy);
+        } else if (path == path_a && port == 0) || (path.is_empty() && port == 1) {
+            by[1].insert(policy);
+        }
+        Ok(())
+    })?;
+    let [by_a, by_b] = by;
     ensure!(
         by_a.len() > 10 && by_b.len() > 10 && by_a.is_disjoint(&by_b),
         "{} versions denied b and {} denied a, {} both",
@@ -526,18 +540,9 @@ fn told(denials: &[crate::harness::events::Denial]) -> Result<()> {
         by_a.intersection(&by_b).count()
     );
     println!(
-        "{} denials told, by {} and {} versions",
-        denials.len(),
+        "{count} denials told, by {} and {} versions",
         by_a.len(),
         by_b.len()
     );
-    for denial in denials {
-        let rule = denial.rule.as_ref().map(|rule| rule["text"].to_string());
-        let right = match denial.object.path.as_str() {
-            "" => denial.reason == "no rule" && rule.is_none(),
-            path => denial.reason == "rule" && rule.is_some_and(|rule| rule.contains(path)),
-        };
-        ensure!(right && denial.policy.is_some(), "{denial:?}");
-    }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use std::fs;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -183,36 +183,37 @@ impl Events {
         })
     }
 
-    /// Where the first whole line begins in what was read from one byte before.
-    fn first_whole(text: &[u8]) -> usize {
-        let end = text.iter().position(|byte| *byte == b'\n');
-        end.map_or(text.len(), |end| end + 1)
-    }
-
     /// Every whole line told so far.
     pub(crate) fn lines(self) -> Result<Vec<Line>> {
-        let mut file = fs::File::open(FILE).context(FILE)?;
+        let mut lines = Vec::new();
+        self.each(|line| {
+            lines.push(line);
+            Ok(())
+        })?;
+        Ok(lines)
+    }
+
+    /// Looks at every whole line told so far, one after the other: a long test tells of more than the machine
+    /// could hold.
+    pub(crate) fn each(self, mut look: impl FnMut(Line) -> Result<()>) -> Result<()> {
+        let mut reader = BufReader::new(fs::File::open(FILE).context(FILE)?);
         let mut bytes = Vec::new();
-        let mut begin = 0;
         if self.from > 0 {
             // The byte before tells whether a line begins here.
-            file.seek(SeekFrom::Start(self.from - 1))?;
+            reader.seek(SeekFrom::Start(self.from - 1))?;
+            reader.read_until(b'\n', &mut bytes)?;
         }
-        file.read_to_end(&mut bytes)?;
-        if self.from > 0 {
-            begin = Self::first_whole(&bytes);
+        loop {
+            bytes.clear();
+            reader.read_until(b'\n', &mut bytes)?;
+            if !bytes.ends_with(b"\n") {
+                return Ok(());
+            }
+            let line = String::from_utf8_lossy(&bytes);
+            let line =
+                serde_json::from_str(&line).with_context(|| format!("no event line: {line}"))?;
+            look(line)?;
         }
-        let end = bytes
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |end| end + 1);
-        let whole = bytes.get(begin..end).unwrap_or_default();
-        String::from_utf8_lossy(whole)
-            .lines()
-            .map(|line| {
-                serde_json::from_str(line).with_context(|| format!("no event line: {line}"))
-            })
-            .collect()
     }
 
     /// The denials of an agent told so far.
