@@ -23,6 +23,7 @@ use crate::kernel::pins::Pins;
 use crate::sessions::Sessions;
 use agent_common::event::Denial;
 use agent_common::hold::{Hold, HoldKey, HoldState};
+use agent_common::session::Session as State;
 use answer::{Answer, Answered, Counters, NotTaken};
 use bell::Bell;
 use program::{Program, Readers};
@@ -192,8 +193,10 @@ impl Holds {
         let waiting = self.held.waiting();
         let mut list = Vec::new();
         for (key, hold) in self.open() {
-            // Of one that is over nobody waits; the house takes its questions away.
-            if sessions.get(key.session).is_none() {
+            // Of one that is over nobody waits, and no answer changes anything; the house takes its
+            // questions away once it is gone.
+            let state = sessions.state(key.session);
+            if !state.is_ok_and(|state| state.is_some_and(|it| it.flags & State::REVOKED == 0)) {
                 continue;
             }
             let Some(asked) = self.questions.get(&hold.id) else {
