@@ -143,7 +143,7 @@ fn grants(policy: &Policy, other: &Policy) -> Result<()> {
     refused(&strict, &[], "requires a grant, and none was given")?;
     policy.write()?;
     refused(other, &["--grant", &good], "it is for agent `central`")?;
-    // More than its second has passed by now.
+    thread::sleep(Duration::from_millis(1100));
     refused(policy, &["--grant", &short], "expired")?;
     let forged = "/run/interlock-grant-forged";
     let mut text = fs::read_to_string(&good)?;
