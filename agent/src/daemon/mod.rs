@@ -132,6 +132,9 @@ pub fn run(settings: &Settings) -> Result<(), DaemonError> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // Between two turns of whoever tells of a flood, which each take their time, it is looked who else
+        // has something to do: tokio's 61 turns would leave clients, clocks and files waiting for seconds.
+        .event_interval(1)
         .build()
         .map_err(started)?;
     LocalSet::new().block_on(&runtime, supervise(settings))

@@ -14,7 +14,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// Records that are taken in one go before others get their turn.
-const BATCH: usize = 256;
+const BATCH: usize = 64;
 
 /// The ring of decisions. The kernel keeps our place in it, so that a daemon which comes after
 /// another goes on where that one stopped.

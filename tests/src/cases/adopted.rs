@@ -4,7 +4,7 @@ use super::recognise::{copy, daemon, expect, make, move_into, recognised, wait_u
 use crate::harness::events::Events;
 use crate::harness::network::{self, ALLOWED4, DENIED4, PORT, at};
 use crate::harness::policy::Policy;
-use crate::harness::product::{self, call, said, session_of};
+use crate::harness::product::{self, begun, call, said};
 use crate::harness::session::{Place, own_program};
 use crate::harness::{Test, kernel};
 use anyhow::{Context, Result, ensure};
@@ -157,7 +157,7 @@ fn cgroup() -> Result<()> {
     expect(&mut deep, &probe, "EPERM", "adopted from below")?;
     expect(&mut outside, &probe, "ok", "outside")?;
     compare(name, &cgroup, &[&cgroup, &nested])?;
-    let session = session_of(name)?.context("no session")?;
+    let session = begun(name)?;
     let events = Events::from_now()?;
     let revoked = product::revoke(&session.session, "the storm is over")?;
     ensure!(revoked.left.is_empty(), "left: {:?}", revoked.left);

@@ -4,7 +4,7 @@
 use crate::harness::events::{Events, Line};
 use crate::harness::network::{self, ALLOWED4, DENIED4, PORT, at};
 use crate::harness::policy::Policy;
-use crate::harness::product::{self, Daemon, call, said, session_of};
+use crate::harness::product::{self, Daemon, begun, call, said, session_of};
 use crate::harness::session::{Obedient, Place, own_program};
 use crate::harness::{Test, kernel};
 use crate::sys::file;
@@ -146,7 +146,7 @@ fn cgroup() -> Result<()> {
     move_into(&first, moved.pid)?;
     expect(&mut moved, &probe, "EPERM", "moved in")?;
     expect(&mut moved, &format!("fork {to}"), "EPERM", "a child")?;
-    let session = session_of(name)?.context("no session")?;
+    let session = begun(name)?;
     ensure!(
         session.facts.is_empty(),
         "facts {:?}, expected none",
@@ -157,7 +157,7 @@ fn cgroup() -> Result<()> {
     let mut second = Place::Outside.obey()?;
     move_into(&below, second.pid)?;
     expect(&mut second, &probe, "EPERM", "moved below")?;
-    let same = session_of(name)?.context("no session")?;
+    let same = begun(name)?;
     ensure!(same.session == session.session, "another session below");
     ensure!(same.tasks >= 2, "{} tasks, expected two", same.tasks);
 
@@ -179,7 +179,7 @@ fn cgroup() -> Result<()> {
     let mut next = Place::Outside.obey()?;
     move_into(&first, next.pid)?;
     expect(&mut next, &probe, "EPERM", "the next")?;
-    let other = session_of(name)?.context("no session")?;
+    let other = begun(name)?;
     ensure!(
         other.session != session.session,
         "who came after the end is in the session that ended"

@@ -182,6 +182,18 @@ pub(crate) fn session_of(agent: &str) -> Result<Option<Session>> {
     Ok(sessions_of(agent)?.into_iter().next())
 }
 
+/// An agent's session that the kernel has begun by itself: the daemon hears of it a moment later.
+pub(crate) fn begun(agent: &str) -> Result<Session> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(session) = session_of(agent)? {
+            return Ok(session);
+        }
+        ensure!(Instant::now() < deadline, "no session of {agent}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// All of an agent's sessions.
 pub(crate) fn sessions_of(agent: &str) -> Result<Vec<Session>> {
     let output = call(&["sessions", "--json"])?;
