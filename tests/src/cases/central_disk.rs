@@ -11,7 +11,6 @@ use crate::harness::session::Place;
 use anyhow::{Context, Result, ensure};
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -118,11 +117,7 @@ fn full_disk() -> Result<()> {
         done && told["nodes"][0]["state"] == "tree empty",
         "the kill switch without room for records: {told}"
     );
-    let status = actor.end()?;
-    ensure!(
-        status.signal() == Some(libc::SIGKILL),
-        "the revoked session ended with {status}"
-    );
+    actor.killed("the revoked session")?;
 
     Disk::fill("all", 0)?;
     as_before()?;
