@@ -112,7 +112,7 @@ fn no_daemon() -> Result<()> {
             &format!("sleep 2; exec {program} act outlive exit-7 {file}"),
         ])?
         .spawn()?;
-    product::begun("root-no-daemon")?.session;
+    product::begun("root-no-daemon")?;
     daemon.end(libc::SIGKILL)?;
     let status = run.wait()?;
     ensure!(

@@ -183,7 +183,7 @@ fn next_daemon() -> Result<()> {
         Place::Inside(&policy).obey()?,
         Place::Inside(&policy).obey()?,
     ];
-    product::begun("revoke-next")?.session;
+    product::begun("revoke-next")?;
     let sessions = product::call(&["sessions", "--json"])?;
     let sessions: Vec<product::Session> = serde_json::from_slice(&sessions.stdout)?;
     daemon.end(libc::SIGKILL)?;

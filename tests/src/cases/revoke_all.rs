@@ -29,7 +29,7 @@ fn all() -> Result<()> {
     for _ in 0..SESSIONS {
         actors.push(Place::Inside(&policy).obey()?);
     }
-    product::begun("revoke-all")?.session;
+    product::begun("revoke-all")?;
     let mut outsider = Place::Outside.obey()?;
     let events = Events::from_now()?;
     let output = product::call(&["revoke", "--all", "--reason", "an incident", "--json"])?;
