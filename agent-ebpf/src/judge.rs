@@ -1,6 +1,7 @@
 //! One action, one verdict: subject, object, rule, decision, event. Every hook ends here.
 
 use crate::kernel::asking::Asking;
+use crate::kernel::lookup;
 use crate::kernel::member::Member;
 use crate::kernel::progress::Shared;
 use crate::kernel::weigh::{self, Outcome};
@@ -125,6 +126,9 @@ pub fn network(
     let Some(session) = state::begin(member) else {
         return doubt(action, Reason::SessionUnknown);
     };
+    let by_name = networks == 0 && lookup::has_names(&session);
+    // What was connected already is not asked how long ago its name was looked up.
+    let begins = way.how & (weigh::LOOK | weigh::GRANTED) != weigh::LOOK | weigh::GRANTED;
     let mut scope = 0;
     while scope < SCOPES {
         let Some(tool) = member.tool(scope) else {
@@ -132,7 +136,11 @@ pub fn network(
         };
         let lists = member.lists(scope);
         *lists = [NO_LIST; LISTS];
-        lists[0] = network_list(session.scope(tool) | networks, endpoint);
+        let mut list = network_list(session.scope(tool) | networks, endpoint);
+        if list == NO_LIST && by_name {
+            list = lookup::list_by_name(session.id, session.scope(tool), endpoint, begins);
+        }
+        lists[0] = list;
         scope += 1;
     }
     weighed(member, &session, action, way, || {
