@@ -182,7 +182,8 @@ mod tests {
                 object: Object::Endpoint {
                     address: "192.0.2.7".into(),
                     port: 443,
-                    protocol: "tcp".into(), host: None,
+                    protocol: "tcp".into(),
+                    host: None,
                 },
                 facts_before: vec!["step:fetch".into()],
                 facts_after: vec!["step:fetch".into()],

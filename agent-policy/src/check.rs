@@ -223,8 +223,14 @@ impl Lints<'_> {
                 match to {
                     Destination::Host(host) => {
                         names = true;
-                        if egress.common.effect == Effect::Allow && host.below && is_shared(&host.name) {
-                            found.push((*span, format!("found {host}, below which anybody can have a name")));
+                        if egress.common.effect == Effect::Allow
+                            && host.below
+                            && is_shared(&host.name)
+                        {
+                            found.push((
+                                *span,
+                                format!("found {host}, below which anybody can have a name"),
+                            ));
                         }
                     }
                     Destination::Network(_) if egress.direction == Direction::Egress => {
@@ -238,11 +244,19 @@ impl Lints<'_> {
             }
         }
         for (span, message) in found {
-            self.warn(span, message, "name the hosts themselves: who has such a name can be told anything");
+            self.warn(
+                span,
+                message,
+                "name the hosts themselves: who has such a name can be told anything",
+            );
         }
         if names {
             for (span, message) in servers {
-                self.warn(span, message, "take it out: names need no rule for a server");
+                self.warn(
+                    span,
+                    message,
+                    "take it out: names need no rule for a server",
+                );
             }
         }
     }

@@ -6,7 +6,8 @@ use interlock_agent::cli::{Cli, Command, Evidence};
 use interlock_agent::daemon::{self, canary};
 use interlock_agent::run::{self, Ended, signals};
 use interlock_agent::{
-    central, ctl, doctor, evidence, holds::bell, library, names, policy_cli, report, show, uninstall,
+    central, ctl, doctor, evidence, holds::bell, library, names, policy_cli, report, show,
+    uninstall,
 };
 use std::process::ExitCode;
 use tracing::Level;

@@ -272,7 +272,12 @@ pub fn show_server6(ctx: &SockAddrContext) {
     };
     let address = &asked.server.address;
     let word = |at: usize| {
-        u32::from_ne_bytes([address[at], address[at + 1], address[at + 2], address[at + 3]])
+        u32::from_ne_bytes([
+            address[at],
+            address[at + 1],
+            address[at + 2],
+            address[at + 3],
+        ])
     };
     let (first, second, third, last) = (word(0), word(4), word(8), word(12));
     // SAFETY: as in `redirect4`.
@@ -361,5 +366,11 @@ pub fn list_by_name(session: u64, scope: u32, endpoint: &Endpoint, begins: bool)
         | u64::from(endpoint.protocol) << 16
         | if begins { BEGINS } else { 0 };
     let address = u128::from_be_bytes(endpoint.address);
-    name_list(session, scope, place, (address >> 64) as u64, address as u64)
+    name_list(
+        session,
+        scope,
+        place,
+        (address >> 64) as u64,
+        address as u64,
+    )
 }

@@ -30,7 +30,8 @@ pub(crate) fn denial(number: u32) -> Draft {
         object: Object::Endpoint {
             address: "192.0.2.1".into(),
             port: 443,
-            protocol: "tcp".into(), host: None,
+            protocol: "tcp".into(),
+            host: None,
         },
         process: Process {
             pid: number,

@@ -389,7 +389,8 @@ mod tests {
             object: Object::Endpoint {
                 address: "192.0.2.7".into(),
                 port: 443,
-                protocol: "tcp".into(), host: None,
+                protocol: "tcp".into(),
+                host: None,
             },
             process: Process {
                 pid: 9,

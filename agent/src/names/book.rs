@@ -92,12 +92,21 @@ impl Book {
         };
         let same = find(&|entry| entry.is_some_and(|entry| entry.answer.set == set));
         let free = || find(&|entry| entry.is_none_or(|entry| entry.answer.expires_ns <= now_ns));
-        let oldest = || numbers.clone().min_by_key(|key| self.entries.get(key).map(|entry| entry.answer.expires_ns));
+        let oldest = || {
+            numbers
+                .clone()
+                .min_by_key(|key| self.entries.get(key).map(|entry| entry.answer.expires_ns))
+        };
         let Some(key) = same.or_else(free).or_else(oldest) else {
             return Err(EnterError::Full);
         };
-        let known = self.entries.get(&key).filter(|entry| entry.answer.set == set);
-        let until = known.map_or(0, |entry| entry.answer.expires_ns).max(expires_ns);
+        let known = self
+            .entries
+            .get(&key)
+            .filter(|entry| entry.answer.set == set);
+        let until = known
+            .map_or(0, |entry| entry.answer.expires_ns)
+            .max(expires_ns);
         if known.is_none() && !self.entries.contains_key(&key) {
             self.make_room(table, now_ns)?;
         }
@@ -167,7 +176,10 @@ impl Book {
 
     /// The name that led to an address last, if any did.
     pub(super) fn name_of(&self, address: [u8; 16]) -> Option<&str> {
-        let of_address = self.entries.iter().filter(|(key, _)| key.address == address);
+        let of_address = self
+            .entries
+            .iter()
+            .filter(|(key, _)| key.address == address);
         let newest = of_address.max_by_key(|(_, entry)| entry.answer.expires_ns);
         newest.and_then(|(_, entry)| entry.name.as_deref())
     }
@@ -219,15 +231,23 @@ mod tests {
     fn names_of_one_set_share_an_entry_and_others_have_their_own() {
         let (mut book, mut table) = (Book::default(), Memory::default());
         let times = (1, 100);
-        book.enter(&mut table, key(1), (5, "a.example.com"), times).unwrap();
-        book.enter(&mut table, key(1), (5, "b.example.com"), (1, 50)).unwrap();
+        book.enter(&mut table, key(1), (5, "a.example.com"), times)
+            .unwrap();
+        book.enter(&mut table, key(1), (5, "b.example.com"), (1, 50))
+            .unwrap();
         assert_eq!(table.0.len(), 1);
-        assert_eq!(table.0[&key(1)].expires_ns, 100, "no answer makes an earlier one shorter");
+        assert_eq!(
+            table.0[&key(1)].expires_ns,
+            100,
+            "no answer makes an earlier one shorter"
+        );
         assert_eq!(book.name_of(key(1).address), Some("b.example.com"));
-        book.enter(&mut table, key(1), (6, "c.example.com"), times).unwrap();
+        book.enter(&mut table, key(1), (6, "c.example.com"), times)
+            .unwrap();
         assert_eq!(table.0.len(), 2);
         for set in 7..20 {
-            book.enter(&mut table, key(1), (set, "d.example.com"), times).unwrap();
+            book.enter(&mut table, key(1), (set, "d.example.com"), times)
+                .unwrap();
         }
         assert_eq!(table.0.len(), MAX_NAMES_OF_ADDRESS as usize);
     }
@@ -237,7 +257,8 @@ mod tests {
         let (mut book, mut table) = (Book::default(), Memory::default());
         for address in 0..MAX_OF_SESSION as u16 {
             let until = 1_000 + u64::from(address);
-            book.enter(&mut table, key(address), (5, "a.example.com"), (1, until)).unwrap();
+            book.enter(&mut table, key(address), (5, "a.example.com"), (1, until))
+                .unwrap();
         }
         let more = |book: &mut Book, table: &mut Memory, now| {
             book.enter(table, key(50_000), (5, "a.example.com"), (now, 9_000))
@@ -255,14 +276,19 @@ mod tests {
     #[test]
     fn answers_go_with_a_session_that_is_moved() {
         let (mut book, mut table) = (Book::default(), Memory::default());
-        book.enter(&mut table, key(1), (5, "a.example.com"), (1, 100)).unwrap();
-        book.enter(&mut table, key(2), (5, "gone.example.com"), (1, 100)).unwrap();
+        book.enter(&mut table, key(1), (5, "a.example.com"), (1, 100))
+            .unwrap();
+        book.enter(&mut table, key(2), (5, "gone.example.com"), (1, 100))
+            .unwrap();
         let place = |tool: u8, name: &str| {
             (name == "a.example.com").then_some((4 << 8 | u32::from(tool), 9))
         };
         let moved = book.under(&mut table, place);
         book.clear(&mut table, Some(&moved));
-        let there = AnswerKey { scope: 4 << 8, ..key(1) };
+        let there = AnswerKey {
+            scope: 4 << 8,
+            ..key(1)
+        };
         assert_eq!(table.0.keys().collect::<Vec<_>>(), [&there]);
         assert_eq!(table.0[&there].set, 9);
     }

@@ -96,7 +96,11 @@ mod tests {
         let (mut cache, now) = (Cache::default(), Instant::now());
         let key = ("a.example.com".to_owned(), RecordType::A);
         cache.put(key.clone(), known(60), now);
-        let later = |s| cache.get(&key, now + Duration::from_secs(s)).map(|known| known.ttl_s);
+        let later = |s| {
+            cache
+                .get(&key, now + Duration::from_secs(s))
+                .map(|known| known.ttl_s)
+        };
         assert_eq!((later(0), later(59), later(60)), (Some(60), Some(1), None));
         let mut cache = Cache::default();
         cache.put(key.clone(), known(0), now);

@@ -1,7 +1,7 @@
 //! What the resolver knows of sessions: what each may look up, what it was answered.
 
-use super::bounds::{Asked, Bucket, is_kind, is_short};
 use super::book::{self, Answers, Book, EnterError, expiry};
+use super::bounds::{Asked, Bucket, is_kind, is_short};
 use super::hosts;
 use crate::kernel::clock;
 use crate::kernel::maps::{MapsError, open, typed};
@@ -211,7 +211,11 @@ impl Names {
 
     /// How many addresses of names are kept, of all sessions.
     pub fn count(&self) -> usize {
-        self.lock().sessions.values().map(|known| known.book.len()).sum()
+        self.lock()
+            .sessions
+            .values()
+            .map(|known| known.book.len())
+            .sum()
     }
 
     /// The names that the host knows by itself have changed.
@@ -241,7 +245,10 @@ impl Names {
     /// Whether a session's policy is only watched.
     pub(super) fn is_audited(&self, session: u64) -> bool {
         let inner = self.lock();
-        inner.sessions.get(&session).is_some_and(|known| known.audited)
+        inner
+            .sessions
+            .get(&session)
+            .is_some_and(|known| known.audited)
     }
 
     /// Whether a refusal is to be told, and how many before it were not.
@@ -310,7 +317,10 @@ impl Inner {
         if !is_kind(kind) {
             return Some(Leave::Refused("type of record not allowed"));
         }
-        let below = known.speech.below(tool, name).or(known.speech.below(0, name));
+        let below = known
+            .speech
+            .below(tool, name)
+            .or(known.speech.below(0, name));
         if below.is_some_and(|below| !is_short(below)) {
             return Some(Leave::Refused("name too long"));
         }
@@ -327,8 +337,12 @@ impl Inner {
         };
         for (name, addresses) in &self.hosts {
             for address in addresses {
-                let entered =
-                    known.enter(&mut self.table, id, (name, *address), (clock::boot_ns(), u64::MAX));
+                let entered = known.enter(
+                    &mut self.table,
+                    id,
+                    (name, *address),
+                    (clock::boot_ns(), u64::MAX),
+                );
                 if let Err(error) = entered {
                     tracing::warn!(name, %error, "a name of /etc/hosts leads nowhere");
                 }
@@ -391,9 +405,7 @@ fn is_walled(folded: [u8; 16]) -> bool {
     const METADATA6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
     let address = Ipv6Addr::from(folded);
     match address.to_ipv4_mapped() {
-        Some(v4) => {
-            v4.is_loopback() || v4.is_multicast() || v4.is_broadcast() || v4 == METADATA4
-        }
+        Some(v4) => v4.is_loopback() || v4.is_multicast() || v4.is_broadcast() || v4 == METADATA4,
         None => address.is_loopback() || address.is_multicast() || address == METADATA6,
     }
 }

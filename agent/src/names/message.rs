@@ -206,7 +206,9 @@ pub fn known(name: &str, kind: RecordType, message: &Message) -> Option<Known> {
             .answers
             .iter()
             .filter(|record| record.dns_class == DNSClass::IN && record.name == at);
-        let found = of_name.clone().filter(|record| record.record_type() == kind);
+        let found = of_name
+            .clone()
+            .filter(|record| record.record_type() == kind);
         answers.extend(found.filter_map(without_addresses));
         if answers.iter().any(|record| record.record_type() == kind) {
             break;
@@ -231,12 +233,15 @@ pub fn known(name: &str, kind: RecordType, message: &Message) -> Option<Known> {
         });
     }
     // Who speaks of the zone in which the name is not says for how long that holds.
-    let says_no = message.authorities.iter().find_map(|record| match &record.data {
-        RData::SOA(soa) if record.name.zone_of(&at) => {
-            Some((record.clone(), record.ttl.min(soa.minimum)))
-        }
-        _ => None,
-    });
+    let says_no = message
+        .authorities
+        .iter()
+        .find_map(|record| match &record.data {
+            RData::SOA(soa) if record.name.zone_of(&at) => {
+                Some((record.clone(), record.ttl.min(soa.minimum)))
+            }
+            _ => None,
+        });
     let no_s = says_no.as_ref().map_or(PLAIN_NO_S, |(_, seconds)| *seconds);
     Some(Known {
         code,
@@ -267,11 +272,14 @@ pub fn own(question: &Question, addresses: &[IpAddr]) -> Known {
 
 /// The addresses of an answer.
 pub fn addresses(known: &Known) -> impl Iterator<Item = IpAddr> {
-    known.answers.iter().filter_map(|record| match &record.data {
-        RData::A(address) => Some(IpAddr::V4(address.0)),
-        RData::AAAA(address) => Some(IpAddr::V6(address.0)),
-        _ => None,
-    })
+    known
+        .answers
+        .iter()
+        .filter_map(|record| match &record.data {
+            RData::A(address) => Some(IpAddr::V4(address.0)),
+            RData::AAAA(address) => Some(IpAddr::V6(address.0)),
+            _ => None,
+        })
 }
 
 /// A record without what would lead past a lookup: the addresses that a service's record hints at.

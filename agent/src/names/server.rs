@@ -173,7 +173,10 @@ impl Resolver {
     async fn serve(self, v4: Doors, v6: Option<Doors>, mut seen: Seen) {
         let resolver = Rc::new(self);
         for doors in [Some(v4), v6].into_iter().flatten() {
-            match (UdpSocket::from_std(doors.udp), TcpListener::from_std(doors.tcp)) {
+            match (
+                UdpSocket::from_std(doors.udp),
+                TcpListener::from_std(doors.tcp),
+            ) {
                 (Ok(udp), Ok(tcp)) => {
                     spawn_local(Rc::clone(&resolver).by_datagram(Rc::new(udp)));
                     spawn_local(Rc::clone(&resolver).by_stream(tcp));
@@ -214,7 +217,9 @@ impl Resolver {
                 // What an earlier answer brought: its asker is gone.
                 Err(_) => continue,
             };
-            let Some(bytes) = room.get(..length) else { continue };
+            let Some(bytes) = room.get(..length) else {
+                continue;
+            };
             match self.at_once(bytes, peer, UDP) {
                 Turn::Nothing => {}
                 Turn::Say(answer) => {
@@ -377,7 +382,12 @@ impl Resolver {
             Err(error) => {
                 debug!(%error, name = question.name, "an answer is withheld");
                 let kind = question.kind().to_string();
-                self.tell(asker, question.name.clone(), kind, "no room for its addresses");
+                self.tell(
+                    asker,
+                    question.name.clone(),
+                    kind,
+                    "no room for its addresses",
+                );
                 question.refuse(ResponseCode::ServFail)
             }
         }

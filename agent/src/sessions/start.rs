@@ -53,9 +53,7 @@ pub enum StartError {
     )]
     NoController(String),
     /// Nobody would look names up.
-    #[error(
-        "the policy of `{0}` names hosts, and this daemon has no resolver: its log says why"
-    )]
+    #[error("the policy of `{0}` names hosts, and this daemon has no resolver: its log says why")]
     NoResolver(String),
     /// Somebody else must say yes first.
     #[error(

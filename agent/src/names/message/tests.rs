@@ -32,8 +32,14 @@ fn a_name_has_one_form_whatever_its_capitals() {
     let question = Question::read(&asked("Api.EXAMPLE.com", RecordType::A)).unwrap();
     assert_eq!(question.name, "api.example.com");
     let answer = Message::from_vec(&question.refuse(ResponseCode::Refused)).unwrap();
-    assert!(answer.queries[0].name.eq_case(&name("Api.EXAMPLE.com")), "0x20 is kept");
-    assert_eq!((answer.metadata.id, answer.metadata.response_code), (9, ResponseCode::Refused));
+    assert!(
+        answer.queries[0].name.eq_case(&name("Api.EXAMPLE.com")),
+        "0x20 is kept"
+    );
+    assert_eq!(
+        (answer.metadata.id, answer.metadata.response_code),
+        (9, ResponseCode::Refused)
+    );
 }
 
 #[test]
@@ -41,7 +47,10 @@ fn what_is_no_name_of_a_host_is_refused() {
     for label in [&b"a\0b"[..], b"a.b", b"a b", b"caf\xc3\xa9", b"a/b"] {
         let mut message = Message::new(9, MessageType::Query, OpCode::Query);
         let labels = [label, b"example", b"com"];
-        message.add_query(Query::query(Name::from_labels(labels).unwrap(), RecordType::A));
+        message.add_query(Query::query(
+            Name::from_labels(labels).unwrap(),
+            RecordType::A,
+        ));
         let found = Question::read(&message.to_vec().unwrap());
         let Err(Fault::Error(bytes, Some(_))) = found else {
             panic!("{label:?}: {found:?}");
@@ -80,12 +89,23 @@ fn what_is_no_question_is_not_answered_or_told_so() {
 fn only_what_leads_from_the_name_to_the_answer_is_believed() {
     let message = answered(vec![
         record("edge.cdn.example", 30, a(7)),
-        record("api.example.com", 300, RData::CNAME(CNAME(name("edge.cdn.example")))),
+        record(
+            "api.example.com",
+            300,
+            RData::CNAME(CNAME(name("edge.cdn.example"))),
+        ),
         record("bank.example", 300, a(66)),
-        record("api.example.com", 300, RData::TXT(hickory_proto::rr::rdata::TXT::new(vec!["x".into()]))),
+        record(
+            "api.example.com",
+            300,
+            RData::TXT(hickory_proto::rr::rdata::TXT::new(vec!["x".into()])),
+        ),
     ]);
     let known = known("api.example.com", RecordType::A, &message).unwrap();
-    assert_eq!(addresses(&known).collect::<Vec<_>>(), ["192.0.2.7".parse::<IpAddr>().unwrap()]);
+    assert_eq!(
+        addresses(&known).collect::<Vec<_>>(),
+        ["192.0.2.7".parse::<IpAddr>().unwrap()]
+    );
     assert_eq!((known.answers.len(), known.ttl_s), (2, 30));
 }
 
@@ -107,10 +127,16 @@ fn a_no_holds_as_long_as_its_zone_says() {
     let soa = |minimum| SOA::new(name("ns.example"), name("x.example"), 1, 2, 3, 4, minimum);
     message.add_authority(record("example", 3600, RData::SOA(soa(120))));
     let said = known("gone.example", RecordType::A, &message).unwrap();
-    assert_eq!((said.code, said.ttl_s, said.authorities.len()), (ResponseCode::NXDomain, 120, 1));
+    assert_eq!(
+        (said.code, said.ttl_s, said.authorities.len()),
+        (ResponseCode::NXDomain, 120, 1)
+    );
     // Not who has nothing to say of it.
     let elsewhere = known("gone.test", RecordType::A, &message).unwrap();
-    assert_eq!((elsewhere.ttl_s, elsewhere.authorities.len()), (PLAIN_NO_S, 0));
+    assert_eq!(
+        (elsewhere.ttl_s, elsewhere.authorities.len()),
+        (PLAIN_NO_S, 0)
+    );
     message.metadata.response_code = ResponseCode::ServFail;
     assert!(known("gone.example", RecordType::A, &message).is_none());
 }
@@ -134,7 +160,12 @@ fn a_service_comes_without_addresses() {
 fn an_answer_that_does_not_fit_is_cut_off() {
     let question = Question::read(&asked("api.example.com", RecordType::A)).unwrap();
     let records = (0..60).map(|last| record("api.example.com", 60, a(last)));
-    let known = known("api.example.com", RecordType::A, &answered(records.collect())).unwrap();
+    let known = known(
+        "api.example.com",
+        RecordType::A,
+        &answered(records.collect()),
+    )
+    .unwrap();
     let short = question.answer(&known, question.room());
     assert!(short.len() <= 512);
     let message = Message::from_vec(&short).unwrap();
@@ -153,7 +184,11 @@ fn an_answer_must_repeat_the_question_with_its_capitals() {
         asking.hear(&message.to_vec().unwrap()).is_some()
     };
     assert!(reply(asking.id, asking.name.clone(), RecordType::A));
-    assert!(!reply(asking.id.wrapping_add(1), asking.name.clone(), RecordType::A));
+    assert!(!reply(
+        asking.id.wrapping_add(1),
+        asking.name.clone(),
+        RecordType::A
+    ));
     assert!(!reply(asking.id, asking.name.clone(), RecordType::AAAA));
     assert!(!reply(asking.id, asking.name.to_lowercase(), RecordType::A));
     assert!(!reply(asking.id, name("other.example.com"), RecordType::A));
@@ -163,7 +198,11 @@ fn an_answer_must_repeat_the_question_with_its_capitals() {
 fn any_bytes() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
     use proptest::prelude::*;
     let whole = answered(vec![
-        record("api.example.com", 300, RData::CNAME(CNAME(name("edge.cdn.example")))),
+        record(
+            "api.example.com",
+            300,
+            RData::CNAME(CNAME(name("edge.cdn.example"))),
+        ),
         record("edge.cdn.example", 30, a(7)),
     ]);
     let seeds = vec![

@@ -147,10 +147,15 @@ def hold(address, port, file, name, other):
                 pass
             time.sleep(0.1)
     def lookup(name):
-        try:
-            return CODES[read(ask('8.8.8.8', 'udp', question(name, 'A'))[0])[0]]
-        except OSError as error:
-            return errno.errorcode.get(error.errno, str(error))
+        # As every resolver: what is lost is asked again.
+        for _ in range(6):
+            try:
+                return CODES[read(ask('8.8.8.8', 'udp', question(name, 'A'), 4)[0])[0]]
+            except socket.timeout:
+                pass
+            except OSError as error:
+                return errno.errorcode.get(error.errno, str(error))
+        return 'timeout'
     assert lookup(name) == 'NOERROR'
     s = socket.create_connection((address, int(port)), 20)
     print('connected', flush=True)
