@@ -140,7 +140,13 @@ impl Session {
     /// The number under which the tables hold what the agent itself may do, or what a tool may.
     #[inline(always)]
     pub const fn scope(&self, tool: u8) -> u32 {
-        self.policy << 8 | tool as u32
+        Self::scope_of(self.policy, tool)
+    }
+
+    /// The same for any policy's number.
+    #[inline(always)]
+    pub const fn scope_of(policy: u32, tool: u8) -> u32 {
+        policy << 8 | tool as u32
     }
 
     /// The policy of such a number.

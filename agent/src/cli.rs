@@ -1,8 +1,7 @@
 //! The command line.
 
 use crate::control::SOCKET;
-use crate::ids::HoldId;
-use crate::ids::SessionId;
+use crate::ids::{HoldId, SessionId};
 use crate::sessions::records::FOLDER;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;

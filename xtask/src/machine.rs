@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::kernels::Kernel;
-use crate::series::Series;
 use crate::{disk, guest, kvm, process, root_image, workspace};
 
 const MIB: u64 = 1 << 20;
@@ -173,10 +172,8 @@ impl<'a> Machine<'a> {
             _ => "max,-cx16",
         };
         // The emulator translates code anew at each address at which it finds it: with programs always at the
-        // same one, what starts many of them takes a third of the time. The other kernels keep the pace at
-        // which their tests were made: `red.t4.swaps` and `red.e1.neighbour` do not hold at the faster one yet.
-        let is_fast = model != "host" && self.kernel.series == Series::DEMO;
-        let addresses = if is_fast { " norandmaps" } else { "" };
+        // same one, what starts many of them takes a third of the time.
+        let addresses = if model == "host" { "" } else { " norandmaps" };
         qemu.args(processor)
             .args(["-cpu", model])
             .args(["-smp", &self.smp.to_string()])

@@ -7,6 +7,7 @@ use super::btf_map::BtfMap;
 use super::member::Member;
 use super::record;
 use super::state;
+use super::storage;
 use super::task::Task;
 use crate::maps::{ANSWERS, ASKERS, POLICIES, PORTS, RESOLVERS, RULES};
 use agent_common::decide::{NO_LIST, allows_always};
@@ -49,16 +50,14 @@ fn asked_of(sk: *mut c_void) -> Option<*mut Asked> {
 #[inline(always)]
 pub fn begins(member: Member, endpoint: &Endpoint) -> bool {
     is_server(endpoint)
-        && state::begin(member)
-            .is_some_and(|session| session.flags & Session::REVOKED == 0 && has_names(&session))
+        && state::begin(member).is_some_and(|session| session.flags & Session::REVOKED == 0)
+        && has_names(member.policy())
 }
 
-/// Whether the policy of a session speaks of names.
+/// Whether a policy speaks of names.
 #[inline(always)]
-pub fn has_names(session: &Session) -> bool {
-    POLICIES
-        .get(session.policy)
-        .is_some_and(|policy| policy.names != 0)
+pub fn has_names(policy: u32) -> bool {
+    POLICIES.get(policy).is_some_and(|policy| policy.names != 0)
 }
 
 /// Sends a lookup to the resolver instead. False where there is none.
@@ -133,18 +132,26 @@ fn note(
     if sk.is_null() || !super::owner::asks(sk.cast(), member) {
         return None;
     }
-    // SAFETY: as in `asked_of`; written where it belongs, which the stack has no room for.
-    unsafe {
-        let found: *mut Asked = bpf_sk_storage_get(
-            ASKED.raw(),
-            sk.cast(),
-            ptr::null_mut(),
-            u64::from(BPF_LOCAL_STORAGE_GET_F_CREATE),
-        )
-        .cast();
-        if found.is_null() {
-            return None;
+    // Written where it belongs, which the stack has no room for.
+    let mut found: *mut Asked = ptr::null_mut();
+    let stored = storage::insist(|| {
+        // SAFETY: as in `asked_of`.
+        found = unsafe {
+            bpf_sk_storage_get(
+                ASKED.raw(),
+                sk.cast(),
+                ptr::null_mut(),
+                u64::from(BPF_LOCAL_STORAGE_GET_F_CREATE),
+            )
         }
+        .cast();
+        !found.is_null()
+    });
+    if !stored || found.is_null() {
+        return None;
+    }
+    // SAFETY: the pointer came from a successful lookup, and the socket outlives its use.
+    unsafe {
         (*found).namespace = namespace;
         (*found).server = *server;
         (*found).resolver = *resolver;

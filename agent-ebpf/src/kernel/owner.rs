@@ -8,6 +8,7 @@ use super::lookup;
 use super::member::Member;
 use super::memory::Typed;
 use super::offsets::SOCKET_SK;
+use super::storage;
 use crate::judge;
 use agent_common::decide::NO_RULE;
 use agent_common::egress::Endpoint;
@@ -52,16 +53,18 @@ fn claim_sk(sk: *mut c_void, member: Member) -> bool {
         free: Endpoint::NOWHERE,
         edition: 0,
     };
-    // SAFETY: as in `of`; where there is an owner already, the kernel leaves it.
-    let found = unsafe {
-        bpf_sk_storage_get(
-            OWNERS.raw(),
-            sk,
-            ptr::from_mut(&mut owner).cast(),
-            u64::from(BPF_LOCAL_STORAGE_GET_F_CREATE),
-        )
-    };
-    !found.is_null()
+    storage::insist(|| {
+        // SAFETY: as in `of`; where there is an owner already, the kernel leaves it.
+        let found = unsafe {
+            bpf_sk_storage_get(
+                OWNERS.raw(),
+                sk,
+                ptr::from_mut(&mut owner).cast(),
+                u64::from(BPF_LOCAL_STORAGE_GET_F_CREATE),
+            )
+        };
+        !found.is_null()
+    })
 }
 
 /// The owner of the socket of a packet, where it has one.

@@ -21,14 +21,23 @@ static MARKS: BtfMap<i32, u64, TASK_STORAGE, 0, { BPF_F_NO_PREALLOC as usize }> 
 /// not store the mark.
 #[inline(always)]
 pub fn mark(task: *mut c_void) -> bool {
-    // SAFETY: the map is the loader's, and the verifier checks the type of `task`.
-    let stored = unsafe {
-        bpf_task_storage_get(
-            MARKS.raw(),
-            task.cast(),
-            ptr::null_mut(),
-            u64::from(BPF_LOCAL_STORAGE_GET_F_CREATE),
-        )
-    };
-    !stored.is_null()
+    insist(|| {
+        // SAFETY: the map is the loader's, and the verifier checks the type of `task`.
+        let stored = unsafe {
+            bpf_task_storage_get(
+                MARKS.raw(),
+                task.cast(),
+                ptr::null_mut(),
+                u64::from(BPF_LOCAL_STORAGE_GET_F_CREATE),
+            )
+        };
+        !stored.is_null()
+    })
+}
+
+/// Stores something, in several attempts: newer kernels take memory for it only as far as they need wait
+/// for no lock, and now and then find none although there is enough.
+#[inline(always)]
+pub fn insist(mut store: impl FnMut() -> bool) -> bool {
+    store() || store() || store() || store()
 }

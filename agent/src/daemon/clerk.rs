@@ -17,6 +17,7 @@ use crate::evidence;
 use crate::holds::answer::{Answer, NotTaken};
 use crate::holds::{self, Holds};
 use crate::ids::SessionId;
+use crate::kernel::clock::WallClock;
 use crate::kernel::loader::{self, Mode};
 use crate::kernel::maps::MapsError;
 use crate::kernel::pins::Pins;
@@ -257,6 +258,7 @@ impl Clerk {
     /// The processes of all sessions.
     fn processes(&self) -> io::Result<Vec<ProcessInfo>> {
         let sessions = self.sessions.borrow();
+        let clock = WallClock::read();
         let mut list: Vec<ProcessInfo> = Vec::new();
         for living in self.census.take()? {
             let (pid, session) = (living.process.pid, SessionId(living.session));
@@ -272,7 +274,7 @@ impl Clerk {
                 agent,
                 pid,
                 parent: living.parent.pid,
-                started: explain::wall_clock(living.process.start_ns),
+                started: clock.at(living.process.start_ns),
                 start_ns: living.process.start_ns,
                 comm: readable(living.process.comm()),
                 threads: 1,

@@ -7,6 +7,7 @@ use crate::control::protocol::{Revoke, Revoked};
 use crate::events::explain;
 use crate::events::line::{Line, Revocation};
 use crate::ids::SessionId;
+use crate::kernel::clock::WallClock;
 use crate::sessions::census::Census;
 use crate::sessions::kill::Kill;
 use crate::sessions::{RevokeError, Sessions};
@@ -269,7 +270,7 @@ impl Killer {
             revoked_at: proof.revoked_at,
             last_action: Some(kill.last_action())
                 .filter(|time| *time > 0)
-                .map(explain::wall_clock),
+                .map(|time| WallClock::read().at(time)),
             first_denial_after_us: proof.first_denial_after_us,
             cut: scissors.cut,
             cut_after_us: scissors.cut_after_us,
@@ -341,7 +342,7 @@ impl Proof {
         };
         let after = |ns: u64| ns.saturating_sub(ended_ns) / 1000;
         Self {
-            revoked_at: (ended_ns != 0).then(|| explain::wall_clock(ended_ns)),
+            revoked_at: (ended_ns != 0).then(|| WallClock::read().at(ended_ns)),
             first_denial_after_us: (state.denied_ns != 0).then(|| after(state.denied_ns)),
         }
     }

@@ -62,7 +62,7 @@ use std::time::Duration;
 use teller::Teller;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::{JoinSet, LocalSet, yield_now};
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, info, warn};
 use urgent::Haste;
@@ -139,9 +139,6 @@ pub fn run(settings: &Settings) -> Result<(), DaemonError> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // Between two turns of whoever tells of a flood, which each take their time, it is looked who else
-        // has something to do: tokio's 61 turns would leave clients, clocks and files waiting for seconds.
-        .event_interval(1)
         .build()
         .map_err(started)?;
     LocalSet::new().block_on(&runtime, supervise(settings))
@@ -339,6 +336,9 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
             if let Some(central) = &barring {
                 central.hold_bars();
             }
+            // While a flood is told there is always more of it. Clocks, files and clients are only looked
+            // at when this task gives way, and it may have 61 turns before the runtime looks by itself.
+            yield_now().await;
         }
     });
     tasks.spawn_local(async move {

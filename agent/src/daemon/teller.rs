@@ -114,7 +114,7 @@ impl Teller {
                     let mut seen = self.seen(&exec.header);
                     if let Some(Line::Started(session)) = &mut seen {
                         let pair = [&exec.process, &exec.parent];
-                        let told = pair.map(|it| explain::process(it, self.programs.of_one(it)));
+                        let told = pair.map(|it| explain::process(it, &[], &mut self.programs));
                         session.first = Some(Box::new(told));
                     }
                     lines.extend(seen);

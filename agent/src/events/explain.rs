@@ -1,9 +1,8 @@
 //! Puts names to numbers: a record becomes a line.
 
 use super::line::{self, Object};
-use super::process::{Program, Programs, readable};
-use crate::ids::HoldId;
-use crate::ids::SessionId;
+use super::process::{Programs, readable};
+use crate::ids::{HoldId, SessionId};
 use crate::names::Refusal;
 use crate::sessions::Sessions;
 use crate::sessions::mounts::{FsPath, Mounts};
@@ -14,7 +13,6 @@ use agent_common::event::{Denial, FileDenial, Handoff, Process};
 use agent_common::privilege::Privilege;
 use agent_common::socket::SocketKind;
 use agent_policy::{Compiled, RuleSource, told_facts};
-use nix::time::{ClockId, clock_gettime};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Explains a denial.
@@ -31,24 +29,30 @@ pub fn handoff(
     let [actor, peer] = [handoff.header.session, handoff.peer];
     let agent = |id| sessions.get(id).map(|session| session.agent.clone());
     let allowed = handoff.verdict == Verdict::Allow.wire();
-    let side = |session, direction, peer, program| line::Handoff {
-        time: wall_clock(handoff.header.time_ns),
+    let time = programs.clock().at(handoff.header.time_ns);
+    let process = process(&handoff.process, &[], programs);
+    let side = |session, direction, peer| line::Handoff {
+        time: time.clone(),
         session: SessionId(session),
         agent: agent(session),
         direction,
         peer: SessionId(peer),
         peer_agent: agent(peer),
-        process: process(&handoff.process, program),
+        process: process.clone(),
         action: Action::from_wire(handoff.action).map_or("unknown", Action::word),
         verdict: Verdict::from_wire(handoff.verdict).map_or("unknown", Verdict::word),
         reason: (!allowed)
             .then(|| Reason::from_wire(handoff.reason).map_or("unknown", Reason::word)),
     };
-    let program = programs.of_one(&handoff.process);
-    [
-        side(actor, "to", peer, program.clone()),
-        side(peer, "from", actor, program),
-    ]
+    [side(actor, "to", peer), side(peer, "from", actor)]
+}
+
+/// Whose a process is; nobody's where it is gone.
+fn user_of(process: &Process) -> u32 {
+    use std::os::unix::fs::MetadataExt;
+    const NOBODY: u32 = 65_534;
+    let folder = std::fs::metadata(format!("/proc/{}", process.pid));
+    folder.map_or(NOBODY, |folder| folder.uid())
 }
 
 /// Explains a lookup that was refused.
@@ -61,8 +65,8 @@ pub fn refusal(refusal: &Refusal, sessions: &Sessions, programs: &mut Programs) 
         session: SessionId(refusal.session),
         agent: session.map(|session| session.agent.clone()),
         tid: refusal.process.pid,
-        uid: 0,
-        process: process(&refusal.process, programs.of_one(&refusal.process)),
+        uid: user_of(&refusal.process),
+        process: process(&refusal.process, &[], programs),
         ancestry: Vec::new(),
         action: "lookup",
         object: Object::Host {
@@ -195,22 +199,19 @@ fn told(
     let spoke = policy.filter(|_| denial.rule != NO_RULE);
     let source = spoke.and_then(|policy| policy.sources.get(denial.rule as usize));
     line::Denial {
-        time: wall_clock(denial.header.time_ns),
+        time: programs.clock().at(denial.header.time_ns),
         boot_ns: denial.header.time_ns,
         session: SessionId(denial.header.session),
         agent: known.map(|known| known.agent.to_owned()),
         tid: denial.tid,
         uid: denial.uid,
-        process: process(
-            &denial.process,
-            programs.of(&denial.process, denial.ancestors()),
-        ),
+        process: process(&denial.process, denial.ancestors(), programs),
         ancestry: denial
             .ancestors()
             .iter()
             // The idle task is its own kind of process, and nobody's idea of an ancestor.
             .take_while(|process| process.pid != 0)
-            .map(|ancestor| process(ancestor, programs.of_one(ancestor)))
+            .map(|ancestor| process(ancestor, &[], programs))
             .collect(),
         action: Action::from_wire(denial.action).map_or("unknown", Action::word),
         object,
@@ -271,15 +272,16 @@ fn missing(policy: &Compiled, denial: &Denial) -> Vec<String> {
         .map_or_else(Vec::new, |missing| policy.fact_names(missing))
 }
 
-/// A process and its program, for people.
-pub fn process(process: &Process, program: Program) -> line::Process {
+/// A process and its program, for people. One that never executed anything runs an ancestor's.
+pub fn process(process: &Process, ancestors: &[Process], programs: &mut Programs) -> line::Process {
+    let program = programs.of(process, ancestors);
     line::Process {
         pid: process.pid,
         exe: program.exe,
         comm: readable(process.comm()),
         args: program.args,
         args_cut: program.cut,
-        started: wall_clock(process.start_ns),
+        started: programs.clock().at(process.start_ns),
     }
 }
 
@@ -364,25 +366,9 @@ fn family(number: u8) -> Option<&'static str> {
     })
 }
 
-/// The wall clock's time of a moment since boot.
-pub fn wall_clock(boot_ns: u64) -> String {
-    let wall = nanoseconds(ClockId::CLOCK_REALTIME);
-    let boot = nanoseconds(ClockId::CLOCK_BOOTTIME);
-    let then = wall - boot + i128::from(boot_ns);
-    jiff::Timestamp::from_nanosecond(then)
-        .unwrap_or_default()
-        .to_string()
-}
-
 /// The wall clock's time now.
 pub fn now() -> String {
     jiff::Timestamp::now().to_string()
-}
-
-fn nanoseconds(clock: ClockId) -> i128 {
-    clock_gettime(clock).map_or(0, |time| {
-        i128::from(time.tv_sec()) * 1_000_000_000 + i128::from(time.tv_nsec())
-    })
 }
 
 #[cfg(test)]

@@ -2,8 +2,7 @@
 
 use crate::control::protocol::Revoked;
 use crate::holds::answer::Answered;
-use crate::ids::HoldId;
-use crate::ids::SessionId;
+use crate::ids::{HoldId, SessionId};
 use agent_common::session::ALLOWED;
 use serde::Serialize;
 

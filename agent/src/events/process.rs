@@ -4,6 +4,7 @@
 //! session is noted when it is executed; what was not noted is looked up in /proc, where the
 //! start time tells a reused pid from the process that is meant.
 
+use crate::kernel::clock::WallClock;
 use agent_common::event::{Exec, MAX_ARGUMENT_BYTES, Process};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -30,6 +31,8 @@ pub struct Programs {
     known: HashMap<Key, Noted>,
     /// What /proc said of processes that are in no session, since the last [`Programs::refresh`].
     looked_up: HashMap<Key, Option<Program>>,
+    /// As it was at the last refresh.
+    clock: WallClock,
 }
 
 #[derive(Debug)]
@@ -63,9 +66,16 @@ impl Programs {
         self.known.retain(|_, noted| noted.session != session);
     }
 
-    /// Forgets what may have changed: a process in no session executes without telling us.
+    /// Forgets what may have changed: a process in no session executes without telling us, and the wall
+    /// clock can be set.
     pub fn refresh(&mut self) {
         self.looked_up.clear();
+        self.clock = WallClock::read();
+    }
+
+    /// The clock by which they are shown.
+    pub fn clock(&self) -> WallClock {
+        self.clock
     }
 
     /// The program of a process. A process that never executed anything runs its parent's.
@@ -73,11 +83,6 @@ impl Programs {
         self.found(process)
             .or_else(|| ancestors.iter().find_map(|ancestor| self.noted(ancestor)))
             .unwrap_or_default()
-    }
-
-    /// The program of a process that certainly executed something.
-    pub fn of_one(&mut self, process: &Process) -> Program {
-        self.found(process).unwrap_or_default()
     }
 
     fn found(&mut self, process: &Process) -> Option<Program> {

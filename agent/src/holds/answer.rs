@@ -1,7 +1,6 @@
 //! What people say to a question, and what became of it.
 
-use crate::ids::HoldId;
-use crate::ids::SessionId;
+use crate::ids::{HoldId, SessionId};
 use serde::{Deserialize, Serialize};
 
 /// A person's answer.

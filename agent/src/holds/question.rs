@@ -1,8 +1,8 @@
 //! A question to a person: all that is needed to say yes or no.
 
-use crate::events::{explain, line};
-use crate::ids::HoldId;
-use crate::ids::SessionId;
+use crate::events::line;
+use crate::ids::{HoldId, SessionId};
+use crate::kernel::clock::WallClock;
 use crate::sessions::Sessions;
 use agent_common::event::Denial;
 use agent_policy::{ApprovalInfo, Compiled};
@@ -120,7 +120,7 @@ impl Question {
         Self {
             agent: found.map(|session| session.agent.clone()),
             owner: found.map(|session| session.compiled().owner.clone()),
-            asked: explain::wall_clock(asked_ns),
+            asked: WallClock::read().at(asked_ns),
             ..Self::nothing(HoldId(id), SessionId(session))
         }
     }

@@ -13,6 +13,37 @@ pub fn boot_ns() -> u64 {
         .unwrap_or(u64::MAX)
 }
 
+/// The wall clock as it stood when it was read, for times that count from boot. Whoever explains many
+/// moments reads it once: both clocks are calls of the system where a machine is emulated.
+#[derive(Debug, Clone, Copy)]
+pub struct WallClock {
+    /// Its time at boot, in nanoseconds since 1970.
+    booted_ns: i128,
+}
+
+impl WallClock {
+    /// As it is now.
+    pub fn read() -> Self {
+        let wall = jiff::Timestamp::now().as_nanosecond();
+        Self {
+            booted_ns: wall - i128::from(boot_ns()),
+        }
+    }
+
+    /// What it showed at a moment since boot.
+    pub fn at(self, boot_ns: u64) -> String {
+        jiff::Timestamp::from_nanosecond(self.booted_ns + i128::from(boot_ns))
+            .unwrap_or_default()
+            .to_string()
+    }
+}
+
+impl Default for WallClock {
+    fn default() -> Self {
+        Self::read()
+    }
+}
+
 /// Seconds since 1970.
 pub fn wall_s() -> u64 {
     SystemTime::now()

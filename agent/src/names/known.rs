@@ -383,11 +383,7 @@ impl Known {
 
 /// The number of a scope of a policy.
 fn scope(place: Place, tool: u8) -> u32 {
-    let policy = State {
-        policy: place.policy,
-        ..State::FREE
-    };
-    policy.scope(tool)
+    State::scope_of(place.policy, tool)
 }
 
 /// An address as the kernel programs compare it.

@@ -270,7 +270,7 @@ impl Recognition {
     ) -> Result<Option<Line>, MapsError> {
         let id = begun.header.session;
         if id == Label::HOMELESS.session {
-            let time = explain::wall_clock(begun.header.time_ns);
+            let time = programs.clock().at(begun.header.time_ns);
             let way = self.ways.get_mut(&begun.way).map(|way| {
                 way.not_ready = (way.not_ready.0 + 1, Some(time.clone()));
                 &*way
@@ -279,7 +279,7 @@ impl Recognition {
                 time,
                 agent: way.map(|way| way.loaded.start.agent.clone()),
                 recognised: way.map(|way| way.sought.to_string()),
-                process: explain::process(&begun.process, programs.of(&begun.process, &[])),
+                process: explain::process(&begun.process, &[], programs),
             })));
         }
         if sessions.begin(id, Some(begun.header.time_ns)) {

@@ -3,8 +3,8 @@
 use super::records::Record;
 use super::start::StartError;
 use super::{PATIENCE, Sessions};
+use crate::events::line;
 use crate::events::line::Exit;
-use crate::events::{explain, line};
 use crate::ids::SessionId;
 use crate::kernel::maps::MapsError;
 use crate::kernel::{clock, loader};
@@ -77,7 +77,7 @@ impl Sessions {
             return None;
         }
         session.had_tasks = true;
-        Some(session.line(id, explain::wall_clock(boot_ns)))
+        Some(session.line(id, clock::WallClock::read().at(boot_ns)))
     }
 
     /// Takes a session away.

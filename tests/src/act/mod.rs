@@ -159,7 +159,10 @@ fn flood(to: SocketAddr, count: u32) -> spread::Tally {
         match way::probe(to) {
             Ok(()) => tally.allowed += 1,
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => tally.denied += 1,
-            Err(_) => tally.other += 1,
+            Err(error) => {
+                eprintln!("neither let through nor denied: {error}");
+                tally.other += 1;
+            }
         }
     }
     tally
