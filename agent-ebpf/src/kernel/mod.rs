@@ -21,6 +21,7 @@ mod hash;
 pub mod hold;
 pub mod inode;
 pub mod lists;
+pub mod lookup;
 pub mod member;
 pub mod memory;
 pub mod names;

@@ -6,6 +6,7 @@ use agent_common::argument::Pattern;
 use agent_common::decide::Rule;
 use agent_common::egress::{NetworkKey, PortKey};
 use agent_common::hold::{Hold, HoldKey, Waiter};
+use agent_common::names::{Answer, AnswerKey, Asker, AskerKey, Resolver};
 use agent_common::path::{Index, PathKey, PathRules};
 use agent_common::policy::PolicyHead;
 use agent_common::recognise::{Executable, Inside, PlaceKey, Pool, Watch};
@@ -29,5 +30,6 @@ macro_rules! plain {
 
 plain!(
     Executable, Inside, Label, PlaceKey, Pool, Watch, Pattern, Index, Member, NetworkKey, PathKey,
-    PathRules, PolicyHead, PortKey, Progress, Rule, Session, Share, Terms, Hold, HoldKey, Waiter
+    PathRules, PolicyHead, PortKey, Progress, Rule, Session, Share, Terms, Hold, HoldKey, Waiter,
+    Answer, AnswerKey, Asker, AskerKey, Resolver
 );
