@@ -21,8 +21,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Streaming};
 use tonic::transport::Channel;
+use tonic::{Code, Streaming};
 use tracing::warn;
 
 /// How long the controller may take to answer.
@@ -102,7 +102,9 @@ impl Report {
         mut self,
         mut node: NodeClient<Channel>,
     ) -> Result<Infallible, EndError> {
-        show(&self.shown, |info| (info.forked, info.held_up) = (None, None));
+        show(&self.shown, |info| {
+            (info.forked, info.held_up) = (None, None);
+        });
         loop {
             let Err(error) = self.send_all(&mut node).await;
             let full = match &error {

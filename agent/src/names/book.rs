@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn what_has_expired_longest_makes_room_and_what_has_not_does_not() {
         let (mut book, mut table) = (Book::default(), Memory::default());
-        for address in 0..MAX_OF_SESSION as u16 {
+        for address in 0..u16::try_from(MAX_OF_SESSION).unwrap() {
             let until = 1_000 + u64::from(address);
             book.enter(&mut table, key(address), (5, "a.example.com"), (1, until))
                 .unwrap();

@@ -333,7 +333,7 @@ impl Resolver {
     }
 
     /// Asks the host's servers, once for all who want to know the same at once.
-    async fn ask(self: &Self, asking: Asking, room: usize) -> Vec<u8> {
+    async fn ask(&self, asking: Asking, room: usize) -> Vec<u8> {
         let Asking {
             asker,
             question,
