@@ -20,6 +20,7 @@ pub mod file;
 mod hash;
 pub mod hold;
 pub mod inode;
+pub mod late;
 pub mod lists;
 pub mod member;
 pub mod memory;

@@ -8,7 +8,7 @@ use crate::events::line::{Closed, Denial, Garbled, Line, Loss};
 use crate::events::process::{Programs, readable};
 use crate::evidence::scribe::Scribe;
 use crate::holds::{self, Holds};
-use crate::recognition::Recognition;
+use crate::recognition::{Recognition, late};
 use crate::sessions::Sessions;
 use agent_common::counter::Counter;
 use agent_common::decide::Reason;
@@ -132,6 +132,7 @@ impl Teller {
                     );
                     lines.extend(told.map_err(io::Error::other)?);
                     lines.extend(self.seen(&begun.header));
+                    late::wake_all(&self.sessions);
                 }
                 Ok(Event::Empty(empty)) => {
                     lines.extend(self.seen(&empty.header));

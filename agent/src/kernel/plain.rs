@@ -8,7 +8,7 @@ use agent_common::egress::{NetworkKey, PortKey};
 use agent_common::hold::{Hold, HoldKey, Waiter};
 use agent_common::path::{Index, PathKey, PathRules};
 use agent_common::policy::PolicyHead;
-use agent_common::recognise::{Executable, Inside, PlaceKey, Pool, Watch};
+use agent_common::recognise::{Executable, Inside, Latecomer, PlaceKey, Pool, Watch};
 use agent_common::session::{Label, Member, Session, Share};
 use agent_common::terms::{Progress, Terms};
 
@@ -28,6 +28,6 @@ macro_rules! plain {
 }
 
 plain!(
-    Executable, Inside, Label, PlaceKey, Pool, Watch, Pattern, Index, Member, NetworkKey, PathKey,
-    PathRules, PolicyHead, PortKey, Progress, Rule, Session, Share, Terms, Hold, HoldKey, Waiter
+    Executable, Inside, Label, Latecomer, PlaceKey, Pool, Watch, Pattern, Index, Member, NetworkKey,
+    PathKey, PathRules, PolicyHead, PortKey, Progress, Rule, Session, Share, Terms, Hold, HoldKey, Waiter
 );

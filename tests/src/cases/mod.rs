@@ -24,6 +24,7 @@ mod hold_clients;
 mod hold_matrix;
 mod inherit;
 mod label;
+mod late;
 mod life_end;
 mod life_revoke;
 mod life_show;
@@ -111,6 +112,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(evidence::tests());
     tests.extend(canary::tests());
     tests.extend(recognise::tests());
+    tests.extend(late::tests());
     tests.extend(central::tests());
     tests.extend(adopted::tests());
     tests.extend(workout::tests());
