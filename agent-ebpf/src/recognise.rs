@@ -257,14 +257,16 @@ pub fn check(binprm: Binprm) -> i32 {
     let Some(way) = executable::way(binprm) else {
         return verdict::lsm(true);
     };
-    if let Some(label) = ready::take(way, 0)
-        && ARRIVING.insert(task.address(), label, 0).is_ok()
-    {
-        late::forget();
-        return verdict::lsm(true);
-    }
-    if late::wait(way) == Late::Waits {
-        return verdict::once_more();
+    if !late::is_over(way) {
+        if let Some(label) = ready::take(way, 0)
+            && ARRIVING.insert(task.address(), label, 0).is_ok()
+        {
+            late::forget();
+            return verdict::lsm(true);
+        }
+        if late::wait(way) == Late::Waits {
+            return verdict::once_more();
+        }
     }
     counts::add(Counter::NotReady);
     tell::begun(Label::HOMELESS, way, task, 0);

@@ -54,6 +54,13 @@ pub fn come_home() -> Late {
     Late::of(late_home())
 }
 
+/// Whether the running process has waited for too long for a session of a way. Said once: who tries again then
+/// waits anew.
+#[inline(always)]
+pub fn is_over(way: u32) -> bool {
+    late_over(way) != 0
+}
+
 /// The running process has its session, or waits for none any more.
 #[inline(always)]
 pub fn forget() {
@@ -71,17 +78,10 @@ extern "C" fn late_wait(way: u32) -> u32 {
         pid: task.tgid(),
         way,
     };
-    if let Some(known) = LATECOMERS.get_ptr(task.address()) {
-        // SAFETY: the pointer came from a successful lookup; an entry that is removed meanwhile stays
-        // readable until the program ends.
-        let known = unsafe { *known };
-        // Another task may have had the address.
-        if known.began_ns == late.began_ns && known.way == way {
-            late.since_ns = known.since_ns;
-        }
+    if let Some(since_ns) = waits_since(task, way) {
+        late.since_ns = since_ns;
     }
-    let waits = now_ns.saturating_sub(late.since_ns) < LATEST_NS
-        && is_daemon_there(now_ns)
+    let waits = is_daemon_there(now_ns)
         && call::can_begin_anew(true)
         && LATECOMERS.insert(task.address(), late, 0).is_ok()
         && call::stop_current();
@@ -97,6 +97,28 @@ extern "C" fn late_wait(way: u32) -> u32 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
+extern "C" fn late_over(way: u32) -> u32 {
+    let since_ns = waits_since(Task::current(), way);
+    let is_over = since_ns.is_some_and(|since_ns| now().saturating_sub(since_ns) >= LATEST_NS);
+    if is_over {
+        forget();
+    }
+    u32::from(is_over)
+}
+
+/// Since when a task waits for a session of a way, if it does.
+#[inline(always)]
+fn waits_since(task: Task, way: u32) -> Option<u64> {
+    let known = LATECOMERS.get_ptr(task.address())?;
+    // SAFETY: the pointer came from a successful lookup; an entry that is removed meanwhile stays
+    // readable until the program ends.
+    let known = unsafe { *known };
+    // Another task may have had the address.
+    (known.began_ns == task.began_ns() && known.way == way).then_some(known.since_ns)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
 extern "C" fn late_home() -> u32 {
     let task = Task::current();
     let Some(member) = task.member() else {
@@ -105,6 +127,9 @@ extern "C" fn late_home() -> u32 {
     let Some(inside) = Cgroup::of(task).and_then(Cgroup::inside) else {
         return DENIED;
     };
+    if is_over(inside.way) {
+        return DENIED;
+    }
     let Some(label) = ready::find(inside, task) else {
         return late_wait(inside.way);
     };

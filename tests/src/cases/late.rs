@@ -9,7 +9,7 @@ use crate::harness::product::{Daemon, session_of};
 use crate::harness::session::own_program;
 use crate::sys::process::kill;
 use anyhow::{Context, Result, ensure};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -219,14 +219,17 @@ fn wait_too_long(program: &str) -> Result<Vec<Start>> {
     Ok(starts)
 }
 
-/// A process that does what it is told, then executes a program.
+/// A process that does what it is told, and has begun to listen.
 fn actor() -> Result<Child> {
-    Command::new(own_program()?)
+    let mut child = Command::new(own_program()?)
         .args(["act", "obey"])
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .spawn()
-        .context("an actor")
+        .context("an actor")?;
+    let said = child.stdout.as_mut().context("no way to hear it")?;
+    BufReader::new(said).read_line(&mut String::new())?;
+    Ok(child)
 }
 
 fn unit() -> Result<()> {

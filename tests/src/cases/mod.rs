@@ -22,6 +22,7 @@ pub(crate) mod hold;
 mod hold_central;
 mod hold_clients;
 mod hold_matrix;
+mod hold_shell;
 mod inherit;
 mod label;
 mod late;
@@ -72,6 +73,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(replay::tests());
     tests.extend(files::tests());
     tests.extend(hold::tests());
+    tests.extend(hold_shell::tests());
     tests.extend(hold_central::tests());
     tests.extend(hold_clients::tests());
     tests.extend(hold_matrix::tests());
