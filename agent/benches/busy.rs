@@ -93,6 +93,7 @@ fn serve(home: &Path) {
         limits: Limits::default(),
         tokens: None,
         keep: Default::default(),
+        reserved: 0,
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {

@@ -131,6 +131,9 @@ fn print_controller(controller: &ControllerInfo) {
     if let Some(forked) = &controller.forked {
         println!("FORKED       the controller takes no records of this node: {forked}");
     }
+    if let Some(why) = &controller.held_up {
+        println!("HELD UP      records wait here, orders still come: {why}");
+    }
     for barred in &controller.barred {
         println!("BARRED       {barred}");
     }

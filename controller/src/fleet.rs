@@ -2,6 +2,7 @@
 
 use crate::approvals::Approvals;
 use crate::clock;
+use crate::room::Room;
 use crate::store::{Desk, DeskError, Issued, StoreError};
 use agent_proto::seal::{Key, Purpose};
 use agent_proto::wire::directive::What;
@@ -45,6 +46,8 @@ pub struct Fleet {
     pub desk: Desk,
     /// How long a node that hears nothing lets its sessions run; zero for ever.
     pub lease: Duration,
+    /// Where what they report is stored.
+    pub room: Room,
     /// Questions that wait for people.
     pub approvals: Approvals,
     directives: RwLock<Vec<Arc<Known>>>,
@@ -67,7 +70,12 @@ struct Connected {
 
 impl Fleet {
     /// Reads what nodes were told before.
-    pub async fn begin(desk: Desk, key: Key, lease: Duration) -> Result<Arc<Self>, DeskError> {
+    pub async fn begin(
+        desk: Desk,
+        key: Key,
+        lease: Duration,
+        room: Room,
+    ) -> Result<Arc<Self>, DeskError> {
         let (controller, epoch, issued) = desk
             .write(|store| Ok((store.controller()?, store.epoch()?, store.directives()?)))
             .await?;
@@ -78,6 +86,7 @@ impl Fleet {
             key,
             desk,
             lease,
+            room,
             approvals: Approvals::default(),
             directives: RwLock::new(directives),
             issuing: tokio::sync::Mutex::default(),

@@ -23,6 +23,7 @@ mod policy;
 mod rate;
 pub mod report;
 pub mod retain;
+pub mod room;
 pub mod serve;
 pub mod store;
 pub mod token;

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use interlock_controller::certs::{self, Wanted};
 use interlock_controller::door::Limits;
 use interlock_controller::retain::Keep;
+use interlock_controller::room::RESERVED;
 use interlock_controller::serve::{self, Controller, Settings};
 use interlock_controller::store::Store as _;
 use interlock_controller::store::sqlite::Sqlite;
@@ -88,6 +89,9 @@ struct Serve {
     /// MiB of the database beyond which the oldest records are removed
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(16..))]
     records_limit: Option<u32>,
+    /// MiB of the disk that records leave free, so that orders can still be given
+    #[arg(long, value_name = "MIB", default_value_t = RESERVED >> 20)]
+    reserve: u64,
     /// Connections together
     #[arg(long, default_value_t = Limits::default().connections)]
     connections: usize,
@@ -177,6 +181,7 @@ fn run(options: Serve) -> anyhow::Result<()> {
             bytes: options.records_limit.map(|mib| u64::from(mib) << 20),
             ..Keep::default()
         },
+        reserved: options.reserve.saturating_mul(1 << 20),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

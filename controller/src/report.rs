@@ -111,6 +111,10 @@ impl Reporter {
         if let Some(broken) = check(&before, &mut records)? {
             return Ok(refusal(&broken));
         }
+        if let Some(short) = self.fleet.room.short() {
+            warn!(node = self.node, "{short}");
+            return Err(Status::resource_exhausted(short.to_string()));
+        }
         // Whoever is too fast waits, and so does its queue: nothing is lost here.
         tokio::time::sleep(self.bucket.take(records.len())).await;
         let chain = self.reports.chain;

@@ -6,6 +6,7 @@ use crate::gate::Gate;
 use crate::node::Nodes;
 use crate::operator::{Operators, READERS};
 use crate::retain::{self, Keep};
+use crate::room::Room;
 use crate::store::sqlite::Sqlite;
 use crate::store::{Desk, DeskError, StoreError};
 use crate::token::{Provider, ProviderError, Tokens};
@@ -53,6 +54,8 @@ pub struct Settings {
     pub tokens: Option<Provider>,
     /// How long records are kept.
     pub keep: Keep,
+    /// Bytes of the disk that they leave free.
+    pub reserved: u64,
 }
 
 /// Why the controller does not serve.
@@ -148,8 +151,9 @@ impl Controller {
             source,
         })?;
         let key = key(&data.join("signing.key"))?;
+        let room = Room::of(data.clone(), settings.reserved);
         let desk = Desk::of(Box::new(Sqlite::open(&database(data))?))?;
-        let fleet = Fleet::begin(desk, key, settings.lease).await?;
+        let fleet = Fleet::begin(desk, key, settings.lease, room).await?;
         let address = settings.listen;
         let listener = TcpListener::bind(address)
             .await

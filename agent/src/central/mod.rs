@@ -122,6 +122,8 @@ pub struct ControllerInfo {
     pub countersigned: u64,
     /// Why the controller takes no records: they are not what it has.
     pub forked: Option<String>,
+    /// Why it takes none for now: they wait here.
+    pub held_up: Option<String>,
     /// The newest directive's epoch.
     pub epoch: u64,
     /// What may not begin until it is lifted.

@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::{Code, Streaming};
 use tonic::transport::Channel;
 use tracing::warn;
 
@@ -30,6 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long there is no look at the folder where nothing new is recorded: checkpoints come alone.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How many looks records wait before the controller is asked again whether it has room for them.
+const ROOM: u32 = 10;
 
 /// Records and bytes in one batch.
 const BATCH: (usize, usize) = (500, 1024 * 1024);
@@ -93,13 +96,32 @@ impl Report {
         }
     }
 
-    /// Sends what is recorded, until the connection ends. A record that is not the one that is stored
-    /// is not sent; all else goes on.
+    /// Sends what is recorded, until the connection ends. While the controller has no room for records
+    /// they wait, and orders still come.
     pub(super) async fn send(
         mut self,
         mut node: NodeClient<Channel>,
     ) -> Result<Infallible, EndError> {
-        show(&self.shown, |info| info.forked = None);
+        show(&self.shown, |info| (info.forked, info.held_up) = (None, None));
+        loop {
+            let Err(error) = self.send_all(&mut node).await;
+            let full = match &error {
+                EndError::Status(status) if status.code() == Code::ResourceExhausted => {
+                    status.message().to_owned()
+                }
+                _ => return Err(error),
+            };
+            warn!(why = full, "the controller takes no records, which wait");
+            show(&self.shown, |info| info.held_up = Some(full));
+            for _ in 0..ROOM {
+                self.show();
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+    }
+
+    /// Sends until something fails. A record that is not the one that is stored is not sent.
+    async fn send_all(&mut self, node: &mut NodeClient<Channel>) -> Result<Infallible, EndError> {
         if !self.told {
             while self.own.told().is_none() {
                 tokio::time::sleep(LOOK).await;
@@ -153,6 +175,7 @@ impl Report {
                     )));
                 }
                 self.stored = stored;
+                show(&self.shown, |info| info.held_up = None);
             } else if self.own.recorder.health().recorded > self.stored.sequence {
                 // What is recorded cannot be read at the moment.
                 tokio::time::sleep(LOOK).await;
@@ -230,7 +253,7 @@ impl Report {
     }
 
     /// Says why nothing is sent, for as long as the connection lasts.
-    async fn stay_away(self) -> Result<Infallible, EndError> {
+    async fn stay_away(&self) -> Result<Infallible, EndError> {
         warn!(
             why = self.forked,
             "the record is not the one that the controller has"

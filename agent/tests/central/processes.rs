@@ -52,6 +52,7 @@ fn controller_process() {
         },
         tokens: None,
         keep: interlock_controller::retain::Keep::default(),
+        reserved: 0,
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {

@@ -93,6 +93,7 @@ impl Place {
             limits: Limits::default(),
             tokens: None,
             keep: interlock_controller::retain::Keep::default(),
+            reserved: 0,
         };
         change(&mut settings);
         let mut place = Self {

@@ -13,7 +13,6 @@ use crate::harness::session::{Obedient, Place};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,15 +30,6 @@ pub(super) fn tests() -> Vec<Test> {
         )
         .patience(240),
     ]
-}
-
-fn killed(actor: Obedient, who: &str) -> Result<()> {
-    let status = actor.end()?;
-    ensure!(
-        status.signal() == Some(libc::SIGKILL),
-        "{who} ended with {status}, expected SIGKILL"
-    );
-    Ok(())
 }
 
 /// `interlock run` with more options, which must be refused for this reason.
@@ -100,7 +90,7 @@ fn revoked_everywhere(policy: &Policy, other: &Policy) -> Result<()> {
         node["empty"].as_u64() >= node["inForce"].as_u64() && node["inForce"].as_u64() > Some(0),
         "{told}, expected times in order"
     );
-    killed(actor, "the revoked session")?;
+    actor.killed("the revoked session")?;
     ensure!(bystander.order(&probe)? == "ok", "the bystander was hurt");
     bystander.end()?;
     refused(policy, &[], "agent central was revoked by operator/admin")?;
@@ -206,7 +196,7 @@ fn away(policy: &Policy) -> Result<()> {
     let epoch = told["directive"].to_string();
     let done = |told: &Value| told["nodes"][0]["state"] == "tree empty";
     until(&["watch", &epoch], done)?;
-    killed(actor, "the session of the node that was away")?;
+    actor.killed("the session of the node that was away")?;
     until(&["nodes"], |nodes| nodes[0]["forks"] == 1)?;
     let status = product::call(&["status"])?;
     let text = String::from_utf8_lossy(&status.stdout);
@@ -261,7 +251,7 @@ fn lost(controller: &Controller, mut long: Obedient) -> Result<()> {
         ensure!(Instant::now() < deadline, "it goes on without a controller");
         thread::sleep(Duration::from_millis(200));
     }
-    killed(long, "the session without a controller")?;
+    long.killed("the session without a controller")?;
     let told = events.ended(AGENT)?;
     ensure!(told.cause.as_deref() == Some("controller lost"), "{told:?}");
     Ok(())

@@ -207,7 +207,7 @@ fn others() -> Result<()> {
         curious.end()?;
     }
     expect(&mut victim, &[(&format!("read {file}"), "ok")])?;
-    let session = super::life_revoke::session_of("denials-victim")?;
+    let session = product::begun("denials-victim")?.session;
     ensure!(
         file == format!("{FOLDER}/{session}.jsonl"),
         "the file is {file}, expected one named by session {session}"

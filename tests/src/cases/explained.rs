@@ -4,7 +4,7 @@ use crate::harness::Test;
 use crate::harness::events::{Denial, Events, FILE};
 use crate::harness::network::{self, ALLOWED4, DENIED4, PORT, at};
 use crate::harness::policy::Policy;
-use crate::harness::product::{Daemon, call, said, session_of};
+use crate::harness::product::{Daemon, begun, call, said};
 use crate::harness::session::{Place, own_program};
 use anyhow::{Context, Result, ensure};
 use std::fs;
@@ -48,12 +48,7 @@ fn ancestry() -> Result<()> {
     let mut run = Place::Inside(&Policy::named("explained"))
         .command(&words)?
         .spawn()?;
-    for _ in 0..200 {
-        if session_of("explained")?.is_some_and(|session| session.tasks > 0) {
-            break;
-        }
-        sleep(Duration::from_millis(20));
-    }
+    begun("explained")?;
     // Nobody looks while it happens: whoever was denied is gone when its event is read.
     daemon.signal(libc::SIGSTOP)?;
     fs::write(GO, "")?;

@@ -1,6 +1,6 @@
 //! The end of a session: with its first process, or when its time has passed.
 
-use super::life_revoke::{is_running, revoked_line, session_of};
+use super::life_revoke::{is_running, revoked_line};
 use crate::harness::Test;
 use crate::harness::events::{Ended, Events, Exit};
 use crate::harness::network::{ALLOWED4, PORT, at};
@@ -112,7 +112,7 @@ fn no_daemon() -> Result<()> {
             &format!("sleep 2; exec {program} act outlive exit-7 {file}"),
         ])?
         .spawn()?;
-    session_of("root-no-daemon")?;
+    product::begun("root-no-daemon")?;
     daemon.end(libc::SIGKILL)?;
     let status = run.wait()?;
     ensure!(

@@ -5,7 +5,7 @@ use crate::harness::events::{Events, Line};
 use crate::harness::network::{ALLOWED4, PORT, at};
 use crate::harness::policy::Policy;
 use crate::harness::product::{self, Daemon, PINS, Revoked};
-use crate::harness::session::{Obedient, Place, own_program};
+use crate::harness::session::{Place, own_program};
 use crate::sys::process::{self, End, Fork};
 use agent_common::abi;
 use agent_common::session::{Cause, Revocation};
@@ -60,28 +60,6 @@ pub(super) fn tests() -> Vec<Test> {
     ]
 }
 
-/// The session's number, once it has its first process.
-pub(super) fn session_of(agent: &str) -> Result<String> {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        match product::session_of(agent)? {
-            Some(session) if session.tasks > 0 => return Ok(session.session),
-            _ => ensure!(Instant::now() < deadline, "{agent} has no session"),
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// The end of `interlock run` around an actor.
-pub(super) fn killed(actor: Obedient, who: &str) -> Result<()> {
-    let status = actor.end()?;
-    ensure!(
-        status.signal() == Some(libc::SIGKILL),
-        "{who} ended with {status}, expected SIGKILL"
-    );
-    Ok(())
-}
-
 fn order() -> Result<()> {
     Daemon::shared()?;
     let policy = Policy::named("revoke-order").allow(ALLOWED4, &PORT.to_string(), "udp");
@@ -94,7 +72,7 @@ fn order() -> Result<()> {
     ensure!(before == "ok", "before: {before}, expected ok");
     let events = Events::from_now()?;
 
-    let revoked = product::revoke(&session_of("revoke-order")?, "it was time")?;
+    let revoked = product::revoke(&product::begun("revoke-order")?.session, "it was time")?;
     ensure!(
         revoked.cause == "order" && revoked.reason.as_deref() == Some("it was time"),
         "{revoked:?}, expected the order and its reason"
@@ -103,7 +81,7 @@ fn order() -> Result<()> {
         revoked.killed == 1 && revoked.left.is_empty() && revoked.denied_after_us.is_some(),
         "{revoked:?}, expected one process killed and none left"
     );
-    killed(actor, "the actor")?;
+    actor.killed("the actor")?;
     let told = revoked_line(events, "revoke-order")?;
     ensure!(
         told.session == revoked.session && told.empty_after_us == revoked.empty_after_us,
@@ -178,7 +156,7 @@ fn kernel() -> Result<()> {
             Daemon::shared()?
         };
         let mut actor = Place::Inside(&policy).obey()?;
-        let session = session_of("revoke-kernel")?;
+        let session = product::begun("revoke-kernel")?.session;
         let before = [
             actor.order(&format!("probe {to}"))?,
             actor.order(&format!("fork {to}"))?,
@@ -193,7 +171,7 @@ fn kernel() -> Result<()> {
             answer.is_err(),
             "{last} was answered: {answer:?}, expected the end"
         );
-        killed(actor, last)?;
+        actor.killed(last)?;
     }
     Ok(())
 }
@@ -205,7 +183,7 @@ fn next_daemon() -> Result<()> {
         Place::Inside(&policy).obey()?,
         Place::Inside(&policy).obey()?,
     ];
-    session_of("revoke-next")?;
+    product::begun("revoke-next")?;
     let sessions = product::call(&["sessions", "--json"])?;
     let sessions: Vec<product::Session> = serde_json::from_slice(&sessions.stdout)?;
     daemon.end(libc::SIGKILL)?;
@@ -228,7 +206,7 @@ fn next_daemon() -> Result<()> {
         "{told:?}, expected one process killed by order"
     );
     for actor in actors {
-        killed(actor, "an actor")?;
+        actor.killed("an actor")?;
     }
     Ok(())
 }
@@ -237,7 +215,7 @@ fn stopped() -> Result<()> {
     Daemon::shared()?;
     let policy = Policy::named("revoke-stopped");
     let actor = Place::Inside(&policy).obey()?;
-    let session = session_of("revoke-stopped")?;
+    let session = product::begun("revoke-stopped")?.session;
     process::kill(actor.pid, libc::SIGSTOP)?;
     thread::sleep(Duration::from_millis(50));
     let revoked = product::revoke(&session, "stopped")?;
@@ -245,7 +223,7 @@ fn stopped() -> Result<()> {
         revoked.killed == 1,
         "{revoked:?}, expected one process killed"
     );
-    killed(actor, "the stopped actor")
+    actor.killed("the stopped actor")
 }
 
 /// Whether a process is there and has not ended.
@@ -264,7 +242,7 @@ fn ignite(policy: &Policy, limit: u32) -> Result<(Child, String)> {
         .context("starting the bomb")?;
     // The commands of whoever watches must not wait in one line with the bomb.
     process::go_first()?;
-    let session = session_of(policy.agent())?;
+    let session = product::begun(policy.agent())?.session;
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let tasks = product::session_of(policy.agent())?.map_or(0, |session| session.tasks);

@@ -137,7 +137,7 @@ fn ps() -> Result<()> {
     let mut run = Place::Inside(&policy)
         .command(&["sh", "-c", "sleep 1000 & sleep 2000 & wait"])?
         .spawn()?;
-    let session = super::life_revoke::session_of("tree")?;
+    let session = product::begun("tree")?.session;
     let mut shown = Value::Null;
     for _ in 0..100 {
         let output = product::call(&["ps", &session, "--json"])?;

@@ -5,6 +5,7 @@ mod arguments;
 mod bad_input;
 mod canary;
 mod central;
+mod central_disk;
 mod chain;
 mod clients;
 mod command;
@@ -116,6 +117,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(recognise::tests());
     tests.extend(late::tests());
     tests.extend(central::tests());
+    tests.extend(central_disk::tests());
     tests.extend(adopted::tests());
     tests.extend(workout::tests());
     tests

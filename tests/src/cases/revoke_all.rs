@@ -1,6 +1,5 @@
 //! `interlock revoke --all`.
 
-use super::life_revoke::{killed, session_of};
 use crate::harness::Test;
 use crate::harness::events::{Events, Line};
 use crate::harness::network::{ALLOWED4, PORT, at};
@@ -30,7 +29,7 @@ fn all() -> Result<()> {
     for _ in 0..SESSIONS {
         actors.push(Place::Inside(&policy).obey()?);
     }
-    session_of("revoke-all")?;
+    product::begun("revoke-all")?;
     let mut outsider = Place::Outside.obey()?;
     let events = Events::from_now()?;
     let output = product::call(&["revoke", "--all", "--reason", "an incident", "--json"])?;
@@ -51,7 +50,7 @@ fn all() -> Result<()> {
         "{ends:#?}, expected {SESSIONS} sessions with one process killed each"
     );
     for actor in actors {
-        killed(actor, "an actor")?;
+        actor.killed("an actor")?;
     }
     let told = Cell::new(0);
     events.first("the last revocation", |line| match line {

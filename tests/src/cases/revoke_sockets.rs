@@ -1,7 +1,7 @@
 //! The sockets of sessions: listed, silent from the flag on, cut; and left alone when a session comes
 //! to its own end.
 
-use super::life_revoke::{killed, revoke_in_kernel, revoked_line, session_of};
+use super::life_revoke::{revoke_in_kernel, revoked_line};
 use crate::harness::Test;
 use crate::harness::events::Events;
 use crate::harness::kernel::unless_with_bpf_lsm;
@@ -106,7 +106,7 @@ fn conns() -> Result<()> {
             && first.state == "established"
             && first.step.as_deref() == Some("fetch")
             && first.tool.is_none()
-            && first.session == session_of("conns")?,
+            && first.session == product::begun("conns")?.session,
         "{first:?}, expected 1000 bytes sent and 70 received, step fetch and no tool"
     );
     find("IPv6", &|one| Some(one.remote) == at(ALLOWED6, PORT).ok())?;
@@ -141,7 +141,7 @@ fn silent() -> Result<()> {
     near.read_exact(&mut [0; 16]).context("before the flag")?;
     near.write_all(b"hello")?;
     ensure!(actor.order("hear 0")? == "ok 5", "nothing came");
-    let session = session_of("silent")?;
+    let session = product::begun("silent")?.session;
     daemon.end(libc::SIGKILL)?;
 
     revoke_in_kernel(&session)?;
@@ -180,7 +180,7 @@ fn silent() -> Result<()> {
     );
     let written = held.write_all(b"still?");
     ensure!(written.is_err(), "who held it outside can still send");
-    killed(actor, "the actor")?;
+    actor.killed("the actor")?;
     outsider.write_all(b"others go on")?;
     outside.read_exact(&mut [0; 12]).context("an outsider")
 }

@@ -1,6 +1,5 @@
 //! Revocation under load (red team P6): connections that stream, and a fork bomb beside them.
 
-use super::life_revoke::session_of;
 use crate::harness::Test;
 use crate::harness::network::{ALLOWED4, at};
 use crate::harness::policy::Policy;
@@ -70,7 +69,7 @@ pub(crate) fn revoke_under_load(
         .stdout(Stdio::null())
         .spawn()?;
     process::go_first()?;
-    let session = session_of(agent)?;
+    let session = product::begun(agent)?.session;
     let deadline = Instant::now() + Duration::from_secs(60);
     let ready = |all: &[Received]| all.len() == count && all.iter().all(|one| one.bytes > 0);
     loop {

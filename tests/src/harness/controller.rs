@@ -12,7 +12,8 @@ const PROGRAM: &str = "interlock-controller";
 /// Where it listens.
 pub(crate) const ADDRESS: &str = "127.0.0.1:7443";
 const CERTS: &str = "/etc/interlock/certs";
-const DATA: &str = "/run/interlock-controller-data";
+/// Where its database lies.
+pub(crate) const DATA: &str = "/run/interlock-controller-data";
 const KEPT: &str = "/var/lib/interlock/central";
 /// Where the node's record lies, with its key and its mark.
 pub(crate) const STATE: &str = "/var/lib/interlock-central";
@@ -39,6 +40,11 @@ impl Drop for Controller {
 impl Controller {
     /// Makes certificates and begins to serve. Nodes end their sessions after so many seconds alone.
     pub(crate) fn start(lease: u32) -> Result<Self> {
+        Self::start_with(lease, &[])
+    }
+
+    /// The same with more options.
+    pub(crate) fn start_with(lease: u32, options: &[&str]) -> Result<Self> {
         let made = Command::new(PROGRAM)
             .args([
                 "certs",
@@ -60,6 +66,7 @@ impl Controller {
         let child = Command::new(PROGRAM)
             .args(["serve", "--listen", ADDRESS, "--data", DATA, "--lease"])
             .arg(lease.to_string())
+            .args(options)
             .stderr(log)
             .stdin(Stdio::null())
             .spawn()

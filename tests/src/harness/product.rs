@@ -182,14 +182,14 @@ pub(crate) fn session_of(agent: &str) -> Result<Option<Session>> {
     Ok(sessions_of(agent)?.into_iter().next())
 }
 
-/// An agent's session that the kernel has begun by itself: the daemon hears of it a moment later.
+/// An agent's session, once it has its first process: the daemon hears of it a moment later.
 pub(crate) fn begun(agent: &str) -> Result<Session> {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        if let Some(session) = session_of(agent)? {
-            return Ok(session);
+        match session_of(agent)? {
+            Some(session) if session.tasks > 0 => return Ok(session),
+            _ => ensure!(Instant::now() < deadline, "no session of {agent}"),
         }
-        ensure!(Instant::now() < deadline, "no session of {agent}");
         thread::sleep(Duration::from_millis(10));
     }
 }

@@ -5,6 +5,7 @@ use super::product::{INTERLOCK, said};
 use crate::act::below::{ENDS, PART};
 use anyhow::{Context, Result, ensure};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
@@ -163,6 +164,16 @@ impl Obedient {
         let _ = writeln!(self.orders, "end");
         drop(self.orders);
         self.child.wait().context("waiting for the actor's end")
+    }
+
+    /// Waits for its end, which must be a kill.
+    pub(crate) fn killed(self, who: &str) -> Result<()> {
+        let status = self.end()?;
+        ensure!(
+            status.signal() == Some(libc::SIGKILL),
+            "{who} ended with {status}, expected SIGKILL"
+        );
+        Ok(())
     }
 }
 
