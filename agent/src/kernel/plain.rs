@@ -28,6 +28,7 @@ macro_rules! plain {
 }
 
 plain!(
-    Executable, Inside, Label, Latecomer, PlaceKey, Pool, Watch, Pattern, Index, Member, NetworkKey,
-    PathKey, PathRules, PolicyHead, PortKey, Progress, Rule, Session, Share, Terms, Hold, HoldKey, Waiter
+    Executable, Inside, Label, Latecomer, PlaceKey, Pool, Watch, Pattern, Index, Member,
+    NetworkKey, PathKey, PathRules, PolicyHead, PortKey, Progress, Rule, Session, Share, Terms,
+    Hold, HoldKey, Waiter
 );
