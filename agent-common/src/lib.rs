@@ -15,6 +15,7 @@ pub mod decide;
 pub mod egress;
 pub mod event;
 pub mod hold;
+pub mod names;
 pub mod path;
 pub mod policy;
 pub mod privilege;

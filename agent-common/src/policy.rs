@@ -22,9 +22,13 @@ pub struct PolicyHead {
     pub tools: [u64; MAX_TOOLS],
     /// The hash of its agent's name, by which other sessions' rules find it; 0 while it is nobody's.
     pub agent: u64,
+    /// 1 where rules name hosts: then lookups go to the daemon's resolver. 0 otherwise.
+    pub names: u32,
+    /// Padding, zero.
+    pub reserved: u32,
 }
 
-assert_layout!(PolicyHead, size 536, privileges at 0, edition at 8, digests at 12, tools at 16, agent at 528);
+assert_layout!(PolicyHead, size 544, privileges at 0, edition at 8, digests at 12, tools at 16, agent at 528, names at 536);
 
 impl PolicyHead {
     /// A policy that gives nothing.
@@ -34,6 +38,8 @@ impl PolicyHead {
         digests: 0,
         tools: [0; MAX_TOOLS],
         agent: 0,
+        names: 0,
+        reserved: 0,
     };
 
     /// Why a session with some flags must not do what needs a privilege, given by its number, inside

@@ -140,7 +140,13 @@ impl Session {
     /// The number under which the tables hold what the agent itself may do, or what a tool may.
     #[inline(always)]
     pub const fn scope(&self, tool: u8) -> u32 {
-        self.policy << 8 | tool as u32
+        Self::scope_of(self.policy, tool)
+    }
+
+    /// The same for any policy's number.
+    #[inline(always)]
+    pub const fn scope_of(policy: u32, tool: u8) -> u32 {
+        policy << 8 | tool as u32
     }
 
     /// The policy of such a number.
@@ -216,8 +222,8 @@ wire_struct! {
         rule: u32,
         /// The tool inside which it was opened, or 0.
         tool: u8,
-        /// Padding, zero.
-        reserved: u8,
+        /// Not zero where it asks for names, and what it sends goes to the daemon's resolver.
+        asks: u8,
         /// The budgets of bytes to which its packets count, a bit for each limit.
         budgets: u16,
         /// Where to the agent may send through it at all times and without counting, as was found

@@ -5,10 +5,11 @@
 //! without BPF LSM.
 
 use crate::judge;
+use crate::kernel::member::Member;
 use crate::kernel::progress::Shared;
 use crate::kernel::socket::{self, Target};
 use crate::kernel::task::Task;
-use crate::kernel::{owner, state, verdict};
+use crate::kernel::{lookup, owner, state, verdict};
 use agent_common::action::Action;
 use agent_common::decide::Reason;
 use agent_common::egress::Endpoint;
@@ -35,6 +36,8 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
         Target::Disconnect => return verdict::lsm(true),
         // By whom it reaches, which the next hooks are told.
         Target::Local => return verdict::lsm(true),
+        // It goes to the resolver, which the next hook sees to.
+        Target::Network if lookup::begins(member, &endpoint) => return verdict::lsm(true),
         Target::Network => judge::egress(member, connect, &endpoint),
         Target::Other => {
             let _ = state::begin(member);
@@ -56,29 +59,33 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
 /// `connect` on an IPv4 address, `MSG_FASTOPEN` included.
 #[cgroup_sock_addr(connect4)]
 pub fn connect4(ctx: SockAddrContext) -> i32 {
-    connect(&ctx, socket::endpoint4)
+    connect(&ctx, socket::endpoint4, lookup::redirect4)
 }
 
 /// `connect` on an IPv6 address, `MSG_FASTOPEN` included.
 #[cgroup_sock_addr(connect6)]
 pub fn connect6(ctx: SockAddrContext) -> i32 {
-    connect(&ctx, socket::endpoint6)
+    connect(&ctx, socket::endpoint6, lookup::redirect6)
 }
 
 /// A datagram to an IPv4 address from a socket that is not connected.
 #[cgroup_sock_addr(sendmsg4)]
 pub fn sendmsg4(ctx: SockAddrContext) -> i32 {
-    send(&ctx, socket::endpoint4)
+    send(&ctx, socket::endpoint4, lookup::redirect4)
 }
 
 /// A datagram to an IPv6 address from a socket that is not connected.
 #[cgroup_sock_addr(sendmsg6)]
 pub fn sendmsg6(ctx: SockAddrContext) -> i32 {
-    send(&ctx, socket::endpoint6)
+    send(&ctx, socket::endpoint6, lookup::redirect6)
 }
 
 #[inline(always)]
-fn connect(ctx: &SockAddrContext, endpoint: impl Fn(&SockAddrContext) -> Endpoint) -> i32 {
+fn connect(
+    ctx: &SockAddrContext,
+    endpoint: impl Fn(&SockAddrContext) -> Endpoint,
+    redirect: impl Fn(&SockAddrContext, Member, &Endpoint) -> bool,
+) -> i32 {
     let Some(member) = Task::current().member() else {
         return verdict::cgroup(true);
     };
@@ -89,18 +96,36 @@ fn connect(ctx: &SockAddrContext, endpoint: impl Fn(&SockAddrContext) -> Endpoin
     }
     // What a person has said yes to a moment ago needs no second answer.
     let granted = pass.socket == socket && pass.endpoint == endpoint;
-    let judgement = judge::egress_at_once(member, Action::Connect, &endpoint, granted);
+    let judgement = if lookup::begins(member, &endpoint) {
+        if redirect(ctx, member, &endpoint) {
+            return verdict::cgroup(true);
+        }
+        judge::doubt(Action::Connect, Reason::NoResolver)
+    } else {
+        judge::egress_at_once(member, Action::Connect, &endpoint, granted)
+    };
     let allowed = judge::settle(member, &endpoint, judgement);
     verdict::cgroup(allowed && owner::note_connection_in(ctx, member))
 }
 
 #[inline(always)]
-fn send(ctx: &SockAddrContext, endpoint: impl Fn(&SockAddrContext) -> Endpoint) -> i32 {
+fn send(
+    ctx: &SockAddrContext,
+    endpoint: impl Fn(&SockAddrContext) -> Endpoint,
+    redirect: impl Fn(&SockAddrContext, Member, &Endpoint) -> bool,
+) -> i32 {
     let Some(member) = Task::current().member() else {
         return verdict::cgroup(true);
     };
     let endpoint = endpoint(ctx);
-    let judgement = judge::egress_at_once(member, Action::Send, &endpoint, false);
+    let judgement = if lookup::begins(member, &endpoint) {
+        if redirect(ctx, member, &endpoint) {
+            return verdict::cgroup(true);
+        }
+        judge::doubt(Action::Send, Reason::NoResolver)
+    } else {
+        judge::egress_at_once(member, Action::Send, &endpoint, false)
+    };
     let allowed = judge::settle(member, &endpoint, judgement);
     verdict::cgroup(allowed && owner::note_budgets_in(ctx, member))
 }

@@ -1,6 +1,7 @@
 //! One action, one verdict: subject, object, rule, decision, event. Every hook ends here.
 
 use crate::kernel::asking::Asking;
+use crate::kernel::lookup;
 use crate::kernel::member::Member;
 use crate::kernel::progress::Shared;
 use crate::kernel::weigh::{self, Outcome};
@@ -125,16 +126,9 @@ pub fn network(
     let Some(session) = state::begin(member) else {
         return doubt(action, Reason::SessionUnknown);
     };
-    let mut scope = 0;
-    while scope < SCOPES {
-        let Some(tool) = member.tool(scope) else {
-            break;
-        };
-        let lists = member.lists(scope);
-        *lists = [NO_LIST; LISTS];
-        lists[0] = network_list(session.scope(tool) | networks, endpoint);
-        scope += 1;
-    }
+    // What was connected already is not asked how long ago its name was looked up.
+    let begins = way.how & (weigh::LOOK | weigh::GRANTED) != weigh::LOOK | weigh::GRANTED;
+    note_lists(member, endpoint, networks, u32::from(begins));
     weighed(member, &session, action, way, || {
         Asking::about_endpoint(member, action, endpoint)
     })
@@ -404,6 +398,31 @@ pub fn has_passed(label: Label, pass: &Pass, socket: u64, endpoint: &Endpoint) -
         && pass.endpoint == *endpoint
         && state::of(label).is_some_and(|session| session.lasts_for_what_completed_it())
         && Shared::of(label.slot).is_some_and(|progress| progress.version() == pass.version)
+}
+
+/// Puts the lists that speak of an endpoint where the task's are weighed, for each of its scopes: those of
+/// its network, or else those of the names that led to it. A function of its own: what it needs of the stack is
+/// free again when they are weighed.
+#[inline(never)]
+fn note_lists(member: Member, endpoint: &Endpoint, networks: u32, begins: u32) -> u32 {
+    let policy = member.policy();
+    let by_name = networks == 0 && lookup::has_names(policy);
+    let mut scope = 0;
+    while scope < SCOPES {
+        let Some(tool) = member.tool(scope) else {
+            break;
+        };
+        let own = Session::scope_of(policy, tool);
+        let mut list = network_list(own | networks, endpoint);
+        if list == NO_LIST && by_name {
+            list = lookup::list_by_name(member.label().session, own, endpoint, begins != 0);
+        }
+        let lists = member.lists(scope);
+        *lists = [NO_LIST; LISTS];
+        lists[0] = list;
+        scope += 1;
+    }
+    0
 }
 
 /// The list of rules that speaks of an endpoint: the narrowest network names a set of ports, the

@@ -41,6 +41,7 @@ mod kernel;
 mod kinds;
 mod lifecycle;
 mod listen;
+mod lookup;
 mod maps;
 mod packet;
 mod paths;

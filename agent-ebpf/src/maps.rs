@@ -9,6 +9,9 @@ use agent_common::counter::COUNTERS;
 use agent_common::decide::Rule;
 use agent_common::egress::{NetworkKey, PortKey};
 use agent_common::hold::{self, Asking, Hold, HoldKey, Waiter};
+use agent_common::names::{
+    Answer, AnswerKey, Asker, AskerKey, MAX_ANSWERS, MAX_ASKERS, MAX_RESOLVERS, Resolver,
+};
 use agent_common::path::{Index, PathKey, PathRules};
 use agent_common::policy::PolicyHead;
 use agent_common::recognise::{
@@ -191,3 +194,15 @@ pub static TEMPLATES: Array<Member> = Array::pinned(2, 0);
 /// Sessions that are over and came to their own end, the latest: what they had sent may still leave.
 #[map]
 pub static DRAINING: LruHashMap<u64, u8> = LruHashMap::pinned(abi::MAX_SESSIONS, 0);
+
+/// What names say of addresses, by session. Memory for an entry is taken when it comes.
+#[map]
+pub static ANSWERS: HashMap<AnswerKey, Answer> = HashMap::pinned(MAX_ANSWERS, BPF_F_NO_PREALLOC);
+
+/// Who has asked for a name from where, the latest.
+#[map]
+pub static ASKERS: LruHashMap<AskerKey, Asker> = LruHashMap::pinned(MAX_ASKERS, 0);
+
+/// Where the resolver listens, by network namespace.
+#[map]
+pub static RESOLVERS: HashMap<u64, Resolver> = HashMap::pinned(MAX_RESOLVERS, 0);

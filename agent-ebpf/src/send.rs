@@ -8,7 +8,7 @@ use crate::judge::{self, ALLOWED, Way, number};
 use crate::kernel::member::Member;
 use crate::kernel::socket::{self, Peer, Target};
 use crate::kernel::task::Task;
-use crate::kernel::{budget, names, owner, state, verdict};
+use crate::kernel::{budget, lookup, names, owner, state, verdict};
 use crate::maps::POLICIES;
 use agent_common::action::Action;
 use agent_common::decide::{NO_RULE, Reason};
@@ -65,10 +65,11 @@ fn look(
         // Nowhere yet, or where no rule can speak of it.
         Peer::Other | Peer::Nobody => GOES_ON,
         // The hooks that judge it cannot stop it, and are not told how much.
-        Peer::Addressed if state::has_approvals(member) => TRY,
+        Peer::Addressed if state::has_approvals(member) && !lookup::begins(member, peer) => TRY,
         Peer::Addressed => NOTHING,
         Peer::Unreadable => UNREADABLE,
         Peer::Network => match owner {
+            Some(owner) if asks(member, socket, owner, peer) => GOES_ON,
             Some(owner) if is_free(member, owner, peer) || completes(member, owner) => GOES_ON,
             // One that no rule for egress has connected was accepted: then it must be allowed to listen
             // there.
@@ -159,6 +160,12 @@ fn room(member: Member, socket: *const c_void, size: i32) -> u64 {
     }
     let _ = state::begin(member);
     number(judge::spent(member, Action::Send))
+}
+
+/// Whether what is sent is a lookup, which the resolver judges.
+#[inline(always)]
+fn asks(member: Member, socket: *const c_void, owner: &Owner, peer: &Endpoint) -> bool {
+    owner::goes_to_resolver(socket, owner, peer) && state::is_permitted(member.label())
 }
 
 /// Whether the chain is complete, and nothing else has ended the permission: what its last action has

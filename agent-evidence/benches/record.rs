@@ -32,6 +32,7 @@ fn denial(number: u32) -> Draft {
             address: "192.0.2.1".into(),
             port: 443,
             protocol: "tcp".into(),
+            host: None,
         },
         facts_before: vec!["step:fetch".into()],
         facts_after: vec!["step:fetch".into()],

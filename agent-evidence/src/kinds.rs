@@ -52,6 +52,9 @@ pub enum Object {
         port: u16,
         /// `tcp`, `udp`, or the protocol's number.
         protocol: String,
+        /// The name that led there, where one did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<String>,
     },
     /// A file.
     File {
@@ -60,6 +63,13 @@ pub enum Object {
         /// The words of a program that was judged by them.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         arguments: Vec<String>,
+    },
+    /// The name of a host, that was looked up.
+    Host {
+        /// The name.
+        name: String,
+        /// The type of records that were asked for.
+        records: String,
     },
     /// A Unix socket.
     Unix {

@@ -183,6 +183,7 @@ mod tests {
                     address: "192.0.2.7".into(),
                     port: 443,
                     protocol: "tcp".into(),
+                    host: None,
                 },
                 facts_before: vec!["step:fetch".into()],
                 facts_after: vec!["step:fetch".into()],

@@ -6,7 +6,7 @@ use agent_common::path::Access;
 
 use crate::compile::{AnyRule, Authored, Compiled, Need, Place};
 use crate::demand::not_enforced;
-use crate::policy::{Destination, Effect, Network, Pattern, Policy};
+use crate::policy::{Destination, Direction, Effect, Network, Pattern, Policy, PortRange};
 use crate::text::{Diagnostic, Diagnostics, Severity, Span};
 
 /// Bits of an IPv4 and an IPv6 network below which a rule that allows is a wildcard.
@@ -213,17 +213,51 @@ impl Lints<'_> {
 
     fn host_names(&mut self) {
         let mut found = Vec::new();
+        let mut servers = Vec::new();
+        let mut names = false;
         for (_, rule) in self.own() {
-            if let AnyRule::Egress(egress) = rule.rule {
-                for (to, span) in &egress.to {
-                    if let Destination::Host(host) = to {
-                        found.push((*span, format!("found host name {host}, which cannot be enforced yet: no connection is allowed by it")));
+            let AnyRule::Egress(egress) = rule.rule else {
+                continue;
+            };
+            for (to, span) in &egress.to {
+                match to {
+                    Destination::Host(host) => {
+                        names = true;
+                        if egress.common.effect == Effect::Allow
+                            && host.below
+                            && is_shared(&host.name)
+                        {
+                            found.push((
+                                *span,
+                                format!("found {host}, below which anybody can have a name"),
+                            ));
+                        }
                     }
+                    Destination::Network(_) if egress.direction == Direction::Egress => {
+                        let is_one = |range: &PortRange| (range.first, range.last) == (53, 53);
+                        if egress.ports.iter().any(is_one) {
+                            servers.push((*span, format!("found port 53 of {to}, which no session reaches: the policy names hosts, so lookups go to Interlock's own resolver")));
+                        }
+                    }
+                    _ => {}
                 }
             }
         }
         for (span, message) in found {
-            self.warn(span, message, "name the host's addresses as well");
+            self.warn(
+                span,
+                message,
+                "name the hosts themselves: who has such a name can be told anything",
+            );
+        }
+        if names {
+            for (span, message) in servers {
+                self.warn(
+                    span,
+                    message,
+                    "take it out: names need no rule for a server",
+                );
+            }
         }
     }
 
@@ -331,4 +365,40 @@ fn meet(left: &Pattern, right: &Pattern) -> bool {
         }
         _ => true,
     }
+}
+
+/// Whether a domain is one of the well-known ones in which names are given to whoever asks. Not the whole
+/// list of them: those that stand in policies by mistake.
+fn is_shared(domain: &str) -> bool {
+    const SHARED: &[&str] = &[
+        "amazonaws.com",
+        "appspot.com",
+        "azureedge.net",
+        "azurewebsites.net",
+        "blogspot.com",
+        "cloudapp.net",
+        "cloudfront.net",
+        "co.jp",
+        "co.uk",
+        "com.au",
+        "com.br",
+        "com.cn",
+        "core.windows.net",
+        "firebaseapp.com",
+        "fly.dev",
+        "github.io",
+        "gitlab.io",
+        "herokuapp.com",
+        "netlify.app",
+        "ngrok.io",
+        "onrender.com",
+        "org.uk",
+        "pages.dev",
+        "r2.dev",
+        "run.app",
+        "vercel.app",
+        "web.app",
+        "workers.dev",
+    ];
+    SHARED.contains(&domain)
 }

@@ -145,19 +145,14 @@ pub fn explain(
             .filter_map(|rule| compiled.speaker(rule))
             .collect(),
         facts: compiled.fact_names(facts),
-        changes: match action {
-            Action::Host { name, .. } if decision.verdict == Verdict::Allow => vec![format!(
-                "host names are not enforced yet: the connection is denied unless an address of {name} is allowed too"
-            )],
-            _ => changes(
-                compiled,
-                action,
-                decision.verdict,
-                decision.reason,
-                deciding,
-                facts,
-            ),
-        },
+        changes: changes(
+            compiled,
+            action,
+            decision.verdict,
+            decision.reason,
+            deciding,
+            facts,
+        ),
     }
 }
 
@@ -243,6 +238,9 @@ fn changes(
         Reason::ApprovalRefused => vec!["ask again later, or ask whoever said no".to_owned()],
         Reason::ApprovalPending => vec!["try again after the answer".to_owned()],
         Reason::ApprovalLate => vec!["ask again when somebody is there".to_owned()],
+        Reason::NoResolver => {
+            vec!["run it in the host's network namespace, or name addresses".to_owned()]
+        }
         Reason::Questions => vec!["answer the questions that are open".to_owned()],
         Reason::SessionUnknown | Reason::Family | Reason::Unreadable => Vec::new(),
     }

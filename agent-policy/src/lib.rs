@@ -30,7 +30,7 @@ pub use check::check;
 pub use compile::{
     AgentEntry, AnyRule, ApprovalInfo, Authored, Compiled, DigestEntry, FactKind, HostEntry,
     Layout, MAX_NETWORKS, MAX_PATHS, MAX_PORTS, MAX_RULES, MAX_TOOLS, NO_LIST, Need, NetworkEntry,
-    Objects, PathEntry, PathKind, Place, PortEntry, RuleSource, ToolTables,
+    Objects, PathEntry, PathKind, Place, PortEntry, RuleSource, Speech, ToolTables,
 };
 pub use demand::not_enforced;
 pub use describe::{Description, Paragraph, describe};

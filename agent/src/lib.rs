@@ -31,6 +31,7 @@ pub mod holds;
 pub mod ids;
 pub mod kernel;
 pub mod library;
+pub mod names;
 pub mod policy;
 pub mod policy_cli;
 pub mod recognition;

@@ -6,7 +6,8 @@ use interlock_agent::cli::{Cli, Command, Evidence};
 use interlock_agent::daemon::{self, canary};
 use interlock_agent::run::{self, Ended, signals};
 use interlock_agent::{
-    central, ctl, doctor, evidence, holds::bell, library, policy_cli, report, show, uninstall,
+    central, ctl, doctor, evidence, holds::bell, library, names, policy_cli, report, show,
+    uninstall,
 };
 use std::process::ExitCode;
 use tracing::Level;
@@ -32,6 +33,10 @@ fn main() -> ExitCode {
                     node: options.node,
                     limit: u64::from(options.evidence_limit) << 20,
                     age: options.evidence_age,
+                },
+                names: names::Settings {
+                    servers: options.resolv_conf,
+                    ..names::Settings::default()
                 },
                 bell: bell_settings(options.bell),
             };

@@ -118,6 +118,7 @@ pub(crate) const ENFORCED: &[Need] = &[
     Need::Listen,
     Need::Bytes,
     Need::Approvals,
+    Need::HostNames,
 ];
 
 #[cfg(test)]
@@ -160,9 +161,7 @@ mod tests {
 
     #[test]
     fn what_the_kernel_programs_do_not_enforce_is_refused_with_its_line() {
-        let host = "  egress: {allow: [{to: [api.example.com]}]}\n";
         for (spec, place, what) in [
-            (host, "p.yaml:9:26", "host names"),
             (
                 "  end: {revokeOn: [completion, timeout]}\n",
                 "p.yaml:9:32",

@@ -79,6 +79,8 @@ wire_enum! {
         Questions = 31 => "too many open questions",
         /// A budget of how many or of bytes is used up.
         Spent = 25 => "budget spent",
+        /// A lookup in a network namespace in which nobody answers.
+        NoResolver = 32 => "no resolver in this network namespace",
     }
 }
 

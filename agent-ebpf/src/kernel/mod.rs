@@ -22,6 +22,7 @@ pub mod hold;
 pub mod inode;
 pub mod late;
 pub mod lists;
+pub mod lookup;
 pub mod member;
 pub mod memory;
 pub mod names;

@@ -4,6 +4,7 @@
 //! a listening socket accepts is labelled as the listener is, in the kernel's own copy of it.
 
 use super::btf_map::BtfMap;
+use super::lookup;
 use super::member::Member;
 use super::memory::Typed;
 use super::offsets::SOCKET_SK;
@@ -47,7 +48,7 @@ fn claim_sk(sk: *mut c_void, member: Member) -> bool {
         policy: member.policy(),
         rule: NO_RULE,
         tool: member.innermost_tool(),
-        reserved: 0,
+        asks: 0,
         budgets: 0,
         free: Endpoint::NOWHERE,
         edition: 0,
@@ -103,6 +104,28 @@ pub fn claim_accepted(sk: *mut c_void, member: Member) -> bool {
 pub fn of_socket(socket: *const c_void) -> Option<&'static mut Owner> {
     // SAFETY: as in `of_packet`.
     of(sk_of(socket)?).map(|owner| unsafe { &mut *owner })
+}
+
+/// Makes a member's session the owner of a socket by which it asks for names.
+#[inline(always)]
+pub fn asks(sk: *mut c_void, member: Member) -> bool {
+    if !claim_sk(sk, member) {
+        return false;
+    }
+    let Some(owner) = of(sk) else {
+        return false;
+    };
+    // SAFETY: as in `of_packet`.
+    unsafe {
+        (*owner).asks = 1;
+        (*owner).session == member.label().session
+    }
+}
+
+/// Whether what is sent through a socket of an LSM hook goes to the resolver.
+#[inline(always)]
+pub fn goes_to_resolver(socket: *const c_void, owner: &Owner, peer: &Endpoint) -> bool {
+    owner.asks != 0 && sk_of(socket).is_some_and(|sk| lookup::goes_to_resolver(sk, peer))
 }
 
 /// Notes to which budgets of bytes the packets of a cgroup program's socket count from now on.

@@ -17,7 +17,7 @@ mod tables;
 
 use std::sync::Arc;
 
-use agent_common::decide::Rule;
+use agent_common::decide::{Rule, Verdict};
 use agent_common::egress::Endpoint;
 use agent_common::policy::PolicyHead;
 use agent_common::terms::Terms;
@@ -31,8 +31,8 @@ use crate::text::{Diagnostics, Severity, Span};
 pub use agent_common::decide::NO_LIST;
 pub use agent_common::policy::MAX_TOOLS;
 pub use authored::{AnyRule, Authored, Place};
-pub use host::HostEntry;
 pub(crate) use host::set_of as host_set;
+pub use host::{HostEntry, Speech};
 pub use layout::Layout;
 pub use need::Need;
 pub use path::{MAX_PATHS, PathEntry, PathKind};
@@ -190,11 +190,41 @@ impl Compiled {
         self.scopes().any(|scope| !scope.digests.is_empty())
     }
 
+    /// Whether rules name hosts.
+    pub fn has_names(&self) -> bool {
+        self.scopes().any(|scope| !scope.hosts.is_empty())
+    }
+
+    /// What its rules say of names; nothing where they do not speak of any.
+    pub fn speech(&self) -> Option<Speech> {
+        if !self.has_names() {
+            return None;
+        }
+        let allows = |entry: &&PortEntry| {
+            (0..)
+                .map_while(|i| self.rule_at(entry.rule, i))
+                .scan(true, |more, rule| {
+                    std::mem::replace(more, rule.flags & Rule::MORE != 0).then_some(rule)
+                })
+                .any(|rule| rule.verdict == Verdict::Allow.wire())
+        };
+        Some(Speech {
+            scopes: self.scopes().map(|scope| scope.hosts.clone()).collect(),
+            allowing: self
+                .ports
+                .iter()
+                .filter(allows)
+                .map(|entry| entry.set)
+                .collect(),
+        })
+    }
+
     /// What holds for the policy as a whole.
     pub fn head(&self) -> PolicyHead {
         let mut head = PolicyHead {
             privileges: self.objects.privileges,
             digests: u32::from(self.has_digests()),
+            names: u32::from(self.has_names()),
             ..PolicyHead::NONE
         };
         for (given, tool) in head.tools.iter_mut().zip(&self.tools) {

@@ -48,7 +48,7 @@ impl Protocol {
 pub enum Destination {
     /// A network or an address.
     Network(Network),
-    /// A host name. It cannot be enforced yet.
+    /// A host name.
     Host(Host),
     /// A Unix socket.
     Unix(Pattern),

@@ -11,8 +11,8 @@
 //! | central | what the controller wants, if there is one | its thread ends |
 //! | signals | nothing | SIGTERM or SIGINT |
 //!
-//! All share the sessions, and run on one thread. Beside it, `door` lets clients in, and `evidence` writes
-//! the record, from a bounded queue. The first task to end ends the daemon: with its
+//! All share the sessions, and run on one thread. Beside it, `door` lets clients in, `evidence` writes
+//! the record, from a bounded queue, and `resolver` looks names up. The first task to end ends the daemon: with its
 //! error, unless it was a signal. Enforcement stays.
 
 pub mod canary;
@@ -41,6 +41,7 @@ use crate::kernel::pins::{self, Pins};
 use crate::library::given::Given;
 use crate::library::watch::Watch;
 use crate::library::{Change, Library, Look};
+use crate::names::{self, Names};
 use crate::recognition::Recognition;
 use crate::sessions::Sessions;
 use crate::sessions::census::Census;
@@ -56,6 +57,7 @@ use std::cell::RefCell;
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use teller::Teller;
 use tokio::signal::unix::{SignalKind, signal};
@@ -67,6 +69,9 @@ use urgent::Haste;
 
 /// How often the daemon looks for what no event told it.
 const HOUSE: Duration = Duration::from_secs(1);
+
+/// Refused lookups that wait to be told.
+const REFUSALS: usize = 1_024;
 
 /// How the daemon is set up.
 #[derive(Debug, Clone)]
@@ -85,6 +90,8 @@ pub struct Settings {
     pub central: Option<central::Settings>,
     /// How it keeps the record.
     pub evidence: Keeping,
+    /// How it looks names up.
+    pub names: names::Settings,
     /// Whom it tells of questions to people, if anybody.
     pub bell: Option<holds::bell::Settings>,
 }
@@ -162,13 +169,21 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let enforcement = loader::ensure()?;
     let (mode, adopted) = (enforcement.mode, enforcement.adopted);
     debug!(?mode, adopted, "in force, not yet proven");
+    let names = Arc::new(Names::open(&Pins::in_force())?);
     let mut sessions = Sessions::adopt(
         enforcement.maps,
         Records::new(&settings.records),
         Denials::open(&settings.denials).map_err(MapsError::Denials)?,
         mode == Mode::Full,
         guarded(settings),
+        Arc::clone(&names),
     )?;
+    let (refused, mut refusals) = tokio::sync::mpsc::channel(REFUSALS);
+    match names::begin(&settings.names, names, refused) {
+        Ok(()) => sessions.set_resolver(),
+        // Policies without names are held all the same.
+        Err(error) => warn!("no session looks up names: {}", chain(error)),
+    }
     sessions.set_clocks()?;
     if begun.is_some() {
         sessions.set_controller();
@@ -292,6 +307,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
             tokio::select! {
                 events = ring.next() => teller.tell(events.map_err(failed("events"))?).await,
                 Some(line) = told.recv() => teller.print(&[line]).await,
+                Some(refusal) = refusals.recv() => teller.tell_refusal(&refusal).await,
                 _ = house.tick() => {
                     let written = house_sessions.borrow().written().map_err(io::Error::other)
                         .map_err(failed("events"))?;
@@ -394,6 +410,10 @@ fn guarded(settings: &Settings) -> Guarded {
         .policies
         .iter()
         .fold(guarded, |guarded, path| guarded.unchanged(path));
+    // Who writes them says where names lead.
+    let guarded = guarded
+        .unchanged(&settings.names.servers)
+        .unchanged(&settings.names.hosts);
     match std::env::current_exe() {
         Ok(program) => guarded.unchanged(&program),
         Err(_) => guarded,

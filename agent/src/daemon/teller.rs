@@ -8,6 +8,7 @@ use crate::events::line::{Closed, Denial, Garbled, Line, Loss};
 use crate::events::process::{Programs, readable};
 use crate::evidence::scribe::Scribe;
 use crate::holds::{self, Holds};
+use crate::names::Refusal;
 use crate::recognition::{Recognition, late};
 use crate::sessions::Sessions;
 use agent_common::counter::Counter;
@@ -155,6 +156,32 @@ impl Teller {
             // Its time has passed, or the kernel ended its permission: the house need not wait.
             self.killer.begin_all();
         }
+        self.print(&lines).await
+    }
+
+    /// Tells of a lookup that was refused.
+    pub async fn tell_refusal(&mut self, refusal: &Refusal) -> io::Result<()> {
+        let told = explain::refusal(refusal, &self.sessions.borrow(), &mut self.programs);
+        let mut lines = Vec::new();
+        if refusal.untold > 0 {
+            lines.push(Line::Loss(Loss {
+                time: explain::now(),
+                session: Some(told.session),
+                agent: told.agent.clone(),
+                events: refusal.untold,
+                total: refusal.untold,
+            }));
+        }
+        let object = serde_json::to_value(&told.object).unwrap_or_default();
+        let object = crate::show::object(&object);
+        let text = format!("{}: {} {object}", told.verdict, told.action);
+        self.holds.borrow_mut().note_recent(refusal.session, text);
+        {
+            let mut sessions = self.sessions.borrow_mut();
+            sessions.denials().keep(refusal.session, &told);
+            sessions.denials().write_all();
+        }
+        lines.push(Line::Denial(Box::new(told)));
         self.print(&lines).await
     }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 const NOT_ENFORCED: &[&str] = &[
     "code in a heap that grows after personality(READ_IMPLIES_EXEC), or written by tracing",
     "what goes through raw and packet sockets where a policy gives cap_net_raw",
-    "host names and what is said on an allowed connection",
+    "what is said on an allowed connection",
 ];
 
 /// How much can be enforced.

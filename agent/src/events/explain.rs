@@ -3,6 +3,7 @@
 use super::line::{self, Object};
 use super::process::{Programs, readable};
 use crate::ids::{HoldId, SessionId};
+use crate::names::Refusal;
 use crate::sessions::Sessions;
 use crate::sessions::mounts::{FsPath, Mounts};
 use agent_common::action::Action;
@@ -44,6 +45,49 @@ pub fn handoff(
             .then(|| Reason::from_wire(handoff.reason).map_or("unknown", Reason::word)),
     };
     [side(actor, "to", peer), side(peer, "from", actor)]
+}
+
+/// Whose a process is; nobody's where it is gone.
+fn user_of(process: &Process) -> u32 {
+    use std::os::unix::fs::MetadataExt;
+    const NOBODY: u32 = 65_534;
+    let folder = std::fs::metadata(format!("/proc/{}", process.pid));
+    folder.map_or(NOBODY, |folder| folder.uid())
+}
+
+/// Explains a lookup that was refused.
+pub fn refusal(refusal: &Refusal, sessions: &Sessions, programs: &mut Programs) -> line::Denial {
+    let session = sessions.get(refusal.session);
+    let policy = session.map(|session| session.compiled());
+    line::Denial {
+        time: now(),
+        boot_ns: crate::kernel::clock::boot_ns(),
+        session: SessionId(refusal.session),
+        agent: session.map(|session| session.agent.clone()),
+        tid: refusal.process.pid,
+        uid: user_of(&refusal.process),
+        process: process(&refusal.process, &[], programs),
+        ancestry: Vec::new(),
+        action: "lookup",
+        object: Object::Host {
+            name: refusal.name.clone(),
+            records: refusal.kind.clone(),
+        },
+        facts: Vec::new(),
+        step: None,
+        missing: Vec::new(),
+        rule: None,
+        reason: refusal.reason,
+        because: None,
+        verdict: if refusal.audited {
+            Verdict::Audit.word()
+        } else {
+            Verdict::Deny.word()
+        },
+        policy: policy.map(Compiled::digest_hex),
+        hold: None,
+        tool: policy.and_then(|policy| tool(policy, refusal.tool)),
+    }
 }
 
 /// Explains the denial of a use of a file.
@@ -107,8 +151,28 @@ fn explained(
         // The one by which it was judged; the session may have been moved to another since.
         policy: session.version(denial.policy),
     });
-    told(denial, object, known, programs)
+    let mut object = object;
+    let mut nameless = false;
+    if let (Object::Endpoint { host, .. }, Some(known)) = (&mut object, known)
+        && known.policy.has_names()
+    {
+        let names = sessions.names();
+        *host = names.name_of(denial.header.session, denial.endpoint.address);
+        nameless = host.is_none();
+    }
+    let mut line = told(denial, object, known, programs);
+    let is_out = matches!(
+        Action::from_wire(denial.action),
+        Some(Action::Connect | Action::Send)
+    );
+    if nameless && is_out && Reason::from_wire(denial.reason) == Some(Reason::NoRule) {
+        line.reason = NAMELESS;
+    }
+    line
 }
+
+/// Why an address is denied to a session whose policy names hosts.
+const NAMELESS: &str = "no allowed name resolves to it";
 
 /// What is known of the session that a denial is of.
 #[derive(Debug, Clone, Copy)]
@@ -265,6 +329,7 @@ fn endpoint(endpoint: &Endpoint) -> Object {
         address,
         port: endpoint.port,
         protocol,
+        host: None,
     }
 }
 
@@ -321,6 +386,7 @@ mod tests {
             address: "192.0.2.7".to_owned(),
             port: 443,
             protocol: "tcp".to_owned(),
+            host: None,
         };
         assert_eq!(super::endpoint(&endpoint), expected);
     }

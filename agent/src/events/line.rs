@@ -130,6 +130,9 @@ pub enum Object {
         port: u16,
         /// `tcp`, `udp`, or the protocol's number.
         protocol: String,
+        /// The name that led the session there, where one did.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        host: Option<String>,
     },
     /// A file.
     #[serde(rename_all = "camelCase")]
@@ -139,6 +142,15 @@ pub enum Object {
         /// The words of a program that was denied by them, its own name first; at most 256 bytes.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         arguments: Vec<String>,
+    },
+    /// The name of a host, that was looked up.
+    #[serde(rename_all = "camelCase")]
+    Host {
+        /// The name.
+        #[serde(rename = "host")]
+        name: String,
+        /// The type of records that were asked for.
+        records: String,
     },
     /// A Unix socket.
     #[serde(rename_all = "camelCase")]

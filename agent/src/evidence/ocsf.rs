@@ -72,6 +72,7 @@ fn action(decision: &Decision) -> (Class, u32) {
     match (&decision.object, decision.action.as_str()) {
         (
             Object::Endpoint { .. }
+            | Object::Host { .. }
             | Object::Unix { .. }
             | Object::Session { .. }
             | Object::Family { .. },
@@ -109,8 +110,12 @@ fn decided(event: &mut Value, decision: &Decision) {
             address,
             port,
             protocol,
+            host,
         } => {
             event["dst_endpoint"] = json!({"ip": address, "port": port});
+            if let Some(host) = host {
+                event["dst_endpoint"]["hostname"] = json!(host);
+            }
             event["connection_info"] = json!({"protocol_name": protocol, "direction_id": 2});
         }
         Object::File { path, arguments } if decision.action == "exec" => {
@@ -122,6 +127,9 @@ fn decided(event: &mut Value, decision: &Decision) {
                 "title": format!("privilege {privilege} refused"),
                 "uid": event["metadata"]["uid"],
             });
+        }
+        Object::Host { name, records } => {
+            event["query"] = json!({"hostname": name, "type": records});
         }
         Object::Unix { name } => event["dst_endpoint"] = json!({"name": name}),
         Object::Session { session, agent } => {

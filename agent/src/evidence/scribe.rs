@@ -369,14 +369,20 @@ fn object(object: &line::Object) -> Object {
             address,
             port,
             protocol,
+            host,
         } => Object::Endpoint {
             address: address.clone(),
             port: *port,
             protocol: protocol.clone(),
+            host: host.clone(),
         },
         line::Object::File { path, arguments } => Object::File {
             path: path.clone(),
             arguments: arguments.clone(),
+        },
+        line::Object::Host { name, records } => Object::Host {
+            name: name.clone(),
+            records: records.clone(),
         },
         line::Object::Unix { unix } => Object::Unix { name: unix.clone() },
         line::Object::Session { handoff, session } => Object::Session {

@@ -241,16 +241,25 @@ fn object(object: &Object) -> String {
             address,
             port,
             protocol,
+            ..
         } if address.contains(':') => format!("[{address}]:{port}/{protocol}"),
         Object::Endpoint {
             address,
             port,
             protocol,
+            host: Some(host),
+        } => format!("{address}:{port}/{protocol}, by the name {host}"),
+        Object::Endpoint {
+            address,
+            port,
+            protocol,
+            host: None,
         } => format!("{address}:{port}/{protocol}"),
         Object::File { path, arguments } if arguments.len() > 1 => {
             format!("{path} ({})", arguments.join(" "))
         }
         Object::File { path, .. } => path.clone(),
+        Object::Host { name, records } => format!("{name} ({records})"),
         Object::Unix { name } => format!("Unix socket {name}"),
         Object::Session { session, agent } => match agent {
             Some(agent) => format!("session {session} of agent {agent}"),
@@ -381,6 +390,7 @@ mod tests {
                 address: "192.0.2.7".into(),
                 port: 443,
                 protocol: "tcp".into(),
+                host: None,
             },
             process: Process {
                 pid: 9,

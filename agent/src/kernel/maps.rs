@@ -60,11 +60,11 @@ pub enum MapsError {
     Access(#[from] MapError),
 }
 
-pub(super) fn open(pins: &Pins, name: &'static str) -> Result<MapData, MapsError> {
+pub(crate) fn open(pins: &Pins, name: &'static str) -> Result<MapData, MapsError> {
     MapData::from_pin(pins.map(name)).map_err(|source| MapsError::Open { name, source })
 }
 
-pub(super) fn typed<T>(name: &'static str, map: Map) -> Result<T, MapsError>
+pub(crate) fn typed<T>(name: &'static str, map: Map) -> Result<T, MapsError>
 where
     T: TryFrom<Map, Error = MapError>,
 {

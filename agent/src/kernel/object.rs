@@ -493,6 +493,30 @@ pub const PROGRAMS: &[Program] = &[
         used: Use::WithoutLsm,
         purpose: "judge which IPv6 addresses sockets get",
     },
+    Program {
+        name: "recvmsg4",
+        kind: Kind::Cgroup,
+        used: Use::Always,
+        purpose: "show whom a program asked for a name, and not who answered, by IPv4",
+    },
+    Program {
+        name: "recvmsg6",
+        kind: Kind::Cgroup,
+        used: Use::Always,
+        purpose: "show whom a program asked for a name, and not who answered, by IPv6",
+    },
+    Program {
+        name: "getpeername4",
+        kind: Kind::Cgroup,
+        used: Use::Always,
+        purpose: "show the peer of a lookup that the program wanted, by IPv4",
+    },
+    Program {
+        name: "getpeername6",
+        kind: Kind::Cgroup,
+        used: Use::Always,
+        purpose: "show the peer of a lookup that the program wanted, by IPv6",
+    },
     held(
         "socket_create",
         "socket_create",

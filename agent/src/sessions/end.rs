@@ -82,6 +82,7 @@ impl Sessions {
 
     /// Takes a session away.
     pub fn end(&mut self, id: u64) -> Result<Option<line::Ended>, MapsError> {
+        self.names.end(id);
         let Some(mut session) = self.by_id.remove(&id) else {
             return Ok(None);
         };

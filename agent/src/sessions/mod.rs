@@ -21,6 +21,7 @@ use crate::events::line::Exit;
 use crate::ids::SessionId;
 use crate::kernel::clock;
 use crate::kernel::maps::{Maps, MapsError};
+use crate::names::Names;
 use crate::policy::{self};
 use agent_common::session::{ALLOWED, Session as State};
 use agent_policy::{Compiled, Need};
@@ -39,6 +40,7 @@ pub use start::StartError;
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tables::{Place, Tables};
 use tracing::warn;
@@ -56,6 +58,8 @@ pub struct Sessions {
     by_id: HashMap<u64, Session>,
     /// Policies that sessions were moved from.
     leaving: Vec<Leaving>,
+    /// What they may look up, and were answered.
+    names: Arc<Names>,
     host: Host,
 }
 
@@ -66,6 +70,8 @@ pub struct Host {
     judges_files: bool,
     /// Whether the daemon has a controller, which it may lose.
     has_controller: bool,
+    /// Whether there is a resolver, without which no name leads anywhere.
+    has_resolver: bool,
 }
 
 impl Host {
@@ -73,6 +79,9 @@ impl Host {
     pub fn accepts(self, compiled: &Compiled) -> Result<(), StartError> {
         if !self.has_controller && compiled.needs().contains(&Need::ControllerLost) {
             return Err(StartError::NoController(compiled.name.clone()));
+        }
+        if !self.has_resolver && compiled.has_names() {
+            return Err(StartError::NoResolver(compiled.name.clone()));
         }
         let by_lsm = [
             Need::Files,
@@ -137,6 +146,7 @@ impl Sessions {
         denials: Denials,
         judges_files: bool,
         guarded: Guarded,
+        names: Arc<Names>,
     ) -> Result<Self, MapsError> {
         let mut paths = Paths::open(&mut maps)?;
         paths.protect(&mut maps, guarded)?;
@@ -152,9 +162,11 @@ impl Sessions {
             denials,
             by_id: HashMap::new(),
             leaving: Vec::new(),
+            names,
             host: Host {
                 judges_files,
                 has_controller: false,
+                has_resolver: false,
             },
         };
         let mut all = true;
@@ -162,6 +174,7 @@ impl Sessions {
             all &= sessions.adopt_one(id, &record)?;
         }
         sessions.denials.sweep();
+        sessions.names.adopt()?;
         if all {
             sessions.tidy()?;
         }
@@ -200,6 +213,8 @@ impl Sessions {
                 let mut session = Session::new(record.clone(), compiled);
                 let has_tasks = self.maps.session(record.slot)?.tasks > 0;
                 session.take_over(&self.maps.share(record.slot)?, has_tasks);
+                self.names
+                    .begin(id, record.slot, record.place, &session.compiled);
                 self.by_id.insert(id, session);
                 Ok(true)
             }
@@ -214,6 +229,16 @@ impl Sessions {
     /// What this host can hold sessions to.
     pub fn host(&self) -> Host {
         self.host
+    }
+
+    /// Says that there is a resolver.
+    pub fn set_resolver(&mut self) {
+        self.host.has_resolver = true;
+    }
+
+    /// What sessions may look up, and were answered.
+    pub fn names(&self) -> &Names {
+        &self.names
     }
 
     /// Says that the daemon has a controller.

@@ -170,7 +170,13 @@ impl Sessions {
         };
         // First: a daemon that finds the kernel not as the record says completes the move.
         self.records.write(id, &record)?;
-        run(id, &record, compiled)?;
+        // What it was answered is there before it is judged by the new version.
+        let names = self.names.moving(id, place, compiled);
+        if let Err(error) = run(id, &record, compiled) {
+            self.names.not_moved(names);
+            return Err(error);
+        }
+        self.names.moved(record.slot, names);
         let left = std::mem::replace(&mut session.compiled, Rc::clone(compiled));
         let left_place = std::mem::replace(&mut session.place, place);
         session.earlier.push((left_place, Rc::clone(&left)));

@@ -52,6 +52,9 @@ pub enum StartError {
          `interlock daemon --controller`"
     )]
     NoController(String),
+    /// Nobody would look names up.
+    #[error("the policy of `{0}` names hosts, and this daemon has no resolver: its log says why")]
+    NoResolver(String),
     /// Somebody else must say yes first.
     #[error(
         "the policy of `{0}` requires a grant, and none was given: ask the controller for one, then \
@@ -148,6 +151,7 @@ impl Sessions {
             self.release(&Rc::new(compiled), place);
             return Err(error);
         }
+        self.names.begin(id, slot, place, &compiled);
         self.by_id.insert(id, Session::new(record, compiled));
         Ok(Label {
             session: id,

@@ -51,11 +51,18 @@ pub(crate) fn object(object: &serde_json::Value) -> String {
     if let Some(address) = object["address"].as_str() {
         let port = &object["port"];
         let protocol = word(object, "protocol");
-        return if address.contains(':') {
+        let place = if address.contains(':') {
             format!("[{address}]:{port}/{protocol}")
         } else {
             format!("{address}:{port}/{protocol}")
         };
+        return match object["host"].as_str() {
+            Some(host) => format!("{place} ({host})"),
+            None => place,
+        };
+    }
+    if let Some(host) = object["host"].as_str() {
+        return format!("{host} ({})", word(object, "records"));
     }
     if let Some(socket) = object["unix"].as_str() {
         return format!("unix:{socket}");

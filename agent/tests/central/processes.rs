@@ -75,6 +75,7 @@ pub(crate) fn denial(number: u32) -> Draft {
             address: "192.0.2.1".into(),
             port: 443,
             protocol: "tcp".into(),
+            host: None,
         },
         process: Process {
             pid: number,

@@ -31,6 +31,7 @@ mod life_end;
 mod life_revoke;
 mod life_show;
 mod listen;
+mod names;
 mod loss;
 mod privilege;
 mod profiles;
@@ -93,6 +94,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(send::tests());
     tests.extend(differential::tests());
     tests.extend(red_lookup::tests());
+    tests.extend(names::tests());
     tests.extend(red_network::tests());
     tests.extend(inherit::tests());
     tests.extend(label::tests());

@@ -99,6 +99,8 @@ pub(crate) struct Object {
     pub(crate) address: String,
     pub(crate) port: u16,
     pub(crate) protocol: String,
+    /// The name of a host: that was looked up, or that led to the address.
+    pub(crate) host: String,
     /// A file's path.
     pub(crate) path: String,
     /// The path of a Unix socket, or its name.
@@ -226,6 +228,14 @@ impl Events {
                 _ => None,
             })
             .collect())
+    }
+
+    /// Waits for a denial.
+    pub(crate) fn find(self, what: &str, wanted: impl Fn(&Denial) -> bool) -> Result<Denial> {
+        self.first(what, |line| match line {
+            Line::Denial(denial) if wanted(&denial) => Some(*denial),
+            _ => None,
+        })
     }
 
     /// How many events were lost, as told so far.

@@ -78,12 +78,12 @@ const ROWS: &[(&str, &str)] = &[
     ("N5", "IPv6, v4-mapped and NAT64 addresses"),
     ("N6", "MPTCP, SCTP, UDP-Lite"),
     ("N7", "raw, packet, vsock, netlink and AF_ALG sockets"),
-    ("N8", "tunnels through DNS, for a policy of addresses"),
+    ("N8", "tunnels through DNS"),
     (
         "N9",
-        "beside an address that is shared, DoH, for a policy of addresses",
+        "beside an address that is shared, DoH; not another site there",
     ),
-    ("N10", "addresses spelled in other ways"),
+    ("N10", "names and addresses spelled in other ways"),
     ("N11", "relays on loopback, the metadata service"),
     (
         "N12",

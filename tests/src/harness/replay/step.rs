@@ -34,7 +34,7 @@ impl Step {
                 let kind = if endpoint.protocol == UDP { 2 } else { 1 };
                 format!("listen {kind} {}", stage::address(endpoint))
             }
-            Action::Host { .. } => return Err("no kernel program judges host names yet"),
+            Action::Host { .. } => return Err("a name leads nowhere before it was looked up"),
             Action::Agent(_) => return Err("the peer of a handoff is not played"),
             Action::Privilege(_) => return Err("the tests of privileges do this"),
             Action::File { path, access } => match access {

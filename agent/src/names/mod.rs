@@ -1,0 +1,55 @@
+//! The resolver: who in a session looks a name up asks it, whatever server the program named.
+//!
+//! | thread | owns | ends when |
+//! |---|---|---|
+//! | resolver | sockets on the host's loopback, the cache, questions under way | with the process |
+//!
+//! A thread of its own with a runtime of its own: a flood of lookups holds up nothing else, and nothing
+//! else holds up lookups. It shares [`Names`] with the daemon: what sessions may look up, and what they
+//! were answered. What it refused goes to the daemon by a bounded channel, to be told.
+//!
+//! The way of a question: `server.rs` has the bytes and learns from the kernel who asks; `message.rs`
+//! reads them; [`Names::may_ask`] says whether the policy allows it; `cache.rs` or `upstream.rs` know the answer;
+//! [`Names::enter`] writes its addresses into the kernel's tables; and only then the answer leaves.
+
+mod book;
+mod bounds;
+mod cache;
+mod hosts;
+mod known;
+pub mod message;
+mod server;
+mod upstream;
+
+pub use known::{Names, Refusal};
+pub use server::{BeginError, begin};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How the resolver is set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The file that names the host's servers.
+    pub servers: PathBuf,
+    /// The file of names that the host knows by itself.
+    pub hosts: PathBuf,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            servers: "/etc/resolv.conf".into(),
+            hosts: "/etc/hosts".into(),
+        }
+    }
+}
+
+/// How long connections may at least begin after an answer, whatever it says: programs look a name up
+/// and connect a while later.
+pub const FLOOR: Duration = Duration::from_secs(60);
+
+/// How long beyond the time that an answer says: clocks differ, and so does what has cached it.
+pub const GRACE: Duration = Duration::from_secs(30);
+
+/// How long at most an answer is believed.
+pub const CEILING: Duration = Duration::from_secs(86_400);

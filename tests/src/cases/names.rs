@@ -1,0 +1,546 @@
+//! Egress by name: lookups go to the resolver, what it answers is allowed before anybody can use it, and
+//! nothing else (red team N8 to N11).
+
+use crate::harness::Test;
+use crate::harness::events::{Denial, Events};
+use crate::harness::network::{DENIED4, DENIED6, ip};
+use crate::harness::policy::Policy;
+use crate::harness::product::{self, Daemon};
+use crate::harness::session::Place;
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+/// The addresses to which the names of the tests lead, all of this machine.
+const NETWORK: &str = "198.51.100.0/24";
+/// What tells the C library, and the daemon, whom to ask for names.
+const FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/nsswitch.conf"];
+/// What the servers have heard.
+const HEARD: &str = "/tmp/names.heard";
+/// The servers, and what asks them.
+const SERVER: &str = include_str!("names/server.py");
+const CLIENT: &str = include_str!("names/client.py");
+const CLIENT_FILE: &str = "/tmp/names-client.py";
+
+pub(super) fn tests() -> Vec<Test> {
+    vec![
+        Test::new(
+            "lookup.works",
+            "a name that the policy allows is looked up and connected to by UDP and TCP, IPv4 and IPv6, whatever server is named; the program sees the server that it asked",
+            looked_up,
+        )
+        .patience(240),
+        Test::new(
+            "lookup.clients",
+            "glibc, c-ares in node, curl and Python look names up as outside",
+            clients,
+        )
+        .patience(300),
+        Test::new(
+            "red.n8.lookup",
+            "no lookup carries anything out: not of other names, not of other types, not by long or many labels",
+            tunnels,
+        )
+        .patience(240),
+        Test::new(
+            "red.n9.lookup",
+            "an address is reached by the name that led to it, on the ports of that name, by the session that asked",
+            bound,
+        )
+        .patience(240),
+        Test::new(
+            "red.n10.lookup",
+            "a name is what it is in its one form, whatever surrounds it",
+            spelled,
+        )
+        .patience(240),
+        Test::new(
+            "red.n11.lookup",
+            "no name leads to the host itself or to the cloud's metadata service",
+            walled,
+        )
+        .patience(240),
+        Test::new(
+            "lookup.race",
+            "an address that was answered a moment ago is allowed, on every CPU, with addresses that change",
+            || race(400),
+        )
+        .patience(300),
+        Test::new(
+            "long.lookup.race",
+            "and so it is ten thousand times",
+            || race(10_000),
+        )
+        .patience(3_000),
+        Test::new(
+            "lookup.namespace",
+            "who is in a network namespace of its own asks nobody, and is told so",
+            namespace,
+        )
+        .patience(240),
+        Test::new(
+            "lookup.dead",
+            "without a resolver lookups fail and go nowhere else, connections go on, and the next daemon answers",
+            dead,
+        )
+        .patience(300),
+    ]
+}
+
+/// Servers of names and of a web page, and a host that asks them.
+struct Network {
+    server: Child,
+    before: [Vec<u8>; 2],
+}
+
+impl Network {
+    fn set_up() -> Result<Self> {
+        Daemon::shared()?;
+        ip(&["route", "replace", "local", NETWORK, "dev", "lo"])?;
+        ip(&["address", "replace", "2001:db8::77/128", "dev", "lo"])?;
+        let before = FILES.map(|file| fs::read(file).unwrap_or_default());
+        fs::write(HEARD, "")?;
+        fs::write(CLIENT_FILE, CLIENT)?;
+        let mut server = Command::new("python3")
+            .args(["-c", SERVER, DENIED4, DENIED6, HEARD])
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("starting the servers")?;
+        let mut line = String::new();
+        BufReader::new(server.stdout.take().context("its output")?).read_line(&mut line)?;
+        ensure!(line.trim() == "ready", "the servers said {line:?}");
+        fs::write(
+            FILES[0],
+            format!("nameserver {DENIED4}\noptions timeout:5 attempts:1\n"),
+        )?;
+        fs::write(FILES[1], "hosts: files dns\n")?;
+        // The daemon follows the file each second.
+        thread::sleep(Duration::from_millis(2_500));
+        Ok(Self { server, before })
+    }
+
+    /// What has come to the server of names: `NAME TYPE PROTOCOL`, one a line.
+    fn heard(&self) -> Result<String> {
+        Ok(fs::read_to_string(HEARD)?.to_lowercase())
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+        for (file, text) in FILES.iter().zip(&self.before) {
+            let _ = fs::write(file, text);
+        }
+    }
+}
+
+/// A policy of some names.
+fn policy(agent: &str, names: &[&str]) -> Policy {
+    names.iter().fold(Policy::named(agent), |policy, name| {
+        policy.allow(name, "8090", "tcp")
+    })
+}
+
+/// Runs steps of the client, and gives a line for each.
+fn steps(place: Place<'_>, steps: &[&str]) -> Result<Vec<String>> {
+    let mut words = vec!["python3", CLIENT_FILE];
+    words.extend(steps);
+    let output = place.run(&words)?;
+    ensure!(output.status.success(), "{}", product::said(&output));
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+/// Steps with what each must say.
+fn expect(place: Place<'_>, expected: &[(&str, &str)]) -> Result<()> {
+    let words: Vec<&str> = expected.iter().map(|(step, _)| *step).collect();
+    let said = steps(place, &words)?;
+    for (i, (step, wanted)) in expected.iter().enumerate() {
+        let found = said.get(i).map_or("nothing", String::as_str);
+        ensure!(
+            found == *wanted,
+            "{step:?} {place:?}: said {found:?}, expected {wanted:?}"
+        );
+    }
+    Ok(())
+}
+
+/// The denial of a lookup.
+fn told(events: &Events, agent: &str, name: &str, reason: &str) -> Result<Denial> {
+    events.find(&format!("the lookup of {name}"), |denial| {
+        denial.agent.as_deref() == Some(agent)
+            && denial.action == "lookup"
+            && denial.object.host == name
+            && denial.reason == reason
+    })
+}
+
+fn looked_up() -> Result<()> {
+    let network = Network::set_up()?;
+    let policy = policy(
+        "names",
+        &[
+            "api.example.test",
+            "*.data.example.test",
+            "six.example.test",
+        ],
+    );
+    let inside = Place::Inside(&policy);
+    let direct = format!("query {DENIED4} udp api.example.test A");
+    // Outside: nobody's lookups are touched.
+    expect(
+        Place::Outside,
+        &[
+            // With what the server says beside the answer.
+            (
+                &direct,
+                "NOERROR 198.51.100.1,198.51.100.2 from 192.0.2.20:53 peer 192.0.2.20:53",
+            ),
+        ],
+    )?;
+    let by6 = format!("query {DENIED6} udp api.example.test A");
+    let mapped = format!("query ::ffff:{DENIED4} sendto api.example.test A");
+    expect(
+        inside,
+        &[
+            // Before it is looked up it is nowhere.
+            ("connect 198.51.100.1 8090", "EPERM"),
+            (
+                &direct,
+                "NOERROR 198.51.100.1 from 192.0.2.20:53 peer 192.0.2.20:53",
+            ),
+            ("connect 198.51.100.1 8090", "ok"),
+            (
+                "query 8.8.8.8 udp api.example.test A",
+                "NOERROR 198.51.100.1 from 8.8.8.8:53 peer 8.8.8.8:53",
+            ),
+            (
+                "query 8.8.8.8 tcp api.example.test A",
+                "NOERROR 198.51.100.1 from 8.8.8.8:53 peer 8.8.8.8:53",
+            ),
+            (
+                "query 8.8.8.8 sendto api.example.test A",
+                "NOERROR 198.51.100.1 from 8.8.8.8:53 peer -",
+            ),
+            (
+                &by6,
+                "NOERROR 198.51.100.1 from [2001:db8::20]:53 peer [2001:db8::20]:53",
+            ),
+            (
+                &mapped,
+                "NOERROR 198.51.100.1 from [::ffff:192.0.2.20]:53 peer -",
+            ),
+            (
+                "query 8.8.8.8 udp six.example.test AAAA",
+                "NOERROR 2001:db8::77 from 8.8.8.8:53 peer 8.8.8.8:53",
+            ),
+            ("connect 2001:db8::77 8090", "ok"),
+            // A chain of names, capitals, a domain, a name that is not there, and one too large for a datagram.
+            (
+                "query 8.8.8.8 udp www.DATA.example.test A",
+                "NOERROR 198.51.100.9 from 8.8.8.8:53 peer 8.8.8.8:53",
+            ),
+            ("connect 198.51.100.9 8090", "ok"),
+            (
+                "query 8.8.8.8 udp gone.data.example.test A",
+                "NXDOMAIN - from 8.8.8.8:53 peer 8.8.8.8:53",
+            ),
+            ("count 8.8.8.8 udp many.data.example.test A", "TC 0"),
+            ("count 8.8.8.8 tcp many.data.example.test A", "NOERROR 60"),
+            // What programs try that search.
+            (
+                "query 8.8.8.8 udp api.example.test.corp.test A",
+                "NXDOMAIN - from 8.8.8.8:53 peer 8.8.8.8:53",
+            ),
+            (
+                "query 8.8.8.8 udp data.example.test A",
+                "REFUSED - from 8.8.8.8:53 peer 8.8.8.8:53",
+            ),
+        ],
+    )?;
+    ensure!(
+        !network.heard()?.contains("corp.test"),
+        "a searched name left the host"
+    );
+    // Another session of the same policy has asked nothing.
+    expect(inside, &[("connect 198.51.100.1 8090", "EPERM")])?;
+    Ok(())
+}
+
+fn clients() -> Result<()> {
+    let _network = Network::set_up()?;
+    let policy = policy("names-clients", &["api.example.test"]).privileges(&["jit"]);
+    for (name, words, works) in [
+        (
+            "glibc",
+            "python3 -c 'import socket; s = socket.create_connection((\"api.example.test\", 8090), 20); print(s.getpeername()[0])'",
+            "198.51.100.1",
+        ),
+        (
+            "curl",
+            "curl -sS -m 20 http://api.example.test:8090/",
+            "a page",
+        ),
+        (
+            "c-ares",
+            "node -e 'require(\"dns\").resolve4(\"api.example.test\", (error, found) => console.log(error ? error.code : found.join()))'",
+            "198.51.100.1",
+        ),
+    ] {
+        for place in [Place::Outside, Place::Inside(&policy)] {
+            let said = product::said(&place.run(&["sh", "-c", words])?);
+            ensure!(
+                said.contains(works),
+                "{name} {place:?}: {said}, expected {works:?}"
+            );
+        }
+    }
+    let words = "python3 -c 'import socket; socket.getaddrinfo(\"bank.example.test\", 1)'";
+    let said = product::said(&Place::Inside(&policy).run(&["sh", "-c", words])?);
+    ensure!(
+        said.contains("name resolution") || said.contains("not known"),
+        "{said}"
+    );
+    Ok(())
+}
+
+fn tunnels() -> Result<()> {
+    let network = Network::set_up()?;
+    let agent = "red-n8-names";
+    let policy = policy(agent, &["api.example.test", "*.data.example.test"]);
+    let events = Events::from_now()?;
+    let refused = "REFUSED - from 8.8.8.8:53 peer 8.8.8.8:53";
+    let long = format!("{}.data.example.test", "a".repeat(41));
+    let deep = "a.b.c.d.e.data.example.test";
+    let query = |name: &str, kind: &str| format!("query 8.8.8.8 udp {name} {kind}");
+    let (long_query, deep_query) = (query(&long, "A"), query(deep, "A"));
+    expect(
+        Place::Inside(&policy),
+        &[
+            ("query 8.8.8.8 udp secret.attacker.test A", refused),
+            ("query 8.8.8.8 tcp secret.attacker.test A", refused),
+            ("query 8.8.8.8 udp api.example.test TXT", refused),
+            ("query 8.8.8.8 udp x.data.example.test TXT", refused),
+            ("query 8.8.8.8 udp x.data.example.test NULL", refused),
+            ("query 8.8.8.8 udp x.data.example.test ANY", refused),
+            (&long_query, refused),
+            (&deep_query, refused),
+            (
+                "query 8.8.8.8 udp x.data.example.test A",
+                "NOERROR 198.51.100.9 from 8.8.8.8:53 peer 8.8.8.8:53",
+            ),
+            ("oversized 8.8.8.8 udp api.example.test", "FORMERR"),
+            ("tls 8.8.8.8 853", "EPERM"),
+            // Names that nobody asked for before run out; those that were go on.
+            ("flood 8.8.8.8 data.example.test 200", "REFUSED"),
+            (
+                "query 8.8.8.8 udp x.data.example.test A",
+                "NOERROR 198.51.100.9 from 8.8.8.8:53 peer 8.8.8.8:53",
+            ),
+            (
+                "query 8.8.8.8 udp api.example.test A",
+                "NOERROR 198.51.100.1 from 8.8.8.8:53 peer 8.8.8.8:53",
+            ),
+        ],
+    )?;
+    let heard = network.heard()?;
+    for never in ["attacker", " 16 ", " 10 ", " 255 ", long.as_str(), deep] {
+        ensure!(
+            !heard.contains(never),
+            "the server heard {never:?}:\n{heard}"
+        );
+    }
+    let new = heard.matches(".data.example.test").count();
+    ensure!(new < 160, "the server heard {new} names");
+    let denial = told(&events, agent, "secret.attacker.test", "no rule")?;
+    ensure!(
+        denial.process.comm == "python3" && denial.verdict == "deny",
+        "{denial:?}"
+    );
+    told(
+        &events,
+        agent,
+        "api.example.test",
+        "type of record not allowed",
+    )?;
+    told(&events, agent, &long, "name too long")?;
+    Ok(())
+}
+
+fn bound() -> Result<()> {
+    let _network = Network::set_up()?;
+    let agent = "red-n9-names";
+    let policy = policy(agent, &["api.example.test"]);
+    let events = Events::from_now()?;
+    expect(
+        Place::Inside(&policy),
+        &[
+            (
+                "query 8.8.8.8 udp api.example.test A",
+                "NOERROR 198.51.100.1 from 8.8.8.8:53 peer 8.8.8.8:53",
+            ),
+            ("connect 198.51.100.1 8090", "ok"),
+            // Another service of the same machine, another machine, a resolver by HTTPS and by TLS.
+            ("connect 198.51.100.1 8091", "EPERM"),
+            ("connect 198.51.100.2 8090", "EPERM"),
+            ("connect 198.51.100.1 443", "EPERM"),
+            ("connect 198.51.100.1 853", "EPERM"),
+            ("datagram 198.51.100.1 8090", "EPERM"),
+        ],
+    )?;
+    let nowhere = "no allowed name resolves to it";
+    let denial = events.find("the machine without a name", |denial| {
+        denial.agent.as_deref() == Some(agent) && denial.object.address == "198.51.100.2"
+    })?;
+    ensure!(
+        denial.reason == nowhere && denial.object.host.is_empty(),
+        "{denial:?}"
+    );
+    let denial = events.find("the other port", |denial| {
+        denial.agent.as_deref() == Some(agent) && denial.object.port == 8091
+    })?;
+    ensure!(
+        denial.reason == "no rule" && denial.object.host == "api.example.test",
+        "{denial:?}"
+    );
+    Ok(())
+}
+
+fn spelled() -> Result<()> {
+    let network = Network::set_up()?;
+    let policy = policy(
+        "red-n10-names",
+        &["api.example.test", "*.data.example.test"],
+    );
+    let found = "NOERROR 198.51.100.1 from 8.8.8.8:53 peer 8.8.8.8:53";
+    let refused = "REFUSED - from 8.8.8.8:53 peer 8.8.8.8:53";
+    expect(
+        Place::Inside(&policy),
+        &[
+            ("query 8.8.8.8 udp API.Example.TEST. A", found),
+            ("query 8.8.8.8 udp xapi.example.test A", refused),
+            ("query 8.8.8.8 udp api.example.testx A", refused),
+            ("query 8.8.8.8 udp evil.test.api.example.test A", refused),
+            ("query 8.8.8.8 udp evildata.example.test A", refused),
+            // One label with a dot, a zero byte, a space in it: as bytes they look like the name.
+            ("query 8.8.8.8 udp api\\.example.test A", refused),
+            ("query 8.8.8.8 udp api\\000.example.test A", refused),
+            ("query 8.8.8.8 udp api\\032.data.example.test A", refused),
+            ("malformed 8.8.8.8 circle", "FORMERR"),
+            ("malformed 8.8.8.8 open", "FORMERR"),
+            ("malformed 8.8.8.8 two", "FORMERR"),
+            ("malformed 8.8.8.8 answer", "timeout"),
+            ("malformed 8.8.8.8 short", "timeout"),
+            ("query 8.8.8.8 udp api.example.test A", found),
+        ],
+    )?;
+    let heard = network.heard()?;
+    ensure!(
+        !heard.contains("evil") && !heard.contains("testx") && !heard.contains("xapi"),
+        "{heard}"
+    );
+    Ok(())
+}
+
+fn walled() -> Result<()> {
+    let _network = Network::set_up()?;
+    let policy = policy("red-n11-names", &["*.wall.example.test"]);
+    expect(
+        Place::Inside(&policy),
+        &[
+            (
+                "query 8.8.8.8 udp loop.wall.example.test A",
+                "NOERROR 127.0.0.1 from 8.8.8.8:53 peer 8.8.8.8:53",
+            ),
+            ("connect 127.0.0.1 8090", "EPERM"),
+            ("connect 0.0.0.0 8090", "EPERM"),
+            (
+                "query 8.8.8.8 udp meta.wall.example.test A",
+                "NOERROR 169.254.169.254 from 8.8.8.8:53 peer 8.8.8.8:53",
+            ),
+            ("connect 169.254.169.254 8090", "EPERM"),
+        ],
+    )?;
+    expect(Place::Outside, &[("connect 127.0.0.1 8090", "ok")])
+}
+
+fn race(times: u32) -> Result<()> {
+    let _network = Network::set_up()?;
+    let policy = policy("names-race", &["*.turn.example.test"]);
+    let step = format!("race 8.8.8.8 turn.example.test {times}");
+    // With answers that hold for no second, so that each is asked for anew.
+    let expected = format!("{times} allowed, 0 denied, 0 failed, 0 wrongly");
+    expect(Place::Inside(&policy), &[(&step, &expected)])
+}
+
+fn namespace() -> Result<()> {
+    let network = Network::set_up()?;
+    let agent = "names-namespace";
+    let policy = policy(agent, &["api.example.test"]);
+    let events = Events::from_now()?;
+    let step = "query 8.8.8.8 udp api.example.test A";
+    let inside = Place::Inside(&policy).command(&["python3", CLIENT_FILE, step])?;
+    let output = Command::new("unshare")
+        .arg("--net")
+        .arg(inside.get_program())
+        .args(inside.get_args())
+        .output()?;
+    let said = product::said(&output);
+    ensure!(said.contains("EPERM"), "{said}");
+    ensure!(
+        !network.heard()?.contains("api.example.test"),
+        "a lookup left the host"
+    );
+    events.find("the lookup in a namespace", |denial| {
+        denial.agent.as_deref() == Some(agent)
+            && denial.reason == "no resolver in this network namespace"
+    })?;
+    Ok(())
+}
+
+fn dead() -> Result<()> {
+    let network = Network::set_up()?;
+    let daemon = Daemon::shared()?;
+    let policy = policy("names-dead", &["api.example.test", "*.data.example.test"]);
+    let mut child = Place::Inside(&policy)
+        .command(&[
+            "python3",
+            CLIENT_FILE,
+            "hold 198.51.100.1 8090 /tmp/names.dead api.example.test other.data.example.test",
+        ])?
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut said = BufReader::new(child.stdout.take().context("its output")?).lines();
+    let mut next = |wanted: &str| -> Result<()> {
+        let found = said.next().context("the client is silent")??;
+        ensure!(
+            found == wanted,
+            "the client said {found:?}, expected {wanted:?}"
+        );
+        Ok(())
+    };
+    next("connected")?;
+    daemon.end(9)?;
+    let before = network.heard()?.len();
+    fs::write("/tmp/names.dead", "dead")?;
+    // Lookups fail, the connection and the address go on.
+    next("lookup ECONNREFUSED")?;
+    next("again ok")?;
+    next("new ok")?;
+    ensure!(
+        network.heard()?.len() == before,
+        "a lookup left the host without a resolver"
+    );
+    Daemon::start()?;
+    fs::write("/tmp/names.dead", "back")?;
+    next("lookup NOERROR")?;
+    next("other ok")?;
+    child.wait()?;
+    let _ = fs::remove_file("/tmp/names.dead");
+    Ok(())
+}
