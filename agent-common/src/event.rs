@@ -165,11 +165,16 @@ wire_struct! {
         /// The way by which it was recognised.
         way: u32,
         /// Threads that the process had beside the one that was labelled, and that must be
-        /// labelled by who hears this.
+        /// labelled by who hears this; or [`Begun::WAITS`].
         threads: u32,
     }
 }
 assert_layout!(Begun, size 64, process at 24, way at 56, threads at 60);
+
+impl Begun {
+    /// In place of threads: no session lies ready, and the process is stopped until one does.
+    pub const WAITS: u32 = u32::MAX;
+}
 
 wire_struct! {
     /// A session reached another, or was denied it.

@@ -60,6 +60,29 @@ pub struct Watch {
 
 assert_layout!(Watch, size 16, cgroups at 0, executables at 4, adopting at 8);
 
+/// How long a process waits for a session to lie ready, from its first attempt, in nanoseconds.
+pub const LATEST_NS: u64 = 60_000_000_000;
+
+/// How old the daemon's last sign of life may be for a process to wait for it, in nanoseconds.
+pub const AWAY_NS: u64 = 10_000_000_000;
+
+/// A process that executes a program with a session of which none lay ready: it is stopped in its
+/// `execve`, which begins anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Latecomer {
+    /// When the process began, in nanoseconds since boot.
+    pub began_ns: u64,
+    /// Since when it waits, in nanoseconds since boot.
+    pub since_ns: u64,
+    /// The process.
+    pub pid: u32,
+    /// The way by which it is recognised.
+    pub way: u32,
+}
+
+assert_layout!(Latecomer, size 24, began_ns at 0, since_ns at 8, pid at 16, way at 20);
+
 /// A cgroup whose processes belong to a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]

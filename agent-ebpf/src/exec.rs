@@ -31,8 +31,11 @@ pub fn bprm_check_security(ctx: LsmContext) -> i32 {
         return earlier;
     }
     let Some(member) = Task::current_if_marked().and_then(Task::member) else {
-        return verdict::lsm(recognise::check(Binprm::given(ctx.arg(0))));
+        return recognise::check(Binprm::given(ctx.arg(0)));
     };
+    if recognise::must_wait(member, Binprm::given(ctx.arg(0))) {
+        return verdict::once_more();
+    }
     let allowed = check(member, Binprm::given(ctx.arg(0)));
     digest::forget(Task::current());
     verdict::lsm(allowed)

@@ -15,7 +15,7 @@ use agent_common::names::{
 use agent_common::path::{Index, PathKey, PathRules};
 use agent_common::policy::PolicyHead;
 use agent_common::recognise::{
-    Executable, Inside, MAX_CGROUPS, MAX_PLACES, MAX_WAYS, PlaceKey, Pool, Watch,
+    Executable, Inside, Latecomer, MAX_CGROUPS, MAX_PLACES, MAX_WAYS, PlaceKey, Pool, Watch,
 };
 use agent_common::session::{Label, Maker, Member, Session, Share};
 use agent_common::terms::Terms;
@@ -177,6 +177,15 @@ pub static EXECUTABLES: HashMap<Executable, u32> = HashMap::pinned(MAX_PLACES, 0
 /// failed leaves here serves the next one from the same address.
 #[map]
 pub static ARRIVING: HashMap<u64, Label> = HashMap::pinned(abi::MAX_SESSIONS, 0);
+
+/// Tasks that are stopped in such an exec until a session lies ready.
+#[map]
+pub static LATECOMERS: HashMap<u64, Latecomer> =
+    HashMap::pinned(hold::MAX_WAITING, BPF_F_NO_PREALLOC);
+
+/// When the daemon last gave a sign of life, in nanoseconds since boot.
+#[map]
+pub static ALIVE: Array<u64> = Array::pinned(1, 0);
 
 /// What an entry of [`MEMBERS`] is made of for a task that runs already: one for each user.
 #[map]

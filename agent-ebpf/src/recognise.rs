@@ -7,10 +7,12 @@
 use crate::kernel::binprm::Binprm;
 use crate::kernel::call;
 use crate::kernel::cgroup::{self, Cgroup};
+use crate::kernel::late::Late;
+use crate::kernel::member::Member;
 use crate::kernel::ready;
 use crate::kernel::task::{Admission, Task};
 use crate::kernel::walk::Page;
-use crate::kernel::{counts, executable, state, tree, watch};
+use crate::kernel::{counts, executable, late, state, tree, verdict, watch};
 use crate::lifecycle::{CLONE_INTO_CGROUP, THREAD};
 use crate::maps::{ARRIVING, CGROUPS};
 use crate::tell;
@@ -240,12 +242,12 @@ fn leave(label: Label) {
     }
 }
 
-/// A process outside every session is about to execute a program. False where that is one by which
-/// a session begins, and none lies ready.
+/// A process outside every session is about to execute a program. Where that is one by which a session begins
+/// and none lies ready, it waits, or is denied.
 #[inline(always)]
-pub fn check(binprm: Binprm) -> bool {
+pub fn check(binprm: Binprm) -> i32 {
     if !watch::executables() || !binprm.is_first() {
-        return true;
+        return verdict::lsm(true);
     }
     let task = Task::current();
     // What an exec that failed has left must not begin with another program.
@@ -253,16 +255,31 @@ pub fn check(binprm: Binprm) -> bool {
         ready::give_back(label);
     }
     let Some(way) = executable::way(binprm) else {
-        return true;
+        return verdict::lsm(true);
     };
-    if let Some(label) = ready::take(way, 0)
-        && ARRIVING.insert(task.address(), label, 0).is_ok()
-    {
-        return true;
+    if !late::is_over(way) {
+        if let Some(label) = ready::take(way, 0)
+            && ARRIVING.insert(task.address(), label, 0).is_ok()
+        {
+            late::forget();
+            return verdict::lsm(true);
+        }
+        if late::wait(way) == Late::Waits {
+            return verdict::once_more();
+        }
     }
     counts::add(Counter::NotReady);
     tell::begun(Label::HOMELESS, way, task, 0);
-    false
+    verdict::lsm(false)
+}
+
+/// A process of which it is known that it belongs to a session, but not to which, is about to execute a
+/// program. True where it has to wait.
+#[inline(always)]
+pub fn must_wait(member: Member, binprm: Binprm) -> bool {
+    member.label().session == Label::HOMELESS.session
+        && binprm.is_first()
+        && late::come_home() == Late::Waits
 }
 
 /// The program that a process outside every session executes can no longer fail to. Who was missed

@@ -20,6 +20,7 @@ pub mod file;
 mod hash;
 pub mod hold;
 pub mod inode;
+pub mod late;
 pub mod lists;
 pub mod lookup;
 pub mod member;

@@ -89,23 +89,31 @@ fn begin(label: Label, ttl_ns: u64, door: u64) {
     }
 }
 
-/// The session of a cgroup: the one that its processes are in, or a new one.
+/// The session of a cgroup: the one that its processes are in, or a new one. Where none lies ready, that is
+/// told, and it is nobody's.
 #[inline(always)]
 pub fn of_cgroup(inside: Inside, task: Task) -> Label {
-    if let Some(open) = door(inside.door) {
-        return open;
-    }
-    let Some(label) = take(inside.way, inside.door) else {
-        counts::add(Counter::NotReady);
-        tell::begun(Label::HOMELESS, inside.way, task, 0);
-        return Label::HOMELESS;
-    };
-    if DOORS.insert(inside.door, label, ONLY_NEW).is_ok() {
-        tell::begun(label, inside.way, task, 0);
+    if let Some(label) = find(inside, task) {
         return label;
     }
+    counts::add(Counter::NotReady);
+    tell::begun(Label::HOMELESS, inside.way, task, 0);
+    Label::HOMELESS
+}
+
+/// The same, if there is one.
+#[inline(always)]
+pub fn find(inside: Inside, task: Task) -> Option<Label> {
+    if let Some(open) = door(inside.door) {
+        return Some(open);
+    }
+    let label = take(inside.way, inside.door)?;
+    if DOORS.insert(inside.door, label, ONLY_NEW).is_ok() {
+        tell::begun(label, inside.way, task, 0);
+        return Some(label);
+    }
     give_back(label);
-    door(inside.door).unwrap_or(Label::HOMELESS)
+    door(inside.door)
 }
 
 /// The session that is open for a cgroup, if it is one that is known.

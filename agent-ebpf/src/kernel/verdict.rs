@@ -38,6 +38,12 @@ pub fn lsm(allowed: bool) -> i32 {
     }
 }
 
+/// The answer to a task that was stopped in the middle of its call.
+#[inline(always)]
+pub fn once_more() -> i32 {
+    RESTART.load()
+}
+
 /// The answer of `task_alloc` to a fork.
 #[inline(always)]
 pub fn fork(labelled: bool) -> i32 {

@@ -9,7 +9,7 @@ use crate::events::process::{Programs, readable};
 use crate::evidence::scribe::Scribe;
 use crate::holds::{self, Holds};
 use crate::names::Refusal;
-use crate::recognition::Recognition;
+use crate::recognition::{Recognition, late};
 use crate::sessions::Sessions;
 use agent_common::counter::Counter;
 use agent_common::decide::Reason;
@@ -133,6 +133,7 @@ impl Teller {
                     );
                     lines.extend(told.map_err(io::Error::other)?);
                     lines.extend(self.seen(&begun.header));
+                    late::wake_all(&self.sessions);
                 }
                 Ok(Event::Empty(empty)) => {
                     lines.extend(self.seen(&empty.header));

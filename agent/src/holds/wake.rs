@@ -26,26 +26,41 @@ pub fn wake(held: &Held, hold: u64) {
     }
 }
 
+/// What has become of a process that was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// It was stopped, and goes on.
+    Woken,
+    /// It is not stopped.
+    Awake,
+    /// There is no such process any more.
+    Gone,
+}
+
 /// Lets a process go on, if it is the one that began then, and is stopped.
-fn go_on(pid: u32, began_ns: u64) {
+pub fn go_on(pid: u32, began_ns: u64) -> Found {
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
-        return;
+        return Found::Gone;
     };
     // Held first: whoever is looked at then is who gets the signal.
     let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else {
-        return;
+        return Found::Gone;
     };
     let stat = procfs::process::Process::new(pid.as_raw_nonzero().get())
         .and_then(|process| process.stat());
     let Ok(stat) = stat else {
-        return;
+        return Found::Gone;
     };
-    if stat.starttime != ticks(began_ns) || !matches!(stat.state, 'T' | 't') {
-        return;
+    if stat.starttime != ticks(began_ns) {
+        return Found::Gone;
+    }
+    if !matches!(stat.state, 'T' | 't') {
+        return Found::Awake;
     }
     if let Err(error) = pidfd_send_signal(&process, Signal::CONT) {
         debug!(%error, pid = pid.as_raw_nonzero(), "cannot let a process go on");
     }
+    Found::Woken
 }
 
 /// A time since boot as `/proc` tells it.

@@ -9,7 +9,7 @@ use agent_common::hold::{Hold, HoldKey, Waiter};
 use agent_common::names::{Answer, AnswerKey, Asker, AskerKey, Resolver};
 use agent_common::path::{Index, PathKey, PathRules};
 use agent_common::policy::PolicyHead;
-use agent_common::recognise::{Executable, Inside, PlaceKey, Pool, Watch};
+use agent_common::recognise::{Executable, Inside, Latecomer, PlaceKey, Pool, Watch};
 use agent_common::session::{Label, Member, Session, Share};
 use agent_common::terms::{Progress, Terms};
 
@@ -29,7 +29,7 @@ macro_rules! plain {
 }
 
 plain!(
-    Executable, Inside, Label, PlaceKey, Pool, Watch, Pattern, Index, Member, NetworkKey, PathKey,
-    PathRules, PolicyHead, PortKey, Progress, Rule, Session, Share, Terms, Hold, HoldKey, Waiter,
-    Answer, AnswerKey, Asker, AskerKey, Resolver
+    Executable, Inside, Label, Latecomer, PlaceKey, Pool, Watch, Pattern, Index, Member,
+    NetworkKey, PathKey, PathRules, PolicyHead, PortKey, Progress, Rule, Session, Share, Terms,
+    Hold, HoldKey, Waiter, Answer, AnswerKey, Asker, AskerKey, Resolver
 );

@@ -3,7 +3,7 @@
 use super::maps::{MapsError, open, typed};
 use super::pins::Pins;
 use super::plain::Plain;
-use agent_common::recognise::{Executable, Inside, PlaceKey, Pool, Watch};
+use agent_common::recognise::{Executable, Inside, Latecomer, PlaceKey, Pool, Watch};
 use agent_common::session::Label;
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use std::collections::BTreeMap;
@@ -20,6 +20,8 @@ pub struct Recognised {
     doors: HashMap<MapData, u64, Plain<Label>>,
     places: HashMap<MapData, Plain<PlaceKey>, u32>,
     executables: HashMap<MapData, Plain<Executable>, u32>,
+    latecomers: HashMap<MapData, u64, Plain<Latecomer>>,
+    alive: Array<MapData, u64>,
 }
 
 impl Recognised {
@@ -34,6 +36,8 @@ impl Recognised {
             doors: typed("DOORS", hash("DOORS")?)?,
             places: typed("PLACES", hash("PLACES")?)?,
             executables: typed("EXECUTABLES", hash("EXECUTABLES")?)?,
+            latecomers: typed("LATECOMERS", hash("LATECOMERS")?)?,
+            alive: typed("ALIVE", Map::Array(open(pins, "ALIVE")?))?,
         })
     }
 
@@ -151,6 +155,22 @@ impl Recognised {
             Ok((executable.0, way))
         };
         self.executables.iter().map(entry).collect()
+    }
+
+    /// The processes that wait for a session to lie ready, by task. One that goes meanwhile is left out.
+    pub fn latecomers(&self) -> Vec<(u64, Latecomer)> {
+        let entries = self.latecomers.iter().flatten();
+        entries.map(|(task, late)| (task, late.0)).collect()
+    }
+
+    /// Forgets that one waits.
+    pub fn forget_latecomer(&mut self, task: u64) -> Result<(), MapsError> {
+        found(self.latecomers.remove(&task)).map(drop)
+    }
+
+    /// Says that somebody is there to wake who waits.
+    pub fn set_alive(&mut self, now_ns: u64) -> Result<(), MapsError> {
+        Ok(self.alive.set(0, now_ns, 0)?)
     }
 }
 

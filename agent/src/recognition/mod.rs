@@ -6,6 +6,7 @@
 //! sessions be.
 
 pub mod adopt;
+pub mod late;
 mod running;
 pub mod sought;
 
@@ -105,6 +106,8 @@ impl Recognition {
             sessions.withdraw(id)?;
         }
         move_begun(sessions, library);
+        // Who has waited for this daemon comes in by what lies ready now.
+        Self::see_to_latecomers(sessions)?;
         Ok(lines)
     }
 
@@ -269,6 +272,11 @@ impl Recognition {
         programs: &mut Programs,
     ) -> Result<Option<Line>, MapsError> {
         let id = begun.header.session;
+        if id == Label::HOMELESS.session && begun.threads == Begun::WAITS {
+            // What is missing is laid ready, and then they are woken.
+            self.fill(sessions, begun.way);
+            return Ok(None);
+        }
         if id == Label::HOMELESS.session {
             let time = programs.clock().at(begun.header.time_ns);
             let way = self.ways.get_mut(&begun.way).map(|way| {
@@ -345,6 +353,7 @@ impl Recognition {
             self.adopt(sessions);
         }
         self.refused = sessions.maps().count(Counter::LabelsRefused)?;
+        Self::see_to_latecomers(sessions)?;
         Ok(lines)
     }
 

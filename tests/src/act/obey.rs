@@ -50,7 +50,7 @@ pub(crate) fn obey() -> Result<()> {
             ["shared-connect", one, other] => shared_connect(one.parse()?, other.parse()?)?,
             ["shared-execute", program, one, other] => shared_execute(program, one, other)?,
             ["fork", to] => fork_and_probe(to)?,
-            ["exec", program] => outcome::<()>(&Err(process::exec(program, &[]))),
+            ["exec", program, words @ ..] => outcome::<()>(&Err(process::exec(program, words))),
             ["live-long"] => {
                 process::end_after(super::LONG_SECONDS);
                 "ok".to_owned()

@@ -23,8 +23,10 @@ pub(crate) mod hold;
 mod hold_central;
 mod hold_clients;
 mod hold_matrix;
+mod hold_shell;
 mod inherit;
 mod label;
+mod late;
 mod life_end;
 mod life_revoke;
 mod life_show;
@@ -73,6 +75,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(replay::tests());
     tests.extend(files::tests());
     tests.extend(hold::tests());
+    tests.extend(hold_shell::tests());
     tests.extend(hold_central::tests());
     tests.extend(hold_clients::tests());
     tests.extend(hold_matrix::tests());
@@ -114,6 +117,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(evidence::tests());
     tests.extend(canary::tests());
     tests.extend(recognise::tests());
+    tests.extend(late::tests());
     tests.extend(central::tests());
     tests.extend(central_disk::tests());
     tests.extend(adopted::tests());

@@ -441,6 +441,8 @@ fn none_ready() -> Result<()> {
     let daemon = daemon(&[&recognised(name, &format!("executable: {program}"))])?;
     let events = Events::from_now()?;
     daemon.signal(libc::SIGSTOP)?;
+    // One that is there would be waited for.
+    thread::sleep(Duration::from_secs(12));
     let mut running = Vec::new();
     let refused = loop {
         let started = Command::new(&program)
