@@ -126,21 +126,22 @@ fn check_answers_1_where_there_are_only_warnings() {
 
 #[test]
 fn check_says_what_is_not_enforced_and_can_take_it_for_an_error() {
-    let hosts = "  egress:\n    allow:\n      - {to: [api.example.com], ports: [443]}\n";
-    let folder = Folder::new("gap").with("demo.yaml", &format!("{HEAD}{hosts}"));
-    let gap = "demo.yaml: not enforced by this version, so `interlock run` refuses agent `demo`: host names\n";
+    let folder = Folder::new("gap").with("demo.yaml", &format!("{HEAD}{PODS}"));
+    let gap = "demo.yaml: not enforced by this version, so `interlock run` refuses agent `demo`: recognition by pod\n";
     let said = folder.run(&["check", "demo.yaml"]);
     assert!(said.out.contains(gap), "{}", said.out);
-    assert_eq!(said.code, 1, "{}", said.out);
+    assert_eq!(said.code, 0, "{}", said.out);
     let said = folder.run(&["check", "--enforceable", "demo.yaml"]);
     assert!(said.out.contains(gap), "{}", said.out);
-    assert!(said.out.contains(NO_HOSTS), "{}", said.out);
+    assert!(said.out.contains(NO_PODS), "{}", said.out);
     assert_eq!(said.code, 2, "{}", said.out);
-    let json = folder.run(&["check", "--json", "demo.yaml"]).json(1);
-    assert_eq!(json["notEnforced"][0]["demands"][0], "host names");
+    let json = folder.run(&["check", "--json", "demo.yaml"]).json(0);
+    assert_eq!(json["notEnforced"][0]["demands"][0], "recognition by pod");
 }
 
-const NO_HOSTS: &str = "demo.yaml:8:15: error: found host names, which no kernel program enforces yet, expected a policy that can be held whole\n   |\n 8 |       - {to: [api.example.com], ports: [443]}\n   |               ^^^^^^^^^^^^^^^\n  = help: ";
+const PODS: &str =
+    "  session:\n    - kubernetes: {namespace: agents, serviceAccount: expenses}\n";
+const NO_PODS: &str = "demo.yaml:7:7: error: found recognition by pod, which no kernel program enforces yet, expected a policy that can be held whole\n   |\n 7 |     - kubernetes: {namespace: agents, serviceAccount: expenses}\n   |       ^\n  = help: ";
 
 /// `run` reads and refuses as the other verbs do, before it asks the daemon.
 #[test]
@@ -156,14 +157,10 @@ fn run_shows_what_is_wrong_with_its_line_and_reads_profiles() {
         let said = String::from_utf8(output.stderr).expect("UTF-8");
         (output.status.code(), said)
     };
-    let hosts = "  egress:\n    allow:\n      - {to: [api.example.com], ports: [443]}\n";
-    let folder = Folder::new("run-hosts").with("demo.yaml", &format!("{HEAD}{hosts}"));
+    let folder = Folder::new("run-pods").with("demo.yaml", &format!("{HEAD}{PODS}"));
     let (code, said) = run(&folder, &[]);
     assert_eq!(code, Some(2), "{said}");
-    assert!(
-        said.starts_with(&format!("interlock: {NO_HOSTS}")),
-        "{said}"
-    );
+    assert!(said.starts_with(&format!("interlock: {NO_PODS}")), "{said}");
 
     let extends = format!("{HEAD}  extends: [web]\n");
     let profile = format!(

@@ -100,6 +100,9 @@ pub fn task_added(label: Label) {
 
 /// Counts one task less, and says whether it was the last. Two tasks that leave at once may both
 /// be told so: 5.10 has no atomic that returns what it found.
+///
+/// A session that was killed is over when nothing of it runs, and its slot may be another's by the time its
+/// last task is freed.
 #[inline(always)]
 pub fn task_removed(label: Label) -> bool {
     let Some(session) = SESSIONS.get_ptr_mut(label.slot) else {
@@ -107,6 +110,9 @@ pub fn task_removed(label: Label) -> bool {
     };
     // SAFETY: the pointer is to a slot of an array, which is never freed.
     unsafe {
+        if core::ptr::read_volatile(&raw const (*session).id) != label.session {
+            return false;
+        }
         add(&raw mut (*session).tasks, -1);
         core::ptr::read_volatile(&raw const (*session).tasks) == 0
     }
