@@ -78,6 +78,15 @@ fn fields() {
     );
 }
 
+/// Found by fuzzing: a name that moves the cursor where it is offered for another.
+#[test]
+fn variables() {
+    assert_eq!(
+        with("  variables: {\"a\\tb\": x}"),
+        "p.yaml:6:15: error: found the variable \"a\\tb\", expected a name of letters, digits, - and _"
+    );
+}
+
 #[test]
 fn ports() {
     for bad in [

@@ -139,8 +139,7 @@ fn check_says_what_is_not_enforced_and_can_take_it_for_an_error() {
     assert_eq!(json["notEnforced"][0]["demands"][0], "recognition by pod");
 }
 
-const PODS: &str =
-    "  session:\n    - kubernetes: {namespace: agents, serviceAccount: expenses}\n";
+const PODS: &str = "  session:\n    - kubernetes: {namespace: agents, serviceAccount: expenses}\n";
 const NO_PODS: &str = "demo.yaml:7:7: error: found recognition by pod, which no kernel program enforces yet, expected a policy that can be held whole\n   |\n 7 |     - kubernetes: {namespace: agents, serviceAccount: expenses}\n   |       ^\n  = help: ";
 
 /// `run` reads and refuses as the other verbs do, before it asks the daemon.

@@ -202,6 +202,11 @@ pub(super) fn variables(reader: &mut Reader<'_>, spec: &Node) -> Variables {
     };
     let mut variables = Variables::new();
     for entry in entries {
+        if !is_variable(&entry.key) {
+            let found = format!("the variable {}", text::quoted(&entry.key));
+            reader.found(entry.span, &found, "a name of letters, digits, - and _");
+            continue;
+        }
         let Some(text) = bounded(reader, &entry.node, "the variable's text") else {
             continue;
         };
@@ -216,6 +221,12 @@ pub(super) fn variables(reader: &mut Reader<'_>, spec: &Node) -> Variables {
         }
     }
     variables
+}
+
+/// It is shown where another is not known, so it must not move the cursor.
+fn is_variable(name: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    !name.is_empty() && name.bytes().all(inner)
 }
 
 /// The tree with `${name}` replaced wherever it stands in a value.
