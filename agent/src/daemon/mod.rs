@@ -17,10 +17,13 @@
 
 pub mod canary;
 mod clerk;
+mod events;
+mod follower;
 mod here;
 pub mod killer;
 pub mod proof;
 mod scissors;
+mod settings;
 pub mod teller;
 pub mod urgent;
 
@@ -28,73 +31,43 @@ use crate::central::report::Own;
 use crate::central::{self, Central, CentralError, Parts};
 use crate::control::server::{self, ListenError, Place};
 use crate::events::journal::Journal;
-use crate::events::line::Line;
 use crate::events::ring::{Ring, RingError};
-use crate::evidence::scribe::{Scribe, note_change, note_life};
-use crate::evidence::{self, Keeping};
-use crate::holds::bell::{Bell, BellError};
-use crate::holds::{self, Holds};
+use crate::evidence;
+use crate::evidence::scribe::{Scribe, note_life};
+use crate::holds::Holds;
+use crate::holds::bell::BellError;
 use crate::kernel::barrier;
 use crate::kernel::loader::{self, LoadError, Mode};
 use crate::kernel::maps::MapsError;
-use crate::kernel::pins::{self, Pins};
+use crate::kernel::pins::Pins;
 use crate::library::given::Given;
 use crate::library::watch::Watch;
-use crate::library::{Change, Library, Look};
+use crate::library::{Library, Look};
 use crate::names::{self, Names};
 use crate::recognition::Recognition;
 use crate::sessions::Sessions;
 use crate::sessions::census::Census;
 use crate::sessions::denials::Denials;
-use crate::sessions::guarded::Guarded;
-use crate::sessions::moving::Moved;
 use crate::sessions::records::Records;
-use agent_evidence::recorder::Recorder;
 use clerk::Clerk;
+use events::{Events, HOUSE};
+use follower::{Follower, announce_change};
 use killer::Killer;
 use proof::Proof;
+pub use settings::Settings;
 use std::cell::RefCell;
 use std::io;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 use teller::Teller;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc::UnboundedSender;
-use tokio::task::{JoinSet, LocalSet, yield_now};
+use tokio::task::{JoinSet, LocalSet};
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, info, warn};
 use urgent::Haste;
 
-/// How often the daemon looks for what no event told it.
-const HOUSE: Duration = Duration::from_secs(1);
-
 /// Refused lookups that wait to be told.
 const REFUSALS: usize = 1_024;
-
-/// How the daemon is set up.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Where it listens.
-    pub socket: PathBuf,
-    /// The files and folders of the policies that it loads.
-    pub policies: Vec<PathBuf>,
-    /// Where it keeps what the next daemon needs.
-    pub records: PathBuf,
-    /// Where sessions can read their own denials.
-    pub denials: PathBuf,
-    /// Where it keeps the newest events.
-    pub events: PathBuf,
-    /// How it reaches the controller, if it has one.
-    pub central: Option<central::Settings>,
-    /// How it keeps the record.
-    pub evidence: Keeping,
-    /// How it looks names up.
-    pub names: names::Settings,
-    /// Whom it tells of questions to people, if anybody.
-    pub bell: Option<holds::bell::Settings>,
-}
 
 /// Why the daemon ended.
 #[derive(Debug, thiserror::Error)]
@@ -159,7 +132,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let begun = settings.central.as_ref().map(central::begin).transpose()?;
     // Ends last: what the others have handed in by then is recorded and signed.
     let named = begun.as_ref().map(|begun| begun.node().to_owned());
-    let bell = bell(settings, named.clone())?;
+    let bell = settings.bell(named.clone())?;
     let (recorder, _writer) = evidence::begin(&settings.evidence, named);
     let own = Own::new(
         recorder.clone(),
@@ -175,10 +148,10 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         Records::new(&settings.records),
         Denials::open(&settings.denials).map_err(MapsError::Denials)?,
         mode == Mode::Full,
-        guarded(settings),
+        settings.guarded(),
         Arc::clone(&names),
     )?;
-    let (refused, mut refusals) = tokio::sync::mpsc::channel(REFUSALS);
+    let (refused, refusals) = tokio::sync::mpsc::channel(REFUSALS);
     match names::begin(&settings.names, names, refused) {
         Ok(()) => sessions.set_resolver(),
         // Policies without names are held all the same.
@@ -225,7 +198,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let house_sessions = Rc::clone(&sessions);
     let house_library = Rc::clone(&library);
     let leaving = Rc::clone(&sessions);
-    let (lines, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let (lines, told) = tokio::sync::mpsc::unbounded_channel();
     let killer = Killer::new(
         Rc::clone(&sessions),
         Census::new(&Pins::in_force()),
@@ -248,7 +221,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     };
     let holds = Holds::adopt(&Pins::in_force(), &settings.records, bell)?;
     let holds = Rc::new(RefCell::new(holds));
-    let mut teller = Teller::new(
+    let teller = Teller::new(
         Rc::clone(&sessions),
         (Rc::clone(&holds), follower.lines.clone()),
         Rc::clone(&killer),
@@ -292,54 +265,21 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     clerk.central.borrow_mut().clone_from(&central);
     let barring = central.clone();
     let ending = Rc::clone(&killer);
+    let events = Events {
+        ring,
+        told,
+        refusals,
+        teller,
+        killer: ending,
+        sessions: house_sessions,
+        library: house_library,
+        recognition,
+        central: barring,
+    };
     let mut tasks = JoinSet::new();
     tasks.spawn_local(async move {
-        teller
-            .tell(earlier.into_iter().map(Ok).collect())
-            .await
-            .map_err(failed("events"))?;
-        teller.print(&adoptions).await.map_err(failed("events"))?;
-        // What an earlier daemon had begun to kill must not wait for the house.
-        ending.begin_all();
-        let mut house = tokio::time::interval(HOUSE);
-        house.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                events = ring.next() => teller.tell(events.map_err(failed("events"))?).await,
-                Some(line) = told.recv() => teller.print(&[line]).await,
-                Some(refusal) = refusals.recv() => teller.tell_refusal(&refusal).await,
-                _ = house.tick() => {
-                    let written = house_sessions.borrow().written().map_err(io::Error::other)
-                        .map_err(failed("events"))?;
-                    let rest = ring.take();
-                    let drained = rest.is_empty();
-                    if drained {
-                        let mut sessions = house_sessions.borrow_mut();
-                        sessions.all_read(&written).map_err(io::Error::other)
-                            .map_err(failed("events"))?;
-                        sessions.note_told();
-                    }
-                    teller.tell(rest).await.map_err(failed("events"))?;
-                    let lines = recognition
-                        .borrow_mut()
-                        .keep_house(&mut house_sessions.borrow_mut(), &house_library.borrow())
-                        .map_err(io::Error::other)
-                        .map_err(failed("events"))?;
-                    teller.print(&lines).await.map_err(failed("events"))?;
-                    if let Some(central) = &barring {
-                        central.keep_house();
-                    }
-                    teller.keep_house(drained).await
-                }
-            }
-            .map_err(failed("events"))?;
-            if let Some(central) = &barring {
-                central.hold_bars();
-            }
-            // While a flood is told there is always more of it. Clocks, files and clients are only looked
-            // at when this task gives way, and it may have 61 turns before the runtime looks by itself.
-            yield_now().await;
-        }
+        let telling = events.tell_all(earlier, adoptions);
+        telling.await.map_err(failed("events"))
     });
     tasks.spawn_local(async move {
         let guard = Rc::clone(&clerk);
@@ -371,55 +311,6 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     ended
 }
 
-/// Who tells people of questions. A host without a controller is named as the kernel names it.
-fn bell(settings: &Settings, node: Option<String>) -> Result<Option<Bell>, BellError> {
-    let host = || {
-        let names = nix::sys::utsname::uname().ok();
-        names.map(|names| names.nodename().to_string_lossy().into_owned())
-    };
-    let begin = |to| Bell::begin(to, node.or_else(host).unwrap_or_default());
-    settings.bell.as_ref().map(begin).transpose()
-}
-
-/// What no session reaches, or changes.
-fn guarded(settings: &Settings) -> Guarded {
-    let lock = settings.socket.with_extension("lock");
-    let questions = holds::records::folder(&settings.records);
-    let closed = [
-        &settings.socket,
-        &lock,
-        &settings.records,
-        &questions,
-        &settings.events,
-    ];
-    let evidence = evidence::Place::of(&settings.evidence.folder).all();
-    let guarded = closed
-        .into_iter()
-        .chain(&evidence)
-        .fold(Guarded::default(), |guarded, path| guarded.closed(path));
-    let guarded = guarded.closed(&pins::base());
-    let guarded = settings.central.iter().fold(guarded, |guarded, central| {
-        let guarded = guarded.closed(&central.folder);
-        guarded.closed(&central.files.key)
-    });
-    let guarded = settings
-        .bell
-        .iter()
-        .fold(guarded, |guarded, bell| guarded.closed(&bell.key));
-    let guarded = settings
-        .policies
-        .iter()
-        .fold(guarded, |guarded, path| guarded.unchanged(path));
-    // Who writes them says where names lead.
-    let guarded = guarded
-        .unchanged(&settings.names.servers)
-        .unchanged(&settings.names.hosts);
-    match std::env::current_exe() {
-        Ok(program) => guarded.unchanged(&program),
-        Err(_) => guarded,
-    }
-}
-
 fn announce(mode: &Mode, adopted: bool, sessions: usize) {
     let how = if adopted { "adopted" } else { "loaded" };
     match mode {
@@ -431,82 +322,6 @@ fn announce(mode: &Mode, adopted: bool, sessions: usize) {
             );
             info!(how, sessions, "ready, degraded: the canary was denied");
         }
-    }
-}
-
-fn announce_change(change: &Change, sessions: &mut Sessions, recorder: &Recorder) {
-    let mut followed = Moved::default();
-    match change {
-        Change::Loaded(loaded) => {
-            followed = sessions.follow(loaded);
-            let Moved { moved, kept } = followed;
-            let (agent, generation) = (&loaded.start.agent, loaded.generation);
-            info!(agent, generation, moved, kept, file = %loaded.path.display(), "policy loaded");
-        }
-        Change::Gone(loaded) => {
-            let (agent, file) = (&loaded.start.agent, loaded.path.display());
-            info!(agent, %file, "policy gone: no new sessions, running ones keep it");
-        }
-        Change::Rejected(path, error) => {
-            warn!(file = %path.display(), "rejected, what was loaded before stays:\n{error}");
-        }
-    }
-    note_change(recorder, change, followed);
-}
-
-/// Follows the policies in files and folders.
-struct Follower {
-    proof: Rc<Proof>,
-    haste: Haste,
-    given: Rc<Given>,
-    library: Rc<RefCell<Library>>,
-    sessions: Rc<RefCell<Sessions>>,
-    recognition: Rc<RefCell<Recognition>>,
-    /// Where what is to be told goes.
-    lines: UnboundedSender<Line>,
-    recorder: Recorder,
-}
-
-impl Follower {
-    /// They are read and compiled beside: others go on being answered meanwhile. Sessions that want
-    /// every processor must not hold up what they are held to.
-    async fn follow(&self, watch: &Watch) -> io::Result<()> {
-        loop {
-            tokio::select! {
-                changed = watch.changed() => changed?,
-                () = self.given.changed() => {}
-            }
-            let _urgent = self.haste.begin();
-            let roots = self.library.borrow().roots().to_vec();
-            let host = self.sessions.borrow().host();
-            let (given, count) = self.given.now();
-            let look = tokio::task::spawn_blocking(move || {
-                let _urgent = Haste::of_this_thread().begin();
-                let accept = |compiled: &_| host.accepts(compiled).map_err(chain);
-                Look::into(&roots, accept).and_given(given, accept)
-            });
-            self.take_up(look.await?).map_err(io::Error::other)?;
-            self.given.take(count);
-            self.proof.want();
-        }
-    }
-
-    /// Who is told of a new version finds everything under it, what lies ready for others included.
-    fn take_up(&self, look: Look) -> Result<(), MapsError> {
-        let mut library = self.library.borrow_mut();
-        let mut sessions = self.sessions.borrow_mut();
-        for change in library.take(look) {
-            announce_change(&change, &mut sessions, &self.recorder);
-        }
-        let begun = self
-            .recognition
-            .borrow_mut()
-            .follow(&mut sessions, &library)?;
-        for line in begun {
-            // Only a daemon that is ending hears no more.
-            let _ = self.lines.send(line);
-        }
-        Ok(())
     }
 }
 

@@ -1,0 +1,78 @@
+//! How the daemon is set up, and what follows from that for sessions and people.
+
+use crate::central;
+use crate::evidence::{self, Keeping};
+use crate::holds;
+use crate::holds::bell::{Bell, BellError};
+use crate::kernel::pins;
+use crate::names;
+use crate::sessions::guarded::Guarded;
+use std::path::PathBuf;
+
+/// How the daemon is set up.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where it listens.
+    pub socket: PathBuf,
+    /// The files and folders of the policies that it loads.
+    pub policies: Vec<PathBuf>,
+    /// Where it keeps what the next daemon needs.
+    pub records: PathBuf,
+    /// Where sessions can read their own denials.
+    pub denials: PathBuf,
+    /// Where it keeps the newest events.
+    pub events: PathBuf,
+    /// How it reaches the controller, if it has one.
+    pub central: Option<central::Settings>,
+    /// How it keeps the record.
+    pub evidence: Keeping,
+    /// How it looks names up.
+    pub names: names::Settings,
+    /// Whom it tells of questions to people, if anybody.
+    pub bell: Option<holds::bell::Settings>,
+}
+
+impl Settings {
+    /// Who tells people of questions. A host without a controller is named as the kernel names it.
+    pub(super) fn bell(&self, node: Option<String>) -> Result<Option<Bell>, BellError> {
+        let host = || {
+            let names = nix::sys::utsname::uname().ok();
+            names.map(|names| names.nodename().to_string_lossy().into_owned())
+        };
+        let begin = |to| Bell::begin(to, node.or_else(host).unwrap_or_default());
+        self.bell.as_ref().map(begin).transpose()
+    }
+
+    /// What no session reaches, or changes.
+    pub(super) fn guarded(&self) -> Guarded {
+        let lock = self.socket.with_extension("lock");
+        let questions = holds::records::folder(&self.records);
+        let closed = [&self.socket, &lock, &self.records, &questions, &self.events];
+        let evidence = evidence::Place::of(&self.evidence.folder).all();
+        let guarded = closed
+            .into_iter()
+            .chain(&evidence)
+            .fold(Guarded::default(), |guarded, path| guarded.closed(path));
+        let guarded = guarded.closed(&pins::base());
+        let guarded = self.central.iter().fold(guarded, |guarded, central| {
+            let guarded = guarded.closed(&central.folder);
+            guarded.closed(&central.files.key)
+        });
+        let guarded = self
+            .bell
+            .iter()
+            .fold(guarded, |guarded, bell| guarded.closed(&bell.key));
+        let guarded = self
+            .policies
+            .iter()
+            .fold(guarded, |guarded, path| guarded.unchanged(path));
+        // Who writes them says where names lead.
+        let guarded = guarded
+            .unchanged(&self.names.servers)
+            .unchanged(&self.names.hosts);
+        match std::env::current_exe() {
+            Ok(program) => guarded.unchanged(&program),
+            Err(_) => guarded,
+        }
+    }
+}
