@@ -1,0 +1,92 @@
+//! The words of `interlock daemon`.
+
+use crate::control::SOCKET;
+use crate::sessions::records::FOLDER;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Options of `daemon`.
+#[derive(Debug, Args)]
+pub struct Daemon {
+    /// The socket to listen on
+    #[arg(long, default_value = SOCKET)]
+    pub socket: PathBuf,
+    /// Policies to load, and to follow when they change; may be repeated. Of a folder, the files that
+    /// end in .yaml [default: /etc/interlock/policies]
+    #[arg(long, value_name = "FILE|DIR")]
+    pub policies: Vec<PathBuf>,
+    /// Where to keep what the next daemon needs to know; must not outlive the boot
+    #[arg(long, value_name = "DIR", default_value = FOLDER)]
+    pub records: PathBuf,
+    /// Where sessions can read their own denials; must not outlive the boot
+    #[arg(long, value_name = "DIR", default_value = crate::sessions::denials::FOLDER)]
+    pub denials: PathBuf,
+    /// Where to keep the newest events, at most 16 MiB
+    #[arg(long, value_name = "DIR", default_value = crate::events::journal::FOLDER)]
+    pub events: PathBuf,
+    /// How to reach the controller.
+    #[command(flatten)]
+    pub central: Central,
+    /// Where to keep the tamper-evident record; its key and how far it went lie beside the folder
+    #[arg(long, value_name = "DIR", default_value = crate::evidence::FOLDER)]
+    pub evidence: PathBuf,
+    /// MiB of it that are kept; the oldest go
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(8..))]
+    pub evidence_limit: u32,
+    /// How long it is kept, such as 90d [default: as long as there is room]
+    #[arg(long, value_name = "TIME", value_parser = crate::show::events::parse_span)]
+    pub evidence_age: Option<std::time::Duration>,
+    /// What this node is called in the record [default: as its certificate for the controller, or the host]
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+    /// The file that names the servers by which names are looked up for sessions, followed when it changes
+    #[arg(long, value_name = "FILE", default_value = "/etc/resolv.conf")]
+    pub resolv_conf: PathBuf,
+    /// Who is told of questions.
+    #[command(flatten)]
+    pub bell: Bell,
+}
+
+/// Whom a node tells of questions to people.
+#[derive(Debug, Args)]
+pub struct Bell {
+    /// Where to post each question to people and each answer, as JSON [default: nowhere]
+    #[arg(long, value_name = "URL", requires = "bell_key")]
+    pub bell: Option<String>,
+    /// The file with the key that they are signed with: HMAC-SHA256 over the time, a dot and the body
+    #[arg(long, value_name = "FILE", requires = "bell")]
+    pub bell_key: Option<PathBuf>,
+    /// The authorities that the certificate there may be of
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/ssl/certs/ca-certificates.crt"
+    )]
+    pub bell_ca: PathBuf,
+}
+
+/// How a node reaches the controller.
+#[derive(Debug, Args)]
+pub struct Central {
+    /// The controller that sees and steers this node [default: none]
+    #[arg(long, value_name = "HOST:PORT", env = "INTERLOCK_CONTROLLER")]
+    pub controller: Option<String>,
+    /// Where ca.pem, node.pem and node.key lie; they may be replaced at any time
+    #[arg(long, value_name = "DIR", default_value = crate::central::CERTS)]
+    pub certs: PathBuf,
+    /// Where to keep what the controller said; must outlive the boot
+    #[arg(long, value_name = "DIR", default_value = crate::central::FOLDER)]
+    pub central: PathBuf,
+    /// What operators select this node by; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", requires = "controller", value_parser = pair)]
+    pub label: Vec<(String, String)>,
+    /// Start no session without a grant of the controller
+    #[arg(long, requires = "controller")]
+    pub require_grant: bool,
+}
+
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let pair = pair.ok_or_else(|| "expected NAME=VALUE".to_owned())?;
+    Ok((pair.0.to_owned(), pair.1.to_owned()))
+}
