@@ -52,10 +52,13 @@ pub(super) fn tests() -> Vec<Test> {
             &[":11:", "192.0.2.256"],
         ),
         (
-            "host_name",
-            "a host name, which no kernel program knows yet,",
-            replaced("192.0.2.0/24", "example.org"),
-            &[":11:", "host name", "^^^^^^^^^^^"],
+            "pod",
+            "a pod, by which no kernel program knows a session yet,",
+            replaced(
+                "  owner:\n",
+                "  session:\n    - kubernetes: {namespace: agents, serviceAccount: expenses}\n  owner:\n",
+            ),
+            &[":7:7:", "recognition by pod", "^"],
         ),
         (
             "no_owner",

@@ -200,7 +200,7 @@ fn too_late() -> Result<()> {
         })
         .count();
     ensure!(refused == 1, "{refused} refused, expected one");
-    Ok(())
+    wait_until("the sessions are over", || Ok(session_of(name)?.is_none()))
 }
 
 fn wait_too_long(program: &str) -> Result<Vec<Start>> {
