@@ -37,7 +37,7 @@ pub(super) fn tests() -> Vec<Test> {
             killed_and_back,
         ),
         Test::new(
-            "hold.first_exec_late",
+            "long.hold.first_exec_late",
             "a minute later it is denied; a stray SIGCONT changes nothing, and SIGKILL ends it",
             too_late,
         ),

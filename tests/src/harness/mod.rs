@@ -48,7 +48,7 @@ impl Test {
             name: name.into(),
             shows: shows.into(),
             unless: || None,
-            patience: Duration::from_secs(120),
+            patience: Duration::from_secs(240),
             run: Box::new(run),
         }
     }

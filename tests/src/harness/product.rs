@@ -20,7 +20,7 @@ const PID: &str = "/run/interlock-tests.pid";
 /// The pins.
 pub(crate) const PINS: &str = "/sys/fs/bpf/interlock";
 /// How long a daemon may take to become ready, on an emulated machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(200);
 
 /// What `interlock status --json` says, as far as tests care.
 #[derive(Clone, Debug, Deserialize)]
