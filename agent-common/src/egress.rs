@@ -4,6 +4,7 @@
 //! other spellings of an IPv4 address inside IPv6 fold to the same, so that no spelling reaches
 //! what another is denied.
 
+use crate::decide::TRAIT_DIRECT;
 use crate::wire::{assert_layout, wire_struct};
 
 /// `AF_UNSPEC`.
@@ -134,6 +135,23 @@ pub const fn fold_v6(address: [u8; 16]) -> [u8; 16] {
         return LOOPBACK_V6;
     }
     address
+}
+
+/// Whether an endpoint is this host's own, which nothing is relayed to.
+#[inline(always)]
+pub const fn is_loopback(endpoint: &Endpoint) -> bool {
+    let bits = u128::from_be_bytes(endpoint.address);
+    bits == 1 || bits >> 32 == MAPPED && bits >> 24 & 0xff == 127
+}
+
+/// What a connection, or a message, has as traits by where it goes: what is no TCP cannot be relayed.
+#[inline(always)]
+pub const fn traits(endpoint: &Endpoint, is_direct: bool) -> u32 {
+    if (is_direct || endpoint.protocol != TCP) && !is_loopback(endpoint) {
+        TRAIT_DIRECT
+    } else {
+        0
+    }
 }
 
 /// Whether a folded address is an IPv4 address.

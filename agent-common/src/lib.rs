@@ -12,6 +12,7 @@ pub mod action;
 pub mod argument;
 pub mod counter;
 pub mod decide;
+pub mod divert;
 pub mod egress;
 pub mod event;
 pub mod hold;

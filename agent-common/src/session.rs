@@ -222,8 +222,9 @@ wire_struct! {
         rule: u32,
         /// The tool inside which it was opened, or 0.
         tool: u8,
-        /// Not zero where it asks for names, and what it sends goes to the daemon's resolver.
-        asks: u8,
+        /// Why what it sends goes to the daemon instead, as [`divert`](crate::divert) numbers it; 0 where it
+        /// does not.
+        diverted: u8,
         /// The budgets of bytes to which its packets count, a bit for each limit.
         budgets: u16,
         /// Where to the agent may send through it at all times and without counting, as was found

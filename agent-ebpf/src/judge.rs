@@ -11,9 +11,10 @@ use crate::tell::{self, Judged};
 use agent_common::action::Action;
 use agent_common::counter::Counter;
 use agent_common::decide::{
-    LISTS, NO_LIST, NO_RULE, Reason, SCOPES, Verdict, Weighing, allows_always,
+    LISTS, NO_LIST, NO_RULE, Reason, SCOPES, TRAIT_DIRECT, Verdict, Weighing, allows_always,
 };
-use agent_common::egress::{Endpoint, NetworkKey, PortKey};
+use agent_common::divert::STRAIGHT;
+use agent_common::egress::{self, Endpoint, NetworkKey, PortKey};
 use agent_common::session::{Allowed, Cause, Label, Pass, Session};
 use aya_ebpf::maps::lpm_trie::Key;
 
@@ -129,6 +130,10 @@ pub fn network(
     // What was connected already is not asked how long ago its name was looked up.
     let begins = way.how & (weigh::LOOK | weigh::GRANTED) != weigh::LOOK | weigh::GRANTED;
     note_lists(member, endpoint, networks, u32::from(begins));
+    let way = Way {
+        traits: egress::traits(endpoint, way.traits & TRAIT_DIRECT != 0),
+        ..way
+    };
     weighed(member, &session, action, way, || {
         Asking::about_endpoint(member, action, endpoint)
     })
@@ -340,6 +345,35 @@ pub fn rule_of(member: Member) -> u32 {
         Some(rule) if allows_always(rule) && member.tool(1).is_none() => rule.number,
         Some(_) => member.weighing().agents_number(),
         None => NO_RULE,
+    }
+}
+
+/// The lists of rules for the endpoint that was judged last: the agent's, and that of the innermost tool.
+#[inline(always)]
+pub fn lists_of(member: Member) -> [u32; 2] {
+    let agents = member.lists(0)[0];
+    let mut innermost = agents;
+    let mut scope = 1;
+    while scope < SCOPES && member.tool(scope).is_some() {
+        innermost = member.lists(scope)[0];
+        scope += 1;
+    }
+    [agents, innermost]
+}
+
+/// How a connection goes that was just allowed: straight, or through the relay, and then why. A rule that
+/// wants the relay allows nothing without being weighed.
+#[inline(always)]
+pub fn route(member: Member, endpoint: &Endpoint) -> u8 {
+    match state::during(member) {
+        Some(session)
+            if !egress::is_loopback(endpoint)
+                && !is_allowed_at_once(member, &session)
+                && !state::is_watched(member) =>
+        {
+            member.weighing().route
+        }
+        _ => STRAIGHT,
     }
 }
 

@@ -34,6 +34,7 @@
 mod capable;
 mod census;
 mod connect;
+mod divert;
 mod exec;
 mod files;
 mod judge;
@@ -41,7 +42,6 @@ mod kernel;
 mod kinds;
 mod lifecycle;
 mod listen;
-mod lookup;
 mod maps;
 mod packet;
 mod paths;

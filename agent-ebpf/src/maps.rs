@@ -7,11 +7,10 @@ use agent_common::abi;
 use agent_common::argument::Pattern;
 use agent_common::counter::COUNTERS;
 use agent_common::decide::Rule;
+use agent_common::divert::{MAX_ORIGINS, MAX_STATIONS, Origin, OriginKey, Station};
 use agent_common::egress::{NetworkKey, PortKey};
 use agent_common::hold::{self, Asking, Hold, HoldKey, Waiter};
-use agent_common::names::{
-    Answer, AnswerKey, Asker, AskerKey, MAX_ANSWERS, MAX_ASKERS, MAX_RESOLVERS, Resolver,
-};
+use agent_common::names::{Answer, AnswerKey, MAX_ANSWERS};
 use agent_common::path::{Index, PathKey, PathRules};
 use agent_common::policy::PolicyHead;
 use agent_common::recognise::{
@@ -199,10 +198,10 @@ pub static DRAINING: LruHashMap<u64, u8> = LruHashMap::pinned(abi::MAX_SESSIONS,
 #[map]
 pub static ANSWERS: HashMap<AnswerKey, Answer> = HashMap::pinned(MAX_ANSWERS, BPF_F_NO_PREALLOC);
 
-/// Who has asked for a name from where, the latest.
+/// Whose it is that came to the daemon from an address and port, the latest.
 #[map]
-pub static ASKERS: LruHashMap<AskerKey, Asker> = LruHashMap::pinned(MAX_ASKERS, 0);
+pub static ORIGINS: LruHashMap<OriginKey, Origin> = LruHashMap::pinned(MAX_ORIGINS, 0);
 
-/// Where the resolver listens, by network namespace.
+/// Where the daemon's resolver and relay listen, by network namespace.
 #[map]
-pub static RESOLVERS: HashMap<u64, Resolver> = HashMap::pinned(MAX_RESOLVERS, 0);
+pub static STATIONS: HashMap<u64, Station> = HashMap::pinned(MAX_STATIONS, 0);

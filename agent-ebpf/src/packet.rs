@@ -1,9 +1,10 @@
 //! Packets: the last look at what leaves and what comes. A socket whose session was revoked is dead
 //! both ways, whoever holds it, and whatever still lies in its queue.
 
-use crate::kernel::{budget, counts, lookup, owner, segment, state, verdict};
+use crate::kernel::{budget, counts, divert, owner, segment, state, verdict};
 use crate::maps::DRAINING;
 use agent_common::counter::Counter;
+use agent_common::divert::STRAIGHT;
 use agent_common::session::{Label, Owner};
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
@@ -17,8 +18,8 @@ pub fn egress(ctx: SkBuffContext) -> i32 {
     if is_silent(owner) && !segment::is_bare_reset(&ctx) {
         return silence(owner.label());
     }
-    if owner.asks != 0 {
-        lookup::note_asker(&ctx, owner);
+    if owner.diverted != STRAIGHT {
+        divert::note_origin(&ctx, owner);
     }
     if owner.budgets != 0 && !budget::draw(owner, ctx.len()) {
         counts::add(Counter::Overdrawn);

@@ -11,7 +11,8 @@ use crate::kernel::task::Task;
 use crate::kernel::{budget, lookup, names, owner, state, verdict};
 use crate::maps::POLICIES;
 use agent_common::action::Action;
-use agent_common::decide::{NO_RULE, Reason};
+use agent_common::decide::{NO_RULE, Reason, TRAIT_DIRECT};
+use agent_common::divert::LOOKUP;
 use agent_common::egress::{Endpoint, NetworkKey, TCP};
 use agent_common::session::{Owner, Session};
 use aya_ebpf::macros::lsm;
@@ -61,6 +62,20 @@ fn look(
     let target = socket::peer(socket, message, peer);
     *at = *peer;
     let owner = owner::of_socket(socket).filter(|owner| owner.session == member.label().session);
+    let origin = match &owner {
+        Some(owner) if matches!(target, Peer::Network) => owner::origin(socket, owner, peer),
+        _ => None,
+    };
+    if let Some(origin) = origin {
+        if origin.why == u32::from(LOOKUP) {
+            // The resolver judges it.
+            let permitted = state::is_permitted(member.label());
+            return if permitted { GOES_ON } else { LOOK };
+        }
+        (*peer, *at) = (origin.server, origin.server);
+        let completes = owner.is_some_and(|owner| completes(member, owner));
+        return if completes { GOES_ON } else { RELAYED };
+    }
     match target {
         // Nowhere yet, or where no rule can speak of it.
         Peer::Other | Peer::Nobody => GOES_ON,
@@ -69,7 +84,6 @@ fn look(
         Peer::Addressed => NOTHING,
         Peer::Unreadable => UNREADABLE,
         Peer::Network => match owner {
-            Some(owner) if asks(member, socket, owner, peer) => GOES_ON,
             Some(owner) if is_free(member, owner, peer) || completes(member, owner) => GOES_ON,
             // One that no rule for egress has connected was accepted: then it must be allowed to listen
             // there.
@@ -121,6 +135,8 @@ const LOOK: u64 = 4;
 const CONNECTED: u64 = 5;
 /// A socket that the session has accepted.
 const ACCEPTED: u64 = 6;
+/// A socket that the session has connected, and that the daemon relays.
+const RELAYED: u64 = 7;
 
 /// Judges what is sent to an endpoint, in one number as in `exec.rs`.
 #[inline(never)]
@@ -135,7 +151,10 @@ fn toward(member: Member, endpoint: &Endpoint, how: u64) -> u64 {
     let way = if how == TRY {
         Way::TRIES
     } else {
-        Way::look(how != LOOK)
+        Way {
+            traits: if how == RELAYED { 0 } else { TRAIT_DIRECT },
+            ..Way::look(how != LOOK)
+        }
     };
     let (action, networks) = if how == ACCEPTED {
         (Action::Listen, NetworkKey::LISTEN)
@@ -160,12 +179,6 @@ fn room(member: Member, socket: *const c_void, size: i32) -> u64 {
     }
     let _ = state::begin(member);
     number(judge::spent(member, Action::Send))
-}
-
-/// Whether what is sent is a lookup, which the resolver judges.
-#[inline(always)]
-fn asks(member: Member, socket: *const c_void, owner: &Owner, peer: &Endpoint) -> bool {
-    owner::goes_to_resolver(socket, owner, peer) && state::is_permitted(member.label())
 }
 
 /// Whether the chain is complete, and nothing else has ended the permission: what its last action has

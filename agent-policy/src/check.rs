@@ -6,7 +6,9 @@ use agent_common::path::Access;
 
 use crate::compile::{AnyRule, Authored, Compiled, Need, Place};
 use crate::demand::not_enforced;
-use crate::policy::{Destination, Direction, Effect, Network, Pattern, Policy, PortRange};
+use crate::policy::{
+    Destination, Direction, Effect, Network, Pattern, Policy, PortRange, Protocol,
+};
 use crate::text::{Diagnostic, Diagnostics, Severity, Span};
 
 /// Bits of an IPv4 and an IPv6 network below which a rule that allows is a wildcard.
@@ -29,6 +31,7 @@ pub fn check(policy: &Policy, enforceable: Option<&[Need]>) -> Diagnostics {
     lints.wildcards();
     lints.metadata();
     lints.host_names();
+    lints.gateway();
     lints.writable_programs();
     lints.approvals();
     lints.facts();
@@ -258,6 +261,39 @@ impl Lints<'_> {
                     "take it out: names need no rule for a server",
                 );
             }
+        }
+    }
+
+    /// Rules that a gateway leaves without effect.
+    fn gateway(&mut self) {
+        if self.policy.rules.via.is_none() {
+            return;
+        }
+        let mut found = Vec::new();
+        for (_, rule) in self.own() {
+            let AnyRule::Egress(egress) = rule.rule else {
+                continue;
+            };
+            let leaves = |to: &Destination| match to {
+                Destination::Network(network) => {
+                    let own = [Network::LOOPBACK_V4, Network::LOOPBACK_V6];
+                    !own.iter().any(|own| own.covers(network))
+                }
+                Destination::Host(_) => true,
+                Destination::Unix(_) | Destination::Agent(_) => false,
+            };
+            if egress.direction == Direction::Egress
+                && egress.common.effect == Effect::Allow
+                && egress.protocol == Some(Protocol::Udp)
+                && let Some((to, span)) = egress.to.iter().find(|(to, _)| leaves(to))
+            {
+                let message = format!("found egress to {to} by udp, which no gateway carries");
+                found.push((*span, message));
+            }
+        }
+        for (span, message) in found {
+            let help = "it is denied: what goes through the gateway is TCP alone";
+            self.warn(span, message, help);
         }
     }
 

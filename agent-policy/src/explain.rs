@@ -241,6 +241,10 @@ fn changes(
         Reason::NoResolver => {
             vec!["run it in the host's network namespace, or name addresses".to_owned()]
         }
+        Reason::Direct => vec![
+            "connect by TCP, and anew: only what begins in the session can be relayed".to_owned(),
+        ],
+        Reason::NoRelay => vec!["run it in the host's network namespace".to_owned()],
         Reason::Questions => vec!["answer the questions that are open".to_owned()],
         Reason::SessionUnknown | Reason::Family | Reason::Unreadable => Vec::new(),
     }

@@ -30,7 +30,7 @@ pub use check::check;
 pub use compile::{
     AgentEntry, AnyRule, ApprovalInfo, Authored, Compiled, DigestEntry, FactKind, HostEntry,
     Layout, MAX_NETWORKS, MAX_PATHS, MAX_PORTS, MAX_RULES, MAX_TOOLS, NO_LIST, Need, NetworkEntry,
-    Objects, PathEntry, PathKind, Place, PortEntry, RuleSource, Speech, ToolTables,
+    Objects, PathEntry, PathKind, Place, PortEntry, RuleSource, Speech, Spoken, ToolTables,
 };
 pub use demand::not_enforced;
 pub use describe::{Description, Paragraph, describe};
@@ -40,7 +40,7 @@ pub use graph::{Graph, graph};
 pub use notation::ActionError;
 pub use policy::{
     API_VERSION, Approval, Argument, Block, Chain, Common, Destination, Direction, Effect,
-    EgressRule, End, ExecRule, Fact, FileRule, Grant, Host, Hours, Identity, KIND, Limit,
+    EgressRule, End, ExecRule, Fact, FileRule, Gateway, Grant, Host, Hours, Identity, KIND, Limit,
     LimitKind, MinEnforcement, Mode, Network, OnChange, OnDeviation, Owner, PROFILE_KIND, Pattern,
     Policy, PortRange, Profiles, Protocol, Recognised, RevokeOn, Stage, Step, Tool,
     UNKNOWN_HISTORY, Word, parse, parse_with, program_digest,

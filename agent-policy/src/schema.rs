@@ -57,7 +57,7 @@ pub fn schema() -> Value {
                 "days": {"type": "array", "minItems": 1, "items": {"enum": words::DAYS}},
                 "otherwise": {"enum": ["approval", "deny"]}
             })),
-            "egress": rule("to"),
+            "egress": egress(),
             "listen": rule("on"),
             "exec": exec(),
             "files": files()
@@ -80,7 +80,14 @@ fn spec_field(key: &str) -> Value {
             &["fact"],
             json!({"fact": name(), "meaning": text(), "expires": reference("duration")}),
         )),
-        "egress" | "listen" | "exec" | "files" => lists(key),
+        "egress" => {
+            let mut egress = lists(key);
+            if let Some(Value::Object(fields)) = egress.get_mut("properties") {
+                fields.insert("via".to_owned(), gateway());
+            }
+            egress
+        }
+        "listen" | "exec" | "files" => lists(key),
         "chain" => object(
             &["steps"],
             json!({
@@ -203,6 +210,22 @@ fn rule(destination: &str) -> Value {
             "ports": {"type": "array", "minItems": 1, "items": port},
             "protocol": {"enum": ["tcp", "udp"]}
         }),
+    )
+}
+
+/// A rule for what leaves the session.
+fn egress() -> Value {
+    let mut egress = rule("to");
+    if let Some(Value::Object(fields)) = egress.get_mut("properties") {
+        fields.insert("sni".to_owned(), json!({"enum": ["required"]}));
+    }
+    egress
+}
+
+fn gateway() -> Value {
+    object(
+        &["address", "port"],
+        json!({"address": text(), "port": {"type": "integer", "minimum": 1, "maximum": 65535}}),
     )
 }
 

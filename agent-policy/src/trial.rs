@@ -2,9 +2,9 @@
 //! the kernel programs call, and their effects are kept.
 
 use agent_common::decide::{
-    Circumstances, Reason, Standing, TRAIT_WRITABLE, Verdict, Weighing, ask, ask_list,
+    Circumstances, Reason, Standing, TRAIT_DIRECT, TRAIT_WRITABLE, Verdict, Weighing, ask, ask_list,
 };
-use agent_common::egress::Endpoint;
+use agent_common::egress::{self, Endpoint, TCP};
 use agent_common::path::Access;
 use agent_common::privilege::Privilege;
 use agent_common::session::Session;
@@ -259,7 +259,10 @@ fn lookup(
 ) -> (Vec<u32>, u32) {
     let one = |list: Option<u32>| list.into_iter().collect();
     match action {
-        Action::Connect(endpoint) => (one(compiled.list_for_endpoint(networks, endpoint)), 0),
+        Action::Connect(endpoint) => (
+            one(compiled.list_for_endpoint(networks, endpoint)),
+            egress::traits(endpoint, false),
+        ),
         Action::Listen(endpoint) => (
             one(compiled.list_for_endpoint(&objects.listen, endpoint)),
             0,
@@ -271,7 +274,8 @@ fn lookup(
         } => {
             let set = host_set(&objects.hosts, name);
             let list = set.and_then(|set| compiled.list_for_port(set, *protocol, *port));
-            (one(list), 0)
+            let traits = if *protocol == TCP { 0 } else { TRAIT_DIRECT };
+            (one(list), traits)
         }
         Action::Agent(name) => {
             let entry = objects.agents.iter().find(|entry| entry.name == *name);

@@ -12,7 +12,8 @@ mod weighing;
 
 use crate::wire::wire_enum;
 pub use rule::{
-    ARGUMENT_TRAITS, Charge, LISTS, MAX_ALTERNATIVES, NO_LIST, Rule, SCOPES, TRAIT_WRITABLE,
+    ARGUMENT_TRAITS, Charge, LISTS, MAX_ALTERNATIVES, NO_LIST, Rule, SCOPES, TRAIT_DIRECT,
+    TRAIT_WRITABLE,
 };
 pub use weighing::{Circumstances, NO_RULE, Standing, Weighing};
 
@@ -81,6 +82,10 @@ wire_enum! {
         Spent = 25 => "budget spent",
         /// A lookup in a network namespace in which nobody answers.
         NoResolver = 32 => "no resolver in this network namespace",
+        /// The rule wants connections to go through the relay, and this goes elsewhere.
+        Direct = 33 => "not through the relay",
+        /// A connection for the relay in a network namespace in which there is none.
+        NoRelay = 34 => "no relay in this network namespace",
     }
 }
 

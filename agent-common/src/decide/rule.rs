@@ -33,7 +33,7 @@ pub struct Rule {
     pub tool: u8,
     /// Limits' indices and one; 0 for none.
     pub limits: [u8; 2],
-    /// Bits of [`Rule::MORE`], [`Rule::LEVEL_END`] and [`Rule::HOURS_OR_APPROVAL`].
+    /// Bits of [`Rule::MORE`], [`Rule::LEVEL_END`], [`Rule::HOURS_OR_APPROVAL`] and [`Rule::RELAYED`].
     pub flags: u8,
     /// The fact and one of the step that the action performs; 0 for none.
     pub step: u8,
@@ -55,6 +55,12 @@ impl Rule {
     pub const LEVEL_END: u8 = 2;
     /// Outside its hours the action waits for approval; within them it needs none.
     pub const HOURS_OR_APPROVAL: u8 = 4;
+    /// The connection must say first which of the policy's names it is for.
+    pub const NAMED: u8 = 8;
+    /// The connection goes to the policy's gateway instead.
+    pub const GATEWAY: u8 = 16;
+    /// Either: the connection goes through the daemon's relay.
+    pub const RELAYED: u8 = Self::NAMED | Self::GATEWAY;
 
     /// A rule that always says the same.
     pub const fn always(verdict: Verdict, number: u32) -> Self {
@@ -96,8 +102,11 @@ pub const SCOPES: usize = 4;
 /// Trait of an exec: the session may write the program.
 pub const TRAIT_WRITABLE: u32 = 1 << 31;
 
+/// Trait of a connection, or of what is sent: it does not go through the relay.
+pub const TRAIT_DIRECT: u32 = 1 << 30;
+
 /// Traits that stand for argument patterns, counted from bit 0.
-pub const ARGUMENT_TRAITS: u32 = 31;
+pub const ARGUMENT_TRAITS: u32 = 30;
 
 /// A limit that an action uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -1,6 +1,6 @@
 //! A decision in the making.
 
-use super::{Charge, Reason, Rule, SCOPES, Verdict};
+use super::{Charge, Reason, Rule, SCOPES, TRAIT_DIRECT, Verdict};
 use crate::session::Session;
 use crate::terms::{LIMITS, Limit, Progress, TIMERS, Terms};
 use crate::wire::assert_layout;
@@ -68,8 +68,10 @@ pub struct Weighing {
     pub flags: u8,
     /// Whether a person is or was asked: [`Weighing::NOBODY_ASKED`] and those behind it.
     pub hold: u8,
+    /// How the connection goes that is allowed: bits of [`Rule::RELAYED`], of all scopes.
+    pub route: u8,
     /// Padding, zero.
-    pub reserved: [u8; 2],
+    pub reserved: u8,
     /// How many seconds the action waits for approval, where it does.
     pub wait_s: u32,
     /// Padding, zero.
@@ -128,7 +130,8 @@ impl Weighing {
         scope: 0,
         flags: 0,
         hold: Self::NOBODY_ASKED,
-        reserved: [0; 2],
+        route: 0,
+        reserved: 0,
         wait_s: 0,
         padding: 0,
     };
@@ -156,7 +159,8 @@ impl Weighing {
         self.scope = 0;
         self.flags = 0;
         self.hold = Self::NOBODY_ASKED;
-        self.reserved = [0; 2];
+        self.route = 0;
+        self.reserved = 0;
         self.wait_s = 0;
         self.verdict = Verdict::Deny.wire();
         self.reason = Reason::NoRule.wire();
@@ -246,7 +250,9 @@ impl Weighing {
         } else {
             (self.facts, self.facts)
         };
-        let reason = if self.traits & rule.refuse != 0 {
+        let reason = if self.traits & rule.refuse & TRAIT_DIRECT != 0 {
+            Reason::Direct
+        } else if self.traits & rule.refuse != 0 {
             Reason::Writable
         } else if held & rule.require != rule.require {
             Reason::FactMissing
@@ -271,6 +277,7 @@ impl Weighing {
                     self.tool = rule.tool;
                 }
             }
+            self.route |= rule.flags & Rule::RELAYED;
             self.speak(rule, Verdict::Allow, Reason::Rule);
             self.flags |= Self::SETTLED;
             return;

@@ -15,6 +15,7 @@ pub mod call;
 pub mod cgroup;
 pub mod counts;
 pub mod digest;
+pub mod divert;
 pub mod executable;
 pub mod file;
 mod hash;

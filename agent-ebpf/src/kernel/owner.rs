@@ -4,13 +4,14 @@
 //! a listening socket accepts is labelled as the listener is, in the kernel's own copy of it.
 
 use super::btf_map::BtfMap;
-use super::lookup;
+use super::divert;
 use super::member::Member;
 use super::memory::Typed;
 use super::offsets::SOCKET_SK;
 use super::storage;
 use crate::judge;
 use agent_common::decide::NO_RULE;
+use agent_common::divert::{Origin, STRAIGHT};
 use agent_common::egress::Endpoint;
 use agent_common::session::Owner;
 use aya_ebpf::EbpfContext as _;
@@ -48,7 +49,7 @@ fn claim_sk(sk: *mut c_void, member: Member) -> bool {
         policy: member.policy(),
         rule: NO_RULE,
         tool: member.innermost_tool(),
-        asks: 0,
+        diverted: STRAIGHT,
         budgets: 0,
         free: Endpoint::NOWHERE,
         edition: 0,
@@ -106,9 +107,9 @@ pub fn of_socket(socket: *const c_void) -> Option<&'static mut Owner> {
     of(sk_of(socket)?).map(|owner| unsafe { &mut *owner })
 }
 
-/// Makes a member's session the owner of a socket by which it asks for names.
+/// Makes a member's session the owner of a socket that goes to the daemon instead.
 #[inline(always)]
-pub fn asks(sk: *mut c_void, member: Member) -> bool {
+pub fn divert(sk: *mut c_void, member: Member, why: u8) -> bool {
     if !claim_sk(sk, member) {
         return false;
     }
@@ -117,15 +118,33 @@ pub fn asks(sk: *mut c_void, member: Member) -> bool {
     };
     // SAFETY: as in `of_packet`.
     unsafe {
-        (*owner).asks = 1;
+        (*owner).diverted = why;
         (*owner).session == member.label().session
     }
 }
 
-/// Whether what is sent through a socket of an LSM hook goes to the resolver.
+/// Notes that a cgroup program's socket goes straight to where it is connected now. A second `connect`, which
+/// only asks whether the first is done, does not come here.
 #[inline(always)]
-pub fn goes_to_resolver(socket: *const c_void, owner: &Owner, peer: &Endpoint) -> bool {
-    owner.asks != 0 && sk_of(socket).is_some_and(|sk| lookup::goes_to_resolver(sk, peer))
+pub fn go_straight(ctx: &SockAddrContext) {
+    // SAFETY: as in `of_packet`.
+    let sk = unsafe { ptr::read_volatile(&raw const (*ctx.sock_addr).__bindgen_anon_1.sk) };
+    if sk.is_null() {
+        return;
+    }
+    if let Some(owner) = of(sk.cast()) {
+        // SAFETY: as in `of_packet`.
+        unsafe { (*owner).diverted = STRAIGHT }
+    }
+}
+
+/// What a socket of an LSM hook was meant for, where it goes to the daemon instead.
+#[inline(always)]
+pub fn origin(socket: *const c_void, owner: &Owner, peer: &Endpoint) -> Option<&'static Origin> {
+    if owner.diverted == STRAIGHT {
+        return None;
+    }
+    divert::origin(sk_of(socket)?, peer)
 }
 
 /// Notes to which budgets of bytes the packets of a cgroup program's socket count from now on.

@@ -98,6 +98,10 @@ pub(super) fn of(policy: &Policy, compiled: &Compiled) -> [u8; 32] {
     if policy.grant == Grant::Required {
         encoder.text("grant: required");
     }
+    if let Some(gateway) = &compiled.gateway {
+        encoder.text("via");
+        encoder.text(&gateway.to_string());
+    }
     let said = |source: &RuleSource| source.because.is_some();
     if compiled.sources.iter().any(said) {
         encoder.text("because");

@@ -3,7 +3,7 @@
 //! A name inherits the rules of every `*.` above it, as a network does from those around it, so the
 //! answer of its port set is final.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::policy::{Destination, Host, Policy};
 use crate::text::Diagnostics;
@@ -79,44 +79,4 @@ pub(crate) fn set_of(entries: &[HostEntry], name: &str) -> Option<u32> {
         Some(entries.get(at.ok()?)?.set)
     };
     find(&host).or_else(|| host.above().find_map(|above| find(&above)))
-}
-
-/// What a policy says of names, for who looks them up for its sessions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Speech {
-    /// The names of the agent itself and then of each tool.
-    pub(super) scopes: Vec<Vec<HostEntry>>,
-    /// The port sets in which anything is allowed.
-    pub(super) allowing: BTreeSet<u32>,
-}
-
-impl Speech {
-    /// How many scopes there are: the agent's, and one for each tool.
-    pub fn scopes(&self) -> usize {
-        self.scopes.len()
-    }
-
-    /// The port set of a name in its one form, for the agent (0) or inside a tool, counted from 1, and
-    /// the rule's own name for it; nothing where no rule allows any port of it.
-    pub fn set(&self, scope: usize, name: &str) -> Option<u32> {
-        let set = set_of(self.scopes.get(scope)?, name)?;
-        self.allowing.contains(&set).then_some(set)
-    }
-
-    /// What stands before the domain of the `*.` by which a name is spoken of in a scope; nothing where
-    /// it is named itself.
-    pub fn below<'a>(&self, scope: usize, name: &'a str) -> Option<&'a str> {
-        let entries = self.scopes.get(scope)?;
-        let is_there = |text: &str| {
-            let found = entries.binary_search_by(|entry| entry.name.as_str().cmp(text));
-            found.is_ok()
-        };
-        if is_there(name) {
-            return None;
-        }
-        let dots = name.match_indices('.').map(|(at, _)| at);
-        dots.map(|at| name.split_at(at))
-            .find(|(_, rest)| is_there(&format!("*{rest}")))
-            .map(|(below, _)| below)
-    }
 }

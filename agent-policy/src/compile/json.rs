@@ -50,6 +50,7 @@ impl Compiled {
                 "name": tool.name, "networks": networks(&tool.networks), "objects": objects(&tool.objects),
             }))),
             "terms": self.terms_json(),
+            "gateway": self.gateway.as_ref().map(ToString::to_string),
         })
     }
 
@@ -60,6 +61,8 @@ impl Compiled {
             "more": rule.flags & Rule::MORE != 0,
             "levelEnd": rule.flags & Rule::LEVEL_END != 0,
             "hoursOrApproval": rule.flags & Rule::HOURS_OR_APPROVAL != 0,
+            "named": rule.flags & Rule::NAMED != 0,
+            "gateway": rule.flags & Rule::GATEWAY != 0,
             "require": self.fact_names(rule.require),
             "forbid": self.fact_names(rule.forbid),
             "set": self.fact_names(rule.set),

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
-use agent_common::decide::{MAX_ALTERNATIVES, NO_LIST, Rule, TRAIT_WRITABLE, Verdict};
+use agent_common::decide::{
+    MAX_ALTERNATIVES, NO_LIST, Rule, TRAIT_DIRECT, TRAIT_WRITABLE, Verdict,
+};
 
-use crate::policy::{Effect, Policy};
+use crate::policy::{Direction, Effect, Policy};
 use crate::text::{Diagnostics, Severity};
 
 use super::authored::{AnyRule, Authored, Place};
@@ -26,7 +28,7 @@ impl<'p> Lists<'p> {
             policy,
             authored,
             compiled: (0..authored.len())
-                .map(|number| alternatives(authored, plan, number))
+                .map(|number| alternatives(policy, authored, plan, number))
                 .collect(),
             by_numbers: HashMap::new(),
             by_rules: HashMap::new(),
@@ -161,7 +163,12 @@ fn always_allows(rule: &Rule) -> bool {
 }
 
 /// The compiled forms of a rule: one, or one for each step during which it holds.
-fn alternatives(authored: &[Authored<'_>], plan: &Plan<'_>, index: usize) -> Vec<Rule> {
+fn alternatives(
+    policy: &Policy,
+    authored: &[Authored<'_>],
+    plan: &Plan<'_>,
+    index: usize,
+) -> Vec<Rule> {
     let (Some(rule), Some(extras)) = (authored.get(index), plan.extras.get(index)) else {
         return Vec::new();
     };
@@ -195,6 +202,20 @@ fn alternatives(authored: &[Authored<'_>], plan: &Plan<'_>, index: usize) -> Vec
         && exec.not_writable
     {
         base.refuse = TRAIT_WRITABLE;
+    }
+    if let AnyRule::Egress(egress) = rule.rule
+        && egress.direction == Direction::Egress
+        && common.effect == Effect::Allow
+    {
+        if egress.named {
+            base.flags |= Rule::NAMED;
+        }
+        if policy.rules.via.is_some() {
+            base.flags |= Rule::GATEWAY;
+        }
+        if base.flags & Rule::RELAYED != 0 {
+            base.refuse = TRAIT_DIRECT;
+        }
     }
     match rule.place {
         Place::Step(i) => {

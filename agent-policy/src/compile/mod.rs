@@ -13,30 +13,32 @@ mod path;
 mod plan;
 mod ports;
 mod set;
+mod speech;
 mod tables;
 
 use std::sync::Arc;
 
-use agent_common::decide::{Rule, Verdict};
+use agent_common::decide::Rule;
 use agent_common::egress::Endpoint;
 use agent_common::policy::PolicyHead;
 use agent_common::terms::Terms;
 
 use crate::policy::{
-    Argument, End, Grant, MinEnforcement, Mode, OnChange, Policy, Recognised, UNKNOWN_HISTORY,
-    privilege_mask,
+    Argument, End, Gateway, Grant, MinEnforcement, Mode, OnChange, Policy, Recognised,
+    UNKNOWN_HISTORY, privilege_mask,
 };
 use crate::text::{Diagnostics, Severity, Span};
 
 pub use agent_common::decide::NO_LIST;
 pub use agent_common::policy::MAX_TOOLS;
 pub use authored::{AnyRule, Authored, Place};
+pub use host::HostEntry;
 pub(crate) use host::set_of as host_set;
-pub use host::{HostEntry, Speech};
 pub use layout::Layout;
 pub use need::Need;
 pub use path::{MAX_PATHS, PathEntry, PathKind};
 pub use plan::{ApprovalInfo, FactKind};
+pub use speech::{Speech, Spoken};
 pub use tables::{AgentEntry, DigestEntry, Objects, ToolTables};
 
 /// Compiled rules of one policy.
@@ -146,6 +148,8 @@ pub struct Compiled {
     pub on_change: OnChange,
     /// Whether its sessions need a grant.
     pub grant: Grant,
+    /// Where its connections go instead.
+    pub gateway: Option<Gateway>,
     sets: u32,
 }
 
@@ -195,28 +199,18 @@ impl Compiled {
         self.scopes().any(|scope| !scope.hosts.is_empty())
     }
 
-    /// What its rules say of names; nothing where they do not speak of any.
-    pub fn speech(&self) -> Option<Speech> {
-        if !self.has_names() {
-            return None;
-        }
-        let allows = |entry: &&PortEntry| {
-            (0..)
-                .map_while(|i| self.rule_at(entry.rule, i))
-                .scan(true, |more, rule| {
-                    std::mem::replace(more, rule.flags & Rule::MORE != 0).then_some(rule)
-                })
-                .any(|rule| rule.verdict == Verdict::Allow.wire())
-        };
-        Some(Speech {
-            scopes: self.scopes().map(|scope| scope.hosts.clone()).collect(),
-            allowing: self
-                .ports
-                .iter()
-                .filter(allows)
-                .map(|entry| entry.set)
-                .collect(),
-        })
+    /// What its rules say of names.
+    pub fn speech(&self) -> Speech {
+        Speech::of(self)
+    }
+
+    /// The rules of a list.
+    fn list(&self, list: u32) -> impl Iterator<Item = Rule> {
+        (0..)
+            .map_while(move |i| self.rule_at(list, i))
+            .scan(true, |more, rule| {
+                std::mem::replace(more, rule.flags & Rule::MORE != 0).then_some(rule)
+            })
     }
 
     /// What holds for the policy as a whole.
@@ -255,23 +249,27 @@ impl Compiled {
 
     /// The list that speaks of a port of a set.
     pub(crate) fn list_for_port(&self, set: u32, protocol: u8, port: u16) -> Option<u32> {
-        let in_set = |entry: &&PortEntry| {
-            let mask = u16::MAX
-                .checked_shl(16 - u32::from(entry.prefix_len))
-                .unwrap_or(0);
-            entry.protocol == protocol && (entry.port ^ port) & mask == 0
-        };
-        let first = self.ports.partition_point(|entry| entry.set < set);
-        let of_set = self
-            .ports
-            .get(first..)?
-            .iter()
-            .take_while(|entry| entry.set == set);
-        of_set
-            .filter(in_set)
-            .max_by_key(|entry| entry.prefix_len)
-            .map(|entry| entry.rule)
+        list_for_port(&self.ports, set, protocol, port)
     }
+}
+
+/// The list that speaks of a port of a set: that of the longest prefix. `ports` are sorted.
+fn list_for_port(ports: &[PortEntry], set: u32, protocol: u8, port: u16) -> Option<u32> {
+    let in_set = |entry: &&PortEntry| {
+        let mask = u16::MAX
+            .checked_shl(16 - u32::from(entry.prefix_len))
+            .unwrap_or(0);
+        entry.protocol == protocol && (entry.port ^ port) & mask == 0
+    };
+    let first = ports.partition_point(|entry| entry.set < set);
+    let of_set = ports
+        .get(first..)?
+        .iter()
+        .take_while(|entry| entry.set == set);
+    of_set
+        .filter(in_set)
+        .max_by_key(|entry| entry.prefix_len)
+        .map(|entry| entry.rule)
 }
 
 impl Policy {
@@ -334,6 +332,7 @@ impl Policy {
             min_enforcement: self.min_enforcement,
             on_change: self.on_change,
             grant: self.grant,
+            gateway: self.rules.via.clone(),
         };
         compiled.digest = digest::of(self, &compiled);
         Ok(compiled)

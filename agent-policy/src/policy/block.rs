@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::text::{Fields, Node, Reader, Source};
 
 use super::condition::{Common, Effect};
-use super::egress::{self, Direction, EgressRule};
+use super::egress::{self, Direction, EgressRule, Gateway};
 use super::file::{self, ExecRule, FileRule};
 
 /// Rules for every kind of object.
@@ -17,6 +17,8 @@ pub struct Block {
     pub exec: Vec<ExecRule>,
     /// Files.
     pub files: Vec<FileRule>,
+    /// Where connections go instead.
+    pub via: Option<Gateway>,
 }
 
 /// The fields of a block.
@@ -51,9 +53,16 @@ pub(super) fn read(reader: &mut Reader<'_>, source: &Arc<Source>, fields: &Field
         let Some(node) = fields.get(key) else {
             continue;
         };
-        let Some(lists) = Fields::of(reader, node, what, &["allow", "deny", "kill"]) else {
+        let known: &[&str] = match *key {
+            "egress" => &["via", "allow", "deny", "kill"],
+            _ => &["allow", "deny", "kill"],
+        };
+        let Some(lists) = Fields::of(reader, node, what, known) else {
             continue;
         };
+        if let Some(node) = lists.get("via") {
+            block.via = egress::gateway(reader, node);
+        }
         for effect in [Effect::Allow, Effect::Deny, Effect::Kill] {
             if let Some(list) = lists.get(effect.word()) {
                 for item in reader.list(list, "a list of rules") {

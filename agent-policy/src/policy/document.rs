@@ -284,6 +284,14 @@ fn tools(reader: &mut Reader<'_>, source: &Arc<Source>, node: &Node) -> Vec<Tool
             )
             .and_then(|node| file::exec_rule(reader, source, node, condition::Effect::Allow));
         let rules: Block = block::read(reader, source, &fields);
+        if let Some(via) = &rules.via {
+            let found = "a gateway of a tool's own";
+            reader.found(
+                via.span,
+                found,
+                "it under the agent's egress, for all of it",
+            );
+        }
         let privileges = fields
             .get("privileges")
             .map(|node| privilege::read(reader, node))

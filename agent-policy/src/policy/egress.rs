@@ -1,6 +1,7 @@
 //! Where an agent may connect and send, and where it may listen.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use agent_common::egress::{TCP, UDP};
@@ -89,6 +90,25 @@ pub struct EgressRule {
     pub ports: Vec<PortRange>,
     /// The protocol; every protocol where the policy names none.
     pub protocol: Option<Protocol>,
+    /// Whether a connection must say first which of the policy's names it is for.
+    pub named: bool,
+}
+
+/// Where an agent's connections go instead, whatever their destination is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// The gateway's address.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// Where it stands.
+    pub span: Span,
+}
+
+impl fmt::Display for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        std::net::SocketAddr::from((self.address, self.port)).fmt(f)
+    }
 }
 
 impl EgressRule {
@@ -120,6 +140,9 @@ impl fmt::Display for EgressRule {
         if let Some(protocol) = self.protocol {
             write!(f, ", {}", protocol.word())?;
         }
+        if self.named {
+            f.write_str(", by the name that it says first")?;
+        }
         Ok(())
     }
 }
@@ -143,7 +166,10 @@ pub(super) fn rule(
         reader,
         node,
         what,
-        &condition::known(&[key, "ports", "protocol"]),
+        &condition::known(match direction {
+            Direction::Egress => &["to", "ports", "protocol", "sni"],
+            Direction::Listen => &["on", "ports", "protocol"],
+        }),
     )?;
     let mut to = Vec::new();
     if let Some(list) = fields.require(reader, key, expected) {
@@ -172,12 +198,84 @@ pub(super) fn rule(
     let protocol = fields
         .get("protocol")
         .and_then(|node| reader.word(node, &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)]));
+    let sni = fields.get("sni");
+    let named = sni
+        .and_then(|node| reader.word(node, &[("required", true)]))
+        .unwrap_or_default();
+    if let Some(node) = sni {
+        check_sni(reader, node, effect, &to, protocol);
+    }
     Some(EgressRule {
         common: condition::read(reader, source, &fields, effect, node.span),
         direction,
         to,
         ports,
         protocol,
+        named,
+    })
+}
+
+/// Only what is allowed, by a name and over TCP, says one first.
+fn check_sni(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    effect: Effect,
+    to: &[(Destination, Span)],
+    protocol: Option<Protocol>,
+) {
+    let other = to
+        .iter()
+        .map(|(destination, _)| destination)
+        .find(|destination| !matches!(destination, Destination::Host(_)));
+    let (found, expected) = if effect != Effect::Allow {
+        (
+            "sni on a rule that does not allow".to_owned(),
+            "it on a rule under allow",
+        )
+    } else if let Some(other) = other {
+        (
+            format!("sni on a rule for {other}"),
+            "it on a rule for host names",
+        )
+    } else if protocol == Some(Protocol::Udp) {
+        (
+            "sni on a rule for udp".to_owned(),
+            "protocol: tcp, or no protocol: only what begins with TLS or HTTP says a name",
+        )
+    } else {
+        return;
+    };
+    reader.found(node.span, &found, expected);
+}
+
+/// The gateway of `egress.via`.
+pub(super) fn gateway(reader: &mut Reader<'_>, node: &Node) -> Option<Gateway> {
+    const ADDRESS: &str = "the gateway's IPv4 or IPv6 address";
+    const PORT: &str = "the gateway's port, from 1 to 65535";
+    let fields = Fields::of(reader, node, "via", &["address", "port"])?;
+    let address = fields.require(reader, "address", ADDRESS).and_then(|node| {
+        let text = reader.text(node, ADDRESS)?;
+        match text.parse::<IpAddr>() {
+            Ok(address) if !address.is_unspecified() && !address.is_multicast() => Some(address),
+            _ => {
+                reader.found(node.span, &crate::text::quoted(text), ADDRESS);
+                None
+            }
+        }
+    });
+    let port = fields.require(reader, "port", PORT).and_then(|node| {
+        let text = reader.text(node, PORT)?;
+        let port = super::network::number(text).and_then(|number| u16::try_from(number).ok());
+        let port = port.filter(|port| *port > 0);
+        if port.is_none() {
+            reader.found(node.span, &crate::text::quoted(text), PORT);
+        }
+        port
+    });
+    Some(Gateway {
+        address: address?,
+        port: port?,
+        span: node.span,
     })
 }
 

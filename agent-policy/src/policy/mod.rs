@@ -27,7 +27,7 @@ pub use chain::{Chain, Stage, Step};
 pub use condition::{Approval, Common, Effect, Hours, Limit, LimitKind, Word};
 pub(crate) use condition::{duration as duration_of, flag as flag_of};
 pub use document::UNKNOWN_HISTORY;
-pub use egress::{Destination, Direction, EgressRule, Protocol};
+pub use egress::{Destination, Direction, EgressRule, Gateway, Protocol};
 pub use end::{End, Grant, MinEnforcement, Mode, OnChange, OnDeviation, RevokeOn};
 pub(crate) use file::digest_node as digest_of;
 pub use file::{Argument, ExecRule, FileRule, program_digest};

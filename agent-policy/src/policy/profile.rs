@@ -148,8 +148,16 @@ impl Profiles {
             .chain(BLOCK)
             .collect();
         if let Some(fields) = Fields::of(&mut reader, &node, "a profile's spec", &known) {
-            made.rules
-                .append(block::read(&mut reader, &profile.source, &fields));
+            let rules = block::read(&mut reader, &profile.source, &fields);
+            if let Some(via) = &rules.via {
+                let found = "a gateway in a profile";
+                reader.found(
+                    via.span,
+                    found,
+                    "it in the policy itself, where people look for it",
+                );
+            }
+            made.rules.append(rules);
             if let Some(list) = fields.get("extends") {
                 for word in condition::words(&mut reader, list, "a list of profiles") {
                     self.collect(&word.text, &own, seen, made, found);

@@ -162,6 +162,9 @@ impl Draw {
                 continue;
             }
             text += &format!("  {key}:\n");
+            if key == "egress" && self.one_in(6) {
+                text += "    via: {address: 192.0.2.1, port: 3128}\n";
+            }
             for effect in ["allow", "deny", "kill"] {
                 let count = match effect {
                     "kill" => usize::from(self.one_in(4)),
@@ -282,14 +285,17 @@ impl Draw {
             "egress" | "listen" => {
                 let what = if key == "egress" { "to" } else { "on" };
                 let mut to = self.some(&NETWORKS, 2);
-                if key == "egress" && self.one_in(3) {
+                let by_name = key == "egress" && self.one_in(3);
+                if by_name {
                     to = self.some(&HOSTS, 3);
                 }
                 let mut fields = format!("{what}: [{to}]");
                 if self.one_in(2) {
                     fields += &format!(", ports: [{}]", self.some(&PORTS, 2));
                 }
-                if self.one_in(3) {
+                if by_name && matches!(effect, "allow" | "step") && self.one_in(3) {
+                    fields += ", sni: required";
+                } else if self.one_in(3) {
                     fields += &format!(", protocol: {}", self.pick(&["tcp", "udp"]));
                 }
                 fields

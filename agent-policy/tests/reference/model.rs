@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use agent_common::decide::{Reason, Verdict};
-use agent_common::egress::Endpoint;
+use agent_common::egress::{Endpoint, UDP};
 use agent_common::path::Access;
 use agent_common::privilege::Privilege;
 use agent_policy::{
@@ -328,6 +328,13 @@ impl<'p> Model<'p> {
         {
             return Some(Reason::Writable);
         }
+        if let AnyRule::Egress(egress) = rule.rule
+            && egress.direction == Direction::Egress
+            && (egress.named || self.policy.rules.via.is_some())
+            && cannot_be_relayed(action)
+        {
+            return Some(Reason::Direct);
+        }
         let mut missing = !common.requires.iter().all(|word| self.has(&word.text, at));
         let mut forbidden = common.forbids.iter().any(|word| self.has(&word.text, at));
         if let Some(name) = during {
@@ -643,6 +650,22 @@ fn speaks(rule: &Authored<'_>, action: &Action) -> Vec<Level> {
                 .collect()
         }
         _ => Vec::new(),
+    }
+}
+
+/// Whether an action leaves the host in another way than a relay knows.
+fn cannot_be_relayed(action: &Action) -> bool {
+    match action {
+        Action::Connect(endpoint) => {
+            let address = std::net::Ipv6Addr::from(endpoint.address);
+            let is_own = match address.to_ipv4_mapped() {
+                Some(v4) => v4.is_loopback(),
+                None => address.is_loopback(),
+            };
+            endpoint.protocol == UDP && !is_own
+        }
+        Action::Host { protocol, .. } => *protocol == UDP,
+        _ => false,
     }
 }
 

@@ -3,10 +3,10 @@
 use super::killer::Killer;
 use super::teller::Teller;
 use crate::central::Central;
+use crate::divert::Refusal;
 use crate::events::line::Line;
 use crate::events::ring::Ring;
 use crate::library::Library;
-use crate::names::Refusal;
 use crate::recognition::Recognition;
 use crate::sessions::Sessions;
 use agent_common::event::Event;

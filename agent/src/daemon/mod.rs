@@ -12,7 +12,7 @@
 //! | signals | nothing | SIGTERM or SIGINT |
 //!
 //! All share the sessions, and run on one thread. Beside it, `door` lets clients in, `evidence` writes
-//! the record, from a bounded queue, and `resolver` looks names up. The first task to end ends the daemon: with its
+//! the record, from a bounded queue, `resolver` looks names up, and `relay` carries connections. The first task to end ends the daemon: with its
 //! error, unless it was a signal. Enforcement stays.
 
 pub mod canary;
@@ -30,6 +30,7 @@ pub mod urgent;
 use crate::central::report::Own;
 use crate::central::{self, Central, CentralError, Parts};
 use crate::control::server::{self, ListenError, Place};
+use crate::divert;
 use crate::events::journal::Journal;
 use crate::events::ring::{Ring, RingError};
 use crate::evidence;
@@ -43,7 +44,7 @@ use crate::kernel::pins::Pins;
 use crate::library::given::Given;
 use crate::library::watch::Watch;
 use crate::library::{Library, Look};
-use crate::names::{self, Names};
+use crate::names::Names;
 use crate::recognition::Recognition;
 use crate::sessions::Sessions;
 use crate::sessions::census::Census;
@@ -152,10 +153,10 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         Arc::clone(&names),
     )?;
     let (refused, refusals) = tokio::sync::mpsc::channel(REFUSALS);
-    match names::begin(&settings.names, names, refused) {
-        Ok(()) => sessions.set_resolver(),
-        // Policies without names are held all the same.
-        Err(error) => warn!("no session looks up names: {}", chain(error)),
+    match divert::begin(&settings.names, &names, refused) {
+        Ok(()) => sessions.set_diverting(),
+        // Policies without names and gateways are held all the same.
+        Err(error) => warn!("no resolver and no relay: {}", chain(error)),
     }
     sessions.set_clocks()?;
     if begun.is_some() {

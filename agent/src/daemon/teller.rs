@@ -2,13 +2,13 @@
 
 use super::killer::Killer;
 use super::proof::Proof;
+use crate::divert::Refusal;
 use crate::events::explain;
 use crate::events::journal::Journal;
 use crate::events::line::{Closed, Denial, Garbled, Line, Loss};
 use crate::events::process::{Programs, readable};
 use crate::evidence::scribe::Scribe;
 use crate::holds::{self, Holds};
-use crate::names::Refusal;
 use crate::recognition::{Recognition, late};
 use crate::sessions::Sessions;
 use agent_common::counter::Counter;
@@ -95,13 +95,13 @@ impl Teller {
                     revoked |= denial.reason == Reason::Revoked.wire();
                     let told =
                         explain::denial(&denial, &self.sessions.borrow(), &mut self.programs);
-                    lines.push(self.keep(&denial, told));
+                    lines.push(self.note(&denial, told));
                 }
                 Ok(Event::FileDenial(file)) => {
                     revoked |= file.denial.reason == Reason::Revoked.wire();
                     let told =
                         explain::file_denial(&file, &self.sessions.borrow(), &mut self.programs);
-                    lines.push(self.keep(&file.denial, told));
+                    lines.push(self.note(&file.denial, told));
                 }
                 Ok(Event::Handoff(handoff)) => {
                     let sides =
@@ -159,7 +159,7 @@ impl Teller {
         self.print(&lines).await
     }
 
-    /// Tells of a lookup that was refused.
+    /// Tells what the daemon itself refused.
     pub async fn tell_refusal(&mut self, refusal: &Refusal) -> io::Result<()> {
         let told = explain::refusal(refusal, &self.sessions.borrow(), &mut self.programs);
         let mut lines = Vec::new();
@@ -172,16 +172,8 @@ impl Teller {
                 total: refusal.untold,
             }));
         }
-        let object = serde_json::to_value(&told.object).unwrap_or_default();
-        let object = crate::show::object(&object);
-        let text = format!("{}: {} {object}", told.verdict, told.action);
-        self.holds.borrow_mut().note_recent(refusal.session, text);
-        {
-            let mut sessions = self.sessions.borrow_mut();
-            sessions.denials().keep(refusal.session, &told);
-            sessions.denials().write_all();
-        }
-        lines.push(Line::Denial(Box::new(told)));
+        lines.push(self.keep(refusal.session, told));
+        self.sessions.borrow_mut().denials().write_all();
         self.print(&lines).await
     }
 
@@ -235,21 +227,24 @@ impl Teller {
         self.print(&lines).await
     }
 
-    /// Keeps a denial for the session itself, and for people what it asks them.
-    fn keep(&self, record: &event::Denial, denial: Denial) -> Line {
-        let session = record.header.session;
-        let mut holds = self.holds.borrow_mut();
+    /// Keeps a denial of the kernel's, and for people what it asks them.
+    fn note(&self, record: &event::Denial, denial: Denial) -> Line {
         if record.hold != 0 {
+            let mut holds = self.holds.borrow_mut();
             holds.note(record, &denial, &self.sessions.borrow());
         }
-        let object = serde_json::to_value(&denial.object).unwrap_or_default();
-        let (verdict, action) = (denial.verdict, denial.action);
-        let object = crate::show::object(&object);
-        holds.note_recent(session, format!("{verdict}: {action} {object}"));
-        let mut sessions = self.sessions.borrow_mut();
-        sessions.denials().keep(session, &denial);
-        drop(holds);
+        let line = self.keep(record.header.session, denial);
         holds::judge_all(&self.holds, &self.lines);
+        line
+    }
+
+    /// Keeps a denial for the session itself, and for whoever is asked something of it next.
+    fn keep(&self, session: u64, denial: Denial) -> Line {
+        let object = serde_json::to_value(&denial.object).unwrap_or_default();
+        let object = crate::show::object(&object);
+        let text = format!("{}: {} {object}", denial.verdict, denial.action);
+        self.holds.borrow_mut().note_recent(session, text);
+        self.sessions.borrow_mut().denials().keep(session, &denial);
         Line::Denial(Box::new(denial))
     }
 

@@ -2,8 +2,8 @@
 
 use super::line::{self, Object};
 use super::process::{Programs, readable};
+use crate::divert::{Refusal, Refused};
 use crate::ids::{HoldId, SessionId};
-use crate::names::Refusal;
 use crate::sessions::Sessions;
 use crate::sessions::mounts::{FsPath, Mounts};
 use agent_common::action::Action;
@@ -55,10 +55,36 @@ fn user_of(process: &Process) -> u32 {
     folder.map_or(NOBODY, |folder| folder.uid())
 }
 
-/// Explains a lookup that was refused.
+/// Explains what the daemon itself refused.
 pub fn refusal(refusal: &Refusal, sessions: &Sessions, programs: &mut Programs) -> line::Denial {
     let session = sessions.get(refusal.session);
     let policy = session.map(|session| session.compiled());
+    let (action, object) = match &refusal.what {
+        Refused::Lookup { name, records } => (
+            "lookup",
+            Object::Host {
+                name: name.clone(),
+                records: records.clone(),
+            },
+        ),
+        Refused::Connection { server, said } => (
+            Action::Connect.word(),
+            match endpoint(server) {
+                Object::Endpoint {
+                    address,
+                    port,
+                    protocol,
+                    ..
+                } => Object::Endpoint {
+                    address,
+                    port,
+                    protocol,
+                    host: said.clone(),
+                },
+                object => object,
+            },
+        ),
+    };
     line::Denial {
         time: now(),
         boot_ns: crate::kernel::clock::boot_ns(),
@@ -68,11 +94,8 @@ pub fn refusal(refusal: &Refusal, sessions: &Sessions, programs: &mut Programs) 
         uid: user_of(&refusal.process),
         process: process(&refusal.process, &[], programs),
         ancestry: Vec::new(),
-        action: "lookup",
-        object: Object::Host {
-            name: refusal.name.clone(),
-            records: refusal.kind.clone(),
-        },
+        action,
+        object,
         facts: Vec::new(),
         step: None,
         missing: Vec::new(),

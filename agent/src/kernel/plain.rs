@@ -4,9 +4,10 @@
 
 use agent_common::argument::Pattern;
 use agent_common::decide::Rule;
+use agent_common::divert::{Origin, OriginKey, Station};
 use agent_common::egress::{NetworkKey, PortKey};
 use agent_common::hold::{Hold, HoldKey, Waiter};
-use agent_common::names::{Answer, AnswerKey, Asker, AskerKey, Resolver};
+use agent_common::names::{Answer, AnswerKey};
 use agent_common::path::{Index, PathKey, PathRules};
 use agent_common::policy::PolicyHead;
 use agent_common::recognise::{Executable, Inside, Latecomer, PlaceKey, Pool, Watch};
@@ -31,5 +32,5 @@ macro_rules! plain {
 plain!(
     Executable, Inside, Label, Latecomer, PlaceKey, Pool, Watch, Pattern, Index, Member,
     NetworkKey, PathKey, PathRules, PolicyHead, PortKey, Progress, Rule, Session, Share, Terms,
-    Hold, HoldKey, Waiter, Answer, AnswerKey, Asker, AskerKey, Resolver
+    Hold, HoldKey, Waiter, Answer, AnswerKey, Origin, OriginKey, Station
 );

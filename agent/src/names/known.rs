@@ -1,47 +1,27 @@
-//! What the resolver knows of sessions: what each may look up, what it was answered.
+//! What the daemon knows of sessions whose policies speak of names, or of a gateway: what each may look up,
+//! what it was answered, where its connections go.
 
 use super::book::{self, Answers, Book, EnterError, expiry};
 use super::bounds::{Asked, Bucket, is_kind, is_short};
 use super::hosts;
+use super::wall::{folded, is_walled};
 use crate::kernel::clock;
 use crate::kernel::maps::{MapsError, open, typed};
 use crate::kernel::pins::Pins;
 use crate::kernel::plain::Plain;
 use crate::sessions::tables::Place;
-use agent_common::egress::{Endpoint, TCP};
-use agent_common::event::Process;
-use agent_common::names::{AnswerKey, Asker};
+use agent_common::divert::Origin;
+use agent_common::names::AnswerKey;
 use agent_common::session::Session as State;
 use agent_policy::{Compiled, Mode, Speech};
 use aya::maps::{Array, Map, MapData};
 use hickory_proto::rr::RecordType;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Refusals of a session that are told: how many a second, and how many at once. The rest is counted.
 const TOLD: (f64, f64) = (10.0, 100.0);
-
-/// A lookup that was not allowed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// The session.
-    pub session: u64,
-    /// The innermost tool, counted from 1, or 0.
-    pub tool: u8,
-    /// Who asked.
-    pub process: Process,
-    /// The name.
-    pub name: String,
-    /// The type of record.
-    pub kind: String,
-    /// Why.
-    pub reason: &'static str,
-    /// Whether it was answered all the same: the policy is only watched.
-    pub audited: bool,
-    /// Refusals before this one that were not told.
-    pub untold: u64,
-}
 
 /// Whether a name may be looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +36,7 @@ pub(super) enum Leave {
     Nobodys,
 }
 
-/// Shared between the daemon and the resolver.
+/// Shared between the daemon, the resolver and the relay.
 pub struct Names {
     inner: Mutex<Inner>,
 }
@@ -72,6 +52,7 @@ struct Known {
     slot: u32,
     place: Place,
     speech: Speech,
+    gateway: Option<SocketAddr>,
     audited: bool,
     book: Book,
     asked: Asked,
@@ -105,13 +86,14 @@ impl Names {
 
     /// A session begins, or an earlier daemon's goes on. Before any process is in it.
     pub fn begin(&self, id: u64, slot: u32, place: Place, compiled: &Compiled) {
-        let Some(speech) = compiled.speech() else {
+        if !is_known(compiled) {
             return;
-        };
+        }
         let known = Known {
             slot,
             place,
-            speech,
+            speech: compiled.speech(),
+            gateway: gateway(compiled),
             audited: compiled.mode == Mode::Audit,
             book: Book::default(),
             asked: Asked::nothing(),
@@ -145,7 +127,7 @@ impl Names {
     pub fn moving(&self, id: u64, place: Place, compiled: &Compiled) -> Moved {
         let mut inner = self.lock();
         let inner = &mut *inner;
-        let speech = compiled.speech();
+        let speech = is_known(compiled).then(|| compiled.speech());
         let book = match (inner.sessions.get(&id), &speech) {
             (Some(known), Some(speech)) => known.book.under(&mut inner.table, |tool, name| {
                 let set = speech.set(tool.into(), name)?;
@@ -157,6 +139,7 @@ impl Names {
             id,
             place,
             speech,
+            gateway: gateway(compiled),
             book,
             audited: compiled.mode == Mode::Audit,
         }
@@ -178,6 +161,7 @@ impl Names {
                 slot,
                 place: moved.place,
                 speech,
+                gateway: moved.gateway,
                 audited: moved.audited,
                 book: moved.book,
                 asked,
@@ -234,32 +218,55 @@ impl Names {
     }
 
     /// Whether who asks may look a name up.
-    pub(super) fn may_ask(&self, asker: &Asker, name: &str, kind: RecordType) -> Leave {
+    pub(super) fn may_ask(&self, origin: &Origin, name: &str, kind: RecordType) -> Leave {
         let mut inner = self.lock();
-        let Some(leave) = inner.judge(asker, name, kind) else {
+        let Some(leave) = inner.judge(origin, name, kind) else {
             return Leave::Nobodys;
         };
         leave
     }
 
-    /// Whether a session's policy is only watched.
-    pub(super) fn is_audited(&self, session: u64) -> bool {
-        let inner = self.lock();
-        inner
-            .sessions
-            .get(&session)
-            .is_some_and(|known| known.audited)
-    }
-
-    /// Whether a refusal is to be told, and how many before it were not.
-    pub(super) fn tells(&self, session: u64) -> Option<u64> {
+    /// Whether a session's policy is only watched, and whether a refusal is to be told, and then how many
+    /// before it were not.
+    pub(crate) fn tells(&self, session: u64) -> (bool, Option<u64>) {
         let mut inner = self.lock();
-        let known = inner.sessions.get_mut(&session)?;
+        let Some(known) = inner.sessions.get_mut(&session) else {
+            return (false, None);
+        };
         if known.told.take() {
-            return Some(std::mem::take(&mut known.untold));
+            return (known.audited, Some(std::mem::take(&mut known.untold)));
         }
         known.untold += 1;
-        None
+        (known.audited, None)
+    }
+
+    /// Where what a session has connected goes; nothing where its permission has ended.
+    pub(crate) fn route(&self, origin: &Origin) -> Option<Route> {
+        let inner = self.lock();
+        let known = inner.sessions.get(&origin.session)?;
+        inner.is_permitted(known, origin.session).then_some(Route {
+            gateway: known.gateway,
+        })
+    }
+
+    /// Whether a connection that is relayed may say that it is for a name. The rules that have allowed it must be
+    /// those of the name, unless these demand nothing: of several names that share an address the kernel cannot know
+    /// which one is meant.
+    pub(crate) fn may_say(&self, origin: &Origin, name: &str) -> Result<(), &'static str> {
+        let inner = self.lock();
+        let Some(known) = inner.sessions.get(&origin.session) else {
+            return Err("revoked");
+        };
+        let port = origin.server.port;
+        let tool = usize::try_from(origin.tool).unwrap_or(usize::MAX);
+        for (scope, list) in [(0, origin.list), (tool, origin.tools_list)] {
+            match known.speech.spoken(scope, name, port) {
+                None => return Err("no rule for the name that it says"),
+                Some(spoken) if spoken.is_free || known.place.rules + spoken.list == list => {}
+                Some(_) => return Err("other rules for the name that it says"),
+            }
+        }
+        Ok(())
     }
 
     /// Enters the addresses of an answer that a session is about to get. Only then may it leave.
@@ -290,18 +297,42 @@ pub struct Moved {
     id: u64,
     place: Place,
     speech: Option<Speech>,
+    gateway: Option<SocketAddr>,
     book: Book,
     audited: bool,
 }
 
+/// Where what a session has connected goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Route {
+    /// To there instead, where there is such.
+    pub(crate) gateway: Option<SocketAddr>,
+}
+
+/// Whether a policy says anything that must be known here.
+fn is_known(compiled: &Compiled) -> bool {
+    compiled.has_names() || compiled.gateway.is_some()
+}
+
+fn gateway(compiled: &Compiled) -> Option<SocketAddr> {
+    let gateway = compiled.gateway.as_ref()?;
+    Some((gateway.address, gateway.port).into())
+}
+
 impl Inner {
-    fn judge(&mut self, asker: &Asker, name: &str, kind: RecordType) -> Option<Leave> {
-        let known = self.sessions.get_mut(&asker.session)?;
-        let state = self.slots.get(&known.slot, 0).ok()?.0;
-        if state.id != asker.session || state.flags & State::REVOKED != 0 {
+    /// Whether a session's permission lasts, as the kernel has it.
+    fn is_permitted(&self, known: &Known, session: u64) -> bool {
+        let state = self.slots.get(&known.slot, 0);
+        state.is_ok_and(|Plain(state)| state.id == session && state.flags & State::REVOKED == 0)
+    }
+
+    fn judge(&mut self, origin: &Origin, name: &str, kind: RecordType) -> Option<Leave> {
+        let known = self.sessions.get(&origin.session)?;
+        if !self.is_permitted(known, origin.session) {
             return Some(Leave::Refused("revoked"));
         }
-        let tool = usize::try_from(asker.tool).ok()?;
+        let known = self.sessions.get_mut(&origin.session)?;
+        let tool = usize::try_from(origin.tool).ok()?;
         let (agent, own) = (known.speech.set(0, name), known.speech.set(tool, name));
         if agent.is_none() || own.is_none() {
             let searched = name.match_indices('.').any(|(at, _)| {
@@ -384,52 +415,4 @@ impl Known {
 /// The number of a scope of a policy.
 fn scope(place: Place, tool: u8) -> u32 {
     State::scope_of(place.policy, tool)
-}
-
-/// An address as the kernel programs compare it.
-fn folded(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(address) => Endpoint::v4(address.octets(), 0, TCP).address,
-        IpAddr::V6(address) => Endpoint::v6(address.octets(), 0, TCP).address,
-    }
-}
-
-/// Whether an address is one that only a rule for addresses can give: this host's own, a cloud's
-/// metadata service, multicast, broadcast. Who answers for a name could say anything.
-fn is_walled(folded: [u8; 16]) -> bool {
-    const METADATA4: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
-    const METADATA6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
-    let address = Ipv6Addr::from(folded);
-    match address.to_ipv4_mapped() {
-        Some(v4) => v4.is_loopback() || v4.is_multicast() || v4.is_broadcast() || v4 == METADATA4,
-        None => address.is_loopback() || address.is_multicast() || address == METADATA6,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_name_leads_behind_a_wall() {
-        for text in [
-            "127.0.0.1",
-            "127.9.9.9",
-            "0.0.0.0",
-            "::1",
-            "::",
-            "::ffff:127.0.0.1",
-            "64:ff9b::7f00:1",
-            "169.254.169.254",
-            "fd00:ec2::254",
-            "224.0.0.1",
-            "255.255.255.255",
-            "ff02::1",
-        ] {
-            assert!(is_walled(folded(text.parse().unwrap())), "{text}");
-        }
-        for text in ["192.0.2.7", "10.0.0.1", "2001:db8::7", "169.254.1.1"] {
-            assert!(!is_walled(folded(text.parse().unwrap())), "{text}");
-        }
-    }
 }

@@ -4,9 +4,7 @@
 //! |---|---|---|
 //! | resolver | sockets on the host's loopback, the cache, questions under way | with the process |
 //!
-//! A thread of its own with a runtime of its own: a flood of lookups holds up nothing else, and nothing
-//! else holds up lookups. It shares [`Names`] with the daemon: what sessions may look up, and what they
-//! were answered. What it refused goes to the daemon by a bounded channel, to be told.
+//! It shares [`Names`] with the daemon: what sessions may look up, and what they were answered.
 //!
 //! The way of a question: `server.rs` has the bytes and learns from the kernel who asks; `message.rs`
 //! reads them; [`Names::may_ask`] says whether the policy allows it; `cache.rs` or `upstream.rs` know the answer;
@@ -20,9 +18,10 @@ mod known;
 pub mod message;
 mod server;
 mod upstream;
+mod wall;
 
-pub use known::{Names, Refusal};
-pub use server::{BeginError, begin};
+pub use known::Names;
+pub use server::Resolver;
 use std::path::PathBuf;
 use std::time::Duration;
 

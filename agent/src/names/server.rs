@@ -1,28 +1,24 @@
-//! Where the resolver listens, and the way of a question through it.
+//! The way of a question through the resolver.
 
 use super::cache::{Cache, Key, Known};
-use super::known::{Leave, Names, Refusal};
+use super::known::{Leave, Names};
 use super::message::{self, Fault, MAX_QUESTION, Question};
 use super::{Settings, upstream};
-use crate::kernel::maps::{MapsError, open, typed};
-use crate::kernel::pins::Pins;
-use crate::kernel::plain::Plain;
-use agent_common::egress::{Endpoint, TCP, UDP};
-use agent_common::names::{Asker, AskerKey, HOST, Resolver as Place};
-use aya::maps::{HashMap as KernelMap, Map, MapData};
+use crate::divert::{Doors, Origin, Origins, Places, Refusals, Refused};
+use agent_common::egress::{TCP, UDP};
 use hickory_proto::op::ResponseCode;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::{mpsc, watch};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::sync::watch;
+use tokio::task::spawn_local;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
@@ -32,153 +28,70 @@ const OF_SESSION: usize = 64;
 /// Connections at once, and how long one may be silent.
 const CONNECTIONS: usize = 256;
 const SILENCE: Duration = Duration::from_secs(10);
-/// Ports that are tried.
-const TRIES: usize = 32;
 /// How often it is looked whether the host's files have changed.
 const HOUSE: Duration = Duration::from_secs(1);
-
-/// Why there is no resolver.
-#[derive(Debug, thiserror::Error)]
-pub enum BeginError {
-    /// No port of the loopback address can be had.
-    #[error("cannot listen on the loopback address")]
-    Listen(#[source] io::Error),
-    /// A table failed.
-    #[error("the kernel's tables do not take the resolver")]
-    Maps(#[from] MapsError),
-    /// No thread, or no runtime in it.
-    #[error("cannot start the resolver's thread")]
-    Thread(#[source] io::Error),
-}
-
-type Askers = KernelMap<MapData, Plain<AskerKey>, Plain<Asker>>;
-type Places = KernelMap<MapData, u64, Plain<Place>>;
-
-/// The sockets of one loopback address.
-struct Doors {
-    udp: std::net::UdpSocket,
-    tcp: std::net::TcpListener,
-}
-
-impl Doors {
-    fn open(address: IpAddr, port: u16) -> io::Result<Self> {
-        let udp = std::net::UdpSocket::bind((address, port))?;
-        let tcp = std::net::TcpListener::bind(udp.local_addr()?)?;
-        udp.set_nonblocking(true)?;
-        tcp.set_nonblocking(true)?;
-        Ok(Self { udp, tcp })
-    }
-}
-
-/// Listens, tells the kernel programs where, and answers from a thread of its own.
-pub fn begin(
-    settings: &Settings,
-    names: Arc<Names>,
-    refusals: mpsc::Sender<Refusal>,
-) -> Result<(), BeginError> {
-    let pins = Pins::in_force();
-    let places: Places = typed("RESOLVERS", Map::HashMap(open(&pins, "RESOLVERS")?))?;
-    let askers: Askers = typed("ASKERS", Map::LruHashMap(open(&pins, "ASKERS")?))?;
-    // Sockets that asked the last daemon find this one.
-    let last = places.get(&HOST, 0).ok().map(|place| place.0.port);
-    let last = last.and_then(|port| u16::try_from(port).ok());
-    let mut ports = last.into_iter().chain(std::iter::repeat_n(0, TRIES));
-    let mut failed = io::Error::other("no port was tried");
-    let (v4, v6) = loop {
-        let Some(port) = ports.next() else {
-            return Err(BeginError::Listen(failed));
-        };
-        let v4 = match Doors::open(Ipv4Addr::LOCALHOST.into(), port) {
-            Ok(doors) => doors,
-            Err(error) => {
-                failed = error;
-                continue;
-            }
-        };
-        let port = v4.udp.local_addr().map_err(BeginError::Listen)?.port();
-        match Doors::open(Ipv6Addr::LOCALHOST.into(), port) {
-            Ok(v6) => break (v4, Some(v6)),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => failed = error,
-            Err(error) => {
-                debug!(%error, "names are looked up by IPv4 alone");
-                break (v4, None);
-            }
-        }
-    };
-    let port = v4.udp.local_addr().map_err(BeginError::Listen)?.port();
-    let resolver = Resolver {
-        settings: settings.clone(),
-        names,
-        askers,
-        refusals,
-        cache: RefCell::default(),
-        servers: RefCell::default(),
-        under_way: RefCell::default(),
-        of_sessions: RefCell::default(),
-        connections: Cell::new(0),
-    };
-    // What the host knows itself must be known before the first session begins.
-    let seen = resolver.look_at_files((None, None));
-    let is_on_v6 = v6.is_some();
-    let (ready, began) = std::sync::mpsc::channel();
-    let thread = std::thread::Builder::new().name("resolver".into());
-    let run = move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        match runtime {
-            Ok(runtime) => {
-                let _ = ready.send(Ok(()));
-                LocalSet::new().block_on(&runtime, resolver.serve(v4, v6, seen));
-            }
-            Err(error) => {
-                let _ = ready.send(Err(error));
-            }
-        }
-    };
-    thread.spawn(run).map_err(BeginError::Thread)?;
-    let began = began.recv().map_err(io::Error::other);
-    began.and_then(|began| began).map_err(BeginError::Thread)?;
-    let place = Place {
-        port: port.into(),
-        v6: is_on_v6.into(),
-    };
-    let mut places = places;
-    let told = places.insert(HOST, Plain(place), 0);
-    told.map_err(MapsError::from)?;
-    debug!(port, "names of sessions are looked up here");
-    Ok(())
-}
 
 /// When the host's files were last written.
 type Seen = (Option<SystemTime>, Option<SystemTime>);
 
 type Heard = watch::Receiver<Option<Option<Known>>>;
 
-struct Resolver {
+/// The resolver.
+pub struct Resolver {
     settings: Settings,
     names: Arc<Names>,
-    askers: Askers,
-    refusals: mpsc::Sender<Refusal>,
+    origins: Origins,
+    refusals: Refusals,
     cache: RefCell<Cache>,
     servers: RefCell<Vec<SocketAddr>>,
+    seen: Cell<Seen>,
     /// Questions to servers that nobody has answered yet.
     under_way: RefCell<HashMap<Key, Heard>>,
-    of_sessions: RefCell<HashMap<u64, usize>>,
+    places: Places,
     connections: Cell<usize>,
 }
 
+impl std::fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Resolver").finish_non_exhaustive()
+    }
+}
+
 impl Resolver {
+    /// One that has answered nothing yet, and knows what the host itself knows.
+    pub fn new(
+        settings: &Settings,
+        names: Arc<Names>,
+        origins: Origins,
+        refusals: Refusals,
+    ) -> Self {
+        let resolver = Self {
+            settings: settings.clone(),
+            names,
+            origins,
+            refusals,
+            cache: RefCell::default(),
+            servers: RefCell::default(),
+            seen: Cell::default(),
+            under_way: RefCell::default(),
+            places: Places::new(UNDER_WAY, OF_SESSION),
+            connections: Cell::new(0),
+        };
+        // Before the first session begins.
+        resolver.look_at_files();
+        resolver
+    }
+
     /// Until the process ends.
-    async fn serve(self, v4: Doors, v6: Option<Doors>, mut seen: Seen) {
+    pub async fn serve(self, doors: Doors) {
         let resolver = Rc::new(self);
-        for doors in [Some(v4), v6].into_iter().flatten() {
-            match (
-                UdpSocket::from_std(doors.udp),
-                TcpListener::from_std(doors.tcp),
-            ) {
+        for door in doors.all() {
+            let udp = door.udp.map(UdpSocket::from_std).transpose();
+            match (udp, TcpListener::from_std(door.tcp)) {
                 (Ok(udp), Ok(tcp)) => {
-                    spawn_local(Rc::clone(&resolver).by_datagram(Rc::new(udp)));
+                    if let Some(udp) = udp {
+                        spawn_local(Rc::clone(&resolver).by_datagram(Rc::new(udp)));
+                    }
                     spawn_local(Rc::clone(&resolver).by_stream(tcp));
                 }
                 (Err(error), _) | (_, Err(error)) => {
@@ -189,16 +102,17 @@ impl Resolver {
         let mut house = tokio::time::interval(HOUSE);
         loop {
             house.tick().await;
-            seen = resolver.look_at_files(seen);
+            resolver.look_at_files();
         }
     }
 
     /// Reads the host's files where they have changed.
-    fn look_at_files(&self, (servers, hosts): Seen) -> Seen {
+    fn look_at_files(&self) {
         let changed = |path: &Path| path.metadata().and_then(|file| file.modified()).ok();
         let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
         let settings = &self.settings;
         let now = (changed(&settings.servers), changed(&settings.hosts));
+        let (servers, hosts) = self.seen.replace(now);
         if now.0 != servers || now.0.is_none() {
             let found = upstream::servers(&read(&settings.servers));
             self.servers.replace(found);
@@ -206,7 +120,6 @@ impl Resolver {
         if now.1 != hosts {
             self.names.set_hosts(&read(&settings.hosts));
         }
-        now
     }
 
     async fn by_datagram(self: Rc<Self>, socket: Rc<UdpSocket>) {
@@ -214,7 +127,7 @@ impl Resolver {
         loop {
             let (length, peer) = match socket.recv_from(&mut room).await {
                 Ok(came) => came,
-                // What an earlier answer brought: its asker is gone.
+                // What an earlier answer brought: its origin is gone.
                 Err(_) => continue,
             };
             let Some(bytes) = room.get(..length) else {
@@ -286,7 +199,7 @@ impl Resolver {
 
     /// Answers what needs no server.
     fn at_once(&self, bytes: &[u8], peer: SocketAddr, protocol: u8) -> Turn {
-        let Some(asker) = self.asker(peer, protocol) else {
+        let Some(origin) = self.origins.of(peer, protocol) else {
             // No session has asked from there: nothing is said to others.
             return Turn::Nothing;
         };
@@ -295,19 +208,18 @@ impl Resolver {
             Err(Fault::Silence) => return Turn::Nothing,
             Err(Fault::Error(answer, name)) => {
                 if let Some(name) = name {
-                    self.tell(&asker, name, "-".to_owned(), "not a name of a host");
+                    self.tell(&origin, &name, "-".to_owned(), "not a name of a host");
                 }
                 return Turn::Say(answer);
             }
         };
         let (name, kind) = (&question.name, question.kind());
-        match self.names.may_ask(&asker, name, kind) {
+        match self.names.may_ask(&origin, name, kind) {
             Leave::Given => {}
             Leave::Searched => return Turn::Say(question.refuse(ResponseCode::NXDomain)),
             Leave::Nobodys => return Turn::Say(question.refuse(ResponseCode::Refused)),
             Leave::Refused(reason) => {
-                self.tell(&asker, name.clone(), kind.to_string(), reason);
-                if !self.names.is_audited(asker.session) {
+                if !self.tell(&origin, name, kind.to_string(), reason) {
                     return Turn::Say(question.refuse(ResponseCode::Refused));
                 }
             }
@@ -318,29 +230,29 @@ impl Resolver {
         };
         if let Some(addresses) = self.names.own(name) {
             let known = message::own(&question, &addresses);
-            return Turn::Say(self.entered(&asker, &question, &known, room));
+            return Turn::Say(self.entered(&origin, &question, &known, room));
         }
         let key = (name.clone(), kind);
         let known = self.cache.borrow().get(&key, Instant::now());
         match known {
-            Some(known) => Turn::Say(self.entered(&asker, &question, &known, room)),
-            None => Turn::Ask(Asking {
-                asker,
+            Some(known) => Turn::Say(self.entered(&origin, &question, &known, room)),
+            None => Turn::Ask(Box::new(Asking {
+                origin,
                 question,
                 key,
-            }),
+            })),
         }
     }
 
     /// Asks the host's servers, once for all who want to know the same at once.
-    async fn ask(&self, asking: Asking, room: usize) -> Vec<u8> {
+    async fn ask(&self, asking: Box<Asking>, room: usize) -> Vec<u8> {
         let Asking {
-            asker,
+            origin,
             question,
             key,
-        } = asking;
+        } = *asking;
         let failed = |question: &Question| question.refuse(ResponseCode::ServFail);
-        let Some(_place) = self.take_place(asker.session) else {
+        let Some(_place) = self.places.take(origin.session) else {
             return failed(&question);
         };
         let other = self.under_way.borrow().get(&key).cloned();
@@ -366,81 +278,33 @@ impl Resolver {
             }
         };
         match known {
-            Some(known) => self.entered(&asker, &question, &known, room),
+            Some(known) => self.entered(&origin, &question, &known, room),
             None => failed(&question),
         }
     }
 
     /// The answer, after its addresses were entered for who asked.
-    fn entered(&self, asker: &Asker, question: &Question, known: &Known, room: usize) -> Vec<u8> {
+    fn entered(&self, origin: &Origin, question: &Question, known: &Known, room: usize) -> Vec<u8> {
         let addresses = message::addresses(known);
         let entered = self
             .names
-            .enter(asker.session, &question.name, addresses, known.ttl_s);
+            .enter(origin.session, &question.name, addresses, known.ttl_s);
         match entered {
             Ok(()) => question.answer(known, room),
             Err(error) => {
                 debug!(%error, name = question.name, "an answer is withheld");
                 let kind = question.kind().to_string();
-                self.tell(
-                    asker,
-                    question.name.clone(),
-                    kind,
-                    "no room for its addresses",
-                );
+                self.tell(origin, &question.name, kind, "no room for its addresses");
                 question.refuse(ResponseCode::ServFail)
             }
         }
     }
 
-    /// Who asks from an address and port, if a session does.
-    fn asker(&self, peer: SocketAddr, protocol: u8) -> Option<Asker> {
-        let from = match peer.ip() {
-            IpAddr::V4(address) => Endpoint::own_v4(address.octets(), peer.port(), protocol),
-            IpAddr::V6(address) => Endpoint::own_v6(address.octets(), peer.port(), protocol),
-        };
-        let key = AskerKey {
-            namespace: HOST,
-            address: from.address,
-            port: from.port,
-            protocol,
-            reserved: [0; 5],
-        };
-        Some(self.askers.get(&Plain(key), 0).ok()?.0)
-    }
-
-    fn tell(&self, asker: &Asker, name: String, kind: String, reason: &'static str) {
-        let Some(untold) = self.names.tells(asker.session) else {
-            return;
-        };
-        let refusal = Refusal {
-            session: asker.session,
-            tool: u8::try_from(asker.tool).unwrap_or(0),
-            process: asker.process,
-            name,
-            kind,
-            reason,
-            audited: self.names.is_audited(asker.session),
-            untold,
-        };
-        if self.refusals.try_send(refusal).is_err() {
-            warn!("the daemon does not take what was refused as fast as it is");
-        }
-    }
-
-    /// A place among the questions under way, given back when it is dropped.
-    fn take_place(&self, session: u64) -> Option<UnderWay<'_>> {
-        let mut of_sessions = self.of_sessions.borrow_mut();
-        let all: usize = of_sessions.values().sum();
-        let own = of_sessions.entry(session).or_default();
-        if all >= UNDER_WAY || *own >= OF_SESSION {
-            return None;
-        }
-        *own += 1;
-        Some(UnderWay {
-            of_sessions: &self.of_sessions,
-            session,
-        })
+    /// Tells of a lookup that is refused; true where the policy is only watched.
+    fn tell(&self, origin: &Origin, name: &str, records: String, reason: &'static str) -> bool {
+        let name = name.to_owned();
+        let what = Refused::Lookup { name, records };
+        self.refusals.tell(&self.names, origin, what, reason)
     }
 }
 
@@ -451,28 +315,11 @@ enum Turn {
     /// This is said.
     Say(Vec<u8>),
     /// The host's servers must be asked.
-    Ask(Asking),
+    Ask(Box<Asking>),
 }
 
 struct Asking {
-    asker: Asker,
+    origin: Origin,
     question: Question,
     key: Key,
-}
-
-struct UnderWay<'a> {
-    of_sessions: &'a RefCell<HashMap<u64, usize>>,
-    session: u64,
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        let mut of_sessions = self.of_sessions.borrow_mut();
-        if let Some(own) = of_sessions.get_mut(&self.session) {
-            *own -= 1;
-            if *own == 0 {
-                of_sessions.remove(&self.session);
-            }
-        }
-    }
 }

@@ -70,8 +70,8 @@ pub struct Host {
     judges_files: bool,
     /// Whether the daemon has a controller, which it may lose.
     has_controller: bool,
-    /// Whether there is a resolver, without which no name leads anywhere.
-    has_resolver: bool,
+    /// Whether there are a resolver, without which no name leads anywhere, and a relay.
+    diverts: bool,
 }
 
 impl Host {
@@ -80,8 +80,8 @@ impl Host {
         if !self.has_controller && compiled.needs().contains(&Need::ControllerLost) {
             return Err(StartError::NoController(compiled.name.clone()));
         }
-        if !self.has_resolver && compiled.has_names() {
-            return Err(StartError::NoResolver(compiled.name.clone()));
+        if !self.diverts && (compiled.has_names() || compiled.gateway.is_some()) {
+            return Err(StartError::NoDiversion(compiled.name.clone()));
         }
         let by_lsm = [
             Need::Files,
@@ -166,7 +166,7 @@ impl Sessions {
             host: Host {
                 judges_files,
                 has_controller: false,
-                has_resolver: false,
+                diverts: false,
             },
         };
         let mut all = true;
@@ -231,9 +231,9 @@ impl Sessions {
         self.host
     }
 
-    /// Says that there is a resolver.
-    pub fn set_resolver(&mut self) {
-        self.host.has_resolver = true;
+    /// Says that there are a resolver and a relay.
+    pub fn set_diverting(&mut self) {
+        self.host.diverts = true;
     }
 
     /// What sessions may look up, and were answered.

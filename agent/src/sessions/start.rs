@@ -52,9 +52,12 @@ pub enum StartError {
          `interlock daemon --controller`"
     )]
     NoController(String),
-    /// Nobody would look names up.
-    #[error("the policy of `{0}` names hosts, and this daemon has no resolver: its log says why")]
-    NoResolver(String),
+    /// Nobody would look names up, or relay connections.
+    #[error(
+        "the policy of `{0}` names hosts or a gateway, and this daemon has no resolver and no relay: its \
+         log says why"
+    )]
+    NoDiversion(String),
     /// Somebody else must say yes first.
     #[error(
         "the policy of `{0}` requires a grant, and none was given: ask the controller for one, then \

@@ -46,6 +46,7 @@ mod red_network;
 mod red_others;
 mod red_precedence;
 mod red_words;
+mod relay;
 mod replay;
 mod revoke_all;
 mod revoke_sockets;
@@ -95,6 +96,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(differential::tests());
     tests.extend(red_lookup::tests());
     tests.extend(names::tests());
+    tests.extend(relay::tests());
     tests.extend(red_network::tests());
     tests.extend(inherit::tests());
     tests.extend(label::tests());

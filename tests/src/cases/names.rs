@@ -7,6 +7,7 @@ use crate::harness::network::{DENIED4, DENIED6, ip};
 use crate::harness::policy::Policy;
 use crate::harness::product::{self, Daemon};
 use crate::harness::session::Place;
+use crate::harness::steps::Steps;
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -23,7 +24,6 @@ const HEARD: &str = "/tmp/names.heard";
 /// The servers, and what asks them.
 const SERVER: &str = include_str!("names/server.py");
 const CLIENT: &str = include_str!("names/client.py");
-const CLIENT_FILE: &str = "/tmp/names-client.py";
 
 pub(super) fn tests() -> Vec<Test> {
     vec![
@@ -90,20 +90,21 @@ pub(super) fn tests() -> Vec<Test> {
     ]
 }
 
-/// Servers of names and of a web page, and a host that asks them.
-struct Network {
+/// Servers of names and of a web page, a host that asks them, and what asks.
+pub(super) struct Network {
+    client: Steps,
     server: Child,
     before: [Vec<u8>; 2],
 }
 
 impl Network {
-    fn set_up() -> Result<Self> {
+    pub(super) fn set_up() -> Result<Self> {
         Daemon::shared()?;
         ip(&["route", "replace", "local", NETWORK, "dev", "lo"])?;
         ip(&["address", "replace", "2001:db8::77/128", "dev", "lo"])?;
         let before = FILES.map(|file| fs::read(file).unwrap_or_default());
         fs::write(HEARD, "")?;
-        fs::write(CLIENT_FILE, CLIENT)?;
+        let client = Steps::of("/tmp/names-client.py", CLIENT)?;
         let mut server = Command::new("python3")
             .args(["-c", SERVER, DENIED4, DENIED6, HEARD])
             .stdout(Stdio::piped())
@@ -119,7 +120,11 @@ impl Network {
         fs::write(FILES[1], "hosts: files dns\n")?;
         // The daemon follows the file each second.
         thread::sleep(Duration::from_millis(2_500));
-        Ok(Self { server, before })
+        Ok(Self {
+            client,
+            server,
+            before,
+        })
     }
 
     /// What has come to the server of names: `NAME TYPE PROTOCOL`, one a line.
@@ -145,30 +150,6 @@ fn policy(agent: &str, names: &[&str]) -> Policy {
     })
 }
 
-/// Runs steps of the client, and gives a line for each.
-fn steps(place: Place<'_>, steps: &[&str]) -> Result<Vec<String>> {
-    let mut words = vec!["python3", CLIENT_FILE];
-    words.extend(steps);
-    let output = place.run(&words)?;
-    ensure!(output.status.success(), "{}", product::said(&output));
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.lines().map(str::to_owned).collect())
-}
-
-/// Steps with what each must say.
-fn expect(place: Place<'_>, expected: &[(&str, &str)]) -> Result<()> {
-    let words: Vec<&str> = expected.iter().map(|(step, _)| *step).collect();
-    let said = steps(place, &words)?;
-    for (i, (step, wanted)) in expected.iter().enumerate() {
-        let found = said.get(i).map_or("nothing", String::as_str);
-        ensure!(
-            found == *wanted,
-            "{step:?} {place:?}: said {found:?}, expected {wanted:?}"
-        );
-    }
-    Ok(())
-}
-
 /// The denial of a lookup.
 fn told(events: &Events, agent: &str, name: &str, reason: &str) -> Result<Denial> {
     events.find(&format!("the lookup of {name}"), |denial| {
@@ -192,7 +173,7 @@ fn looked_up() -> Result<()> {
     let inside = Place::Inside(&policy);
     let direct = format!("query {DENIED4} udp api.example.test A");
     // Outside: nobody's lookups are touched.
-    expect(
+    network.client.expect(
         Place::Outside,
         &[
             // With what the server says beside the answer.
@@ -204,7 +185,7 @@ fn looked_up() -> Result<()> {
     )?;
     let by6 = format!("query {DENIED6} udp api.example.test A");
     let mapped = format!("query ::ffff:{DENIED4} sendto api.example.test A");
-    expect(
+    network.client.expect(
         inside,
         &[
             // Before it is looked up it is nowhere.
@@ -267,7 +248,9 @@ fn looked_up() -> Result<()> {
         "a searched name left the host"
     );
     // Another session of the same policy has asked nothing.
-    expect(inside, &[("connect 198.51.100.1 8090", "EPERM")])?;
+    network
+        .client
+        .expect(inside, &[("connect 198.51.100.1 8090", "EPERM")])?;
     Ok(())
 }
 
@@ -318,7 +301,7 @@ fn tunnels() -> Result<()> {
     let deep = "a.b.c.d.e.data.example.test";
     let query = |name: &str, kind: &str| format!("query 8.8.8.8 udp {name} {kind}");
     let (long_query, deep_query) = (query(&long, "A"), query(deep, "A"));
-    expect(
+    network.client.expect(
         Place::Inside(&policy),
         &[
             ("query 8.8.8.8 udp secret.attacker.test A", refused),
@@ -372,11 +355,11 @@ fn tunnels() -> Result<()> {
 }
 
 fn bound() -> Result<()> {
-    let _network = Network::set_up()?;
+    let network = Network::set_up()?;
     let agent = "red-n9-names";
     let policy = policy(agent, &["api.example.test"]);
     let events = Events::from_now()?;
-    expect(
+    network.client.expect(
         Place::Inside(&policy),
         &[
             (
@@ -418,7 +401,7 @@ fn spelled() -> Result<()> {
     );
     let found = "NOERROR 198.51.100.1 from 8.8.8.8:53 peer 8.8.8.8:53";
     let refused = "REFUSED - from 8.8.8.8:53 peer 8.8.8.8:53";
-    expect(
+    network.client.expect(
         Place::Inside(&policy),
         &[
             ("query 8.8.8.8 udp API.Example.TEST. A", found),
@@ -447,9 +430,9 @@ fn spelled() -> Result<()> {
 }
 
 fn walled() -> Result<()> {
-    let _network = Network::set_up()?;
+    let network = Network::set_up()?;
     let policy = policy("red-n11-names", &["*.wall.example.test"]);
-    expect(
+    network.client.expect(
         Place::Inside(&policy),
         &[
             (
@@ -465,16 +448,20 @@ fn walled() -> Result<()> {
             ("connect 169.254.169.254 8090", "EPERM"),
         ],
     )?;
-    expect(Place::Outside, &[("connect 127.0.0.1 8090", "ok")])
+    network
+        .client
+        .expect(Place::Outside, &[("connect 127.0.0.1 8090", "ok")])
 }
 
 fn race(times: u32) -> Result<()> {
-    let _network = Network::set_up()?;
+    let network = Network::set_up()?;
     let policy = policy("names-race", &["*.turn.example.test"]);
     let step = format!("race 8.8.8.8 turn.example.test {times}");
     // With answers that hold for no second, so that each is asked for anew.
     let expected = format!("{times} allowed, 0 denied, 0 failed, 0 wrongly");
-    expect(Place::Inside(&policy), &[(&step, &expected)])
+    network
+        .client
+        .expect(Place::Inside(&policy), &[(&step, &expected)])
 }
 
 fn namespace() -> Result<()> {
@@ -483,7 +470,7 @@ fn namespace() -> Result<()> {
     let policy = policy(agent, &["api.example.test"]);
     let events = Events::from_now()?;
     let step = "query 8.8.8.8 udp api.example.test A";
-    let inside = Place::Inside(&policy).command(&["python3", CLIENT_FILE, step])?;
+    let inside = Place::Inside(&policy).command(&network.client.words(&[step]))?;
     let output = Command::new("unshare")
         .arg("--net")
         .arg(inside.get_program())
@@ -507,11 +494,9 @@ fn dead() -> Result<()> {
     let daemon = Daemon::shared()?;
     let policy = policy("names-dead", &["api.example.test", "*.data.example.test"]);
     let mut child = Place::Inside(&policy)
-        .command(&[
-            "python3",
-            CLIENT_FILE,
+        .command(&network.client.words(&[
             "hold 198.51.100.1 8090 /tmp/names.dead api.example.test other.data.example.test",
-        ])?
+        ]))?
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const PROGRAM: &str = "interlock-controller";
+pub(crate) const PROGRAM: &str = "interlock-controller";
 /// Where it listens.
 pub(crate) const ADDRESS: &str = "127.0.0.1:7443";
 const CERTS: &str = "/etc/interlock/certs";

@@ -16,6 +16,7 @@ pub(crate) mod receiver;
 pub(crate) mod replay;
 pub(crate) mod runner;
 pub(crate) mod session;
+pub(crate) mod steps;
 
 use anyhow::Result;
 use std::time::Duration;

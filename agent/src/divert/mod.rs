@@ -1,0 +1,114 @@
+//! What the kernel sends to the daemon instead of where a session wanted to go: lookups to the resolver
+//! (`names/`), connections that rules want relayed to the relay (`relay/`).
+//!
+//! Each has a thread of its own with a runtime of its own: a flood there holds up nothing else, and nothing
+//! else holds it up. Both listen on the host's loopback addresses. Whose something is that comes there they
+//! ask the kernel ([`Origins`]), which noted it from the socket: no address is trusted.
+
+mod doors;
+mod origins;
+mod places;
+mod refusal;
+mod silence;
+
+pub use agent_common::divert::Origin;
+pub use doors::{Door, Doors};
+pub use origins::Origins;
+pub use places::Places;
+pub use refusal::{Refusal, Refusals, Refused};
+pub use silence::Silence;
+
+use crate::kernel::maps::{MapsError, open, typed};
+use crate::kernel::pins::Pins;
+use crate::kernel::plain::Plain;
+use crate::names::{self, Names};
+use crate::relay;
+use agent_common::divert::{HOST, Station};
+use aya::maps::{HashMap as KernelMap, Map, MapData};
+use std::io;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+use tracing::debug;
+
+/// Why the daemon takes nothing in place of others.
+#[derive(Debug, thiserror::Error)]
+pub enum BeginError {
+    /// No port of the loopback address can be had.
+    #[error("cannot listen on the loopback address")]
+    Listen(#[source] io::Error),
+    /// A table failed.
+    #[error("the kernel's tables do not take where the daemon listens")]
+    Maps(#[from] MapsError),
+    /// No thread, or no runtime in it.
+    #[error("cannot start the thread of the {0}")]
+    Thread(&'static str, #[source] io::Error),
+}
+
+/// Begins resolver and relay, and tells the kernel programs where they listen.
+pub fn begin(
+    settings: &names::Settings,
+    names: &Arc<Names>,
+    refusals: mpsc::Sender<Refusal>,
+) -> Result<(), BeginError> {
+    let pins = Pins::in_force();
+    let stations = Map::HashMap(open(&pins, "STATIONS")?);
+    let mut stations: KernelMap<MapData, u64, Plain<Station>> = typed("STATIONS", stations)?;
+    // Sockets that went to the last daemon find this one.
+    let last = stations.get(&HOST, 0).ok().map(|station| station.0);
+    let last = |port: fn(Station) -> u32| u16::try_from(port(last?)).ok();
+    let lookups =
+        Doors::open(true, last(|station| station.resolver)).map_err(BeginError::Listen)?;
+    let relayed = Doors::open(false, last(|station| station.relay)).map_err(BeginError::Listen)?;
+    let station = Station {
+        resolver: lookups.port.into(),
+        relay: relayed.port.into(),
+        v6: (lookups.v6.is_some() && relayed.v6.is_some()).into(),
+        reserved: 0,
+    };
+    let refusals = Refusals::to(refusals);
+    let resolver = names::Resolver::new(
+        settings,
+        Arc::clone(names),
+        Origins::open(&pins)?,
+        refusals.clone(),
+    );
+    let relay = relay::Relay::new(Arc::clone(names), Origins::open(&pins)?, refusals)?;
+    thread("resolver", move |local, runtime| {
+        local.block_on(runtime, resolver.serve(lookups));
+    })?;
+    thread("relay", move |local, runtime| {
+        local.block_on(runtime, relay.serve(relayed));
+    })?;
+    let told = stations.insert(HOST, Plain(station), 0);
+    told.map_err(MapsError::from)?;
+    debug!(?station, "what is diverted comes here");
+    Ok(())
+}
+
+/// Runs something on a thread and a runtime of its own, until the process ends.
+fn thread(
+    name: &'static str,
+    run: impl FnOnce(LocalSet, &tokio::runtime::Runtime) + Send + 'static,
+) -> Result<(), BeginError> {
+    let failed = |error| BeginError::Thread(name, error);
+    let (ready, began) = std::sync::mpsc::channel();
+    let body = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        match runtime {
+            Ok(runtime) => {
+                let _ = ready.send(Ok(()));
+                run(LocalSet::new(), &runtime);
+            }
+            Err(error) => {
+                let _ = ready.send(Err(error));
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name(name.into());
+    thread.spawn(body).map_err(failed)?;
+    let began = began.recv().map_err(io::Error::other);
+    began.and_then(|began| began).map_err(failed)
+}

@@ -1,0 +1,48 @@
+//! Programs that take steps as their arguments, and print a line for each.
+
+use super::product;
+use super::session::Place;
+use anyhow::{Result, ensure};
+use std::fs;
+
+/// Such a program, in Python.
+pub(crate) struct Steps {
+    file: &'static str,
+}
+
+impl Steps {
+    /// Writes it to a file.
+    pub(crate) fn of(file: &'static str, text: &str) -> Result<Self> {
+        fs::write(file, text)?;
+        Ok(Self { file })
+    }
+
+    /// Its command line.
+    pub(crate) fn words<'a>(&'a self, steps: &[&'a str]) -> Vec<&'a str> {
+        let mut words = vec!["python3", self.file];
+        words.extend(steps);
+        words
+    }
+
+    /// Takes steps, and gives a line for each.
+    pub(crate) fn take(&self, place: Place<'_>, steps: &[&str]) -> Result<Vec<String>> {
+        let output = place.run(&self.words(steps))?;
+        ensure!(output.status.success(), "{}", product::said(&output));
+        let text = String::from_utf8_lossy(&output.stdout);
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
+    /// Takes steps, and compares what each says.
+    pub(crate) fn expect(&self, place: Place<'_>, expected: &[(&str, &str)]) -> Result<()> {
+        let words: Vec<&str> = expected.iter().map(|(step, _)| *step).collect();
+        let said = self.take(place, &words)?;
+        for (i, (step, wanted)) in expected.iter().enumerate() {
+            let found = said.get(i).map_or("nothing", String::as_str);
+            ensure!(
+                found == *wanted,
+                "{step:?} {place:?}: said {found:?}, expected {wanted:?}"
+            );
+        }
+        Ok(())
+    }
+}
