@@ -4,7 +4,7 @@
 use agent_common::privilege::Privilege;
 use serde_json::{Map, Value, json};
 
-use crate::policy::{API_VERSION, KIND, words};
+use crate::policy::{API_VERSION, KIND, RecordKind, words};
 
 /// The JSON Schema of a policy document.
 pub fn schema() -> Value {
@@ -84,6 +84,7 @@ fn spec_field(key: &str) -> Value {
             let mut egress = lists(key);
             if let Some(Value::Object(fields)) = egress.get_mut("properties") {
                 fields.insert("via".to_owned(), gateway());
+                fields.insert("lookups".to_owned(), lookups());
             }
             egress
         }
@@ -220,6 +221,28 @@ fn egress() -> Value {
         fields.insert("sni".to_owned(), json!({"enum": ["required"]}));
     }
     egress
+}
+
+fn lookups() -> Value {
+    let pace = || {
+        object(
+            &["rate"],
+            json!({
+                "rate": {"type": "string", "pattern": "^[1-9][0-9]*/(s|min|h|d)$"},
+                "burst": {"type": "integer", "minimum": 1}
+            }),
+        )
+    };
+    let most = |most: u32| json!({"type": "integer", "minimum": 1, "maximum": most});
+    let kinds = RecordKind::ALL.map(RecordKind::word);
+    object(
+        &[],
+        json!({
+            "records": {"type": "array", "minItems": 1, "items": {"enum": kinds}},
+            "pace": pace(), "newNames": pace(),
+            "label": most(63), "below": most(253), "labels": most(127)
+        }),
+    )
 }
 
 fn gateway() -> Value {

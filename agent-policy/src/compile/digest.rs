@@ -4,8 +4,8 @@
 use sha2::{Digest, Sha256};
 
 use crate::policy::{
-    Argument, End, Grant, MinEnforcement, Mode, OnChange, OnDeviation, Owner, Pattern, Policy,
-    Recognised, RevokeOn,
+    Argument, End, Grant, Lookups, MinEnforcement, Mode, OnChange, OnDeviation, Owner, Pattern,
+    Policy, Recognised, RevokeOn,
 };
 
 use super::plan::{ApprovalInfo, FactKind};
@@ -101,6 +101,10 @@ pub(super) fn of(policy: &Policy, compiled: &Compiled) -> [u8; 32] {
     if let Some(gateway) = &compiled.gateway {
         encoder.text("via");
         encoder.text(&gateway.to_string());
+    }
+    if compiled.lookups != Lookups::default() {
+        encoder.text("lookups");
+        lookups(&mut encoder, &compiled.lookups);
     }
     let said = |source: &RuleSource| source.because.is_some();
     if compiled.sources.iter().any(said) {
@@ -202,6 +206,26 @@ fn ends(encoder: &mut Encoder, policy: &Policy) {
     encoder.list(&policy.chain.failed_by, |encoder, word| {
         encoder.text(&word.text);
     });
+}
+
+fn lookups(encoder: &mut Encoder, lookups: &Lookups) {
+    let Lookups {
+        records,
+        pace,
+        new_names,
+        label,
+        below,
+        labels,
+    } = lookups;
+    encoder.list(records, |encoder, kind| encoder.text(kind.word()));
+    for pace in [pace, new_names] {
+        for number in [pace.count, pace.period_s, pace.burst] {
+            encoder.number(number);
+        }
+    }
+    for number in [label, below, labels] {
+        encoder.number(*number as u64);
+    }
 }
 
 fn networks(encoder: &mut Encoder, networks: &[NetworkEntry]) {

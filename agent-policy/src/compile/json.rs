@@ -12,7 +12,7 @@ use agent_common::terms::{Limit, Terms};
 
 use super::tables::Objects;
 use super::{Compiled, NO_LIST, NetworkEntry};
-use crate::policy::Network;
+use crate::policy::{Network, Pace};
 
 impl Compiled {
     /// Everything that is looked up, by the names that people use. A list is named by where it
@@ -51,6 +51,17 @@ impl Compiled {
             }))),
             "terms": self.terms_json(),
             "gateway": self.gateway.as_ref().map(ToString::to_string),
+            "lookups": self.lookups_json(),
+        })
+    }
+
+    fn lookups_json(&self) -> Value {
+        let lookups = &self.lookups;
+        let pace = |pace: &Pace| json!({"count": pace.count, "periodS": pace.period_s, "burst": pace.burst});
+        json!({
+            "records": list(lookups.records.iter().map(|kind| json!(kind.word()))),
+            "pace": pace(&lookups.pace), "newNames": pace(&lookups.new_names),
+            "label": lookups.label, "below": lookups.below, "labels": lookups.labels,
         })
     }
 

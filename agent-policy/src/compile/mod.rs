@@ -24,7 +24,7 @@ use agent_common::policy::PolicyHead;
 use agent_common::terms::Terms;
 
 use crate::policy::{
-    Argument, End, Gateway, Grant, MinEnforcement, Mode, OnChange, Policy, Recognised,
+    Argument, End, Gateway, Grant, Lookups, MinEnforcement, Mode, OnChange, Policy, Recognised,
     UNKNOWN_HISTORY, privilege_mask,
 };
 use crate::text::{Diagnostics, Severity, Span};
@@ -150,6 +150,8 @@ pub struct Compiled {
     pub grant: Grant,
     /// Where its connections go instead.
     pub gateway: Option<Gateway>,
+    /// What may be looked up.
+    pub lookups: Lookups,
     sets: u32,
 }
 
@@ -333,6 +335,10 @@ impl Policy {
             on_change: self.on_change,
             grant: self.grant,
             gateway: self.rules.via.clone(),
+            lookups: match &self.rules.lookups {
+                Some((lookups, _)) => lookups.clone(),
+                None => Lookups::default(),
+            },
         };
         compiled.digest = digest::of(self, &compiled);
         Ok(compiled)

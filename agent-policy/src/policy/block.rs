@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::text::{Fields, Node, Reader, Source};
+use crate::text::{Fields, Node, Reader, Source, Span};
 
 use super::condition::{Common, Effect};
 use super::egress::{self, Direction, EgressRule, Gateway};
 use super::file::{self, ExecRule, FileRule};
+use super::lookup::{self, Lookups};
 
 /// Rules for every kind of object.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +20,8 @@ pub struct Block {
     pub files: Vec<FileRule>,
     /// Where connections go instead.
     pub via: Option<Gateway>,
+    /// What may be looked up, where the policy says, and where it does.
+    pub lookups: Option<(Lookups, Span)>,
 }
 
 /// The fields of a block.
@@ -39,6 +42,20 @@ impl Block {
             .chain(self.files.iter().map(|rule| &rule.common))
     }
 
+    /// Says of what holds for the whole agent that it stands in a part of it.
+    pub(super) fn has_only_rules(&self, reader: &mut Reader<'_>, part: &str) {
+        let via = self.via.as_ref().map(|via| ("a gateway", via.span));
+        let lookups = self.lookups.as_ref().map(|(_, span)| ("lookups", *span));
+        for (what, span) in via.into_iter().chain(lookups) {
+            let found = format!("{what} in {part}");
+            reader.found(
+                span,
+                &found,
+                "it under the policy's own egress, for all of it",
+            );
+        }
+    }
+
     pub(super) fn append(&mut self, other: Block) {
         self.egress.extend(other.egress);
         self.exec.extend(other.exec);
@@ -54,7 +71,7 @@ pub(super) fn read(reader: &mut Reader<'_>, source: &Arc<Source>, fields: &Field
             continue;
         };
         let known: &[&str] = match *key {
-            "egress" => &["via", "allow", "deny", "kill"],
+            "egress" => &["via", "lookups", "allow", "deny", "kill"],
             _ => &["allow", "deny", "kill"],
         };
         let Some(lists) = Fields::of(reader, node, what, known) else {
@@ -62,6 +79,9 @@ pub(super) fn read(reader: &mut Reader<'_>, source: &Arc<Source>, fields: &Field
         };
         if let Some(node) = lists.get("via") {
             block.via = egress::gateway(reader, node);
+        }
+        if let Some(node) = lists.get("lookups") {
+            block.lookups = lookup::read(reader, node);
         }
         for effect in [Effect::Allow, Effect::Deny, Effect::Kill] {
             if let Some(list) = lists.get(effect.word()) {

@@ -327,7 +327,7 @@ fn people(reader: &mut Reader<'_>, node: &Node) -> Option<u32> {
     found
 }
 
-fn count(reader: &mut Reader<'_>, node: &Node) -> Option<u64> {
+pub(super) fn count(reader: &mut Reader<'_>, node: &Node) -> Option<u64> {
     let text = reader.text(node, COUNT)?;
     let found = number(text).filter(|count| (1..=1_000_000_000).contains(count));
     if found.is_none() {
@@ -351,7 +351,7 @@ fn bytes(reader: &mut Reader<'_>, node: &Node) -> Option<u64> {
     found
 }
 
-fn rate(reader: &mut Reader<'_>, node: &Node) -> Option<(u64, u64)> {
+pub(super) fn rate(reader: &mut Reader<'_>, node: &Node) -> Option<(u64, u64)> {
     let text = reader.text(node, RATE)?;
     let found = text.split_once('/').and_then(|(count, period)| {
         let period = match period {

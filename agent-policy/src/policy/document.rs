@@ -284,14 +284,7 @@ fn tools(reader: &mut Reader<'_>, source: &Arc<Source>, node: &Node) -> Vec<Tool
             )
             .and_then(|node| file::exec_rule(reader, source, node, condition::Effect::Allow));
         let rules: Block = block::read(reader, source, &fields);
-        if let Some(via) = &rules.via {
-            let found = "a gateway of a tool's own";
-            reader.found(
-                via.span,
-                found,
-                "it under the agent's egress, for all of it",
-            );
-        }
+        rules.has_only_rules(reader, "a tool");
         let privileges = fields
             .get("privileges")
             .map(|node| privilege::read(reader, node))

@@ -149,14 +149,7 @@ impl Profiles {
             .collect();
         if let Some(fields) = Fields::of(&mut reader, &node, "a profile's spec", &known) {
             let rules = block::read(&mut reader, &profile.source, &fields);
-            if let Some(via) = &rules.via {
-                let found = "a gateway in a profile";
-                reader.found(
-                    via.span,
-                    found,
-                    "it in the policy itself, where people look for it",
-                );
-            }
+            rules.has_only_rules(&mut reader, "a profile");
             made.rules.append(rules);
             if let Some(list) = fields.get("extends") {
                 for word in condition::words(&mut reader, list, "a list of profiles") {

@@ -1,45 +1,24 @@
 //! What lookups can carry out of a session is bounded, as is how often it asks.
 
+use agent_policy::{Lookups, Pace};
 use hickory_proto::rr::RecordType;
 use std::collections::HashSet;
 use std::time::Instant;
 
-/// The longest label below a `*.` of the policy.
-pub(super) const LABEL: usize = 40;
-
-/// Bytes of all labels below a `*.` of the policy, with their dots.
-pub(super) const BELOW: usize = 80;
-
-/// Labels below a `*.` of the policy.
-pub(super) const DEPTH: usize = 4;
-
-/// Lookups of a session: how many a second, and how many at once.
-const LOOKUPS: (f64, f64) = (100.0, 500.0);
-
-/// Names below a `*.` that a session has not asked for before: how many a second, and how many at once.
-const NEW_NAMES: (f64, f64) = (1.0, 120.0);
-
 /// Names that are remembered as asked for.
 const REMEMBERED: usize = 4_096;
 
-/// The types of records that may be asked for. Others carry what no connection needs.
-pub(super) fn is_kind(kind: RecordType) -> bool {
-    matches!(
-        kind,
-        RecordType::A
-            | RecordType::AAAA
-            | RecordType::CNAME
-            | RecordType::HTTPS
-            | RecordType::SVCB
-            | RecordType::SRV
-    )
+/// Whether a type of record may be asked for. Those that no policy names carry what no connection needs.
+pub(super) fn is_kind(lookups: &Lookups, kind: RecordType) -> bool {
+    let number = u16::from(kind);
+    lookups.records.iter().any(|own| own.number() == number)
 }
 
-/// Whether what stands before the domain of a `*.` is no longer than names of hosts are.
-pub(super) fn is_short(below: &str) -> bool {
-    below.len() <= BELOW
-        && below.split('.').count() <= DEPTH
-        && below.split('.').all(|label| label.len() <= LABEL)
+/// Whether what stands before the domain of a `*.` is no longer than the policy allows.
+pub(super) fn is_short(lookups: &Lookups, below: &str) -> bool {
+    below.len() <= lookups.below
+        && below.split('.').count() <= lookups.labels
+        && below.split('.').all(|label| label.len() <= lookups.label)
 }
 
 /// What a session has asked lately.
@@ -51,11 +30,19 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn nothing() -> Self {
+    pub(super) fn nothing(lookups: &Lookups) -> Self {
         Self {
-            lookups: Bucket::full(LOOKUPS),
-            new_names: Bucket::full(NEW_NAMES),
+            lookups: Bucket::at(lookups.pace),
+            new_names: Bucket::at(lookups.new_names),
             names: HashSet::new(),
+        }
+    }
+
+    /// The same under another version of the policy: what was asked stays known.
+    pub(super) fn under(self, lookups: &Lookups) -> Self {
+        Self {
+            names: self.names,
+            ..Self::nothing(lookups)
         }
     }
 
@@ -88,6 +75,16 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
+    /// A full one of a policy's.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a policy's numbers are far below where a float would round them"
+    )]
+    pub(super) fn at(pace: Pace) -> Self {
+        let rate = pace.count as f64 / pace.period_s as f64;
+        Self::full((rate, pace.burst as f64))
+    }
+
     pub(super) fn full((rate, size): (f64, f64)) -> Self {
         Self {
             rate,
@@ -116,7 +113,7 @@ mod tests {
 
     #[test]
     fn new_names_run_out_and_known_ones_do_not() {
-        let mut asked = Asked::nothing();
+        let mut asked = Asked::nothing(&Lookups::default());
         let mut room = (0..200).map(|i| asked.has_room(&format!("n{i}.example.com"), true));
         let granted = room.by_ref().take_while(|room| *room).count();
         drop(room);
@@ -127,6 +124,8 @@ mod tests {
 
     #[test]
     fn what_is_longer_than_hosts_are_called_is_not_asked() {
+        let usual = Lookups::default();
+        let is_short = |below: &str| is_short(&usual, below);
         assert!(is_short("raw") && is_short("a.b.c.d"));
         assert!(!is_short("a.b.c.d.e"));
         assert!(!is_short(&"x".repeat(41)) && is_short(&"x".repeat(40)));
@@ -135,6 +134,8 @@ mod tests {
 
     #[test]
     fn only_what_connections_need_is_looked_up() {
+        let usual = Lookups::default();
+        let is_kind = |kind| is_kind(&usual, kind);
         assert!(is_kind(RecordType::A) && is_kind(RecordType::HTTPS));
         for kind in [
             RecordType::TXT,

@@ -13,7 +13,7 @@ use crate::sessions::tables::Place;
 use agent_common::divert::Origin;
 use agent_common::names::AnswerKey;
 use agent_common::session::Session as State;
-use agent_policy::{Compiled, Mode, Speech};
+use agent_policy::{Compiled, Lookups, Mode, Speech};
 use aya::maps::{Array, Map, MapData};
 use hickory_proto::rr::RecordType;
 use std::collections::HashMap;
@@ -52,6 +52,7 @@ struct Known {
     slot: u32,
     place: Place,
     speech: Speech,
+    lookups: Lookups,
     gateway: Option<SocketAddr>,
     audited: bool,
     book: Book,
@@ -93,10 +94,11 @@ impl Names {
             slot,
             place,
             speech: compiled.speech(),
+            lookups: compiled.lookups.clone(),
             gateway: gateway(compiled),
             audited: compiled.mode == Mode::Audit,
             book: Book::default(),
-            asked: Asked::nothing(),
+            asked: Asked::nothing(&compiled.lookups),
             told: Bucket::full(TOLD),
             untold: 0,
         };
@@ -139,6 +141,7 @@ impl Names {
             id,
             place,
             speech,
+            lookups: compiled.lookups.clone(),
             gateway: gateway(compiled),
             book,
             audited: compiled.mode == Mode::Audit,
@@ -152,8 +155,8 @@ impl Names {
         let (table, id) = (&mut inner.table, moved.id);
         let before = inner.sessions.remove(&id);
         let (asked, mut left) = match before {
-            Some(known) => (known.asked, known.book),
-            None => (Asked::nothing(), Book::default()),
+            Some(known) => (known.asked.under(&moved.lookups), known.book),
+            None => (Asked::nothing(&moved.lookups), Book::default()),
         };
         left.clear(table, Some(&moved.book));
         if let Some(speech) = moved.speech {
@@ -161,6 +164,7 @@ impl Names {
                 slot,
                 place: moved.place,
                 speech,
+                lookups: moved.lookups,
                 gateway: moved.gateway,
                 audited: moved.audited,
                 book: moved.book,
@@ -297,6 +301,7 @@ pub struct Moved {
     id: u64,
     place: Place,
     speech: Option<Speech>,
+    lookups: Lookups,
     gateway: Option<SocketAddr>,
     book: Book,
     audited: bool,
@@ -345,14 +350,14 @@ impl Inner {
                 Leave::Refused("no rule")
             });
         }
-        if !is_kind(kind) {
+        if !is_kind(&known.lookups, kind) {
             return Some(Leave::Refused("type of record not allowed"));
         }
         let below = known
             .speech
             .below(tool, name)
             .or(known.speech.below(0, name));
-        if below.is_some_and(|below| !is_short(below)) {
+        if below.is_some_and(|below| !is_short(&known.lookups, below)) {
             return Some(Leave::Refused("name too long"));
         }
         if !known.asked.has_room(name, below.is_some()) {

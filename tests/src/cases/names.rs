@@ -46,6 +46,12 @@ pub(super) fn tests() -> Vec<Test> {
         )
         .patience(240),
         Test::new(
+            "lookup.bounds",
+            "what may be looked up, and how often, is the policy's",
+            bounds,
+        )
+        .patience(240),
+        Test::new(
             "red.n9.lookup",
             "an address is reached by the name that led to it, on the ports of that name, by the session that asked",
             bound,
@@ -352,6 +358,30 @@ fn tunnels() -> Result<()> {
     )?;
     told(&events, agent, &long, "name too long")?;
     Ok(())
+}
+
+fn bounds() -> Result<()> {
+    let network = Network::set_up()?;
+    let policy = Policy::named("names-bounds").with(
+        "  egress:\n    lookups: {records: [A, TXT], newNames: {rate: 1/h, burst: 2}, label: 3}\n    allow:\n      - {to: [\"*.data.example.test\"], ports: [8090]}\n",
+    );
+    let found = "NOERROR 198.51.100.9 from 8.8.8.8:53 peer 8.8.8.8:53";
+    let refused = "REFUSED - from 8.8.8.8:53 peer 8.8.8.8:53";
+    network.client.expect(
+        Place::Inside(&policy),
+        &[
+            ("query 8.8.8.8 udp a.data.example.test A", found),
+            (
+                "query 8.8.8.8 udp a.data.example.test TXT",
+                "NOERROR - from 8.8.8.8:53 peer 8.8.8.8:53",
+            ),
+            ("query 8.8.8.8 udp a.data.example.test AAAA", refused),
+            ("query 8.8.8.8 udp long.data.example.test A", refused),
+            ("query 8.8.8.8 udp b.data.example.test A", found),
+            ("query 8.8.8.8 udp c.data.example.test A", refused),
+            ("query 8.8.8.8 udp a.data.example.test A", found),
+        ],
+    )
 }
 
 fn bound() -> Result<()> {
