@@ -3,6 +3,7 @@
 use super::book::{self, Answers, Book, EnterError, expiry};
 use super::bounds::{Asked, Bucket, is_kind, is_short};
 use super::hosts;
+use super::lookups::Lookups;
 use crate::kernel::clock;
 use crate::kernel::maps::{MapsError, open, typed};
 use crate::kernel::pins::Pins;
@@ -59,6 +60,7 @@ pub(super) enum Leave {
 /// Shared between the daemon and the resolver.
 pub struct Names {
     inner: Mutex<Inner>,
+    lookups: Lookups,
 }
 
 struct Inner {
@@ -95,7 +97,13 @@ impl Names {
                 sessions: HashMap::new(),
                 hosts: HashMap::new(),
             }),
+            lookups: Lookups::default(),
         })
+    }
+
+    /// How lookups went.
+    pub fn lookups(&self) -> &Lookups {
+        &self.lookups
     }
 
     /// What is known is whole after each change, whoever panicked in between.

@@ -17,6 +17,7 @@ mod bounds;
 mod cache;
 mod hosts;
 mod known;
+mod lookups;
 pub mod message;
 mod server;
 mod upstream;

@@ -2,8 +2,10 @@
 
 use super::cache::{Cache, Key, Known};
 use super::known::{Leave, Names, Refusal};
+use super::lookups::Outcome;
 use super::message::{self, Fault, MAX_QUESTION, Question};
 use super::{Settings, upstream};
+use crate::health::Pulse;
 use crate::kernel::maps::{MapsError, open, typed};
 use crate::kernel::pins::Pins;
 use crate::kernel::plain::Plain;
@@ -70,11 +72,12 @@ impl Doors {
     }
 }
 
-/// Listens, tells the kernel programs where, and answers from a thread of its own.
+/// Listens, tells the kernel programs where, and answers from a thread of its own, which beats `pulse`.
 pub fn begin(
     settings: &Settings,
     names: Arc<Names>,
     refusals: mpsc::Sender<Refusal>,
+    pulse: Pulse,
 ) -> Result<(), BeginError> {
     let pins = Pins::in_force();
     let places: Places = typed("RESOLVERS", Map::HashMap(open(&pins, "RESOLVERS")?))?;
@@ -111,6 +114,7 @@ pub fn begin(
         names,
         askers,
         refusals,
+        pulse,
         cache: RefCell::default(),
         servers: RefCell::default(),
         under_way: RefCell::default(),
@@ -160,6 +164,7 @@ struct Resolver {
     names: Arc<Names>,
     askers: Askers,
     refusals: mpsc::Sender<Refusal>,
+    pulse: Pulse,
     cache: RefCell<Cache>,
     servers: RefCell<Vec<SocketAddr>>,
     /// Questions to servers that nobody has answered yet.
@@ -189,6 +194,7 @@ impl Resolver {
         let mut house = tokio::time::interval(HOUSE);
         loop {
             house.tick().await;
+            resolver.pulse.beat();
             seen = resolver.look_at_files(seen);
         }
     }
@@ -294,6 +300,7 @@ impl Resolver {
             Ok(question) => question,
             Err(Fault::Silence) => return Turn::Nothing,
             Err(Fault::Error(answer, name)) => {
+                self.names.lookups().note(Outcome::Refused);
                 if let Some(name) = name {
                     self.tell(&asker, name, "-".to_owned(), "not a name of a host");
                 }
@@ -303,12 +310,12 @@ impl Resolver {
         let (name, kind) = (&question.name, question.kind());
         match self.names.may_ask(&asker, name, kind) {
             Leave::Given => {}
-            Leave::Searched => return Turn::Say(question.refuse(ResponseCode::NXDomain)),
-            Leave::Nobodys => return Turn::Say(question.refuse(ResponseCode::Refused)),
+            Leave::Searched => return self.refuse(&question, ResponseCode::NXDomain),
+            Leave::Nobodys => return self.refuse(&question, ResponseCode::Refused),
             Leave::Refused(reason) => {
                 self.tell(&asker, name.clone(), kind.to_string(), reason);
                 if !self.names.is_audited(asker.session) {
-                    return Turn::Say(question.refuse(ResponseCode::Refused));
+                    return self.refuse(&question, ResponseCode::Refused);
                 }
             }
         }
@@ -332,6 +339,11 @@ impl Resolver {
         }
     }
 
+    fn refuse(&self, question: &Question, code: ResponseCode) -> Turn {
+        self.names.lookups().note(Outcome::Refused);
+        Turn::Say(question.refuse(code))
+    }
+
     /// Asks the host's servers, once for all who want to know the same at once.
     async fn ask(&self, asking: Asking, room: usize) -> Vec<u8> {
         let Asking {
@@ -339,7 +351,10 @@ impl Resolver {
             question,
             key,
         } = asking;
-        let failed = |question: &Question| question.refuse(ResponseCode::ServFail);
+        let failed = |question: &Question| {
+            self.names.lookups().note(Outcome::Failed);
+            question.refuse(ResponseCode::ServFail)
+        };
         let Some(_place) = self.take_place(asker.session) else {
             return failed(&question);
         };
@@ -378,8 +393,12 @@ impl Resolver {
             .names
             .enter(asker.session, &question.name, addresses, known.ttl_s);
         match entered {
-            Ok(()) => question.answer(known, room),
+            Ok(()) => {
+                self.names.lookups().note(Outcome::Answered);
+                question.answer(known, room)
+            }
             Err(error) => {
+                self.names.lookups().note(Outcome::Failed);
                 debug!(%error, name = question.name, "an answer is withheld");
                 let kind = question.kind().to_string();
                 self.tell(

@@ -19,6 +19,7 @@ mod explained;
 mod files;
 mod files_kernel;
 mod full;
+mod health;
 pub(crate) mod hold;
 mod hold_central;
 mod hold_clients;
@@ -116,6 +117,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(takeover::tests());
     tests.extend(evidence::tests());
     tests.extend(canary::tests());
+    tests.extend(health::tests());
     tests.extend(recognise::tests());
     tests.extend(late::tests());
     tests.extend(central::tests());
