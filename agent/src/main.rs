@@ -9,6 +9,7 @@ use interlock_agent::{
     central, ctl, doctor, evidence, health, holds::bell, library, names, policy_cli, report, show,
     uninstall,
 };
+use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -81,9 +82,9 @@ fn main() -> ExitCode {
         Command::Evidence(verb) => read_evidence(&verb),
         Command::Uninstall(options) => done(uninstall::run(&options.socket)),
         Command::Completions { shell } => {
-            let mut words = Cli::command();
-            clap_complete::generate(shell, &mut words, "interlock", &mut std::io::stdout());
-            ExitCode::SUCCESS
+            let mut words = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "interlock", &mut words);
+            done(std::io::stdout().write_all(&words))
         }
         Command::Manual { folder } => done(clap_mangen::generate_to(Cli::command(), folder)),
         Command::Canary => {

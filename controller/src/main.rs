@@ -11,6 +11,7 @@ use interlock_controller::serve::{self, Controller, Settings};
 use interlock_controller::store::Store as _;
 use interlock_controller::store::sqlite::Sqlite;
 use interlock_controller::token::Provider;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -143,10 +144,11 @@ fn main() -> ExitCode {
         Command::Backup { data, to } => back_up(&data, &to),
         Command::Certs(options) => make(options),
         Command::Completions { shell } => {
-            let mut words = Cli::command();
-            let name = "interlock-controller";
-            clap_complete::generate(shell, &mut words, name, &mut std::io::stdout());
-            Ok(())
+            let (mut words, name) = (Vec::new(), "interlock-controller");
+            clap_complete::generate(shell, &mut Cli::command(), name, &mut words);
+            std::io::stdout()
+                .write_all(&words)
+                .map_err(anyhow::Error::from)
         }
         Command::Manual { folder } => {
             clap_mangen::generate_to(Cli::command(), folder).map_err(anyhow::Error::from)

@@ -9,6 +9,7 @@ mod central_disk;
 mod chain;
 mod clients;
 mod command;
+mod container;
 mod denials;
 mod differential;
 mod digest;
@@ -118,6 +119,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(evidence::tests());
     tests.extend(canary::tests());
     tests.extend(health::tests());
+    tests.extend(container::tests());
     tests.extend(recognise::tests());
     tests.extend(late::tests());
     tests.extend(central::tests());
