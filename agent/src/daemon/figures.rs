@@ -90,7 +90,10 @@ impl Figures {
             reading.add(&CANARY_AGE, &[], age);
         }
         reading.add(&DEGRADED, &[], status.enforcement != Mode::Full);
-        reading.add(&PROGRAMS_MISSING, &[], status.missing.len());
+        let missing = status.missing.len();
+        // A hook that this kernel never had is no fault of the node: doctor tells of it.
+        let missing = missing.saturating_sub(status.hooks_missing.len());
+        reading.add(&PROGRAMS_MISSING, &[], missing);
         for (one, age) in self.health.pulses.ages() {
             reading.add(&LOOP_AGE, &[one.word()], age);
         }

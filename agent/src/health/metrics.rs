@@ -45,7 +45,7 @@ metrics! {
     PROVEN = Gauge "interlock_proven" []: "Whether enforcement is proven: the canary was denied when it was sent in last";
     CANARY_AGE = Gauge "interlock_canary_age_seconds" []: "How long ago the canary was last denied all that it should be";
     DEGRADED = Gauge "interlock_degraded" []: "Whether this kernel lets less be enforced, because BPF LSM is missing";
-    PROGRAMS_MISSING = Gauge "interlock_programs_missing" []: "Kernel programs that should be attached and are not";
+    PROGRAMS_MISSING = Gauge "interlock_programs_missing" []: "Kernel programs that should be attached and are not, without those that not every kernel has a hook for";
     LOOP_AGE = Gauge "interlock_loop_age_seconds" ["loop"]: "How long ago each loop of the daemon turned last";
     SESSIONS = Gauge "interlock_sessions" ["agent"]: "Sessions in force";
     SESSIONS_STARTED = Counter "interlock_sessions_started" ["agent"]: "Sessions that had their first process, since the daemon began";
