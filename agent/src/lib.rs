@@ -9,6 +9,7 @@
 //! | `sessions` | the sessions in force, and their policies in the kernel's tables |
 //! | `events` | from a record in the ring to a line that a person can read |
 //! | `evidence` | the tamper-evident record: how the daemon writes it, what people read of it |
+//! | `health` | how the daemon is, for Prometheus, a kubelet and systemd |
 //! | `holds` | questions to people, and their answers |
 //! | `ids` | numbers of sessions and questions, as people read and write them |
 //! | `control` | the daemon's local socket |
@@ -28,6 +29,7 @@ pub mod divert;
 pub mod doctor;
 pub mod events;
 pub mod evidence;
+pub mod health;
 pub mod holds;
 pub mod ids;
 pub mod kernel;

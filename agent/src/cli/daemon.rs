@@ -3,6 +3,7 @@
 use crate::control::SOCKET;
 use crate::sessions::records::FOLDER;
 use clap::Args;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Options of `daemon`.
@@ -45,6 +46,20 @@ pub struct Daemon {
     /// Who is told of questions.
     #[command(flatten)]
     pub bell: Bell,
+    /// Enter the mounts and cgroups of process 1 first: for a container that shares the host's processes,
+    /// whose paths policies are about. All folders named here are then the host's
+    #[arg(long)]
+    pub enter_host: bool,
+    /// Where to serve /metrics, /livez and /readyz over HTTP, such as 127.0.0.1:9464 [default: nowhere]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "INTERLOCK_METRICS")]
+    pub metrics: Option<SocketAddr>,
+    /// How it logs.
+    #[command(flatten)]
+    pub log: agent_log::Options,
+    /// Have the kernel measure how long its programs run, for the metrics; it then measures every BPF program
+    /// of the host, which costs each run two looks at the clock
+    #[arg(long, requires = "metrics")]
+    pub hook_times: bool,
 }
 
 /// Whom a node tells of questions to people.

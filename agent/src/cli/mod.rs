@@ -96,6 +96,17 @@ pub enum Command {
     ///
     /// Sessions that still run are then held to nothing.
     Uninstall(Uninstall),
+    /// Print what completes this command's words in a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages, for whoever packages this
+    #[command(hide = true)]
+    Manual {
+        /// Where to
+        folder: PathBuf,
+    },
     /// What the daemon runs to prove that enforcement is real
     #[command(hide = true)]
     Canary,

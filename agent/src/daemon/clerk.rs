@@ -191,7 +191,7 @@ impl Clerk {
         }
     }
 
-    fn status(&self) -> Result<Status, MapsError> {
+    pub(super) fn status(&self) -> Result<Status, MapsError> {
         let ways = self.ways.borrow().list(&mut self.sessions.borrow_mut())?;
         let (sessions, mode) = (self.sessions.borrow(), &self.mode);
         let library = self.library.borrow();

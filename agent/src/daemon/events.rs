@@ -6,6 +6,7 @@ use crate::central::Central;
 use crate::divert::Refusal;
 use crate::events::line::Line;
 use crate::events::ring::Ring;
+use crate::health::Pulse;
 use crate::library::Library;
 use crate::recognition::Recognition;
 use crate::sessions::Sessions;
@@ -34,6 +35,7 @@ pub(super) struct Events {
     pub(super) library: Rc<RefCell<Library>>,
     pub(super) recognition: Rc<RefCell<Recognition>>,
     pub(super) central: Option<Rc<Central>>,
+    pub(super) pulse: Pulse,
 }
 
 impl Events {
@@ -69,6 +71,7 @@ impl Events {
 
     /// Looks for what no event told.
     async fn keep_house(&mut self) -> io::Result<()> {
+        self.pulse.beat();
         let written = self.sessions.borrow().written().map_err(io::Error::other)?;
         let rest = self.ring.take();
         let drained = rest.is_empty();

@@ -8,16 +8,21 @@
 //! | policies | the watch on files of policies | the watch fails |
 //! | canary | nothing | never |
 //! | tables | nothing | a runtime that ends |
+//! | figures | what the kernel measures | never |
+//! | watchdog | nothing | never |
 //! | central | what the controller wants, if there is one | its thread ends |
 //! | signals | nothing | SIGTERM or SIGINT |
 //!
 //! All share the sessions, and run on one thread. Beside it, `door` lets clients in, `evidence` writes
-//! the record, from a bounded queue, `resolver` looks names up, and `relay` carries connections. The first task to end ends the daemon: with its
+//! the record, from a bounded queue, `resolver` looks names up, `relay` carries connections, and `health` tells others how all this is. The first task to end ends the daemon: with its
 //! error, unless it was a signal. Enforcement stays.
 
 pub mod canary;
+mod capabilities;
 mod clerk;
+mod enter;
 mod events;
+mod figures;
 mod follower;
 mod here;
 pub mod killer;
@@ -35,9 +40,14 @@ use crate::events::journal::Journal;
 use crate::events::ring::{Ring, RingError};
 use crate::evidence;
 use crate::evidence::scribe::{Scribe, note_life};
+use crate::health::server as health_server;
+use crate::health::tally::Tally;
+use crate::health::watchdog::Systemd;
+use crate::health::{self, Health, Loop};
 use crate::holds::Holds;
 use crate::holds::bell::BellError;
 use crate::kernel::barrier;
+use crate::kernel::hook_times::HookTimes;
 use crate::kernel::loader::{self, LoadError, Mode};
 use crate::kernel::maps::MapsError;
 use crate::kernel::pins::Pins;
@@ -52,6 +62,7 @@ use crate::sessions::denials::Denials;
 use crate::sessions::records::Records;
 use clerk::Clerk;
 use events::{Events, HOUSE};
+use figures::Figures;
 use follower::{Follower, announce_change};
 use killer::Killer;
 use proof::Proof;
@@ -60,7 +71,7 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use teller::Teller;
+use teller::{Outlets, Teller};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::MissedTickBehavior;
@@ -88,6 +99,18 @@ pub enum DaemonError {
     /// There is no bell.
     #[error("people cannot be told of questions")]
     Bell(#[from] BellError),
+    /// Nobody can ask how it is.
+    #[error(transparent)]
+    Health(#[from] health_server::BeginError),
+    /// The kernel does not measure its programs.
+    #[error("the kernel does not measure how long programs run, which `--hook-times` asks for")]
+    HookTimes(#[source] aya::sys::SyscallError),
+    /// It may not do what it must.
+    #[error(transparent)]
+    Capability(#[from] capabilities::Missing),
+    /// It is in a container that is not let out.
+    #[error(transparent)]
+    Enter(#[from] enter::EnterError),
     /// The socket is not there.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -107,6 +130,10 @@ pub enum DaemonError {
 
 /// Runs until a signal, or until something fails.
 pub fn run(settings: &Settings) -> Result<(), DaemonError> {
+    capabilities::check(settings.enter_host)?;
+    if settings.enter_host {
+        enter::host()?;
+    }
     let started = |source| DaemonError::Task {
         task: "runtime",
         source,
@@ -124,6 +151,12 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     urgent::ask_for_more();
     // Two daemons must not both read the ring.
     let place = Place::take(&settings.socket)?;
+    let health = Health::default();
+    let (wish, wishes) = health::wishes();
+    if let Some(address) = settings.health.address {
+        let address = health_server::begin(address, health.clone(), wish)?;
+        info!(%address, "metrics, liveness and readiness");
+    }
     let journal = Journal::open(&settings.events).unwrap_or_else(|error| {
         let folder = settings.events.display();
         warn!(%error, %folder, "events are printed, and kept nowhere");
@@ -153,7 +186,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         Arc::clone(&names),
     )?;
     let (refused, refusals) = tokio::sync::mpsc::channel(REFUSALS);
-    match divert::begin(&settings.names, &names, refused) {
+    match divert::begin(&settings.names, &names, refused, &health.pulses) {
         Ok(()) => sessions.set_diverting(),
         // Policies without names and gateways are held all the same.
         Err(error) => warn!("no resolver and no relay: {}", chain(error)),
@@ -162,6 +195,12 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     if begun.is_some() {
         sessions.set_controller();
     }
+    let measured = settings
+        .health
+        .hook_times
+        .then(HookTimes::begin)
+        .transpose();
+    let hook_times = measured.map_err(DaemonError::HookTimes)?;
     let mut ring = Ring::open(&Pins::in_force())?;
     let earlier = match canary::prove(&mut sessions, &mut ring, &mode).await {
         Ok(earlier) => earlier,
@@ -208,7 +247,11 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     );
     let recognition = Rc::new(RefCell::new(recognition));
     let lines_of_central = lines.clone();
-    let proof = Proof::new(mode.clone());
+    let proof = Proof::new(
+        mode.clone(),
+        health.condition.clone(),
+        health.pulses.of(Loop::Canary).clone(),
+    );
     let (proving, prover, proven) = (Rc::clone(&sessions), Rc::clone(&proof), lines.clone());
     let follower = Follower {
         proof: Rc::clone(&proof),
@@ -222,14 +265,18 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     };
     let holds = Holds::adopt(&Pins::in_force(), &settings.records, bell)?;
     let holds = Rc::new(RefCell::new(holds));
+    let tally = Tally::new(Rc::clone(&library));
     let teller = Teller::new(
         Rc::clone(&sessions),
         (Rc::clone(&holds), follower.lines.clone()),
         Rc::clone(&killer),
         Rc::clone(&recognition),
         Rc::clone(&proof),
-        journal,
-        Scribe::new(recorder.clone()),
+        Outlets {
+            journal,
+            scribe: Scribe::new(recorder.clone()),
+            tally: Rc::clone(&tally),
+        },
     );
     let leaving_note = recorder.clone();
     let holds_of_central = Rc::clone(&holds);
@@ -276,7 +323,15 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         library: house_library,
         recognition,
         central: barring,
+        pulse: health.pulses.of(Loop::Events).clone(),
     };
+    let figures = Figures {
+        clerk: Rc::clone(&clerk),
+        health: health.clone(),
+        tally,
+        hook_times,
+    };
+    let systemd = Systemd::begin().map_err(failed("watchdog"))?;
     let mut tasks = JoinSet::new();
     tasks.spawn_local(async move {
         let telling = events.tell_all(earlier, adoptions);
@@ -298,6 +353,11 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         let proving = prover.keep(&proving, &proven);
         proving.await.map_err(failed("canary"))
     });
+    tasks.spawn_local(async move {
+        let answering = figures.answer(wishes);
+        answering.await.map_err(failed("figures"))
+    });
+    tasks.spawn_local(async move { systemd.keep(&health).await.map_err(failed("watchdog")) });
     tasks.spawn_local(async move { take_out(&leaving).await.map_err(failed("tables")) });
     if let Some((central, heard)) = central.zip(heard) {
         tasks.spawn_local(async move { central.obey(heard).await.map_err(failed("central")) });

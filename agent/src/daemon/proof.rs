@@ -5,6 +5,7 @@ use super::canary::{self, CanaryError};
 use crate::central::Permit;
 use crate::events::explain;
 use crate::events::line::{Canary, Line};
+use crate::health::{Condition, Pulse};
 use crate::kernel::loader::Mode;
 use crate::sessions::{Sessions, StartError};
 use agent_common::action::Action;
@@ -39,12 +40,17 @@ pub struct Proof {
     denials: Cell<u64>,
     heard: Notify,
     wanted: Notify,
-    failure: RefCell<Option<String>>,
+    condition: Condition,
+    pulse: Pulse,
 }
 
 impl Proof {
-    /// The first canary was denied just now.
-    pub fn new(mode: Mode) -> Rc<Self> {
+    /// The first canary was denied just now. What is found later goes to `condition`.
+    pub fn new(mode: Mode, condition: Condition, pulse: Pulse) -> Rc<Self> {
+        condition.note(None);
+        if let Mode::Degraded(reason) = &mode {
+            condition.set_degraded(reason);
+        }
         Rc::new(Self {
             mode,
             session: Cell::new(0),
@@ -52,13 +58,14 @@ impl Proof {
             denials: Cell::new(0),
             heard: Notify::new(),
             wanted: Notify::new(),
-            failure: RefCell::default(),
+            condition,
+            pulse,
         })
     }
 
     /// Why enforcement is not proven, if it is not.
     pub fn failure(&self) -> Option<String> {
-        self.failure.borrow().clone()
+        self.condition.failure()
     }
 
     /// What the canary was denied, and that was heard of.
@@ -97,7 +104,8 @@ impl Proof {
         lines: &UnboundedSender<Line>,
     ) -> io::Result<()> {
         loop {
-            let failing = self.failure.borrow().is_some();
+            self.pulse.beat();
+            let failing = self.failure().is_some();
             let next = Instant::now() + if failing { SOON } else { EVERY };
             tokio::select! {
                 () = sleep_until(next) => {}
@@ -147,7 +155,7 @@ impl Proof {
         let failure = outcome
             .err()
             .map(|error| format!("{:#}", anyhow::Error::from(error)));
-        let before = self.failure.replace(failure.clone());
+        let before = self.condition.note(failure.clone());
         match (&before, &failure) {
             (None, None) => return None,
             (Some(_), None) => info!("ready again: the canary was denied"),

@@ -2,6 +2,7 @@
 
 use crate::central;
 use crate::evidence::{self, Keeping};
+use crate::health;
 use crate::holds;
 use crate::holds::bell::{Bell, BellError};
 use crate::kernel::pins;
@@ -30,6 +31,10 @@ pub struct Settings {
     pub names: names::Settings,
     /// Whom it tells of questions to people, if anybody.
     pub bell: Option<holds::bell::Settings>,
+    /// How it shows how it is.
+    pub health: health::Settings,
+    /// Whether it enters the mounts and cgroups of process 1 first, out of a container.
+    pub enter_host: bool,
 }
 
 impl Settings {

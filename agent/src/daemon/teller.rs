@@ -8,6 +8,7 @@ use crate::events::journal::Journal;
 use crate::events::line::{Closed, Denial, Garbled, Line, Loss};
 use crate::events::process::{Programs, readable};
 use crate::evidence::scribe::Scribe;
+use crate::health::tally::Tally;
 use crate::holds::{self, Holds};
 use crate::recognition::{Recognition, late};
 use crate::sessions::Sessions;
@@ -29,6 +30,16 @@ const SUMMARY: Duration = Duration::from_secs(60);
 /// Characters of a command line that are shown with a question.
 const WORDS: usize = 200;
 
+/// Where lines go beside standard output.
+pub struct Outlets {
+    /// The newest of them, for people who ask.
+    pub journal: Journal,
+    /// Evidence.
+    pub scribe: Scribe,
+    /// Metrics.
+    pub tally: Rc<Tally>,
+}
+
 /// Turns records into lines on standard output.
 pub struct Teller {
     sessions: Rc<RefCell<Sessions>>,
@@ -37,8 +48,7 @@ pub struct Teller {
     recognition: Rc<RefCell<Recognition>>,
     proof: Rc<Proof>,
     programs: Programs,
-    journal: Journal,
-    scribe: Scribe,
+    outlets: Outlets,
     /// Where answers of policies go, to be told.
     lines: UnboundedSender<Line>,
     /// When it was last asked what sessions were allowed.
@@ -58,8 +68,7 @@ impl Teller {
         killer: Rc<Killer>,
         recognition: Rc<RefCell<Recognition>>,
         proof: Rc<Proof>,
-        journal: Journal,
-        scribe: Scribe,
+        outlets: Outlets,
     ) -> Self {
         Self {
             sessions,
@@ -68,8 +77,7 @@ impl Teller {
             recognition,
             proof,
             programs: Programs::default(),
-            journal,
-            scribe,
+            outlets,
             lines,
             counted: Instant::now(),
             output: tokio::io::stdout(),
@@ -191,7 +199,9 @@ impl Teller {
         if self.counted.elapsed() >= SUMMARY {
             self.counted = Instant::now();
             let allowed = self.sessions.borrow_mut().allowed();
-            self.scribe.count(&allowed.map_err(io::Error::other)?);
+            self.outlets
+                .scribe
+                .count(&allowed.map_err(io::Error::other)?);
         }
         // Counted first: what is lost meanwhile is a session's, and will be told as that.
         let total = self
@@ -305,8 +315,9 @@ impl Teller {
             return Ok(());
         }
         // First: who reads of it may look for it in the record a moment later.
-        self.scribe.note(lines, &self.sessions.borrow());
-        let (text, written) = self.journal.append(lines);
+        self.outlets.scribe.note(lines, &self.sessions.borrow());
+        self.outlets.tally.note(lines);
+        let (text, written) = self.outlets.journal.append(lines);
         if let Err(error) = written {
             // A full disk stops no enforcement, and what was printed can still be kept.
             warn!(%error, "events are printed, but not in the journal");

@@ -18,6 +18,7 @@ pub use places::Places;
 pub use refusal::{Refusal, Refusals, Refused};
 pub use silence::Silence;
 
+use crate::health::{Loop, Pulses};
 use crate::kernel::maps::{MapsError, open, typed};
 use crate::kernel::pins::Pins;
 use crate::kernel::plain::Plain;
@@ -50,6 +51,7 @@ pub fn begin(
     settings: &names::Settings,
     names: &Arc<Names>,
     refusals: mpsc::Sender<Refusal>,
+    pulses: &Pulses,
 ) -> Result<(), BeginError> {
     let pins = Pins::in_force();
     let stations = Map::HashMap(open(&pins, "STATIONS")?);
@@ -72,6 +74,7 @@ pub fn begin(
         Arc::clone(names),
         Origins::open(&pins)?,
         refusals.clone(),
+        pulses.of(Loop::Resolver).clone(),
     );
     let relay = relay::Relay::new(Arc::clone(names), Origins::open(&pins)?, refusals)?;
     thread("resolver", move |local, runtime| {

@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 pub use take::{answer, digest, judge_all, wake_all};
 
 const NS: u64 = 1_000_000_000;
@@ -59,6 +60,17 @@ pub struct HoldInfo {
     pub wait_s: u64,
     /// The processes that are stopped for it.
     pub waiting: Vec<u32>,
+}
+
+/// How many questions there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Figures {
+    /// Those that wait for an answer.
+    pub open: usize,
+    /// How long the oldest of these has waited; zero where there is none.
+    pub oldest: Duration,
+    /// All that are in the kernel's table, answered ones included.
+    pub taken: usize,
 }
 
 /// All questions.
@@ -212,6 +224,24 @@ impl Holds {
         }
         list.sort_by_key(|info| info.question.hold);
         list
+    }
+
+    /// How many questions there are, and since when the oldest is open.
+    pub fn figures(&self) -> Figures {
+        let all = self.held.all();
+        let taken = all.len();
+        let mut open: Vec<_> = all
+            .into_iter()
+            .filter(|(_, hold)| hold.state == HoldState::Asked.wire())
+            .map(|(_, hold)| hold.asked_ns)
+            .collect();
+        open.sort_unstable();
+        let age_ns = |asked_ns: &u64| clock::boot_ns().saturating_sub(*asked_ns);
+        Figures {
+            open: open.len(),
+            oldest: Duration::from_nanos(open.first().map_or(0, age_ns)),
+            taken,
+        }
     }
 
     fn open(&self) -> Vec<(HoldKey, Hold)> {

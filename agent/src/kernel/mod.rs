@@ -4,6 +4,8 @@ pub mod barrier;
 pub mod btf;
 pub mod clock;
 pub mod held;
+pub mod hook_times;
+mod loaded;
 pub mod loader;
 pub mod maps;
 pub mod object;

@@ -4,6 +4,7 @@
 use super::book::{self, Answers, Book, EnterError, expiry};
 use super::bounds::{Asked, Bucket, is_kind, is_short};
 use super::hosts;
+use super::outcomes::Outcomes;
 use super::wall::{folded, is_walled};
 use crate::kernel::clock;
 use crate::kernel::maps::{MapsError, open, typed};
@@ -39,6 +40,7 @@ pub(super) enum Leave {
 /// Shared between the daemon, the resolver and the relay.
 pub struct Names {
     inner: Mutex<Inner>,
+    outcomes: Outcomes,
 }
 
 struct Inner {
@@ -77,7 +79,13 @@ impl Names {
                 sessions: HashMap::new(),
                 hosts: HashMap::new(),
             }),
+            outcomes: Outcomes::default(),
         })
+    }
+
+    /// How lookups went.
+    pub fn outcomes(&self) -> &Outcomes {
+        &self.outcomes
     }
 
     /// What is known is whole after each change, whoever panicked in between.

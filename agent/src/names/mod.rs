@@ -16,6 +16,7 @@ mod cache;
 mod hosts;
 mod known;
 pub mod message;
+mod outcomes;
 mod server;
 mod upstream;
 mod wall;

@@ -3,8 +3,10 @@
 use super::cache::{Cache, Key, Known};
 use super::known::{Leave, Names};
 use super::message::{self, Fault, MAX_QUESTION, Question};
+use super::outcomes::Outcome;
 use super::{Settings, upstream};
 use crate::divert::{Doors, Origin, Origins, Places, Refusals, Refused};
+use crate::health::Pulse;
 use agent_common::egress::{TCP, UDP};
 use hickory_proto::op::ResponseCode;
 use std::cell::{Cell, RefCell};
@@ -42,6 +44,7 @@ pub struct Resolver {
     names: Arc<Names>,
     origins: Origins,
     refusals: Refusals,
+    pulse: Pulse,
     cache: RefCell<Cache>,
     servers: RefCell<Vec<SocketAddr>>,
     seen: Cell<Seen>,
@@ -64,12 +67,14 @@ impl Resolver {
         names: Arc<Names>,
         origins: Origins,
         refusals: Refusals,
+        pulse: Pulse,
     ) -> Self {
         let resolver = Self {
             settings: settings.clone(),
             names,
             origins,
             refusals,
+            pulse,
             cache: RefCell::default(),
             servers: RefCell::default(),
             seen: Cell::default(),
@@ -102,6 +107,7 @@ impl Resolver {
         let mut house = tokio::time::interval(HOUSE);
         loop {
             house.tick().await;
+            resolver.pulse.beat();
             resolver.look_at_files();
         }
     }
@@ -207,6 +213,7 @@ impl Resolver {
             Ok(question) => question,
             Err(Fault::Silence) => return Turn::Nothing,
             Err(Fault::Error(answer, name)) => {
+                self.names.outcomes().note(Outcome::Refused);
                 if let Some(name) = name {
                     self.tell(&origin, &name, "-".to_owned(), "not a name of a host");
                 }
@@ -216,11 +223,11 @@ impl Resolver {
         let (name, kind) = (&question.name, question.kind());
         match self.names.may_ask(&origin, name, kind) {
             Leave::Given => {}
-            Leave::Searched => return Turn::Say(question.refuse(ResponseCode::NXDomain)),
-            Leave::Nobodys => return Turn::Say(question.refuse(ResponseCode::Refused)),
+            Leave::Searched => return self.refuse(&question, ResponseCode::NXDomain),
+            Leave::Nobodys => return self.refuse(&question, ResponseCode::Refused),
             Leave::Refused(reason) => {
                 if !self.tell(&origin, name, kind.to_string(), reason) {
-                    return Turn::Say(question.refuse(ResponseCode::Refused));
+                    return self.refuse(&question, ResponseCode::Refused);
                 }
             }
         }
@@ -244,6 +251,11 @@ impl Resolver {
         }
     }
 
+    fn refuse(&self, question: &Question, code: ResponseCode) -> Turn {
+        self.names.outcomes().note(Outcome::Refused);
+        Turn::Say(question.refuse(code))
+    }
+
     /// Asks the host's servers, once for all who want to know the same at once.
     async fn ask(&self, asking: Box<Asking>, room: usize) -> Vec<u8> {
         let Asking {
@@ -251,7 +263,10 @@ impl Resolver {
             question,
             key,
         } = *asking;
-        let failed = |question: &Question| question.refuse(ResponseCode::ServFail);
+        let failed = |question: &Question| {
+            self.names.outcomes().note(Outcome::Failed);
+            question.refuse(ResponseCode::ServFail)
+        };
         let Some(_place) = self.places.take(origin.session) else {
             return failed(&question);
         };
@@ -290,8 +305,12 @@ impl Resolver {
             .names
             .enter(origin.session, &question.name, addresses, known.ttl_s);
         match entered {
-            Ok(()) => question.answer(known, room),
+            Ok(()) => {
+                self.names.outcomes().note(Outcome::Answered);
+                question.answer(known, room)
+            }
             Err(error) => {
+                self.names.outcomes().note(Outcome::Failed);
                 debug!(%error, name = question.name, "an answer is withheld");
                 let kind = question.kind().to_string();
                 self.tell(origin, &question.name, kind, "no room for its addresses");

@@ -23,6 +23,7 @@ use crate::kernel::clock;
 use crate::kernel::maps::{Maps, MapsError};
 use crate::names::Names;
 use crate::policy::{self};
+use agent_common::abi::{MAX_PATHS, MAX_POLICIES, MAX_RULES, MAX_TASKS};
 use agent_common::session::{ALLOWED, Session as State};
 use agent_policy::{Compiled, Need};
 use denials::Denials;
@@ -335,6 +336,23 @@ impl Sessions {
             .values()
             .filter(|session| session.is_listed())
             .count()
+    }
+
+    /// How full the kernel's tables are: their names, the entries that are taken, and what there is room for.
+    pub fn fill(&self) -> Result<[(&'static str, u64, u64); 5], MapsError> {
+        let mut tasks = 0;
+        for session in self.by_id.values() {
+            tasks += self.maps.session(session.slot)?.tasks;
+        }
+        let (policies, rules) = self.tables.taken();
+        let (slots, paths) = (self.by_id.len() as u64, self.paths.taken() as u64);
+        Ok([
+            ("sessions", slots, self.maps.slots().into()),
+            ("tasks", tasks, MAX_TASKS.into()),
+            ("policies", policies, MAX_POLICIES.into()),
+            ("rules", rules, MAX_RULES.into()),
+            ("paths", paths, MAX_PATHS.into()),
+        ])
     }
 
     /// The numbers of all.

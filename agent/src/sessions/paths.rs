@@ -95,6 +95,11 @@ impl Paths {
         self.index.secret.name_of(name.as_bytes())
     }
 
+    /// How many entries of the table are taken.
+    pub fn taken(&self) -> usize {
+        self.installed.values().map(BTreeMap::len).sum()
+    }
+
     /// What is mounted where.
     pub fn mounts(&self) -> &Mounts {
         &self.mounts
@@ -108,7 +113,7 @@ impl Paths {
         place: Place,
     ) -> Result<(), InstallError> {
         let entries = self.entries(compiled, place)?;
-        let taken: usize = self.installed.values().map(BTreeMap::len).sum();
+        let taken = self.taken();
         if taken + entries.len() > MAX_PATHS as usize {
             return Err(InstallError::Paths {
                 needed: entries.len(),

@@ -134,7 +134,7 @@ impl Tables {
         let count = rules(compiled);
         let rules = self.free_range(count).ok_or_else(|| InstallError::Rules {
             needed: count,
-            taken: self.rules.values().sum(),
+            taken: self.rules_taken(),
         })?;
         let place = Place {
             policy,
@@ -171,6 +171,15 @@ impl Tables {
             self.policies.remove(&place.policy);
         }
         self.rules.remove(&place.rules);
+    }
+
+    /// How many policies there are, and how many rules they take up.
+    pub fn taken(&self) -> (u64, u64) {
+        (self.policies.len() as u64, self.rules_taken().into())
+    }
+
+    fn rules_taken(&self) -> u32 {
+        self.rules.values().sum()
     }
 
     fn free_range(&self, count: u32) -> Option<u32> {

@@ -201,6 +201,7 @@ fn change(event: &Value) -> String {
                                tried again after it.",
         "no answer in time" => "A person was asked, and nobody answered. In a minute it can be asked again.",
         "too many open questions" => "To be asked, it must wait until others of the session are answered.",
+        "privilege missing" => "To allow it, the policy would have to name the privilege, or one of its tools would.",
         "limit reached" => "To allow it, time must pass, or the rate would have to be raised.",
         "budget spent" => "To allow it, the budget would have to be raised, or a new session begun.",
         "outside hours" => "It is allowed within the rule's hours.",

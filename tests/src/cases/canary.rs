@@ -88,7 +88,7 @@ fn wrong_cgroup() -> Result<()> {
 
 /// Lets every session go everywhere, as a fault of the tables could: a network that holds every address
 /// of every policy, with every port, names a rule that allows.
-struct Hole {
+pub(super) struct Hole {
     networks: MapData,
     ports: MapData,
 }
@@ -101,7 +101,7 @@ impl Hole {
     /// A port's.
     const PORT: [u8; 12] = [0; 12];
 
-    fn open() -> Result<Self> {
+    pub(super) fn open() -> Result<Self> {
         let map = |name: &str| {
             let path = format!("{PINS}/v{}/maps/{name}", abi::VERSION);
             MapData::from_pin(&path).with_context(|| path.clone())
@@ -123,7 +123,7 @@ impl Hole {
         Ok(hole)
     }
 
-    fn close(&self) -> Result<()> {
+    pub(super) fn close(&self) -> Result<()> {
         map::remove_under(self.networks.fd().as_fd(), &Self::NETWORK)?;
         map::remove_under(self.ports.fd().as_fd(), &Self::PORT)?;
         Ok(())

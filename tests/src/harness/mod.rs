@@ -7,6 +7,7 @@
 
 pub(crate) mod controller;
 pub(crate) mod events;
+pub(crate) mod health;
 pub(crate) mod holds;
 pub(crate) mod kernel;
 pub(crate) mod network;

@@ -64,12 +64,21 @@ impl Daemon {
 
     /// The same with more options.
     pub(crate) fn try_start_with(options: &[&str]) -> Result<Result<Self, String>> {
+        Self::try_start_as(options, &[])
+    }
+
+    /// The same with more in its environment.
+    pub(crate) fn try_start_as(
+        options: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Result<Self, String>> {
         File::create(LOG).context(LOG)?;
         let append = |path: &str| OpenOptions::new().create(true).append(true).open(path);
         // A process of its own: it outlives the test that starts it, as a real daemon would.
         let child = Command::new("setsid")
             .args([INTERLOCK, "daemon"])
             .args(options)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(append(FILE).context(FILE)?)
             .stderr(append(LOG).context(LOG)?)

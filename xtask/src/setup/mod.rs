@@ -23,12 +23,16 @@ pub(crate) enum Part {
     Lint,
     /// What `fuzz` builds its targets with
     Fuzz,
+    /// What `package deb` makes packages with
+    Deb,
+    /// What `package image` makes the image with
+    Image,
 }
 
 /// What `cargo xtask setup` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Only these parts; build and vm when nothing is said, for `lint` and `fuzz` fetch their own
+    /// Only these parts; build and vm when nothing is said, for the others are fetched by the verbs that need them
     #[arg(value_enum)]
     parts: Vec<Part>,
 }

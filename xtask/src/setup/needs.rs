@@ -205,6 +205,41 @@ const FUZZ: &[Need] = &[
     },
 ];
 
+const DEB: &[Need] = &[
+    Need {
+        name: "dpkg-shlibdeps and strip",
+        reason: "are called by cargo-deb",
+        packages: &["dpkg-dev", "binutils"],
+        build: None,
+        elsewhere: "dpkg-dev and binutils",
+        found: || process::find("dpkg-shlibdeps").is_some() && process::find("strip").is_some(),
+    },
+    Need {
+        name: "cargo-deb",
+        reason: "makes the Debian packages",
+        packages: &[],
+        build: Some(Build {
+            arguments: &["cargo-deb@3.8.0", "--quiet", "--locked"],
+            environment: &[
+                ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
+                ("CARGO_PROFILE_RELEASE_LTO", "off"),
+                ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+            ],
+        }),
+        elsewhere: "`cargo install cargo-deb@3.8.0 --locked`",
+        found: || installed("cargo-deb"),
+    },
+];
+
+const IMAGE: &[Need] = &[Need {
+    name: "buildah",
+    reason: "makes the container image",
+    packages: &["buildah"],
+    build: None,
+    elsewhere: "buildah 1.28 or newer",
+    found: || process::find("buildah").is_some(),
+}];
+
 /// What a part needs.
 pub(super) fn of(part: Part) -> &'static [Need] {
     match part {
@@ -212,6 +247,8 @@ pub(super) fn of(part: Part) -> &'static [Need] {
         Part::Vm => VM,
         Part::Lint => LINT,
         Part::Fuzz => FUZZ,
+        Part::Deb => DEB,
+        Part::Image => IMAGE,
     }
 }
 

@@ -1,0 +1,132 @@
+//! `cargo xtask package`: what is installed. One static build of both programs is in the Debian packages and in the
+//! container image, with the list of all that it is made of.
+
+mod image;
+mod sbom;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+
+use crate::build::cargo;
+use crate::setup::{self, Part};
+use crate::{process, workspace};
+
+/// What is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PackageVerb {
+    /// Two Debian packages, in target/debian/
+    Deb,
+    /// A container image from scratch, as an OCI archive in target/image/
+    Image,
+    /// What both programs are made of, as CycloneDX, in target/package/
+    Sbom,
+}
+
+/// The target that both programs are built for.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Both programs, each with the package that it is built from.
+const PROGRAMS: [(&str, &str); 2] = [
+    ("interlock", "agent"),
+    ("interlock-controller", "controller"),
+];
+
+/// Makes it.
+pub(crate) fn run(verb: PackageVerb) -> Result<()> {
+    fs::create_dir_all(folder())?;
+    for (program, package) in PROGRAMS {
+        let file = folder().join(format!("{program}.cdx.json"));
+        fs::write(&file, sbom::of(package, program)?)?;
+        println!("{}", workspace::shown(&file));
+    }
+    match verb {
+        PackageVerb::Sbom => Ok(()),
+        PackageVerb::Deb => {
+            setup::ensure(&[Part::Build, Part::Deb])?;
+            build()?;
+            manuals()?;
+            debian()
+        }
+        PackageVerb::Image => {
+            setup::ensure(&[Part::Build, Part::Image])?;
+            build()?;
+            image::make()
+        }
+    }
+}
+
+/// Where parts of packages lie.
+fn folder() -> PathBuf {
+    workspace::target().join("package")
+}
+
+/// A program of the static build.
+fn built(program: &str) -> PathBuf {
+    workspace::target()
+        .join(TARGET)
+        .join("release")
+        .join(program)
+}
+
+/// Without a dynamic loader, and without the paths of this machine in it: the same sources give the same bytes.
+fn build() -> Result<()> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    let home = home.context("neither CARGO_HOME nor HOME is set")?;
+    let flags = [
+        "-Ctarget-feature=+crt-static".to_owned(),
+        remapped(workspace::root(), "/interlock"),
+        remapped(&home, "/cargo"),
+    ];
+    let mut build = cargo("build");
+    build.args(["--release", "--locked", "--target", TARGET]);
+    for (_, package) in PROGRAMS {
+        build.args(["--package", package]);
+    }
+    let name = TARGET.replace('-', "_").to_uppercase();
+    build.env(format!("CARGO_TARGET_{name}_RUSTFLAGS"), flags.join(" "));
+    process::show(&mut build)
+}
+
+fn remapped(from: &Path, to: &str) -> String {
+    format!("--remap-path-prefix={}={to}", from.display())
+}
+
+/// What the programs say of themselves: manual pages and completions.
+fn manuals() -> Result<()> {
+    let (man, completions) = (folder().join("man"), folder().join("completions"));
+    for folder in [&man, &completions] {
+        // Of commands that there are no more, nothing is left.
+        if folder.exists() {
+            fs::remove_dir_all(folder)?;
+        }
+        fs::create_dir_all(folder)?;
+    }
+    for (program, _) in PROGRAMS {
+        process::run(Command::new(built(program)).arg("manual").arg(&man))?;
+        let files = [
+            ("bash", program.to_owned()),
+            ("zsh", format!("_{program}")),
+            ("fish", format!("{program}.fish")),
+        ];
+        for (shell, file) in files {
+            let words = process::text(Command::new(built(program)).args(["completions", shell]))?;
+            fs::write(completions.join(file), words)?;
+        }
+    }
+    Ok(())
+}
+
+fn debian() -> Result<()> {
+    for (_, package) in PROGRAMS {
+        let mut deb = cargo("deb");
+        deb.args(["--no-build", "--no-strip", "--locked", "--target", TARGET]);
+        deb.args(["--package", package, "--output", "target/debian/"]);
+        process::show(&mut deb)?;
+    }
+    Ok(())
+}
