@@ -39,10 +39,10 @@ pub use explain::{Explanation, Speaker, explain};
 pub use graph::{Graph, graph};
 pub use notation::ActionError;
 pub use policy::{
-    API_VERSION, Approval, Argument, Block, Chain, Common, Destination, Direction, Effect,
-    EgressRule, End, ExecRule, Fact, FileRule, Grant, Host, Hours, Identity, KIND, Limit,
-    LimitKind, MinEnforcement, Mode, Network, OnChange, OnDeviation, Owner, PROFILE_KIND, Pattern,
-    Policy, PortRange, Profiles, Protocol, Recognised, RevokeOn, Stage, Step, Tool,
+    API_VERSION, Approval, Argument, Block, Chain, Common, Container, Destination, Direction,
+    Effect, EgressRule, End, ExecRule, Fact, FileRule, Grant, Host, Hours, Identity, Image, KIND,
+    Limit, LimitKind, MinEnforcement, Mode, Network, OnChange, OnDeviation, Owner, PROFILE_KIND,
+    Pattern, Pod, Policy, PortRange, Profiles, Protocol, Recognised, RevokeOn, Stage, Step, Tool,
     UNKNOWN_HISTORY, Word, parse, parse_with, program_digest,
 };
 pub use schema::schema;
