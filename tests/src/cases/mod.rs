@@ -9,6 +9,8 @@ mod central_disk;
 mod chain;
 mod clients;
 mod command;
+mod containers;
+mod containers_storm;
 mod denials;
 mod differential;
 mod digest;
@@ -118,6 +120,8 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(canary::tests());
     tests.extend(recognise::tests());
     tests.extend(late::tests());
+    tests.extend(containers::tests());
+    tests.extend(containers_storm::tests());
     tests.extend(central::tests());
     tests.extend(central_disk::tests());
     tests.extend(adopted::tests());
