@@ -46,7 +46,7 @@ fn storm() -> Result<()> {
     let without = measure(&node, &pod)?;
     daemon(&[&selecting(name, "podLabels: {app: storm}")])?;
     let with = measure(&node, &pod)?;
-    println!("a start that is nobody's: without Interlock {without}, with it {with}");
+    println!("NOTE a start that is nobody's: without Interlock {without}, with it {with}");
     let of_agents = node.pod(of(&agents))?;
     let events = Events::from_now()?;
     let all = starts();
@@ -69,10 +69,10 @@ fn storm() -> Result<()> {
         done += batch;
     }
     println!(
-        "{done} starts in {:.0} s, {BATCH} at once: none has connected",
+        "NOTE {done} starts in {:.0} s, {BATCH} at once: none has connected",
         began.elapsed().as_secs_f32()
     );
-    println!("{} events lost", events.lost()?);
+    println!("NOTE {} events lost", events.lost()?);
     node.remove(of_agents)?;
     node.remove(pod)
 }
