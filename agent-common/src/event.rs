@@ -174,6 +174,8 @@ assert_layout!(Begun, size 64, process at 24, way at 56, threads at 60);
 impl Begun {
     /// In place of threads: no session lies ready, and the process is stopped until one does.
     pub const WAITS: u32 = u32::MAX;
+    /// In place of threads: a container of which nobody could be asked runs in no session.
+    pub const RELEASED: u32 = u32::MAX - 1;
 }
 
 wire_struct! {

@@ -56,9 +56,19 @@ pub struct Watch {
     pub adopting: u32,
     /// Not zero while anything that already runs is being adopted.
     pub settling: u32,
+    /// Zero where containers are not; otherwise what becomes of one that nobody can be asked about:
+    /// [`Watch::DENY`] or [`Watch::RELEASE`].
+    pub containers: u32,
 }
 
-assert_layout!(Watch, size 16, cgroups at 0, executables at 4, adopting at 8);
+assert_layout!(Watch, size 20, cgroups at 0, executables at 4, adopting at 8, containers at 16);
+
+impl Watch {
+    /// Its programs are not executed.
+    pub const DENY: u32 = 1;
+    /// They are, in no session.
+    pub const RELEASE: u32 = 2;
+}
 
 /// How long a process waits for a session to lie ready, from its first attempt, in nanoseconds.
 pub const LATEST_NS: u64 = 60_000_000_000;
@@ -83,19 +93,56 @@ pub struct Latecomer {
 
 assert_layout!(Latecomer, size 24, began_ns at 0, since_ns at 8, pid at 16, way at 20);
 
-/// A cgroup whose processes belong to a session.
+/// In place of a way: that of a container of which nobody has told whose it is.
+pub const UNKNOWN_WAY: u32 = u32::MAX;
+
+/// A cgroup of which something is known: whose its processes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Inside {
-    /// The topmost cgroup of the session: this one, or one above it.
+    /// The topmost cgroup of the session, or of the container: this one, or one above it.
     pub door: u64,
     /// The way.
     pub way: u32,
-    /// Padding, zero.
-    pub reserved: u32,
+    /// One of the kinds below.
+    pub kind: u32,
 }
 
-assert_layout!(Inside, size 16, door at 0, way at 8);
+assert_layout!(Inside, size 16, door at 0, way at 8, kind at 12);
+
+impl Inside {
+    /// A place that a policy names: who is in it belongs to the session.
+    pub const PLACE: u32 = 0;
+    /// A session's container: who executes a program in it belongs to the session. What the runtime
+    /// does in it until then, it does as itself.
+    pub const CONTAINER: u32 = 1;
+    /// A container that nobody has told of yet: who executes a program in it waits.
+    pub const UNKNOWN: u32 = 2;
+    /// A container of no session.
+    pub const NOBODYS: u32 = 3;
+
+    /// A container that has just been made.
+    pub const fn unknown(door: u64) -> Self {
+        Self {
+            door,
+            way: UNKNOWN_WAY,
+            kind: Self::UNKNOWN,
+        }
+    }
+}
+
+/// Hexadecimal digits of a container's number, in the name of its cgroup.
+pub const CONTAINER_ID: usize = 64;
+
+/// Where Kubernetes puts the cgroups of its pods, and nobody else any.
+pub const PODS: &[u8] = b"/kubepods";
+
+/// What stands before a container's number in the name of its cgroup: as containerd and CRI-O have
+/// systemd make it, and as they make it themselves.
+pub const BEFORE_ID: [&[u8]; 3] = [b"cri-containerd-", b"crio-", b""];
+
+/// What stands behind it where systemd makes it.
+pub const BEHIND_ID: &[u8] = b".scope";
 
 /// Under what the session of a process's tree is open, by when the process began: no cgroup has
 /// such a number, nor has another process that runs.

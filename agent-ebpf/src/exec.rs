@@ -7,6 +7,7 @@
 use crate::judge::{self, ALLOWED, Way, number};
 use crate::kernel::binprm::Binprm;
 use crate::kernel::call;
+use crate::kernel::container::Entry;
 use crate::kernel::member::Member;
 use crate::kernel::memory::Address;
 use crate::kernel::path::{self, End, Path};
@@ -30,8 +31,17 @@ pub fn bprm_check_security(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    let Some(member) = Task::current_if_marked().and_then(Task::member) else {
-        return recognise::check(Binprm::given(ctx.arg(0)));
+    let mut member = Task::current_if_marked().and_then(Task::member);
+    if member.is_none() {
+        match recognise::enter_container(Binprm::given(ctx.arg(0))) {
+            Entry::Outside => return recognise::check(Binprm::given(ctx.arg(0))),
+            Entry::Waits => return verdict::once_more(),
+            Entry::Denied => return verdict::lsm(false),
+            Entry::Joined => member = Task::current().member(),
+        }
+    }
+    let Some(member) = member else {
+        return verdict::lsm(false);
     };
     if recognise::must_wait(member, Binprm::given(ctx.arg(0))) {
         return verdict::once_more();

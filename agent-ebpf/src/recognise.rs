@@ -7,6 +7,7 @@
 use crate::kernel::binprm::Binprm;
 use crate::kernel::call;
 use crate::kernel::cgroup::{self, Cgroup};
+use crate::kernel::container::{self, Entry};
 use crate::kernel::late::Late;
 use crate::kernel::member::Member;
 use crate::kernel::ready;
@@ -48,8 +49,11 @@ pub fn cgroup_made(ctx: BtfTracePointContext) -> i32 {
             Some(way) => Inside {
                 door: id,
                 way,
-                reserved: 0,
+                kind: Inside::PLACE,
             },
+            None if watch::containers() && container::is_made(made, ctx.arg(1)) => {
+                Inside::unknown(id)
+            }
             None => return 0,
         },
     };
@@ -85,7 +89,7 @@ pub fn cgroup_moved(ctx: BtfTracePointContext) -> i32 {
     if !into.is_unified() {
         return 0;
     }
-    let Some(inside) = into.inside() else {
+    let Some(inside) = into.inside().filter(|inside| inside.kind == Inside::PLACE) else {
         return 0;
     };
     let moved: *mut c_void = ctx.arg(2);
@@ -165,7 +169,9 @@ fn place(task: Task) -> Option<Inside> {
     if !watch::cgroups() {
         return None;
     }
-    Cgroup::of(task).and_then(Cgroup::inside)
+    let inside = Cgroup::of(task).and_then(Cgroup::inside)?;
+    // Into a container one comes by executing a program.
+    (inside.kind == Inside::PLACE).then_some(inside)
 }
 
 /// The session that is open for the tree of a root, and what a task of it is there.
@@ -242,6 +248,16 @@ fn leave(label: Label) {
     }
 }
 
+/// A process outside every session is about to execute a program. Where it does so in a container, it may
+/// belong to that one's session from here on, and its program is judged.
+#[inline(always)]
+pub fn enter_container(binprm: Binprm) -> Entry {
+    if !watch::containers() || !binprm.is_first() {
+        return Entry::Outside;
+    }
+    container::enter()
+}
+
 /// A process outside every session is about to execute a program. Where that is one by which a session begins
 /// and none lies ready, it waits, or is denied.
 #[inline(always)]
@@ -303,11 +319,18 @@ pub fn commit(binprm: Binprm) {
             return;
         }
     }
-    if watch::cgroups()
-        && let Some(inside) = Cgroup::of(task).and_then(Cgroup::inside)
-    {
+    if let Some(inside) = place(task).or_else(|| container_of(task)) {
         enter(ready::of_cgroup(inside, task), 0);
     }
+}
+
+/// The session of a task's container, where it has one, and the task is not the runtime's.
+#[inline(always)]
+fn container_of(task: Task) -> Option<Inside> {
+    if !watch::containers() {
+        return None;
+    }
+    container::session_of(task)
 }
 
 /// The session of who can no longer be refused its program.

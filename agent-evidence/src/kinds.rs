@@ -149,7 +149,8 @@ pub struct Process {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Lifecycle {
-    /// `started`, `adopted` by a daemon that came later, `revoked`, `ended` or `notReady`.
+    /// `started`, `adopted` by a daemon that came later, `revoked`, `ended`, `notReady`, or `released`: a container that
+    /// runs in no session, because nobody was there to ask whose it is.
     pub step: String,
     /// How the session was recognised, if not by `interlock run`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -187,6 +188,40 @@ pub struct Lifecycle {
     /// Who started that process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<Process>,
+    /// The container that the session is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<Container>,
+}
+
+/// A container, as its runtime told of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Container {
+    /// Its number.
+    pub id: String,
+    /// Its name in the pod.
+    pub name: String,
+    /// Its image, as whoever made the pod named it.
+    pub image: String,
+    /// What the runtime knows that image by.
+    pub digests: Vec<String>,
+    /// The pod's name.
+    pub pod: String,
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's number.
+    pub uid: String,
+}
+
+impl std::fmt::Display for Container {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let id = self.id.get(..12).unwrap_or(&self.id);
+        write!(
+            f,
+            "container {} ({id}) of pod {}/{}, image {}",
+            self.name, self.namespace, self.pod, self.image
+        )
+    }
 }
 
 /// One side of an action that crossed from one session into another.

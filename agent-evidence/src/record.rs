@@ -2,8 +2,8 @@
 //! in the order of the types here, what is absent left out, no floats and no maps.
 
 pub use crate::kinds::{
-    Approval, Daemon, Decision, Gap, Handoff, Lifecycle, Loss, Object, PolicyChange, Process,
-    Retired, Rule, Summary,
+    Approval, Container, Daemon, Decision, Gap, Handoff, Lifecycle, Loss, Object, PolicyChange,
+    Process, Retired, Rule, Summary,
 };
 use serde::{Deserialize, Serialize};
 

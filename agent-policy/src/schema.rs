@@ -73,7 +73,16 @@ fn spec_field(key: &str) -> Value {
             &[],
             json!({"spiffe": text(), "version": text(), "models": reference("words")}),
         ),
-        "session" => json!({"type": "array", "minItems": 1}),
+        "session" => json!({"type": "array", "minItems": 1, "items": {"oneOf": [
+            {"const": "run"},
+            object(&["executable"], json!({"executable": text()})),
+            object(&["systemdUnit"], json!({"systemdUnit": text()})),
+            object(&["cgroup"], json!({"cgroup": text()})),
+            object(&["kubernetes"], json!({"kubernetes": object(&["namespace"], json!({
+                "namespace": text(), "podLabels": texts(), "podAnnotations": texts(),
+                "serviceAccount": text(), "container": text(), "image": text()
+            }))}))
+        ]}}),
         "extends" => reference("words"),
         "variables" => texts(),
         "facts" => list(object(

@@ -58,6 +58,12 @@ fn every_part_of_a_policy_is_in_its_digest() {
         ("version: \"2\"", "version: \"3\""),
         ("models: [model-1]", "models: [model-1, model-2]"),
         ("session: [run,", "session: ["),
+        (
+            "podLabels: {app: a}",
+            "podLabels: {app: a}, podAnnotations: {app: a}",
+        ),
+        ("podLabels: {app: a}", "podLabels: {app: a}, container: a"),
+        ("podLabels: {app: a}", "podLabels: {app: a}, image: a"),
         ("executable: /opt/agent", "executable: /opt/other"),
         ("systemdUnit: a.service", "cgroup: /a.service"),
         ("cgroup: /agents.slice", "cgroup: /other.slice"),

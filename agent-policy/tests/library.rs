@@ -351,8 +351,13 @@ fn what_the_kernel_side_cannot_enforce_is_an_error_where_it_stands() {
         ),
         (
             "  session: [run, {kubernetes: {namespace: a, serviceAccount: b}}]\n",
-            vec![Need::Pods],
+            vec![Need::ServiceAccounts],
             "6:18",
+        ),
+        (
+            "  session: [{kubernetes: {namespace: a, podLabels: {app: b}, container: c}}]\n",
+            vec![Need::Pods],
+            "6:13",
         ),
         (
             "  facts: [{fact: a, expires: 1m}]\n",

@@ -13,6 +13,7 @@
 //! | `holds` | questions to people, and their answers |
 //! | `ids` | numbers of sessions and questions, as people read and write them |
 //! | `control` | the daemon's local socket |
+//! | `containers` | whose a container is, as its runtime tells |
 //! | `daemon` | what runs all the time |
 //! | `show` | what people are shown of sessions: processes, events, why |
 //! | `doctor` | what can be enforced on this kernel, found by trying |
@@ -22,6 +23,7 @@
 
 pub mod central;
 pub mod cli;
+pub mod containers;
 pub mod control;
 pub mod ctl;
 pub mod daemon;

@@ -6,8 +6,8 @@ use interlock_agent::cli::{Cli, Command, Evidence};
 use interlock_agent::daemon::{self, canary};
 use interlock_agent::run::{self, Ended, signals};
 use interlock_agent::{
-    central, ctl, doctor, evidence, health, holds::bell, library, names, policy_cli, report, show,
-    uninstall,
+    central, containers, ctl, doctor, evidence, health, holds::bell, library, names, policy_cli,
+    report, show, uninstall,
 };
 use std::io::Write;
 use std::process::ExitCode;
@@ -36,6 +36,15 @@ fn main() -> ExitCode {
                 names: names::Settings {
                     servers: options.resolv_conf,
                     ..names::Settings::default()
+                },
+                containers: containers::Settings {
+                    runtimes: options
+                        .containers
+                        .runtime
+                        .into_iter()
+                        .map(containers::Runtime::at)
+                        .collect(),
+                    when_away: options.containers.when_away,
                 },
                 bell: bell_settings(options.bell),
                 enter_host: options.enter_host,

@@ -112,6 +112,7 @@ pub(crate) const ENFORCED: &[Need] = &[
     Need::Tools,
     Need::Cgroups,
     Need::Executables,
+    Need::Pods,
     Need::ControllerLost,
     Need::UnixSockets,
     Need::Handoffs,
@@ -170,7 +171,7 @@ mod tests {
             (
                 "  session: [run, {kubernetes: {namespace: a, serviceAccount: b}}]\n",
                 "p.yaml:9:18",
-                "recognition by pod",
+                "recognition by service account",
             ),
         ] {
             let found = error(spec);

@@ -60,6 +60,7 @@ pub fn sessions(socket: &Path, json: bool) -> Result<(), ReportError> {
         policy,
         facts,
         tasks,
+        container,
         ..
     } in &sessions
     {
@@ -69,6 +70,9 @@ pub fn sessions(socket: &Path, json: bool) -> Result<(), ReportError> {
             facts => facts,
         };
         println!("{session}  {agent:<24}  {tasks:>6}  {facts:<24}  {digest}  {file}");
+        if let Some(container) = container {
+            println!("                  {container}");
+        }
     }
     Ok(())
 }

@@ -127,7 +127,7 @@ fn check_answers_1_where_there_are_only_warnings() {
 #[test]
 fn check_says_what_is_not_enforced_and_can_take_it_for_an_error() {
     let folder = Folder::new("gap").with("demo.yaml", &format!("{HEAD}{PODS}"));
-    let gap = "demo.yaml: not enforced by this version, so `interlock run` refuses agent `demo`: recognition by pod\n";
+    let gap = "demo.yaml: not enforced by this version, so `interlock run` refuses agent `demo`: recognition by service account\n";
     let said = folder.run(&["check", "demo.yaml"]);
     assert!(said.out.contains(gap), "{}", said.out);
     assert_eq!(said.code, 0, "{}", said.out);
@@ -136,11 +136,14 @@ fn check_says_what_is_not_enforced_and_can_take_it_for_an_error() {
     assert!(said.out.contains(NO_PODS), "{}", said.out);
     assert_eq!(said.code, 2, "{}", said.out);
     let json = folder.run(&["check", "--json", "demo.yaml"]).json(0);
-    assert_eq!(json["notEnforced"][0]["demands"][0], "recognition by pod");
+    assert_eq!(
+        json["notEnforced"][0]["demands"][0],
+        "recognition by service account"
+    );
 }
 
 const PODS: &str = "  session:\n    - kubernetes: {namespace: agents, serviceAccount: expenses}\n";
-const NO_PODS: &str = "demo.yaml:7:7: error: found recognition by pod, which no kernel program enforces yet, expected a policy that can be held whole\n   |\n 7 |     - kubernetes: {namespace: agents, serviceAccount: expenses}\n   |       ^\n  = help: ";
+const NO_PODS: &str = "demo.yaml:7:7: error: found recognition by service account, which no kernel program enforces yet, expected a policy that can be held whole\n   |\n 7 |     - kubernetes: {namespace: agents, serviceAccount: expenses}\n   |       ^\n  = help: ";
 
 /// `run` reads and refuses as the other verbs do, before it asks the daemon.
 #[test]

@@ -4,6 +4,7 @@
 mod archive;
 mod bench;
 mod build;
+mod container_runtime;
 mod cpio;
 mod demo;
 mod deploy;

@@ -53,7 +53,7 @@ impl Cgroup {
 
     /// The address of its name.
     #[inline(always)]
-    fn name(self) -> u64 {
+    pub fn name(self) -> u64 {
         let node = self.node().unwrap_or(Address(0));
         node.read(&NODE_NAME).unwrap_or(0)
     }
@@ -65,13 +65,16 @@ impl Cgroup {
         (state != 0).then(|| Self(Address(state).around(&STATE_PARENT, &CGROUP_PARENT)))
     }
 
-    /// The session's cgroup that it is or lies below.
+    /// What is known of it, or of one that it lies below.
     #[inline(always)]
     pub fn inside(self) -> Option<Inside> {
-        CGROUPS.get_ptr(self.id()?).map(|inside| {
-            // SAFETY: the pointer came from a successful lookup.
-            unsafe { *inside }
-        })
+        let id = self.id()?;
+        let inside = known(id)?;
+        if inside.kind == Inside::UNKNOWN && inside.door != id {
+            // It was made before somebody told whose the container is, which is said of that alone.
+            return known(inside.door);
+        }
+        Some(inside)
     }
 
     /// The way by which a new cgroup is recognised, given its path. Only for the tracepoint that
@@ -84,6 +87,14 @@ impl Cgroup {
         let way = place(self.name())?;
         (is_slice(self.parent().map_or(0, |parent| parent.0.0)) != 0).then_some(way)
     }
+}
+
+#[inline(always)]
+fn known(cgroup: u64) -> Option<Inside> {
+    CGROUPS.get_ptr(cgroup).map(|inside| {
+        // SAFETY: the pointer came from a successful lookup.
+        unsafe { *inside }
+    })
 }
 
 /// The way of a path, or of a unit's name.

@@ -141,7 +141,7 @@ extern "C" fn late_home() -> u32 {
 
 /// Whether somebody will wake who stops.
 #[inline(always)]
-fn is_daemon_there(now_ns: u64) -> bool {
+pub fn is_daemon_there(now_ns: u64) -> bool {
     ALIVE
         .get(0)
         .is_some_and(|alive_ns| now_ns.saturating_sub(*alive_ns) < AWAY_NS)

@@ -13,6 +13,7 @@ mod btf_map;
 pub mod budget;
 pub mod call;
 pub mod cgroup;
+pub mod container;
 pub mod counts;
 pub mod digest;
 pub mod divert;

@@ -169,6 +169,10 @@ offsets! {
     NODE_ID,
     /// `kernfs_node.name`.
     NODE_NAME,
+    /// `task_struct.nsproxy`.
+    TASK_NAMESPACES,
+    /// `nsproxy.mnt_ns`.
+    NAMESPACES_MOUNTS,
     /// `signal_struct.nr_threads`.
     SIGNAL_THREADS,
     /// `inode.i_ino`.

@@ -3,10 +3,10 @@
 use super::member::Member;
 use super::memory::{Address, Typed};
 use super::offsets::{
-    MM_ARGUMENTS, MM_ARGUMENTS_END, MM_EXE_FILE, PID_TASKS, SIGNAL_LIVE, TASK_BPF_STORAGE,
-    TASK_COMM, TASK_CRED, TASK_EXIT_CODE, TASK_EXIT_STATE, TASK_FLAGS, TASK_GROUP_LEADER, TASK_MM,
-    TASK_PID, TASK_PID_LINKS, TASK_REAL_CRED, TASK_REAL_PARENT, TASK_SIGNAL, TASK_START_BOOTTIME,
-    TASK_TGID,
+    MM_ARGUMENTS, MM_ARGUMENTS_END, MM_EXE_FILE, NAMESPACES_MOUNTS, PID_TASKS, SIGNAL_LIVE,
+    TASK_BPF_STORAGE, TASK_COMM, TASK_CRED, TASK_EXIT_CODE, TASK_EXIT_STATE, TASK_FLAGS,
+    TASK_GROUP_LEADER, TASK_MM, TASK_NAMESPACES, TASK_PID, TASK_PID_LINKS, TASK_REAL_CRED,
+    TASK_REAL_PARENT, TASK_SIGNAL, TASK_START_BOOTTIME, TASK_TGID,
 };
 use super::storage;
 use crate::maps::{FRESH, MEMBERS, TEMPLATES};
@@ -175,6 +175,19 @@ impl Task {
     fn is_ending(self) -> bool {
         const EXITING: u32 = 4;
         self.0.read::<u32>(&TASK_FLAGS).unwrap_or(EXITING) & EXITING != 0
+    }
+
+    /// Whether it sees other mounts than who made it does: it is in a container, and its parent is not.
+    #[inline(always)]
+    pub fn sees_other_mounts(self) -> bool {
+        self.mounts() != self.parent().mounts()
+    }
+
+    /// The address of its mount namespace.
+    #[inline(always)]
+    fn mounts(self) -> u64 {
+        let namespaces: u64 = self.0.read(&TASK_NAMESPACES).unwrap_or(0);
+        Address(namespaces).read(&NAMESPACES_MOUNTS).unwrap_or(0)
     }
 
     /// Where it lies.

@@ -1,6 +1,7 @@
 //! What is recognised at all.
 
 use crate::maps::WATCH;
+use agent_common::recognise::Watch;
 
 /// Whether cgroups are.
 #[inline(always)]
@@ -24,4 +25,18 @@ pub fn adopting() -> Option<u32> {
 #[inline(always)]
 pub fn settling() -> bool {
     WATCH.get(0).is_some_and(|watch| watch.settling != 0)
+}
+
+/// Whether containers are.
+#[inline(always)]
+pub fn containers() -> bool {
+    WATCH.get(0).is_some_and(|watch| watch.containers != 0)
+}
+
+/// Whether a container is let be of which nobody can be asked whose it is.
+#[inline(always)]
+pub fn releases_containers() -> bool {
+    WATCH
+        .get(0)
+        .is_some_and(|watch| watch.containers == Watch::RELEASE)
 }

@@ -157,15 +157,26 @@ fn recognised(encoder: &mut Encoder, way: &Recognised) {
             encoder.number(4);
             encoder.text(path);
         }
-        Recognised::Kubernetes {
-            namespace,
-            pod_labels,
-            service_account,
-        } => {
+        Recognised::Kubernetes(pod) => {
             encoder.number(5);
-            encoder.text(namespace);
-            encoder.pairs(pod_labels);
-            encoder.maybe_text(service_account.as_deref());
+            encoder.text(&pod.namespace);
+            encoder.pairs(&pod.labels);
+            encoder.maybe_text(pod.service_account.as_deref());
+            // Only where they say something: policies without them have kept their names.
+            if !pod.annotations.is_empty() {
+                encoder.text("annotations");
+                encoder.pairs(&pod.annotations);
+            }
+            if let Some(container) = &pod.container {
+                encoder.text("container");
+                encoder.text(container);
+            }
+            if let Some(image) = &pod.image {
+                encoder.text("image");
+                encoder.text(&image.repository);
+                encoder.maybe_text(image.tag.as_deref());
+                encoder.maybe_text(image.digest.as_deref());
+            }
         }
     }
 }

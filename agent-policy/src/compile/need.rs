@@ -63,8 +63,10 @@ pub enum Need {
     Cgroups,
     /// Sessions that begin with an executable.
     Executables,
-    /// Sessions that are pods.
+    /// Sessions that are containers of pods.
     Pods,
+    /// The same, selected by what no runtime tells.
+    ServiceAccounts,
 }
 
 impl Need {
@@ -97,6 +99,7 @@ impl Need {
             Self::Cgroups => "recognition by cgroup or systemd unit",
             Self::Executables => "recognition by executable",
             Self::Pods => "recognition by pod",
+            Self::ServiceAccounts => "recognition by service account",
         }
     }
 }
@@ -108,7 +111,8 @@ impl Recognised {
             Self::Run => None,
             Self::Executable(_) => Some(Need::Executables),
             Self::SystemdUnit(_) | Self::Cgroup(_) => Some(Need::Cgroups),
-            Self::Kubernetes { .. } => Some(Need::Pods),
+            Self::Kubernetes(pod) if pod.service_account.is_some() => Some(Need::ServiceAccounts),
+            Self::Kubernetes(_) => Some(Need::Pods),
         }
     }
 }
@@ -187,6 +191,7 @@ impl Compiled {
             (Need::Cgroups, by(Need::Cgroups)),
             (Need::Executables, by(Need::Executables)),
             (Need::Pods, by(Need::Pods)),
+            (Need::ServiceAccounts, by(Need::ServiceAccounts)),
         ];
         needs
             .into_iter()

@@ -3,8 +3,9 @@
 use crate::text::{Fields, Node, Reader, Span, Value, quoted};
 
 use super::condition;
-use super::document::{bounded, texts};
+use super::document::bounded;
 use super::path::Pattern;
+use super::pod::{self, Pod};
 
 /// Who answers for an agent or a tool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,14 +39,7 @@ pub enum Recognised {
     /// By its cgroup.
     Cgroup(String),
     /// By its pod.
-    Kubernetes {
-        /// The namespace.
-        namespace: String,
-        /// Labels that the pod has.
-        pod_labels: Vec<(String, String)>,
-        /// Its service account.
-        service_account: Option<String>,
-    },
+    Kubernetes(Pod),
 }
 
 pub(super) fn owner(reader: &mut Reader<'_>, node: &Node) -> Option<Owner> {
@@ -144,8 +138,8 @@ pub(super) fn recognised(reader: &mut Reader<'_>, node: &Node) -> Vec<(Recognise
         found.extend(
             fields
                 .get("kubernetes")
-                .and_then(|node| kubernetes(reader, node))
-                .map(|way| (way, item.span)),
+                .and_then(|node| pod::read(reader, node))
+                .map(|pod| (Recognised::Kubernetes(pod), item.span)),
         );
         if found.len() > before + 1 {
             reader.found(item.span, "several ways in one entry", RECOGNISED);
@@ -178,30 +172,4 @@ fn cgroup(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
         reader.found(node.span, &quoted(path), expected);
     }
     is_path.then(|| path.to_owned())
-}
-
-fn kubernetes(reader: &mut Reader<'_>, node: &Node) -> Option<Recognised> {
-    let known = ["namespace", "podLabels", "serviceAccount"];
-    let fields = Fields::of(reader, node, "kubernetes", &known)?;
-    let namespace = fields
-        .require(reader, "namespace", "the pod's namespace")
-        .and_then(|node| bounded(reader, node, "the pod's namespace"));
-    let pod_labels = fields
-        .get("podLabels")
-        .map(|node| texts(reader, node, "labels of the pod"));
-    let service_account = fields
-        .get("serviceAccount")
-        .and_then(|node| bounded(reader, node, "a service account"));
-    if pod_labels.is_none() && service_account.is_none() {
-        reader.found(
-            node.span,
-            "a whole namespace",
-            "podLabels or serviceAccount beside it",
-        );
-    }
-    Some(Recognised::Kubernetes {
-        namespace: namespace?,
-        pod_labels: pod_labels.unwrap_or_default(),
-        service_account,
-    })
 }

@@ -1,5 +1,6 @@
 //! The words of `interlock daemon`.
 
+use crate::containers::WhenAway;
 use crate::control::SOCKET;
 use crate::sessions::records::FOLDER;
 use clap::Args;
@@ -43,6 +44,9 @@ pub struct Daemon {
     /// The file that names the servers by which names are looked up for sessions, followed when it changes
     #[arg(long, value_name = "FILE", default_value = "/etc/resolv.conf")]
     pub resolv_conf: PathBuf,
+    /// How containers are recognised.
+    #[command(flatten)]
+    pub containers: Containers,
     /// Who is told of questions.
     #[command(flatten)]
     pub bell: Bell,
@@ -60,6 +64,19 @@ pub struct Daemon {
     /// of the host, which costs each run two looks at the clock
     #[arg(long, requires = "metrics")]
     pub hook_times: bool,
+}
+
+/// How a node recognises containers, where policies select them.
+#[derive(Debug, Args)]
+pub struct Containers {
+    /// The socket of a container runtime that speaks CRI; may be repeated
+    /// [default: those of containerd, CRI-O and k3s that are there]
+    #[arg(long, value_name = "SOCKET")]
+    pub runtime: Vec<PathBuf>,
+    /// What becomes of a new container of a pod while no daemon is there to ask whose it is: the kernel does
+    /// not know its namespace, so this is one word for all
+    #[arg(long, value_name = "WHAT", value_enum, default_value = "deny")]
+    pub when_away: WhenAway,
 }
 
 /// Whom a node tells of questions to people.

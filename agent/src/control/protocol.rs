@@ -6,6 +6,7 @@ use crate::holds::HoldInfo;
 use crate::holds::answer::{Answer, Answered};
 use crate::ids::SessionId;
 use crate::kernel::loader::Mode;
+use agent_evidence::record::Container;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -408,6 +409,9 @@ pub struct SessionInfo {
     /// How it was recognised, if not by `interlock run`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recognised: Option<String>,
+    /// The container that it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Container>,
     /// Where it can read its own denials.
     pub denials: PathBuf,
 }

@@ -8,14 +8,14 @@ use crate::events::line::Line;
 use crate::events::ring::Ring;
 use crate::health::Pulse;
 use crate::library::Library;
-use crate::recognition::Recognition;
+use crate::recognition::{Recognition, containers};
 use crate::sessions::Sessions;
 use agent_common::event::Event;
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender};
 use tokio::task::yield_now;
 use tokio::time::MissedTickBehavior;
 
@@ -27,6 +27,8 @@ pub(super) struct Events {
     pub(super) ring: Ring,
     /// Lines that others have made.
     pub(super) told: UnboundedReceiver<Line>,
+    /// Where they go, to be told.
+    pub(super) lines: UnboundedSender<Line>,
     /// Lookups that were refused.
     pub(super) refusals: Receiver<Refusal>,
     pub(super) teller: Teller,
@@ -87,6 +89,7 @@ impl Events {
             .keep_house(&mut self.sessions.borrow_mut(), &self.library.borrow())
             .map_err(io::Error::other)?;
         self.teller.print(&lines).await?;
+        containers::keep_house(&self.recognition, &self.sessions, &self.lines);
         if let Some(central) = &self.central {
             central.keep_house();
         }

@@ -227,7 +227,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     for change in library.take(look) {
         announce_change(&change, &mut sessions, &recorder);
     }
-    let mut recognition = Recognition::new(&Pins::in_force());
+    let mut recognition = Recognition::new(&Pins::in_force(), &settings.containers);
     let adoptions = recognition.take_over(&mut sessions, &library)?;
     let haste = Haste::of_this_thread();
     let door = place.open(haste.clone())?;
@@ -316,6 +316,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let events = Events {
         ring,
         told,
+        lines: follower.lines.clone(),
         refusals,
         teller,
         killer: ending,

@@ -1,6 +1,7 @@
 //! How the daemon is set up, and what follows from that for sessions and people.
 
 use crate::central;
+use crate::containers;
 use crate::evidence::{self, Keeping};
 use crate::health;
 use crate::holds;
@@ -29,6 +30,8 @@ pub struct Settings {
     pub evidence: Keeping,
     /// How it looks names up.
     pub names: names::Settings,
+    /// How it recognises containers.
+    pub containers: containers::Settings,
     /// Whom it tells of questions to people, if anybody.
     pub bell: Option<holds::bell::Settings>,
     /// How it shows how it is.

@@ -10,7 +10,7 @@ use crate::events::process::{Programs, readable};
 use crate::evidence::scribe::Scribe;
 use crate::health::tally::Tally;
 use crate::holds::{self, Holds};
-use crate::recognition::{Recognition, late};
+use crate::recognition::{Recognition, containers, late};
 use crate::sessions::Sessions;
 use agent_common::counter::Counter;
 use agent_common::decide::Reason;
@@ -132,6 +132,9 @@ impl Teller {
                     self.sessions.borrow_mut().note_exit(&exit);
                     self.killer
                         .begin(exit.header.session, Cause::RootExit, Some(&exit.process));
+                }
+                Ok(Event::Begun(begun)) if containers::is_question(&begun) => {
+                    containers::ask(&self.recognition, &self.sessions, &begun.process);
                 }
                 Ok(Event::Begun(begun)) => {
                     let told = self.recognition.borrow_mut().begun(

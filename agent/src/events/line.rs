@@ -4,6 +4,7 @@ use crate::control::protocol::Revoked;
 use crate::holds::answer::Answered;
 use crate::ids::{HoldId, SessionId};
 use agent_common::session::ALLOWED;
+use agent_evidence::record::Container;
 use serde::Serialize;
 
 /// One line.
@@ -16,6 +17,8 @@ pub enum Line {
     Started(Session),
     /// A session should have begun, and none lay ready.
     NotReady(NotReady),
+    /// A container runs in no session, because nobody was there to ask whose it is.
+    Released(Released),
     /// A question to a person is closed.
     Answered(Closed),
     /// A session's permission has ended.
@@ -250,6 +253,9 @@ pub struct Session {
     /// How it was recognised, if not by `interlock run`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recognised: Option<String>,
+    /// The container that it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<Container>,
     /// It had begun before this daemon.
     #[serde(skip)]
     pub adopted: bool,
@@ -269,6 +275,17 @@ pub struct NotReady {
     /// How it was recognised.
     pub recognised: Option<String>,
     /// Who would have begun it: was not executed, or is denied everything.
+    #[serde(flatten)]
+    pub process: Process,
+}
+
+/// A container that runs in no session, because nobody was there to ask whose it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Released {
+    /// When, by the wall clock.
+    pub time: String,
+    /// Its first process.
     #[serde(flatten)]
     pub process: Process,
 }

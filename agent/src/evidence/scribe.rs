@@ -139,6 +139,15 @@ impl Scribe {
                     ..Lifecycle::default()
                 }),
             ),
+            Line::Released(released) => at(
+                &released.time,
+                None,
+                life(Lifecycle {
+                    step: "released".into(),
+                    process: Some(process(&released.process)),
+                    ..Lifecycle::default()
+                }),
+            ),
             Line::Loss(loss) => at(
                 &loss.time,
                 loss.session
@@ -279,6 +288,7 @@ fn begin(session: &line::Session) -> Lifecycle {
         }
         .into(),
         recognised: session.recognised.clone(),
+        container: session.container.clone(),
         process: first.map(|[own, _]| process(own)),
         by: first.map(|[_, by]| process(by)),
         ..Lifecycle::default()
@@ -440,6 +450,7 @@ mod tests {
                 agent: "ci".into(),
                 policy: "ab".into(),
                 recognised: None,
+                container: None,
                 adopted: false,
                 first: None,
             },

@@ -314,6 +314,9 @@ fn began(life: &Lifecycle) -> String {
         Some(by) => format!("It began, recognised by {by}"),
         None => "It began, by `interlock run`".to_owned(),
     };
+    if let Some(container) = &life.container {
+        let _ = write!(text, ", {container}");
+    }
     if let Some(process) = &life.process {
         let _ = write!(text, ": {}", who(process));
     }

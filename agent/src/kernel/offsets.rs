@@ -130,6 +130,8 @@ pub const NEEDED: &[Field] = &[
     required("STATE_PARENT", "cgroup_subsys_state", "parent", 8),
     required("NODE_ID", "kernfs_node", "id", 8),
     required("NODE_NAME", "kernfs_node", "name", 8),
+    required("TASK_NAMESPACES", "task_struct", "nsproxy", 8),
+    required("NAMESPACES_MOUNTS", "nsproxy", "mnt_ns", 8),
     required("SIGNAL_THREADS", "signal_struct", "nr_threads", 4),
     required("INODE_NUMBER", "inode", "i_ino", 8),
     required("MM_ARGUMENTS", "mm_struct", "arg_start", 8),

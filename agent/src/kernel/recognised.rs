@@ -61,6 +61,7 @@ impl Recognised {
         self.set_watch(Watch {
             cgroups: watch.cgroups,
             executables: watch.executables,
+            containers: watch.containers,
             ..Watch::default()
         })
     }
@@ -105,12 +106,17 @@ impl Recognised {
         Ok(self.cgroups.insert(cgroup, Plain(inside), 0)?)
     }
 
+    /// What is known of one.
+    pub fn cgroup(&self, cgroup: u64) -> Result<Option<Inside>, MapsError> {
+        Ok(found(self.cgroups.get(&cgroup, 0))?.map(|inside| inside.0))
+    }
+
     /// Makes it anybody's.
     pub fn remove_cgroup(&mut self, cgroup: u64) -> Result<(), MapsError> {
         found(self.cgroups.remove(&cgroup)).map(drop)
     }
 
-    /// Every cgroup that is a session's.
+    /// Every cgroup of which something is known.
     pub fn cgroups(&self) -> Result<BTreeMap<u64, Inside>, MapsError> {
         let entry = |entry: Result<(u64, Plain<Inside>), MapError>| {
             let (cgroup, inside) = entry?;

@@ -6,10 +6,12 @@
 //! sessions be.
 
 pub mod adopt;
+pub mod containers;
 pub mod late;
 mod running;
 pub mod sought;
 
+use crate::containers::Settings;
 use crate::control::protocol::WayInfo;
 use crate::events::explain;
 use crate::events::line::{Line, NotReady};
@@ -23,8 +25,9 @@ use crate::sessions::{Sessions, StartError, ttl_ns};
 use adopt::{AdoptError, Adopter};
 use agent_common::counter::Counter;
 use agent_common::event::Begun;
-use agent_common::recognise::{Executable, MAX_WAYS, POOL, Pool, Watch};
+use agent_common::recognise::{Executable, Inside, MAX_WAYS, POOL, Pool, UNKNOWN_WAY, Watch};
 use agent_common::session::Label;
+use containers::Containers;
 use sought::Sought;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -74,11 +77,12 @@ pub struct Recognition {
     skipped: (Skipped, BTreeMap<&'static str, u64>),
     /// The ways that are not in force, and why.
     failed: BTreeMap<Sought, (String, String)>,
+    containers: Containers,
 }
 
 impl Recognition {
     /// Nothing is recognised, but by what an earlier daemon has left in force.
-    pub fn new(pins: &Pins) -> Self {
+    pub fn new(pins: &Pins, containers: &Settings) -> Self {
         Self {
             ways: BTreeMap::new(),
             followed: BTreeSet::new(),
@@ -86,6 +90,7 @@ impl Recognition {
             refused: 0,
             skipped: (Skipped::open(), BTreeMap::new()),
             failed: BTreeMap::new(),
+            containers: Containers::new(containers),
         }
     }
 
@@ -161,11 +166,18 @@ impl Recognition {
                 .keys()
                 .chain(self.ways.values().map(|way| &way.sought))
         };
+        let selects_pods = all().any(|sought| matches!(sought, Sought::Pod(_)));
         sessions.recognised().set_watch(Watch {
             cgroups: u32::from(all().any(cgroups)),
             executables: u32::from(!all().all(cgroups)),
+            containers: if selects_pods {
+                self.containers.watch()
+            } else {
+                0
+            },
             ..Watch::default()
         })?;
+        self.containers.unsettled = selects_pods;
         let ways = &self.ways;
         self.failed
             .retain(|sought, _| ways.values().any(|way| way.sought == *sought));
@@ -232,13 +244,9 @@ impl Recognition {
         }
         let mut lines = Vec::new();
         for root in roots {
-            lines.extend(running::adopt_cgroup(
-                sessions,
-                &self.adopter,
-                number,
-                way,
-                &root,
-            )?);
+            let found = running::adopt_cgroup(sessions, &self.adopter, number, way, &root)?;
+            let seen = found.and_then(|(id, boot_ns)| sessions.seen(id, boot_ns));
+            lines.extend(seen.map(Line::Started));
         }
         Ok(lines)
     }
@@ -256,9 +264,16 @@ impl Recognition {
                 maps.remove_executable(executable)?;
             }
         }
+        let ways = || self.ways.values();
+        let selects_pods = ways().any(|way| matches!(way.sought, Sought::Pod(_)));
         for (cgroup, inside) in maps.cgroups()? {
-            if !self.ways.contains_key(&inside.way) {
-                maps.remove_cgroup(cgroup)?;
+            match inside.kind {
+                _ if self.ways.contains_key(&inside.way) => {}
+                Inside::CONTAINER if selects_pods => {
+                    maps.set_cgroup(cgroup, Inside::unknown(inside.door))?;
+                }
+                Inside::UNKNOWN | Inside::NOBODYS if selects_pods => {}
+                _ => maps.remove_cgroup(cgroup)?,
             }
         }
         Ok(())
@@ -277,6 +292,9 @@ impl Recognition {
             self.fill(sessions, begun.way);
             return Ok(None);
         }
+        if id == Label::HOMELESS.session && begun.way == UNKNOWN_WAY {
+            return Ok(Some(self.unknown(begun, programs)));
+        }
         if id == Label::HOMELESS.session {
             let time = programs.clock().at(begun.header.time_ns);
             let way = self.ways.get_mut(&begun.way).map(|way| {
@@ -292,6 +310,10 @@ impl Recognition {
         }
         if sessions.begin(id, Some(begun.header.time_ns)) {
             self.refill(sessions, id);
+            let known = sessions.door(id)?.and_then(|door| self.containers.of(door));
+            if let Some(known) = known {
+                sessions.set_container(id, &known.container);
+            }
         }
         if begun.threads > 0 {
             self.adopt(sessions);
@@ -348,6 +370,7 @@ impl Recognition {
             self.fill(sessions, number);
         }
         self.follow_executables(sessions)?;
+        self.forget_gone(sessions)?;
         let refused = sessions.maps().count(Counter::LabelsRefused)?;
         if !self.ways.is_empty() && (refused != self.refused || self.has_skipped()) {
             self.adopt(sessions);

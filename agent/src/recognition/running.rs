@@ -13,28 +13,37 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Makes a cgroup and all below it a session's, with everybody who is in them.
-pub(super) fn adopt_cgroup(
+/// A session's number, and when it was found to have begun.
+pub(super) type Found = (u64, u64);
+
+/// Makes a container a session's, with everybody who is in it. While they are labelled it is a place, so
+/// that whoever is born there is labelled as well; afterwards one comes into it by executing a program.
+pub(super) fn adopt_container(
     sessions: &mut Sessions,
     adopter: &Adopter,
     number: u32,
     way: &Way,
     root: &Path,
-) -> Result<Option<Line>, RecognitionError> {
+) -> Result<Option<Found>, RecognitionError> {
+    let adopted = adopt_cgroup(sessions, adopter, number, way, root);
     let unreadable = |error| RecognitionError::Cgroups(way.sought.clone(), error);
-    let door = std::fs::metadata(root).map_err(unreadable)?.ino();
     let inside = Inside {
-        door,
+        door: std::fs::metadata(root).map_err(unreadable)?.ino(),
         way: number,
-        reserved: 0,
+        kind: Inside::CONTAINER,
     };
-    // The session is open before anybody can be recognised, so that whoever is found has its facts.
-    let recognised = way.sought.to_string();
-    let label = sessions.prepare_running(&way.prepared(&recognised), door)?;
-    let opened = sessions.recognised().open_door(door, label)?;
-    if !opened {
-        sessions.end(label.session)?;
-    }
+    set_all(sessions, way, root, inside)?;
+    adopted
+}
+
+/// Makes a cgroup and all below it a session's.
+fn set_all(
+    sessions: &mut Sessions,
+    way: &Way,
+    root: &Path,
+    inside: Inside,
+) -> Result<(), RecognitionError> {
+    let unreadable = |error| RecognitionError::Cgroups(way.sought.clone(), error);
     let mut known = BTreeSet::new();
     loop {
         let before = known.len();
@@ -44,10 +53,35 @@ pub(super) fn adopt_cgroup(
             }
         }
         if known.len() == before {
-            break;
+            return Ok(());
         }
         sought::wait_for_makers().map_err(unreadable)?;
     }
+}
+
+/// Makes a cgroup and all below it a session's, with everybody who is in them.
+pub(super) fn adopt_cgroup(
+    sessions: &mut Sessions,
+    adopter: &Adopter,
+    number: u32,
+    way: &Way,
+    root: &Path,
+) -> Result<Option<Found>, RecognitionError> {
+    let unreadable = |error| RecognitionError::Cgroups(way.sought.clone(), error);
+    let door = std::fs::metadata(root).map_err(unreadable)?.ino();
+    let inside = Inside {
+        door,
+        way: number,
+        kind: Inside::PLACE,
+    };
+    // The session is open before anybody can be recognised, so that whoever is found has its facts.
+    let recognised = way.sought.to_string();
+    let label = sessions.prepare_running(&way.prepared(&recognised), door)?;
+    let opened = sessions.recognised().open_door(door, label)?;
+    if !opened {
+        sessions.end(label.session)?;
+    }
+    set_all(sessions, way, root, inside)?;
     sessions.recognised().set_settling(None)?;
     let adopted = adopter.adopt(sessions.maps());
     sessions.recognised().set_settled()?;
@@ -63,9 +97,7 @@ pub(super) fn adopt_cgroup(
             return Ok(None);
         }
     }
-    Ok(sessions
-        .seen(label.session, clock::boot_ns())
-        .map(Line::Started))
+    Ok(Some((label.session, clock::boot_ns())))
 }
 
 /// Makes everybody a session's who runs the way's executable, each with all that descend from it:

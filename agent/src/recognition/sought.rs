@@ -1,7 +1,7 @@
 //! What sessions are recognised by, as this host has it.
 
 use agent_common::recognise::{Executable, NAME, PlaceKey};
-use agent_policy::{Pattern, Recognised};
+use agent_policy::{Container, Pattern, Pod, Recognised};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
@@ -24,6 +24,8 @@ pub enum Sought {
     Unit(String),
     /// By its first program.
     Executable(String),
+    /// By its container.
+    Pod(Box<Pod>),
 }
 
 impl fmt::Display for Sought {
@@ -32,6 +34,7 @@ impl fmt::Display for Sought {
             Self::Cgroup(path) => write!(f, "cgroup {path}"),
             Self::Unit(unit) => write!(f, "systemd unit {unit}"),
             Self::Executable(path) => write!(f, "executable {path}"),
+            Self::Pod(pod) => pod.fmt(f),
         }
     }
 }
@@ -43,6 +46,7 @@ impl Sought {
             Recognised::Executable(Pattern::Exact(path)) => Some(Self::Executable(path.clone())),
             Recognised::SystemdUnit(unit) => Some(Self::Unit(unit.clone())),
             Recognised::Cgroup(path) => Some(Self::Cgroup(path.clone())),
+            Recognised::Kubernetes(pod) => Some(Self::Pod(Box::new(pod.clone()))),
             _ => None,
         }
     }
@@ -51,8 +55,13 @@ impl Sought {
     pub fn place(&self) -> Option<PlaceKey> {
         match self {
             Self::Cgroup(text) | Self::Unit(text) => PlaceKey::new(text.as_bytes()),
-            Self::Executable(_) => None,
+            Self::Executable(_) | Self::Pod(_) => None,
         }
+    }
+
+    /// Whether it selects a container.
+    pub fn selects(&self, container: &Container) -> bool {
+        matches!(self, Self::Pod(pod) if pod.selects(container))
     }
 
     /// The cgroups that it is now.
@@ -72,7 +81,7 @@ impl Sought {
                 units(root, unit, &mut found);
                 found
             }
-            Self::Executable(_) => Vec::new(),
+            Self::Executable(_) | Self::Pod(_) => Vec::new(),
         }
     }
 

@@ -14,6 +14,7 @@ pub mod records;
 mod session;
 mod start;
 pub mod tables;
+mod views;
 
 use crate::control::protocol::SessionInfo;
 use crate::events::line;
@@ -89,6 +90,7 @@ impl Host {
             Need::Exec,
             Need::Tools,
             Need::Executables,
+            Need::Pods,
             Need::UnixSockets,
             Need::Handoffs,
             Need::Approvals,
@@ -189,6 +191,23 @@ impl Sessions {
     pub fn follow_mounts(&mut self) -> Result<(), MapsError> {
         let policies = policies(&self.by_id);
         self.paths.follow(&mut self.maps, &policies)
+    }
+
+    /// Makes the path rules of an agent's policies hold for what a process of its container sees. Before
+    /// this its files there have no rules, and are denied.
+    pub fn show_container(&mut self, cgroup: u64, agent: &str, pid: u32) -> Result<(), MapsError> {
+        let mounts = Mounts::of(pid).map_err(MapsError::Mounts)?;
+        if !self.paths.views().add(cgroup, agent, mounts) {
+            return Ok(());
+        }
+        let mut policies = policies(&self.by_id);
+        policies.retain(|(compiled, _)| compiled.name == agent);
+        self.paths.rewrite(&mut self.maps, &policies)
+    }
+
+    /// Forgets what was seen in a container that is gone.
+    pub fn hide_container(&mut self, cgroup: u64) {
+        self.paths.views().remove(cgroup);
     }
 
     /// What is mounted where.
@@ -376,6 +395,7 @@ impl Sessions {
                 facts: session.facts(facts),
                 tasks: self.maps.session(session.slot)?.tasks,
                 recognised: session.record.recognised.clone(),
+                container: session.record.container.clone(),
                 denials: self.denials.path(*id),
             });
         }

@@ -1,7 +1,7 @@
 //! What is mounted where: from the paths that people write to those that the kernel programs see,
 //! which are paths inside one file system, and back.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, Read, Seek};
 
@@ -62,9 +62,28 @@ impl MountInfo {
 }
 
 impl Mounts {
+    /// Those that a process sees.
+    pub fn of(pid: u32) -> io::Result<Self> {
+        std::fs::read(format!("/proc/{pid}/mountinfo")).map(|text| Self::parse(&text))
+    }
+
+    /// All but those of some file systems.
+    pub fn without(&self, devices: &BTreeSet<u32>) -> Self {
+        let mounts = self.mounts.iter();
+        Self::among(
+            mounts
+                .filter(|mount| !devices.contains(&mount.what.device))
+                .cloned()
+                .collect(),
+        )
+    }
+
     /// Reads mountinfo. A line that makes no sense is no mount: what lies on it has no rules.
     pub fn parse(text: &[u8]) -> Self {
-        let mounts: Vec<Mount> = text.split(|byte| *byte == b'\n').filter_map(line).collect();
+        Self::among(text.split(|byte| *byte == b'\n').filter_map(line).collect())
+    }
+
+    fn among(mounts: Vec<Mount>) -> Self {
         let mut on = HashMap::new();
         for (index, mount) in mounts.iter().enumerate() {
             on.insert((mount.parent, mount.point.clone()), index);

@@ -7,6 +7,7 @@
 use super::guarded::{Guarded, Held};
 use super::mounts::{FsPath, MountInfo, Mounts};
 use super::tables::{InstallError, Place};
+use super::views::Views;
 use crate::kernel::maps::{Maps, MapsError};
 use agent_common::abi::MAX_PATHS;
 use agent_common::path::{
@@ -31,6 +32,8 @@ struct Entry {
 pub struct Paths {
     info: MountInfo,
     mounts: Mounts,
+    /// What agents see in their containers, by cgroup.
+    views: Views,
     guarded: Guarded,
     index: Box<Index>,
     /// What the kernel has, by policy.
@@ -64,6 +67,7 @@ impl Paths {
         Ok(Self {
             info,
             mounts,
+            views: Views::default(),
             guarded: Guarded::default(),
             index,
             installed,
@@ -103,6 +107,11 @@ impl Paths {
     /// What is mounted where.
     pub fn mounts(&self) -> &Mounts {
         &self.mounts
+    }
+
+    /// What agents see in their containers.
+    pub fn views(&mut self) -> &mut Views {
+        &mut self.views
     }
 
     /// Writes the path rules of a policy that no session is under yet.
@@ -229,6 +238,23 @@ impl Paths {
 
     /// The entries of a policy and its tools.
     fn entries(&self, compiled: &Compiled, place: Place) -> Result<Entries, InstallError> {
+        let host = self.views.taken_from(&self.mounts);
+        let mut entries = self.entries_by(&host, compiled, place, false)?;
+        for view in self.views.of(&compiled.name) {
+            let seen = self.entries_by(view, compiled, place, true)?;
+            agree(&mut entries, seen, place.denial(compiled));
+        }
+        Ok(entries)
+    }
+
+    /// The same by what is mounted where for somebody: on the host, or in a container.
+    fn entries_by(
+        &self,
+        mounts: &Mounts,
+        compiled: &Compiled,
+        place: Place,
+        is_view: bool,
+    ) -> Result<Entries, InstallError> {
         let mut entries = Entries::new();
         let own = std::iter::once(&compiled.objects);
         let scopes = own.chain(compiled.tools.iter().map(|tool| &tool.objects));
@@ -244,7 +270,8 @@ impl Paths {
             };
             let found = Placing {
                 guarded: &guarded,
-                mounts: &self.mounts,
+                mounts,
+                is_view,
                 secret: &self.index.secret,
                 scope,
                 first_rule: place.rules,
@@ -262,6 +289,23 @@ impl Paths {
             }
         }
         Ok(entries)
+    }
+}
+
+/// Adds the entries of a container to those of the host. What they do not agree on is denied.
+fn agree(entries: &mut Entries, seen: Entries, denial: u32) {
+    for (key, entry) in seen {
+        let known = entries.entry(key).or_insert(entry);
+        for (list, other) in known.rules.lists.iter_mut().zip(entry.rules.lists) {
+            if *list != other {
+                *list = denial;
+            }
+        }
+        for (list, other) in known.rules.fallback.iter_mut().zip(entry.rules.fallback) {
+            if *list != other {
+                *list = denial;
+            }
+        }
     }
 }
 
@@ -294,6 +338,8 @@ struct Placing<'a> {
     /// What is the enforcer's own.
     guarded: &'a [Held],
     mounts: &'a Mounts,
+    /// They are a container's: what no rule speaks of there has none, whatever the host calls it.
+    is_view: bool,
     secret: &'a Secret,
     scope: Scope,
     first_rule: u32,
@@ -353,7 +399,8 @@ impl Placing<'_> {
                 .iter()
                 .filter_map(|name| deepest(&directories, name))
                 .collect();
-            if let Some(rules) = self.agreed(&speaking, &mut disagreements) {
+            let rules = self.agreed(&speaking, &mut disagreements);
+            if let Some(rules) = rules.or(self.is_view.then_some(PathRules::NONE)) {
                 self.place(entries, at, EntryKind::Under, rules);
             }
         }

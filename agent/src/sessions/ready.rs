@@ -7,6 +7,7 @@ use crate::kernel::clock;
 use crate::kernel::maps::MapsError;
 use crate::kernel::recognised::Recognised;
 use agent_common::session::Label;
+use agent_evidence::record::Container;
 use agent_policy::Compiled;
 use std::time::Instant;
 use tracing::warn;
@@ -77,6 +78,27 @@ impl Sessions {
             warn!(%session, %error, "its beginning is not recorded");
         }
         true
+    }
+
+    /// The cgroup that a session is open for, if it is for one.
+    pub fn door(&self, id: u64) -> Result<Option<u64>, MapsError> {
+        let Some(session) = self.by_id.get(&id) else {
+            return Ok(None);
+        };
+        let state = self.maps.session(session.slot)?;
+        Ok((state.id == id && state.door != 0).then_some(state.door))
+    }
+
+    /// Notes which container a session is.
+    pub fn set_container(&mut self, id: u64, container: &Container) {
+        let Some(session) = self.by_id.get_mut(&id) else {
+            return;
+        };
+        session.record.container = Some(container.clone());
+        if let Err(error) = self.records.write(id, &session.record) {
+            let session = SessionId(id);
+            warn!(%session, %error, "its container is not recorded");
+        }
     }
 
     /// Takes a session away that lies ready, unless it has begun.

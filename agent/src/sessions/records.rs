@@ -4,6 +4,7 @@
 use super::tables::Place;
 use crate::control::protocol::Start;
 use crate::ids::SessionId;
+use agent_evidence::record::Container;
 use agent_policy::Layout;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -44,6 +45,9 @@ pub struct Record {
     /// Where its policy's names lie, if not where the compiler puts them.
     #[serde(default)]
     pub layout: Option<Layout>,
+    /// The container that it is.
+    #[serde(default)]
+    pub container: Option<Container>,
     /// The task that it is for.
     #[serde(default)]
     pub task: Option<String>,

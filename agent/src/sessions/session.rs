@@ -152,6 +152,7 @@ impl Session {
             agent: self.agent.clone(),
             policy: self.digest.clone(),
             recognised: self.record.recognised.clone(),
+            container: self.record.container.clone(),
             adopted: self.adopted,
             first: None,
         }

@@ -137,6 +137,7 @@ impl Sessions {
             place,
             reason: None,
             recognised: begin.recognised.clone(),
+            container: None,
             ready: begin.ready,
             loaded: begin.loaded,
             layout: begin.loaded.then(|| compiled.layout.clone()),

@@ -40,12 +40,20 @@ pub fn run(options: &Ps) -> Result<(), ReportError> {
         println!("{}", serde_json::to_string_pretty(&shown)?);
         return Ok(());
     }
+    let sessions = match client::ask(&options.ask.socket, &Request::Sessions)? {
+        Response::Sessions(sessions) => sessions,
+        other => return Err(refused(other)),
+    };
     let mut session = None;
     for one in &shown {
         let process = &one.process;
         if session.replace(process.session) != Some(process.session) {
             let agent = process.agent.as_deref().unwrap_or("?");
             println!("session {} of {agent}", process.session);
+            let own = sessions.iter().find(|it| it.session == process.session);
+            if let Some(container) = own.and_then(|own| own.container.as_ref()) {
+                println!("{container}");
+            }
             println!("{:>7}  {:>3}  {:<20}  PROGRAM", "PID", "THR", "STARTED");
         }
         let words = if one.args.is_empty() {

@@ -2,6 +2,7 @@
 
 mod adopted;
 mod arguments;
+mod as_pod;
 mod bad_input;
 mod canary;
 mod central;
@@ -9,7 +10,8 @@ mod central_disk;
 mod chain;
 mod clients;
 mod command;
-mod container;
+mod containers;
+mod containers_storm;
 mod denials;
 mod differential;
 mod digest;
@@ -121,9 +123,11 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(evidence::tests());
     tests.extend(canary::tests());
     tests.extend(health::tests());
-    tests.extend(container::tests());
+    tests.extend(as_pod::tests());
     tests.extend(recognise::tests());
     tests.extend(late::tests());
+    tests.extend(containers::tests());
+    tests.extend(containers_storm::tests());
     tests.extend(central::tests());
     tests.extend(central_disk::tests());
     tests.extend(adopted::tests());

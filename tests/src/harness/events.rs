@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) enum Line {
     /// An action was not allowed.
     Denial(Box<Denial>),
+    /// A container runs in no session.
+    Released,
     /// A question is closed.
     Answered(Answered),
     /// A session's permission has ended.

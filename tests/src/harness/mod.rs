@@ -6,11 +6,13 @@
 //! to `product` and `events` alone.
 
 pub(crate) mod controller;
+pub(crate) mod cri;
 pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod holds;
 pub(crate) mod kernel;
 pub(crate) mod network;
+pub(crate) mod pods;
 pub(crate) mod policy;
 pub(crate) mod product;
 pub(crate) mod receiver;

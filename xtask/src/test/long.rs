@@ -58,6 +58,12 @@ const IN_MACHINES: &[&str] = &[
     "long.clients",
     "long.hold.clients",
     "long.hold.loop",
+    "long.containers.pod",
+    "long.containers.kinds",
+    "long.containers.paths",
+    "long.containers.before",
+    "long.containers.away",
+    "long.containers.storm",
 ];
 
 const SEED: &str = "INTERLOCK_SEED";

@@ -17,12 +17,12 @@ const CHART: &str = include_str!("../../../deploy/helm/interlock/templates/daemo
 pub(super) fn tests() -> Vec<Test> {
     vec![
         Test::new(
-            "container.capabilities",
+            "as_pod.capabilities",
             "a daemon that lacks one of the chart's capabilities names it",
             capabilities,
         ),
         Test::new(
-            "long.container.daemon",
+            "long.as_pod.daemon",
             "with these and no other, out of a root of its own, the daemon enters the host and holds sessions",
             daemon,
         )

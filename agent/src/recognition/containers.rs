@@ -1,0 +1,353 @@
+//! Sessions that are containers: whose one is, its runtime is asked while its first program waits.
+//!
+//! | a container's cgroup is | it came by |
+//! |---|---|
+//! | *unknown* | the kernel programs, when it was made; or a policy that is gone |
+//! | a session's | an answer that a policy selects |
+//! | nobody's | any other answer; nobody asks again, until the policies change |
+//! | not there | it was made before anybody looked, or released while no daemon was there |
+
+use super::{Recognition, RecognitionError, running};
+use crate::containers::{self, Cgroup, CriError, Known, Runtimes, Settings, Told, WhenAway};
+use crate::events::explain;
+use crate::events::line::{Line, NotReady, Released};
+use crate::events::process::Programs;
+use crate::holds::wake::{self, Found, LOOKS};
+use crate::kernel::maps::MapsError;
+use crate::sessions::Sessions;
+use agent_common::event::{Begun, Process};
+use agent_common::recognise::{Inside, LATEST_NS, UNKNOWN_WAY, Watch};
+use agent_common::session::Label;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::warn;
+
+/// The pause before a runtime is asked again that did not know, which grows up to the second.
+const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(500)];
+
+/// What is known of containers.
+pub(super) struct Containers {
+    runtimes: Rc<Runtimes>,
+    when_away: WhenAway,
+    /// Those of which somebody asks.
+    asked: BTreeSet<u64>,
+    /// Those that are sessions'.
+    told: BTreeMap<u64, Rc<Known>>,
+    /// The policies have changed since all were looked at.
+    pub(super) unsettled: bool,
+    /// Why the last that was asked of a runtime had no answer.
+    pub(super) failure: Option<String>,
+}
+
+impl Containers {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            runtimes: Rc::new(Runtimes::new(settings)),
+            when_away: settings.when_away,
+            asked: BTreeSet::new(),
+            told: BTreeMap::new(),
+            unsettled: false,
+            failure: None,
+        }
+    }
+
+    /// What the kernel programs are told.
+    pub(super) fn watch(&self) -> u32 {
+        match self.when_away {
+            WhenAway::Deny => Watch::DENY,
+            WhenAway::Release => Watch::RELEASE,
+        }
+    }
+
+    /// What is known of a session's container.
+    pub(super) fn of(&self, cgroup: u64) -> Option<&Rc<Known>> {
+        self.told.get(&cgroup)
+    }
+}
+
+/// Whether a record asks whose a container is.
+pub fn is_question(begun: &Begun) -> bool {
+    begun.header.session == Label::HOMELESS.session
+        && begun.way == UNKNOWN_WAY
+        && begun.threads == Begun::WAITS
+}
+
+/// Asks whose the container is in which a process waits, and lets it go on.
+pub fn ask(
+    recognition: &Rc<RefCell<Recognition>>,
+    sessions: &Rc<RefCell<Sessions>>,
+    process: &Process,
+) {
+    let Some(cgroup) = Cgroup::of(process.pid) else {
+        return;
+    };
+    let runtimes = {
+        let mut recognition = recognition.borrow_mut();
+        if !recognition.containers.asked.insert(cgroup.number) {
+            return;
+        }
+        Rc::clone(&recognition.containers.runtimes)
+    };
+    let (recognition, sessions) = (Rc::clone(recognition), Rc::clone(sessions));
+    let (pid, began_ns) = (process.pid, process.start_ns);
+    tokio::task::spawn_local(async move {
+        let told = ask_until_known(&runtimes, &cgroup.id).await;
+        let noted = {
+            let mut recognition = recognition.borrow_mut();
+            recognition.containers.asked.remove(&cgroup.number);
+            recognition.note(&mut sessions.borrow_mut(), &cgroup, told, pid)
+        };
+        if let Err(error) = noted {
+            let error = format!("{:#}", anyhow::Error::from(error));
+            warn!(container = cgroup.id, error, "whose it is cannot be said");
+        }
+        go_on(pid, began_ns).await;
+    });
+}
+
+/// Asks until a runtime knows, for as long as the kernel lets anybody wait.
+async fn ask_until_known(runtimes: &Runtimes, id: &str) -> Result<Told, CriError> {
+    let [mut pause, longest] = PAUSES;
+    let end = Instant::now() + Duration::from_nanos(LATEST_NS);
+    loop {
+        match runtimes.ask(id).await {
+            Ok(Told::Unknown) | Err(_) if Instant::now() < end => {}
+            told => return told,
+        }
+        tokio::time::sleep(pause).await;
+        pause = longest.min(pause * 2);
+    }
+}
+
+/// Lets one process go on. It may have yet to stop.
+async fn go_on(pid: u32, began_ns: u64) {
+    for pause in LOOKS {
+        tokio::time::sleep(pause).await;
+        if wake::go_on(pid, began_ns) != Found::Awake {
+            return;
+        }
+    }
+}
+
+/// Asks for those of whom no event told, and looks at all containers where the policies have changed.
+pub fn keep_house(
+    recognition: &Rc<RefCell<Recognition>>,
+    sessions: &Rc<RefCell<Sessions>>,
+    lines: &UnboundedSender<Line>,
+) {
+    let late = sessions.borrow_mut().recognised().latecomers();
+    for (_, late) in late.iter().filter(|(_, late)| late.way == UNKNOWN_WAY) {
+        let process = Process {
+            pid: late.pid,
+            start_ns: late.began_ns,
+            ..Process::UNKNOWN
+        };
+        ask(recognition, sessions, &process);
+    }
+    if std::mem::take(&mut recognition.borrow_mut().containers.unsettled) {
+        let recognition = Rc::clone(recognition);
+        let (sessions, lines) = (Rc::clone(sessions), lines.clone());
+        tokio::task::spawn_local(async move { settle(&recognition, &sessions, &lines).await });
+    }
+}
+
+/// Says of every container that there is whose it is, by the policies that are loaded now.
+async fn settle(
+    recognition: &Rc<RefCell<Recognition>>,
+    sessions: &Rc<RefCell<Sessions>>,
+    lines: &UnboundedSender<Line>,
+) {
+    let runtimes = Rc::clone(&recognition.borrow().containers.runtimes);
+    for cgroup in containers::all() {
+        let told = runtimes.ask(&cgroup.id).await;
+        let mut recognition = recognition.borrow_mut();
+        if told.is_err() {
+            // Another look, at the next second.
+            recognition.containers.unsettled = true;
+        }
+        let settled = recognition.settle_one(&mut sessions.borrow_mut(), &cgroup, told);
+        match settled {
+            Ok(Some(line)) => {
+                // Only a daemon that is ending hears no more.
+                let _ = lines.send(line);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                warn!(container = cgroup.id, error, "it is not adopted");
+            }
+        }
+    }
+}
+
+impl Recognition {
+    /// Writes down whose a container is that was asked about.
+    fn note(
+        &mut self,
+        sessions: &mut Sessions,
+        cgroup: &Cgroup,
+        told: Result<Told, CriError>,
+        pid: u32,
+    ) -> Result<(), MapsError> {
+        self.forget_gone(sessions)?;
+        let Some(known) = self.heard(told) else {
+            return Ok(());
+        };
+        let way = known.as_ref().and_then(|known| self.way_of(known));
+        let maps = sessions.recognised();
+        let inside = maps.cgroup(cgroup.number)?;
+        if inside.is_none_or(|inside| inside.kind != Inside::UNKNOWN) {
+            // It is gone, or somebody else was told.
+            return Ok(());
+        }
+        if let Some(agent) = way.and_then(|way| self.agent_of(way)) {
+            sessions.show_container(cgroup.number, agent, pid)?;
+        }
+        let maps = sessions.recognised();
+        maps.set_cgroup(cgroup.number, inside_of(cgroup, way))?;
+        if let Some(known) = known.filter(|_| way.is_some()) {
+            self.containers.told.insert(cgroup.number, known);
+        }
+        Ok(())
+    }
+
+    fn agent_of(&self, way: u32) -> Option<&str> {
+        self.ways
+            .get(&way)
+            .map(|way| way.loaded.start.agent.as_str())
+    }
+
+    /// The same for one that may run already.
+    fn settle_one(
+        &mut self,
+        sessions: &mut Sessions,
+        cgroup: &Cgroup,
+        told: Result<Told, CriError>,
+    ) -> Result<Option<Line>, RecognitionError> {
+        let Some(known) = self.heard(told) else {
+            return Ok(None);
+        };
+        let way = known.as_ref().and_then(|known| self.way_of(known));
+        let inside = sessions.recognised().cgroup(cgroup.number)?;
+        let is_open = sessions.recognised().door(cgroup.number)?.is_some();
+        let is_new = inside.is_some_and(|inside| inside.kind == Inside::UNKNOWN) && !is_open;
+        let Some((number, known)) = way.zip(known) else {
+            sessions
+                .recognised()
+                .set_cgroup(cgroup.number, inside_of(cgroup, None))?;
+            return Ok(None);
+        };
+        self.containers
+            .told
+            .insert(cgroup.number, Rc::clone(&known));
+        // Nobody is in one that has yet to begin.
+        if let Some((agent, pid)) = self.agent_of(number).zip(cgroup.somebody()) {
+            sessions.show_container(cgroup.number, agent, pid)?;
+        }
+        let is_there = inside.is_some_and(|it| it.kind == Inside::CONTAINER && it.way == number);
+        if is_there {
+            return Ok(None);
+        }
+        if is_new {
+            // Nothing of it runs yet.
+            let maps = sessions.recognised();
+            maps.set_cgroup(cgroup.number, inside_of(cgroup, way))?;
+            return Ok(None);
+        }
+        let Some(way) = self.ways.get(&number) else {
+            return Ok(None);
+        };
+        let adopted = running::adopt_container(sessions, &self.adopter, number, way, &cgroup.path)?;
+        if let Some(label) = sessions.recognised().door(cgroup.number)? {
+            sessions.set_container(label.session, &known.container);
+        }
+        Ok(adopted
+            .and_then(|(id, boot_ns)| sessions.seen(id, boot_ns))
+            .map(Line::Started))
+    }
+
+    /// What was answered: nothing, or a container of a pod, or none that a policy could select.
+    fn heard(&mut self, told: Result<Told, CriError>) -> Option<Option<Rc<Known>>> {
+        self.containers.failure = None;
+        match told {
+            Ok(Told::Container(known)) => Some(Some(Rc::new(*known))),
+            Ok(Told::Sandbox) => Some(None),
+            Ok(Told::Unknown) => {
+                self.containers.failure = Some("no container runtime knows it".to_owned());
+                None
+            }
+            Err(error) => {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                self.containers.failure = Some(error);
+                None
+            }
+        }
+    }
+
+    /// A container that nobody told of did not get in, or was let be.
+    pub(super) fn unknown(&self, begun: &Begun, programs: &mut Programs) -> Line {
+        let time = programs.clock().at(begun.header.time_ns);
+        let process = explain::process(&begun.process, &[], programs);
+        if begun.threads == Begun::RELEASED {
+            return Line::Released(Released { time, process });
+        }
+        let why = self.containers.failure.as_deref();
+        let why = why.unwrap_or("nobody could be asked");
+        Line::NotReady(NotReady {
+            time,
+            agent: None,
+            recognised: Some(format!("a container that nobody knows: {why}")),
+            process,
+        })
+    }
+
+    /// The way that selects a container: of several agents, the first.
+    fn way_of(&self, known: &Rc<Known>) -> Option<u32> {
+        let selects = |(number, way): (&u32, &super::Way)| {
+            let selects = way.sought.selects(&known.selected);
+            selects.then(|| (way.loaded.start.agent.clone(), *number))
+        };
+        let mut found: Vec<_> = self.ways.iter().filter_map(selects).collect();
+        found.sort();
+        let (agent, number) = found.first()?;
+        if let Some((other, _)) = found.iter().find(|(other, _)| other != agent) {
+            let container = known.container.to_string();
+            warn!(
+                agent,
+                other, container, "two agents select it: the first one has it"
+            );
+        }
+        Some(*number)
+    }
+
+    /// Forgets containers whose cgroup is gone.
+    pub(super) fn forget_gone(&mut self, sessions: &mut Sessions) -> Result<(), MapsError> {
+        let maps = sessions.recognised();
+        let mut gone = Vec::new();
+        for cgroup in self.containers.told.keys() {
+            if maps.cgroup(*cgroup)?.is_none() {
+                gone.push(*cgroup);
+            }
+        }
+        for cgroup in gone {
+            self.containers.told.remove(&cgroup);
+            sessions.hide_container(cgroup);
+        }
+        Ok(())
+    }
+}
+
+/// What the kernel programs are to know of a container: a way's, or nobody's.
+fn inside_of(cgroup: &Cgroup, way: Option<u32>) -> Inside {
+    Inside {
+        door: cgroup.number,
+        way: way.unwrap_or(UNKNOWN_WAY),
+        kind: match way {
+            Some(_) => Inside::CONTAINER,
+            None => Inside::NOBODYS,
+        },
+    }
+}

@@ -1,0 +1,292 @@
+//! Pods on a real containerd, with an image made here, and no network but the node's.
+
+use super::cri::{
+    ContainerConfig, ContainerMetadata, ContainerSecurityContext, ContainerStatus,
+    ContainerStatusResponse, CreateContainerRequest, Cri, EXITED, ExecSyncRequest,
+    ExecSyncResponse, Id, ImageSpec, LinuxContainerConfig, LinuxPodSandboxConfig, Mount, NODE,
+    NamespaceOption, Nothing, PodSandboxConfig, PodSandboxMetadata, RunPodSandboxRequest,
+    SandboxSecurityContext, StopContainerRequest,
+};
+use anyhow::{Context, Result, bail, ensure};
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Where the runtime's programs lie: `cargo xtask test` gives them to machines that test containers.
+const PROGRAMS: &str = "/with/containers";
+/// Where it listens.
+const SOCKET: &str = "/run/containerd/containerd.sock";
+/// Its log.
+const LOG: &str = "/run/containerd.log";
+/// How long the runtime, or a container, may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// The image of all containers.
+pub(crate) const IMAGE: &str = "registry.test/agents/demo:1";
+
+const CONFIGURATION: &str = r#"
+version = 2
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "registry.test/agents/demo:1"
+  disable_apparmor = true
+  restrict_oom_score_adj = false
+"#;
+
+/// Makes an image: a static busybox, and links to where the node's programs are mounted.
+const MAKE_IMAGE: &str = r#"
+set -e
+rm -rf /tmp/image; mkdir -p /tmp/image/layer; cd /tmp/image
+mkdir -p layer/bin layer/usr layer/proc layer/sys layer/dev layer/tmp layer/etc
+cp /usr/bin/busybox layer/bin/busybox
+ln -s usr/lib layer/lib; ln -s usr/lib64 layer/lib64
+tar -C layer -cf layer.tar .
+digest=$(sha256sum layer.tar | cut -d' ' -f1)
+cat > config.json <<END
+{"architecture":"amd64","os":"linux","config":{"Entrypoint":["/bin/busybox","sleep","1000000"],"Env":["PATH=/usr/local/bin:/usr/bin:/bin"]},"rootfs":{"type":"layers","diff_ids":["sha256:$digest"]}}
+END
+cat > manifest.json <<END
+[{"Config":"config.json","RepoTags":["registry.test/agents/demo:1"],"Layers":["layer.tar"]}]
+END
+tar -cf image.tar config.json manifest.json layer.tar
+ctr -n k8s.io images import image.tar
+"#;
+
+/// Whether the machine was given a runtime.
+pub(crate) fn unless_there() -> Option<String> {
+    let there = Path::new(PROGRAMS).exists();
+    (!there).then(|| "this machine was given no container runtime".to_owned())
+}
+
+/// A node with containerd.
+pub(crate) struct Node {
+    cri: Cri,
+}
+
+/// A pod.
+pub(crate) struct Pod {
+    id: String,
+    config: PodSandboxConfig,
+}
+
+/// What a pod is made with.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Spec<'a> {
+    pub(crate) namespace: &'a str,
+    pub(crate) labels: &'a [(&'a str, &'a str)],
+    pub(crate) annotations: &'a [(&'a str, &'a str)],
+    pub(crate) privileged: bool,
+}
+
+/// A container of a pod.
+pub(crate) struct Container {
+    pub(crate) id: String,
+}
+
+impl Node {
+    /// The node, with its runtime running.
+    pub(crate) fn get() -> Result<Self> {
+        if !Path::new(SOCKET).exists() {
+            begin()?;
+        }
+        Ok(Self {
+            cri: Cri::at(SOCKET)?,
+        })
+    }
+
+    /// Makes a pod, and starts what holds it together.
+    pub(crate) fn pod(&self, spec: Spec<'_>) -> Result<Pod> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("pod-{}-{number}", std::process::id());
+        let pairs = |pairs: &[(&str, &str)]| {
+            let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            pairs.iter().map(owned).collect::<HashMap<_, _>>()
+        };
+        let config = PodSandboxConfig {
+            metadata: Some(PodSandboxMetadata {
+                uid: format!("uid-{name}"),
+                namespace: spec.namespace.to_owned(),
+                name: name.clone(),
+            }),
+            labels: pairs(spec.labels),
+            annotations: pairs(spec.annotations),
+            linux: Some(LinuxPodSandboxConfig {
+                cgroup_parent: format!("/kubepods/besteffort/pod{name}"),
+                security_context: Some(SandboxSecurityContext {
+                    namespace_options: Some(of_node()),
+                    privileged: spec.privileged,
+                }),
+            }),
+        };
+        let request = RunPodSandboxRequest {
+            config: Some(config.clone()),
+        };
+        let made: Id = self.cri.ask("RunPodSandbox", request)?;
+        Ok(Pod {
+            id: made.id,
+            config,
+        })
+    }
+
+    /// Makes a container that will run a command.
+    pub(crate) fn create(&self, pod: &Pod, name: &str, command: &[&str]) -> Result<Container> {
+        let privileged = pod
+            .config
+            .linux
+            .as_ref()
+            .and_then(|linux| linux.security_context.as_ref())
+            .is_some_and(|context| context.privileged);
+        let request = CreateContainerRequest {
+            pod_sandbox_id: pod.id.clone(),
+            config: Some(ContainerConfig {
+                metadata: Some(ContainerMetadata {
+                    name: name.to_owned(),
+                }),
+                image: Some(ImageSpec {
+                    image: IMAGE.to_owned(),
+                }),
+                command: command.iter().map(|word| (*word).to_owned()).collect(),
+                mounts: vec![Mount {
+                    container_path: "/usr".into(),
+                    host_path: "/usr".into(),
+                    readonly: true,
+                }],
+                linux: Some(LinuxContainerConfig {
+                    security_context: Some(ContainerSecurityContext {
+                        privileged,
+                        namespace_options: Some(of_node()),
+                    }),
+                }),
+            }),
+            sandbox_config: Some(pod.config.clone()),
+        };
+        let made: Id = self.cri.ask("CreateContainer", request)?;
+        Ok(Container { id: made.id })
+    }
+
+    /// Starts a container.
+    pub(crate) fn start(&self, container: &Container) -> Result<()> {
+        let request = Id {
+            id: container.id.clone(),
+        };
+        self.cri.ask::<_, Nothing>("StartContainer", request)?;
+        Ok(())
+    }
+
+    /// Makes a container and starts it.
+    pub(crate) fn run(&self, pod: &Pod, name: &str, command: &[&str]) -> Result<Container> {
+        let container = self.create(pod, name, command)?;
+        self.start(&container)?;
+        Ok(container)
+    }
+
+    /// What has become of a container.
+    pub(crate) fn status(&self, container: &Container) -> Result<ContainerStatus> {
+        let request = Id {
+            id: container.id.clone(),
+        };
+        let found: ContainerStatusResponse = self.cri.ask("ContainerStatus", request)?;
+        found.status.context("a container without a state")
+    }
+
+    /// Waits until a container has ended.
+    pub(crate) fn ended(&self, container: &Container) -> Result<ContainerStatus> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let status = self.status(container)?;
+            if status.state == EXITED {
+                return Ok(status);
+            }
+            ensure!(Instant::now() < deadline, "it does not end: {status:?}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Runs a command in a container, as `kubectl exec` does.
+    pub(crate) fn exec(&self, container: &Container, command: &[&str]) -> Result<ExecSyncResponse> {
+        let request = ExecSyncRequest {
+            container_id: container.id.clone(),
+            cmd: command.iter().map(|word| (*word).to_owned()).collect(),
+            timeout: 60,
+        };
+        self.cri.ask("ExecSync", request)
+    }
+
+    /// Ends a container at once.
+    pub(crate) fn stop(&self, container: &Container) -> Result<()> {
+        let request = StopContainerRequest {
+            id: container.id.clone(),
+            timeout: 0,
+        };
+        self.cri.ask::<_, Nothing>("StopContainer", request)?;
+        Ok(())
+    }
+
+    /// Removes a container that has ended.
+    pub(crate) fn forget(&self, container: Container) -> Result<()> {
+        let request = Id { id: container.id };
+        self.cri.ask::<_, Nothing>("RemoveContainer", request)?;
+        Ok(())
+    }
+
+    /// Ends a pod and all in it.
+    pub(crate) fn remove(&self, pod: Pod) -> Result<()> {
+        let Pod { id, .. } = pod;
+        let id = || Id { id: id.clone() };
+        self.cri.ask::<_, Nothing>("StopPodSandbox", id())?;
+        self.cri.ask::<_, Nothing>("RemovePodSandbox", id())?;
+        Ok(())
+    }
+}
+
+/// The node's network: there are no others here.
+fn of_node() -> NamespaceOption {
+    NamespaceOption {
+        network: NODE,
+        ..NamespaceOption::default()
+    }
+}
+
+fn begin() -> Result<()> {
+    for (from, to) in [
+        ("usr/bin", "/usr/local/bin"),
+        ("usr/sbin", "/usr/local/bin"),
+        ("usr/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu"),
+    ] {
+        let from = Path::new(PROGRAMS).join(from);
+        for entry in fs::read_dir(&from).with_context(|| from.display().to_string())? {
+            let entry = entry?;
+            let link = Path::new(to).join(entry.file_name());
+            if !link.exists() {
+                std::os::unix::fs::symlink(entry.path(), link)?;
+            }
+        }
+    }
+    fs::create_dir_all("/etc/containerd")?;
+    fs::write("/etc/containerd/config.toml", CONFIGURATION)?;
+    let _ = Command::new("modprobe").arg("overlay").status();
+    let log = fs::File::create(LOG)?;
+    Command::new("setsid")
+        .arg("containerd")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .context("containerd")?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let made = Command::new("bash").args(["-c", MAKE_IMAGE]).output()?;
+        if made.status.success() {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            let said = String::from_utf8_lossy(&made.stderr).into_owned();
+            let log = fs::read_to_string(LOG).unwrap_or_default();
+            bail!("no image: {said}\n{log}");
+        }
+        thread::sleep(Duration::from_millis(500));
+    }
+}
