@@ -15,8 +15,8 @@ const HEADERS: usize = 100;
 const HANDSHAKE: u8 = 22;
 const RECORD: usize = 5;
 
-/// The extension by which a name is hidden, as a draft and as it has become.
-const HIDDEN: [u16; 2] = [0xfe0d, 0xffce];
+/// The extension by which a name is hidden. An earlier one the parser knows by itself.
+const HIDDEN: u16 = 0xfe0d;
 
 /// What was heard so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +93,7 @@ fn hear_hello(message: &[u8]) -> Heard {
         match extension {
             TlsExtension::SNI(list) => names.extend(list),
             TlsExtension::EncryptedServerName { .. } => return Heard::Other("its name is hidden"),
-            TlsExtension::Unknown(kind, _) if HIDDEN.contains(&kind.0) => {
+            TlsExtension::Unknown(kind, _) if kind.0 == HIDDEN => {
                 return Heard::Other("its name is hidden");
             }
             _ => {}
@@ -227,10 +227,10 @@ mod tests {
         assert_eq!(other(&[sni("")]), "it says no name");
         let two = [sni("a.example.com"), sni("b.example.com")];
         assert_eq!(other(&two), "it says several names");
-        for kind in HIDDEN {
-            let hidden = [sni("a.example.com"), (kind, vec![1, 2, 3])];
-            assert_eq!(other(&hidden), "its name is hidden");
-        }
+        let hidden = [sni("a.example.com"), (HIDDEN, vec![1, 2, 3])];
+        assert_eq!(other(&hidden), "its name is hidden");
+        let unreadable = [(0, vec![0, 9, 0])];
+        assert_eq!(other(&unreadable), "its first message cannot be read");
     }
 
     #[test]
