@@ -232,8 +232,10 @@ pub struct ConnectionInfo {
     pub step: Option<String>,
     /// Its own address.
     pub local: SocketAddr,
-    /// Its peer's.
+    /// Its peer's, or where it was meant to go.
     pub remote: SocketAddr,
+    /// Whether it goes to the daemon instead: a lookup, or what is relayed.
+    pub diverted: bool,
     /// How far it has got, as `ss` calls it.
     pub state: String,
     /// Bytes that were sent, without those sent again.

@@ -303,6 +303,7 @@ impl Clerk {
                 step: rule.and_then(|rule| rule.step.clone()),
                 local: socket.local,
                 remote: socket.remote,
+                diverted: socket.diverted,
                 state: socket.state.word().to_owned(),
                 sent: socket.sent,
                 received: socket.received,

@@ -76,7 +76,12 @@ pub fn begin(
         refusals.clone(),
         pulses.of(Loop::Resolver).clone(),
     );
-    let relay = relay::Relay::new(Arc::clone(names), Origins::open(&pins)?, refusals)?;
+    let relay = relay::Relay::new(
+        Arc::clone(names),
+        Origins::open(&pins)?,
+        refusals,
+        pulses.of(Loop::Relay).clone(),
+    )?;
     thread("resolver", move |local, runtime| {
         local.block_on(runtime, resolver.serve(lookups));
     })?;

@@ -13,11 +13,13 @@ pub enum Loop {
     Canary,
     /// Looks names up for sessions, and looks at the host's files each second.
     Resolver,
+    /// Carries connections of sessions.
+    Relay,
 }
 
 impl Loop {
     /// Every one.
-    pub const ALL: [Self; 3] = [Self::Events, Self::Canary, Self::Resolver];
+    pub const ALL: [Self; 4] = [Self::Events, Self::Canary, Self::Resolver, Self::Relay];
 
     /// What it is called.
     pub fn word(self) -> &'static str {
@@ -25,13 +27,14 @@ impl Loop {
             Self::Events => "events",
             Self::Canary => "canary",
             Self::Resolver => "resolver",
+            Self::Relay => "relay",
         }
     }
 
     /// How long it may take over one turn, on a machine that sessions keep busy.
     fn patience(self) -> Duration {
         match self {
-            Self::Events | Self::Resolver => Duration::from_secs(30),
+            Self::Events | Self::Resolver | Self::Relay => Duration::from_secs(30),
             // A minute between two, a minute for each of its attempts, half a one for what is told of them.
             Self::Canary => Duration::from_secs(240),
         }
@@ -61,11 +64,12 @@ impl Pulse {
 impl Pulses {
     /// One loop's.
     pub fn of(&self, one: Loop) -> &Pulse {
-        let [events, canary, resolver] = &self.0;
+        let [events, canary, resolver, relay] = &self.0;
         match one {
             Loop::Events => events,
             Loop::Canary => canary,
             Loop::Resolver => resolver,
+            Loop::Relay => relay,
         }
     }
 

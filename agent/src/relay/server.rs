@@ -2,6 +2,7 @@
 
 use super::hello::{self, Heard, hear};
 use crate::divert::{Doors, Origin, Origins, Places, Refusals, Refused, Silence};
+use crate::health::Pulse;
 use crate::kernel::maps::MapsError;
 use crate::kernel::pins::Pins;
 use crate::names::Names;
@@ -27,6 +28,8 @@ const OF_SESSION: usize = 512;
 const TO_SAY: Duration = Duration::from_secs(10);
 /// How long its destination may take to answer.
 const TO_ANSWER: Duration = Duration::from_secs(30);
+/// How often it is seen that the relay's loop turns.
+const HOUSE: Duration = Duration::from_secs(1);
 /// Bytes that are carried at once.
 const CHUNK: usize = 64 * 1024;
 
@@ -37,6 +40,7 @@ pub struct Relay {
     refusals: Refusals,
     silence: Silence,
     places: Places,
+    pulse: Pulse,
 }
 
 impl std::fmt::Debug for Relay {
@@ -47,30 +51,39 @@ impl std::fmt::Debug for Relay {
 
 impl Relay {
     /// One that has relayed nothing yet.
-    pub fn new(names: Arc<Names>, origins: Origins, refusals: Refusals) -> Result<Self, MapsError> {
+    pub fn new(
+        names: Arc<Names>,
+        origins: Origins,
+        refusals: Refusals,
+        pulse: Pulse,
+    ) -> Result<Self, MapsError> {
         Ok(Self {
             names,
             origins: RefCell::new(origins),
             refusals,
             silence: Silence::open(&Pins::in_force())?,
             places: Places::new(CONNECTIONS, OF_SESSION),
+            pulse,
         })
     }
 
     /// Until the process ends.
     pub async fn serve(self, doors: Doors) {
         let relay = Rc::new(self);
-        let mut open = Vec::new();
         for door in doors.all() {
             match TcpListener::from_std(door.tcp) {
-                Ok(listener) => open.push(spawn_local(Rc::clone(&relay).listen(listener))),
+                Ok(listener) => {
+                    spawn_local(Rc::clone(&relay).listen(listener));
+                }
                 Err(error) => {
                     warn!(%error, "nothing is relayed by one of the loopback addresses");
                 }
             }
         }
-        for door in open {
-            let _ = door.await;
+        let mut house = tokio::time::interval(HOUSE);
+        loop {
+            house.tick().await;
+            relay.pulse.beat();
         }
     }
 

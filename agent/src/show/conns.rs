@@ -27,16 +27,18 @@ pub fn run(options: &Conns) -> Result<(), ReportError> {
             let agent = one.agent.as_deref().unwrap_or("?");
             println!("session {} of {agent}", one.session);
             println!(
-                "  {:<24} {:<24} {:<12} {:>12} {:>12}  {:<12} STEP",
+                "  {:<24} {:<24} {:<22} {:>12} {:>12}  {:<12} STEP",
                 "LOCAL", "REMOTE", "STATE", "SENT", "RECEIVED", "TOOL"
             );
         }
-        let state = match one.held {
-            true => one.state.clone(),
-            false => format!("{} (left)", one.state),
-        };
+        let mut state = one.state.clone();
+        for (note, is_so) in [(" (left)", !one.held), (" (diverted)", one.diverted)] {
+            if is_so {
+                state += note;
+            }
+        }
         println!(
-            "  {:<24} {:<24} {:<12} {:>12} {:>12}  {:<12} {}",
+            "  {:<24} {:<24} {:<22} {:>12} {:>12}  {:<12} {}",
             one.local.to_string(),
             one.remote.to_string(),
             state,

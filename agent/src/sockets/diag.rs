@@ -3,7 +3,8 @@
 //! Of UDP's sockets it does not say what is stored with them, so they cannot be told apart here.
 
 use crate::kernel::pins::Pins;
-use agent_common::egress::{AF_INET, AF_INET6, TCP};
+use agent_common::divert::Diverted;
+use agent_common::egress::{AF_INET, AF_INET6, Endpoint, TCP};
 use agent_common::session::Owner;
 use agent_common::wire::Wire;
 use aya::maps::{MapData, MapError};
@@ -17,6 +18,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// The map in which the kernel programs keep the owners of sockets.
 pub const OWNERS: &str = "OWNERS";
+/// The map in which they keep where a socket was meant to go that goes to the daemon instead.
+const DIVERTED: &str = "DIVERTED";
 
 /// From linux/netlink.h, linux/sock_diag.h and linux/inet_diag.h.
 const ERROR: u16 = 2;
@@ -122,8 +125,10 @@ impl State {
 pub struct Socket {
     /// Its own address.
     pub local: SocketAddr,
-    /// Its peer's.
+    /// Its peer's; where it goes to the daemon instead, that of where it was meant to go.
     pub remote: SocketAddr,
+    /// Whether it goes to the daemon instead.
+    pub diverted: bool,
     /// How far it has got.
     pub state: State,
     /// Bytes that it sent, without those sent again.
@@ -159,7 +164,7 @@ pub(super) fn open() -> Result<OwnedFd, DiagError> {
 /// One namespace's sockets.
 pub(super) struct Channel {
     socket: OwnedFd,
-    owners: MapData,
+    maps: [MapData; 2],
     room: Vec<u8>,
 }
 
@@ -167,7 +172,10 @@ impl Channel {
     pub(super) fn new(socket: OwnedFd, pins: &Pins) -> Result<Self, DiagError> {
         Ok(Self {
             socket,
-            owners: MapData::from_pin(pins.map(OWNERS))?,
+            maps: [
+                MapData::from_pin(pins.map(OWNERS))?,
+                MapData::from_pin(pins.map(DIVERTED))?,
+            ],
             room: vec![0; 64 * 1024],
         })
     }
@@ -183,10 +191,12 @@ impl Channel {
 
     fn dump(&mut self, family: u8, found: &mut Vec<Socket>) -> Result<(), DiagError> {
         let refused = DiagError::List;
-        let map = self.owners.fd().as_fd().as_raw_fd();
         let mut request = request(BY_FAMILY, REQUEST | DUMP, family, &[0; NAME]);
-        let inner = attribute(ASK_MAP, &map.to_ne_bytes());
-        request.extend(attribute(ASK_STORED, &inner));
+        let asked = self.maps.each_ref().map(|map| {
+            let map = map.fd().as_fd().as_raw_fd();
+            attribute(ASK_MAP, &map.to_ne_bytes())
+        });
+        request.extend(attribute(ASK_STORED, &asked.concat()));
         let request = finished(request);
         send(self.socket.as_raw_fd(), &request, MsgFlags::empty()).map_err(refused)?;
         loop {
@@ -294,30 +304,58 @@ fn errno(body: &[u8]) -> Errno {
     Errno::from_raw(number.wrapping_neg())
 }
 
-/// The value of the first attribute of a kind.
-fn find(mut bytes: &[u8], kind: u16) -> Option<&[u8]> {
-    loop {
-        let length = usize::from(u16::read(bytes, 0)?);
-        let value = bytes.get(4..length)?;
-        if u16::read(bytes, 2)? & KIND == kind {
-            return Some(value);
-        }
-        bytes = bytes.get(length.next_multiple_of(4)..)?;
-    }
+/// The values of the attributes of a kind.
+fn each(bytes: &[u8], kind: u16) -> impl Iterator<Item = &[u8]> {
+    let mut rest = bytes;
+    let all = std::iter::from_fn(move || {
+        let length = usize::from(u16::read(rest, 0)?);
+        let value = rest.get(4..length)?;
+        let own = u16::read(rest, 2)? & KIND;
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((own, value))
+    });
+    all.filter(move |(own, _)| *own == kind)
+        .map(|(_, value)| value)
+}
+
+/// The value of the first of them.
+fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
+    each(bytes, kind).next()
+}
+
+/// What is stored with a socket in a map whose values are of so many bytes. No two maps have the same.
+fn stored<T: Wire>(attributes: &[u8]) -> Option<T> {
+    const { assert!(Owner::SIZE != Diverted::SIZE) }
+    let maps = each(find(attributes, STORED)?, STORED_ONE);
+    let mut values = maps.filter_map(|map| find(map, STORED_VALUE));
+    T::read(values.find(|value| value.len() == T::SIZE)?, 0)
+}
+
+/// Where a socket was meant to go that is connected to the daemon instead.
+fn meant(attributes: &[u8], remote: SocketAddr) -> Option<SocketAddr> {
+    let diverted: Diverted = stored(attributes)?;
+    (shown(&diverted.station) == remote).then(|| shown(&diverted.origin.server))
+}
+
+fn shown(endpoint: &Endpoint) -> SocketAddr {
+    let address = IpAddr::V6(Ipv6Addr::from(endpoint.address)).to_canonical();
+    SocketAddr::new(address, endpoint.port)
 }
 
 /// A socket that has an owner.
 fn parse(body: &[u8]) -> Option<Socket> {
     let attributes = body.get(MESSAGE..)?;
-    let stored = find(attributes, STORED)?;
-    let owner = Owner::read(find(find(stored, STORED_ONE)?, STORED_VALUE)?, 0)?;
+    let owner = stored(attributes)?;
     let family = *body.first()?;
     let name: [u8; NAME] = *body.get(4..)?.first_chunk()?;
     let info = find(attributes, INFO).unwrap_or_default();
     let count = |at| u64::read(info, at).unwrap_or(0);
+    let remote = address(family, &name, 2, 20)?;
+    let meant = meant(attributes, remote);
     Some(Socket {
         local: address(family, &name, 0, 4)?,
-        remote: address(family, &name, 2, 20)?,
+        remote: meant.unwrap_or(remote),
+        diverted: meant.is_some(),
         state: State::from_wire(*body.get(1)?),
         sent: count(SENT).saturating_sub(count(SENT_AGAIN)),
         received: count(RECEIVED),

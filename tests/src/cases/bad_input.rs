@@ -52,13 +52,13 @@ pub(super) fn tests() -> Vec<Test> {
             &[":11:", "192.0.2.256"],
         ),
         (
-            "pod",
-            "a pod, by which no kernel program knows a session yet,",
+            "service_account",
+            "a service account, by which no runtime knows a container,",
             replaced(
                 "  owner:\n",
                 "  session:\n    - kubernetes: {namespace: agents, serviceAccount: expenses}\n  owner:\n",
             ),
-            &[":7:7:", "recognition by pod", "^"],
+            &[":7:7:", "recognition by service account", "^"],
         ),
         (
             "no_owner",

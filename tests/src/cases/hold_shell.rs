@@ -67,7 +67,8 @@ fn shell() -> Result<()> {
     for mark in [ASKED, ANSWERED] {
         let _ = fs::remove_file(mark);
     }
-    let policy = policy(AGENT, "once: true");
+    // Not for so long that what goes wrong is not said.
+    let policy = policy(AGENT, "once: true, wait: 45s");
     let events = Events::from_now()?;
     let output = thread::scope(|scope| {
         let run = scope.spawn(|| Place::Inside(&policy).run(&["bash", "-c", &script()]));

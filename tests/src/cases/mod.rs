@@ -37,6 +37,8 @@ mod life_show;
 mod listen;
 mod loss;
 mod names;
+mod names_bounds;
+mod names_life;
 mod privilege;
 mod profiles;
 mod recognise;
@@ -100,6 +102,8 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(differential::tests());
     tests.extend(red_lookup::tests());
     tests.extend(names::tests());
+    tests.extend(names_bounds::tests());
+    tests.extend(names_life::tests());
     tests.extend(relay::tests());
     tests.extend(red_network::tests());
     tests.extend(inherit::tests());

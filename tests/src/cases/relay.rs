@@ -25,7 +25,7 @@ const CERTS: &str = "/tmp/relay.certs";
 pub(super) fn tests() -> Vec<Test> {
     vec![
         Test::new(
-            "relay.sni",
+            "red.n9.sni",
             "of two sites at one address a session reaches the one whose name it may say, and says it",
             named,
         )
@@ -107,7 +107,7 @@ impl Drop for Web {
 
 fn named() -> Result<()> {
     let web = Web::set_up()?;
-    let agent = "relay-sni";
+    let agent = "red-n9-sni";
     let policy = Policy::named(agent).with(
         "  egress:\n    allow:\n      - {to: [a.data.example.test], ports: [8443, 8092], sni: required}\n",
     );
@@ -283,6 +283,13 @@ fn revoked() -> Result<()> {
         ensure!(begun.elapsed() < Duration::from_secs(60), "nothing comes");
         thread::sleep(Duration::from_millis(50));
     }
+    let connections = product::connections_of(agent)?;
+    ensure!(
+        connections.len() == 1
+            && connections[0].diverted
+            && connections[0].remote.to_string() == "198.51.100.7:8091",
+        "{connections:?}"
+    );
     let session = product::begun(agent)?;
     product::revoke(&session.session, "a test")?;
     child.wait()?;

@@ -71,10 +71,10 @@ pub(super) fn tests() -> Vec<Test> {
 }
 
 /// A policy in the folder, which is gone afterwards.
-struct Shelf(PathBuf);
+pub(super) struct Shelf(PathBuf);
 
 impl Shelf {
-    fn with(policy: &Policy) -> Result<Self> {
+    pub(super) fn with(policy: &Policy) -> Result<Self> {
         fs::create_dir_all(FOLDER)?;
         let shelf = Self(Path::new(FOLDER).join(format!("{}.yaml", policy.agent())));
         shelf.put(&policy.text())?;
@@ -82,7 +82,7 @@ impl Shelf {
     }
 
     /// Puts another version in its place, as editors do: written beside it and renamed.
-    fn put(&self, text: &str) -> Result<()> {
+    pub(super) fn put(&self, text: &str) -> Result<()> {
         let fresh = self.0.with_extension("fresh");
         fs::write(&fresh, text)?;
         fs::rename(fresh, &self.0).context("renaming")
@@ -121,7 +121,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
 }
 
 /// Waits until a version of an agent's policy is in force.
-fn wait_for(agent: &str, generation: u64) -> Result<serde_json::Value> {
+pub(super) fn wait_for(agent: &str, generation: u64) -> Result<serde_json::Value> {
     until(&format!("generation {generation} of {agent}"), || {
         Ok(loaded(agent)?.is_some_and(|policy| policy["generation"] == generation))
     })?;

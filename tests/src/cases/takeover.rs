@@ -6,7 +6,13 @@ use crate::harness::network::{ALLOWED4, DENIED4, PORT, at};
 use crate::harness::policy::Policy;
 use crate::harness::product::{self, Daemon, said};
 use crate::harness::session::Place;
-use anyhow::{Result, ensure};
+use crate::harness::steps::Steps;
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 pub(super) fn tests() -> Vec<Test> {
     vec![
@@ -26,6 +32,18 @@ pub(super) fn tests() -> Vec<Test> {
             ten_times,
         )
         .patience(240),
+        Test::new(
+            "red.t5.kills",
+            "50 daemons, each killed a tenth of a second after its start, change no verdict of a session that never rests",
+            || kills(50),
+        )
+        .patience(240),
+        Test::new(
+            "long.kills",
+            "nor do 1,000",
+            || kills(1_000),
+        )
+        .patience(1_200),
         Test::new(
             "takeover.second",
             "a second daemon beside the first is refused",
@@ -117,6 +135,48 @@ fn ten_times() -> Result<()> {
         );
     }
     actor.end()?;
+    Ok(())
+}
+
+fn kills(times: u32) -> Result<()> {
+    const END: &str = "/tmp/takeover.end";
+    let daemon = Daemon::shared()?;
+    let policy = Policy::named("red-t5").allow(ALLOWED4, &PORT.to_string(), "udp");
+    let client = Steps::of("/tmp/takeover-loop.py", include_str!("takeover/loop.py"))?;
+    let mut session = Place::Inside(&policy)
+        .command(&client.words(&[&format!("{ALLOWED4} {DENIED4} {PORT} {END}")]))?
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut said = BufReader::new(session.stdout.take().context("its output")?).lines();
+    let mut next = || {
+        said.next()
+            .context("the session is silent")?
+            .context("reading")
+    };
+    ensure!(next()? == "begun");
+    daemon.end(libc::SIGKILL)?;
+    for _ in 0..times {
+        let mut daemon = Command::new(product::INTERLOCK)
+            .arg("daemon")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        thread::sleep(Duration::from_millis(100));
+        daemon.kill()?;
+        daemon.wait()?;
+    }
+    Daemon::start()?;
+    ensure!(
+        product::status()?.adopted,
+        "the last daemon adopted nothing"
+    );
+    fs::write(END, "")?;
+    let (verdicts, actions) = (next()?, next()?);
+    session.wait()?;
+    fs::remove_file(END)?;
+    println!("NOTE {times} daemons killed, {actions} actions: {verdicts}");
+    ensure!(verdicts == "as the policy says", "{verdicts} of {actions}");
     Ok(())
 }
 

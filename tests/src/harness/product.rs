@@ -248,6 +248,7 @@ pub(crate) struct Connection {
     pub(crate) step: Option<String>,
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
+    pub(crate) diverted: bool,
     pub(crate) state: String,
     pub(crate) sent: u64,
     pub(crate) received: u64,

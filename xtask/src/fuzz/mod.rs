@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: the fuzz targets of the policy language, of the record and of the contract, one after the other,
+//! `cargo xtask fuzz`: the fuzz targets of the policy language, of the record, of the contract and of lookups, one after the other,
 //! within stated bounds of time and memory.
 
 mod seeds;
@@ -35,6 +35,10 @@ pub(crate) enum Target {
     Report,
     /// Operators' tokens
     Token,
+    /// What sessions look up, and what servers answer
+    Lookup,
+    /// What relayed connections say first
+    Hello,
 }
 
 /// What `cargo xtask fuzz` takes.
@@ -61,7 +65,7 @@ const HANG_S: u32 = 20;
 const BEAT: Duration = Duration::from_secs(30);
 
 impl Target {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Parse,
         Self::Compile,
         Self::Decide,
@@ -70,6 +74,8 @@ impl Target {
         Self::Directive,
         Self::Report,
         Self::Token,
+        Self::Lookup,
+        Self::Hello,
     ];
 
     const fn name(self) -> &'static str {
@@ -82,6 +88,8 @@ impl Target {
             Self::Directive => "directive",
             Self::Report => "report",
             Self::Token => "token",
+            Self::Lookup => "lookup",
+            Self::Hello => "hello",
         }
     }
 
@@ -92,7 +100,7 @@ impl Target {
             Self::Parse => 65_536,
             Self::Compile => 16_384,
             Self::Decide => 8_192,
-            Self::Evidence | Self::Directive => 4_096,
+            Self::Evidence | Self::Directive | Self::Lookup | Self::Hello => 4_096,
             Self::Wire | Self::Report => 16_384,
             Self::Token => 9_000,
         }
@@ -108,6 +116,7 @@ impl Target {
         match self {
             Self::Parse | Self::Compile | Self::Decide => "agent-policy/fuzz",
             Self::Evidence => "agent-evidence/fuzz",
+            Self::Lookup | Self::Hello => "agent/fuzz",
             Self::Wire | Self::Directive | Self::Report | Self::Token => "controller/fuzz",
         }
     }

@@ -48,6 +48,12 @@ pub(super) fn write_others(name: &str, to: &Path) -> Result<()> {
             b"\x23\x0a\x01c\x10\x07\x18\x09\x22\x01a\x3a\x03\x1a\x01a".into(),
             b"\x0b\x0a\x06\x0a\x02n1\x10\x01".into(),
         ],
+        // A question of four lengths and what answers it; a request, and the beginning of TLS.
+        "lookup" => vec![[&b"\x00\x1f"[..], QUESTION, ANSWER].concat()],
+        "hello" => vec![
+            b"GET / HTTP/1.1\r\nHost: a.example.com:80\r\n\r\n".into(),
+            HELLO.into(),
+        ],
         _ => Vec::new(),
     };
     for (number, seed) in seeds.iter().enumerate() {
@@ -59,6 +65,15 @@ pub(super) fn write_others(name: &str, to: &Path) -> Result<()> {
 
 const RECORD: &[u8] = br#"{"sequence":1,"node":"n1","boot":"boot-1","bootNs":7,"time":"2026-03-02T10:00:00Z","session":{"id":"00000000000000aa","agent":"a"},"what":{"decision":{"verdict":"deny","reason":"no rule"}}}"#;
 const SIGNED: &[u8] = br#"{"checkpoint":{"sequence":1,"hash":"0000000000000000000000000000000000000000000000000000000000000000","node":"n1","boot":"boot-1","time":"2026-03-02T10:00:00Z"},"key":"00","signature":"00"}"#;
+/// For an address of a.example.com.
+const QUESTION: &[u8] =
+    b"\x00\x07\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x07example\x03com\x00\x00\x01\x00\x01";
+/// By another name of it.
+const ANSWER: &[u8] = b"\x00\x07\x81\x80\x00\x01\x00\x02\x00\x00\x00\x00\x01a\x07example\x03com\x00\x00\x01\x00\x01\
+    \xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x3c\x00\x04\x01b\xc0\x0e\xc0\x2b\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\xc0\x00\x02\x07";
+/// A `ClientHello` for a.example.com and nothing else.
+const HELLO: &[u8] = b"\x16\x03\x01\x00\x45\x01\x00\x00\x41\x03\x03................................\x00\x00\x02\x13\x01\x01\x00\
+    \x00\x16\x00\x00\x00\x12\x00\x10\x00\x00\x0da.example.com";
 /// A batch of one record.
 const BATCH: &[u8] = b"\x0a\x0c\x0a\x02\x12\x00\x12\x06\x08\x01\x1a\x02{}";
 

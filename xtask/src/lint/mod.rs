@@ -53,6 +53,7 @@ fn format() -> Result<()> {
     for manifest in [
         "agent-policy/fuzz/Cargo.toml",
         "agent-evidence/fuzz/Cargo.toml",
+        "agent/fuzz/Cargo.toml",
         "agent-proto/generate/Cargo.toml",
     ] {
         process::show(cargo("fmt").args(["--check", "--manifest-path", manifest]))?;

@@ -79,10 +79,7 @@ const ROWS: &[(&str, &str)] = &[
     ("N6", "MPTCP, SCTP, UDP-Lite"),
     ("N7", "raw, packet, vsock, netlink and AF_ALG sockets"),
     ("N8", "tunnels through DNS"),
-    (
-        "N9",
-        "beside an address that is shared, DoH; not another site there",
-    ),
+    ("N9", "shared addresses, another site there, DoH"),
     ("N10", "names and addresses spelled in other ways"),
     ("N11", "relays on loopback, the metadata service"),
     (
