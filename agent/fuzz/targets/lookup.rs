@@ -3,6 +3,7 @@
 
 #![no_main]
 
+#[expect(dead_code, reason = "what the daemon alone uses of these files")]
 #[path = "../../src/names"]
 mod names {
     pub(crate) mod cache;
