@@ -157,10 +157,9 @@ fn without_port(host: &[u8]) -> &[u8] {
 
 /// A name as names are compared. What is none is nothing that a rule speaks of.
 fn named(bytes: &[u8]) -> Heard {
+    let bytes = bytes.strip_suffix(b".").unwrap_or(bytes);
     match std::str::from_utf8(bytes) {
-        Ok(name) if !name.is_empty() && name.is_ascii() => {
-            Heard::Name(name.trim_end_matches('.').to_ascii_lowercase())
-        }
+        Ok(name) if !name.is_empty() && name.is_ascii() => Heard::Name(name.to_ascii_lowercase()),
         _ => Heard::Other("it says no name"),
     }
 }
@@ -262,6 +261,7 @@ mod tests {
         for (target, headers) in [
             ("/", ""),
             ("/", "Host:\r\n"),
+            ("/", "Host: .\r\n"),
             ("/", "Host: a.example.com\r\nHost: b.example.com\r\n"),
             ("http://b.example.com/", "Host: a.example.com\r\n"),
             ("b.example.com:443", "Host: a.example.com\r\n"),
