@@ -25,8 +25,10 @@ use crate::kernel::plain::Plain;
 use crate::names::{self, Names};
 use crate::relay;
 use agent_common::divert::{HOST, Station};
+use agent_common::egress::Endpoint;
 use aya::maps::{HashMap as KernelMap, Map, MapData};
 use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -92,6 +94,12 @@ pub fn begin(
     told.map_err(MapsError::from)?;
     debug!(?station, "what is diverted comes here");
     Ok(())
+}
+
+/// An endpoint as an address, IPv4 in its own form.
+pub fn address(endpoint: &Endpoint) -> SocketAddr {
+    let address = IpAddr::V6(Ipv6Addr::from(endpoint.address)).to_canonical();
+    SocketAddr::new(address, endpoint.port)
 }
 
 /// Runs something on a thread and a runtime of its own, until the process ends.

@@ -1,18 +1,18 @@
 //! The way of a connection through the relay.
 
 use super::hello::{self, Heard, hear};
-use crate::divert::{Doors, Origin, Origins, Places, Refusals, Refused, Silence};
+use crate::divert::{Doors, Origin, Origins, Places, Refusals, Refused, Silence, address};
 use crate::health::Pulse;
 use crate::kernel::maps::MapsError;
 use crate::kernel::pins::Pins;
 use crate::names::Names;
 use agent_common::decide::Rule;
-use agent_common::egress::{Endpoint, TCP, is_v4};
+use agent_common::egress::{Endpoint, TCP};
 use ppp::v2::{Builder, Command, Protocol, Type, Version};
 use socket2::SockRef;
 use std::cell::RefCell;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -241,17 +241,6 @@ fn refused(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, why.to_owned())
 }
 
-/// Where the program wanted to go.
-fn address(server: &Endpoint) -> SocketAddr {
-    let address: IpAddr = if is_v4(&server.address) {
-        let [.., a, b, c, d] = server.address;
-        Ipv4Addr::new(a, b, c, d).into()
-    } else {
-        Ipv6Addr::from(server.address).into()
-    };
-    (address, server.port).into()
-}
-
 /// What a gateway hears first: who comes, where to, and for which name, as PROXY protocol version 2.
 fn header(peer: SocketAddr, server: &Endpoint, said: Option<&str>) -> io::Result<Vec<u8>> {
     let to = address(server);
@@ -275,6 +264,7 @@ fn header(peer: SocketAddr, server: &Endpoint, said: Option<&str>) -> io::Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv6Addr;
 
     #[test]
     fn a_gateway_hears_who_comes_where_to_and_for_which_name() {

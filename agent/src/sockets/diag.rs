@@ -2,9 +2,10 @@
 //!
 //! Of UDP's sockets it does not say what is stored with them, so they cannot be told apart here.
 
+use crate::divert;
 use crate::kernel::pins::Pins;
 use agent_common::divert::Diverted;
-use agent_common::egress::{AF_INET, AF_INET6, Endpoint, TCP};
+use agent_common::egress::{AF_INET, AF_INET6, TCP};
 use agent_common::session::Owner;
 use agent_common::wire::Wire;
 use aya::maps::{MapData, MapError};
@@ -334,12 +335,7 @@ fn stored<T: Wire>(attributes: &[u8]) -> Option<T> {
 /// Where a socket was meant to go that is connected to the daemon instead.
 fn meant(attributes: &[u8], remote: SocketAddr) -> Option<SocketAddr> {
     let diverted: Diverted = stored(attributes)?;
-    (shown(&diverted.station) == remote).then(|| shown(&diverted.origin.server))
-}
-
-fn shown(endpoint: &Endpoint) -> SocketAddr {
-    let address = IpAddr::V6(Ipv6Addr::from(endpoint.address)).to_canonical();
-    SocketAddr::new(address, endpoint.port)
+    (divert::address(&diverted.station) == remote).then(|| divert::address(&diverted.origin.server))
 }
 
 /// A socket that has an owner.

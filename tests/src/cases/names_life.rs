@@ -5,9 +5,9 @@ use super::swap::{Shelf, wait_for};
 use crate::harness::Test;
 use crate::harness::product::Daemon;
 use crate::harness::session::Place;
-use anyhow::{Context, Result, ensure};
+use crate::harness::steps::Talk;
+use anyhow::{Result, ensure};
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 pub(super) fn tests() -> Vec<Test> {
@@ -43,9 +43,9 @@ fn moved() -> Result<()> {
         ]))?
         .stdout(Stdio::piped())
         .spawn()?;
-    let mut said = BufReader::new(child.stdout.take().context("its output")?).lines();
+    let mut said = Talk::of(&mut child)?;
     let mut next = |wanted: &str| -> Result<()> {
-        let found = said.next().context("the client is silent")??;
+        let found = said.next()?;
         ensure!(
             found.starts_with(wanted),
             "the client said {found:?}, expected {wanted:?}"
@@ -83,31 +83,23 @@ fn dead() -> Result<()> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
-    let mut said = BufReader::new(child.stdout.take().context("its output")?).lines();
-    let mut next = |wanted: &str| -> Result<()> {
-        let found = said.next().context("the client is silent")??;
-        ensure!(
-            found == wanted,
-            "the client said {found:?}, expected {wanted:?}"
-        );
-        Ok(())
-    };
-    next("connected")?;
+    let mut said = Talk::of(&mut child)?;
+    said.expect("connected")?;
     daemon.end(9)?;
     let before = network.heard()?.len();
     fs::write("/tmp/names.dead", "dead")?;
     // Lookups fail, the connection and the address go on.
-    next("lookup ECONNREFUSED")?;
-    next("again ok")?;
-    next("new ok")?;
+    said.expect("lookup ECONNREFUSED")?;
+    said.expect("again ok")?;
+    said.expect("new ok")?;
     ensure!(
         network.heard()?.len() == before,
         "a lookup left the host without a resolver"
     );
     Daemon::start()?;
     fs::write("/tmp/names.dead", "back")?;
-    next("lookup NOERROR")?;
-    next("other ok")?;
+    said.expect("lookup NOERROR")?;
+    said.expect("other ok")?;
     child.wait()?;
     let _ = fs::remove_file("/tmp/names.dead");
     Ok(())

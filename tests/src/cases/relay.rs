@@ -9,7 +9,7 @@ use crate::harness::network::DENIED4;
 use crate::harness::policy::Policy;
 use crate::harness::product::{self, Daemon};
 use crate::harness::session::Place;
-use crate::harness::steps::Steps;
+use crate::harness::steps::{Steps, Talk};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -268,10 +268,8 @@ fn revoked() -> Result<()> {
         .command(&web.client.words(&["flood 198.51.100.7 8091 x"]))?
         .stdout(Stdio::piped())
         .spawn()?;
-    let mut line = String::new();
-    let mut said = BufReader::new(child.stdout.take().context("its output")?);
-    said.read_line(&mut line)?;
-    ensure!(line.trim() == "flooding", "{line:?}");
+    let mut said = Talk::of(&mut child)?;
+    said.expect("flooding")?;
     let came = |heard: &str| {
         let mut counts = heard
             .lines()
@@ -319,29 +317,21 @@ fn dead() -> Result<()> {
         ]))?
         .stdout(Stdio::piped())
         .spawn()?;
-    let mut said = BufReader::new(child.stdout.take().context("its output")?).lines();
-    let mut next = |wanted: &str| -> Result<()> {
-        let found = said.next().context("the client is silent")??;
-        ensure!(
-            found == wanted,
-            "the client said {found:?}, expected {wanted:?}"
-        );
-        Ok(())
-    };
-    next("http")?;
+    let mut said = Talk::of(&mut child)?;
+    said.expect("http")?;
     Daemon::shared()?.end(9)?;
     let before = web.heard()?.len();
     fs::write("/tmp/relay.dead", "")?;
-    next("now")?;
-    next("ECONNREFUSED")?;
+    said.expect("now")?;
+    said.expect("ECONNREFUSED")?;
     ensure!(
         web.heard()?.len() == before,
         "something went past the relay"
     );
     Daemon::start()?;
     fs::write("/tmp/relay.back", "")?;
-    next("now")?;
-    next("http")?;
+    said.expect("now")?;
+    said.expect("http")?;
     child.wait()?;
     for file in ["/tmp/relay.dead", "/tmp/relay.back"] {
         fs::remove_file(file)?;

@@ -6,10 +6,9 @@ use crate::harness::network::{ALLOWED4, DENIED4, PORT, at};
 use crate::harness::policy::Policy;
 use crate::harness::product::{self, Daemon, said};
 use crate::harness::session::Place;
-use crate::harness::steps::Steps;
-use anyhow::{Context, Result, ensure};
+use crate::harness::steps::{Steps, Talk};
+use anyhow::{Result, ensure};
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -147,13 +146,8 @@ fn kills(times: u32) -> Result<()> {
         .command(&client.words(&[&format!("{ALLOWED4} {DENIED4} {PORT} {END}")]))?
         .stdout(Stdio::piped())
         .spawn()?;
-    let mut said = BufReader::new(session.stdout.take().context("its output")?).lines();
-    let mut next = || {
-        said.next()
-            .context("the session is silent")?
-            .context("reading")
-    };
-    ensure!(next()? == "begun");
+    let mut said = Talk::of(&mut session)?;
+    said.expect("begun")?;
     daemon.end(libc::SIGKILL)?;
     for _ in 0..times {
         let mut daemon = Command::new(product::INTERLOCK)
@@ -172,7 +166,7 @@ fn kills(times: u32) -> Result<()> {
         "the last daemon adopted nothing"
     );
     fs::write(END, "")?;
-    let (verdicts, actions) = (next()?, next()?);
+    let (verdicts, actions) = (said.next()?, said.next()?);
     session.wait()?;
     fs::remove_file(END)?;
     println!("NOTE {times} daemons killed, {actions} actions: {verdicts}");

@@ -2,8 +2,10 @@
 
 use super::product;
 use super::session::Place;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use std::fs;
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStdout};
 
 /// Such a program, in Python.
 pub(crate) struct Steps {
@@ -43,6 +45,32 @@ impl Steps {
                 "{step:?} {place:?}: said {found:?}, expected {wanted:?}"
             );
         }
+        Ok(())
+    }
+}
+
+/// What such a program says while it goes on.
+pub(crate) struct Talk(Lines<BufReader<ChildStdout>>);
+
+impl Talk {
+    /// Of a program that was started with a pipe for it.
+    pub(crate) fn of(child: &mut Child) -> Result<Self> {
+        let said = child.stdout.take().context("its output")?;
+        Ok(Self(BufReader::new(said).lines()))
+    }
+
+    /// The next line.
+    pub(crate) fn next(&mut self) -> Result<String> {
+        Ok(self.0.next().context("the client is silent")??)
+    }
+
+    /// The next line is this.
+    pub(crate) fn expect(&mut self, wanted: &str) -> Result<()> {
+        let found = self.next()?;
+        ensure!(
+            found == wanted,
+            "the client said {found:?}, expected {wanted:?}"
+        );
         Ok(())
     }
 }
