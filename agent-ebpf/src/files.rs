@@ -52,14 +52,14 @@ pub fn file_open(ctx: LsmContext) -> i32 {
     if !special::allows_open(member, file) {
         return verdict::lsm(false);
     }
-    if acting(member).is_none() {
+    let Some(member) = acting(member) else {
         return verdict::lsm(true);
-    }
-    verdict::lsm(open(file))
+    };
+    verdict::lsm(open(member, file))
 }
 
 #[inline(always)]
-fn open(file: File) -> bool {
+fn open(member: Member, file: File) -> bool {
     // What is executed is judged as that.
     if file.is_executed() {
         return true;
@@ -70,7 +70,7 @@ fn open(file: File) -> bool {
     if !file.is_of(dentry) {
         return true;
     }
-    paths::judge(dentry, uses(file).of_created(file.is_created()))
+    paths::judge(member, dentry, uses(file).of_created(file.is_created()))
 }
 
 /// What can be done through an open file.
@@ -100,7 +100,7 @@ pub fn file_receive(ctx: LsmContext) -> i32 {
     let Some(dentry) = file.dentry() else {
         return verdict::lsm(false);
     };
-    verdict::lsm(paths::judge(dentry, uses(file).if_it_has_a_path()))
+    verdict::lsm(paths::judge(member, dentry, uses(file).if_it_has_a_path()))
 }
 
 /// `security_path_mknod(const struct path *, struct dentry *, umode_t, unsigned int)`: regular files
@@ -115,20 +115,20 @@ pub fn path_mknod(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    if actor().is_none() {
+    let Some(member) = actor() else {
         return verdict::lsm(true);
-    }
+    };
     let dentry = Dentry::given(ctx.arg(1));
     let create = Uses::of(Action::Create);
     if !dentry.is_known() {
-        if paths::judge(dentry, create.quietly()) {
+        if paths::judge(member, dentry, create.quietly()) {
             return verdict::lsm(true);
         }
         if path::should_look_first(Task::current()) {
             return verdict::look_first();
         }
     }
-    verdict::lsm(paths::judge(dentry, create))
+    verdict::lsm(paths::judge(member, dentry, create))
 }
 
 /// `security_path_mkdir(const struct path *, struct dentry *, umode_t)`.
@@ -162,10 +162,10 @@ fn name(earlier: i32, dentry: *const c_void, uses: Uses) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    if actor().is_none() {
+    let Some(member) = actor() else {
         return verdict::lsm(true);
-    }
-    verdict::lsm(paths::judge(Dentry::given(dentry), uses))
+    };
+    verdict::lsm(paths::judge(member, Dentry::given(dentry), uses))
 }
 
 /// `security_path_link(struct dentry *, const struct path *, struct dentry *)`.
@@ -182,8 +182,8 @@ pub fn path_link(ctx: LsmContext) -> i32 {
     let new = Dentry::given(ctx.arg(2));
     let (link, create) = (Uses::of(Action::Link), Uses::of(Action::Create));
     let allowed = may_begin(member, &ctx, (0, link), (2, create))
-        && paths::judge(old, link)
-        && paths::judge(new, create);
+        && paths::judge(member, old, link)
+        && paths::judge(member, new, create);
     verdict::lsm(allowed)
 }
 
@@ -207,8 +207,8 @@ pub fn path_rename(ctx: LsmContext) -> i32 {
         .and(Uses::of(Action::Rename))
         .unless_above_rules();
     let allowed = may_begin(member, &ctx, (1, rename), (3, appear))
-        && paths::judge(old, rename)
-        && paths::judge(new, appear);
+        && paths::judge(member, old, rename)
+        && paths::judge(member, new, appear);
     verdict::lsm(allowed)
 }
 
@@ -292,7 +292,7 @@ pub fn mmap_file(ctx: LsmContext) -> i32 {
     // Newer verifiers want the look at the pointer itself, older ones drop it.
     let file: *const c_void = ctx.arg(0);
     if file::first_argument(ctx.as_ptr()) != 0 && !file.is_null() {
-        if !map(File::given(file)) {
+        if !map(member, File::given(file)) {
             return verdict::lsm(false);
         }
         if protection & WRITABLE == 0 {
@@ -321,7 +321,7 @@ pub fn file_mprotect(ctx: LsmContext) -> i32 {
         return verdict::lsm(true);
     }
     if let Some(file) = File::of_area(area) {
-        if !file::is_code(area) && !map(file) {
+        if !file::is_code(area) && !map(member, file) {
             return verdict::lsm(false);
         }
         if protection & WRITABLE == 0 && !file::is_changed(area) {
@@ -339,12 +339,12 @@ const EXECUTABLE: u64 = 4;
 
 /// A program's own file is mapped by the kernel when it is executed; what that takes is asked there.
 #[inline(always)]
-fn map(file: File) -> bool {
+fn map(member: Member, file: File) -> bool {
     if file.address().0 == Task::current().executable() {
         return true;
     }
     let Some(dentry) = file.dentry() else {
         return false;
     };
-    paths::judge(dentry, Uses::of(Action::Map))
+    paths::judge(member, dentry, Uses::of(Action::Map))
 }

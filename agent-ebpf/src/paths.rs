@@ -118,9 +118,9 @@ impl Uses {
 /// typed in it, the walk, happens here; the rest are numbers, in a function that the verifier looks
 /// at once.
 #[inline(always)]
-pub fn judge(dentry: Dentry, uses: Uses) -> bool {
+pub fn judge(member: Member, dentry: Dentry, uses: Uses) -> bool {
     let flags = uses.0;
-    let end = path::walk(dentry);
+    let end = path::walk(dentry, member.known_by());
     // Of several uses none may take effect while another waits for a person.
     if flags & Uses::MORE != 0 && !path::try_uses(flags, end) {
         return false;
@@ -149,17 +149,6 @@ pub fn try_name(dentry: u64, uses: Uses) -> bool {
     path::try_name(dentry, uses.0)
 }
 
-/// Judges one use of the file to which the running task's walk led.
-#[inline(always)]
-pub fn judge_one(action: u64, end: End, flags: u64) -> Use {
-    let allowed = judge_now(action, end, flags);
-    match Task::current().member() {
-        Some(member) if judge::must_ask(member) => Use::ToAsk,
-        _ if allowed => Use::Allowed,
-        _ => Use::Denied,
-    }
-}
-
 /// What becomes of a use of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Use {
@@ -171,50 +160,61 @@ pub enum Use {
     ToAsk = 2,
 }
 
+impl Use {
+    #[inline(always)]
+    fn when(allowed: bool) -> Self {
+        if allowed { Self::Allowed } else { Self::Denied }
+    }
+}
+
+/// Judges one use of the file to which the running task's walk led.
 #[inline(always)]
-fn judge_now(action: u64, end: End, flags: u64) -> bool {
+pub fn judge_one(action: u64, end: End, flags: u64) -> Use {
     let Some(action) = Action::from_wire(action as u16) else {
         // Not attempted.
-        return action == 0;
+        return Use::when(action == 0);
     };
     let Some(member) = Task::current().member() else {
-        return false;
+        return Use::Denied;
     };
     member.weighing().hold = Weighing::NOBODY_ASKED;
     let Some(session) = state::during(member) else {
-        return settle(member, Address(0), doubt(action, Reason::SessionUnknown));
+        let doubt = doubt(action, Reason::SessionUnknown);
+        return Use::when(settle(member, Address(0), doubt));
     };
     let Some(path) = path::of_current() else {
-        return settle(member, Address(0), doubt(action, Reason::Unreadable));
+        let doubt = doubt(action, Reason::Unreadable);
+        return Use::when(settle(member, Address(0), doubt));
     };
     let judgement = if end != End::Root {
         if end != End::Lost && flags & Uses::PATHS_ONLY != 0 {
-            return true;
+            return Use::Allowed;
         }
         nowhere(member, &session, end, action)
     } else if path.is_of_denials() {
         if action != Action::Read || path.name() != session.denials {
-            return keep_out(member, path.subject(), action, flags, Reason::NoRule);
+            keep_out(member, path.subject(), action, flags, Reason::NoRule);
+            return Use::Denied;
         }
         allow_by_default(&session, action)
     } else {
         let judgement = on_path(member, &session, path, action, flags);
         if matches!(judgement, Err(judged) if judged.reason == Reason::Protected.wire()) {
-            return keep_out(member, path.subject(), action, flags, Reason::Protected);
+            keep_out(member, path.subject(), action, flags, Reason::Protected);
+            return Use::Denied;
         }
         judgement
     };
     if judgement.is_ok() {
-        if flags & Uses::TRY != 0 {
-            return true;
+        if flags & Uses::TRY == 0 {
+            judge::allowed(member, Allowed::File);
         }
-        judge::allowed(member, Allowed::File);
-        return true;
+        return Use::Allowed;
     }
     if judge::must_ask(member) {
-        return false;
+        return Use::ToAsk;
     }
-    flags & Uses::QUIET == 0 && settle(member, path.subject(), judgement)
+    Use::when(flags & Uses::QUIET == 0 && settle(member, path.subject(), judgement))
 }
 
 /// Puts the lists that speak of a use of the file to which the running task's walk led into its
@@ -244,14 +244,13 @@ pub fn settle(member: Member, dentry: Address, judgement: Judgement) -> bool {
 
 /// Denies what no policy can allow, not even one that is only watched.
 #[inline(always)]
-fn keep_out(member: Member, dentry: Address, action: Action, flags: u64, reason: Reason) -> bool {
+fn keep_out(member: Member, dentry: Address, action: Action, flags: u64, reason: Reason) {
     if flags & Uses::QUIET == 0
         && let Err(judged) = refuse(action, reason)
     {
         counts::add(Counter::Denied);
         names::tell(member.label(), judged, dentry, [0; 2]);
     }
-    false
 }
 
 /// The scope of a number, if the task has it.

@@ -99,6 +99,12 @@ impl Dentry {
         self.0.load::<u64>(&DENTRY_HASHED) != 0
     }
 
+    /// What a directory's name, which has names in it, names.
+    #[inline(always)]
+    pub fn named(self) -> Option<Typed> {
+        self.0.follow(&DENTRY_INODE)
+    }
+
     /// The address of what it names, or 0. A number, read as one: up to 6.12 the verifier takes this
     /// pointer for one that is never null, and drops the look at it.
     #[inline(always)]

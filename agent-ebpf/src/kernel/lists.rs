@@ -1,5 +1,6 @@
 //! Which lists of rules speak of the path that was walked: what the table of paths has for it.
 
+use super::directory;
 use super::member::Member;
 use super::path::{NAMES, Path, Walk, of_current, place};
 use super::task::Task;
@@ -12,6 +13,8 @@ use core::arch::asm;
 
 /// What [`path_find`] answers where there is no such entry; no list has that number.
 const NOT_THERE: u64 = u64::MAX - 1;
+/// A list that cannot be read, for what cannot be judged.
+const UNREADABLE: u32 = u32::MAX - 3;
 /// No list in either half of an answer.
 const NO_LISTS: u64 = u64::MAX;
 const _: () = assert!((NO_LIST as u64) << 32 | (KEEP_OUT as u64) != NOT_THERE);
@@ -72,31 +75,49 @@ impl Wanted {
 /// speaks, or 0. A function of its own, so that its stack does not add to that of what comes next.
 #[inline(never)]
 fn look(walk: *mut Walk, index: &Index, wanted: u64, lists: *mut [u32; LISTS]) -> u64 {
-    let wanted = Wanted(wanted);
+    // Not the number that the verifier knows: it would follow all of this again for each use of a file.
     // SAFETY: as in `path::climb`.
-    let (mut lanes, count) = unsafe {
-        let count = core::ptr::read_volatile(&raw const (*walk).count);
-        ((*walk).root, count)
+    let wanted = unsafe {
+        core::ptr::write_volatile(&raw mut (*walk).wanted, wanted);
+        Wanted(core::ptr::read_volatile(&raw const (*walk).wanted))
     };
-    let mut under = wanted.found(index, EntryKind::Under, lanes);
-    let mut i = 0;
-    while i < NAMES {
-        if i as u64 >= count {
-            break;
+    // SAFETY: as in `path::climb`.
+    let (count, inode) = unsafe {
+        (
+            core::ptr::read_volatile(&raw const (*walk).count),
+            (*walk).inode,
+        )
+    };
+    if inode == 0 {
+        descend(walk, index, wanted, count);
+    } else {
+        let known = directory::of(walk, inode);
+        // SAFETY: as in `path::climb`.
+        unsafe {
+            if wanted.number() != 0 || (*known).policy != u64::from(wanted.scope().policy) {
+                // Nobody walks so; what cannot be is denied.
+                *lists = [UNREADABLE, NO_LIST, NO_LIST, NO_LIST, NO_LIST, NO_LIST];
+                return 1;
+            }
+            (*walk).above = (*walk).from;
+            let list = of(&raw const (*known).under, wanted.access());
+            core::ptr::write_volatile(&raw mut (*walk).under, u64::from(list));
         }
-        // From the root, whose name was noted last.
-        let at = place(count - 1 - i as u64);
-        // SAFETY: as in `path::climb`. By pointer: a bound that only the verifier sees would leave a panic
-        // in the program.
-        lanes = unsafe {
-            let names = (&raw const (*walk).names).cast::<u64>();
-            lanes.with(core::ptr::read_volatile(names.add(at)))
-        };
+    }
+    // SAFETY: as in `path::climb`.
+    let (mut lanes, mut under) = unsafe {
+        (
+            (*walk).above,
+            core::ptr::read_volatile(&raw const (*walk).under),
+        )
+    };
+    if count != 0 {
+        // SAFETY: as in `path::climb`.
+        lanes = lanes.with(unsafe { core::ptr::read_volatile(&raw const (*walk).names[0]) });
         let found = wanted.find(index, EntryKind::Under, lanes);
         if found != NOT_THERE {
             under = found;
         }
-        i += 1;
     }
     // SAFETY: as in `path::climb`.
     let (name, extension) = unsafe {
@@ -126,6 +147,93 @@ fn look(walk: *mut Walk, index: &Index, wanted: u64, lists: *mut [u32; LISTS]) -
     unsafe { *lists = [a, b, c, d, e, NO_LIST] };
     // Not one by one: the compiler would call a loop over their bytes.
     u64::from(a & b & c & d & e != NO_LIST)
+}
+
+/// Goes down the directories, from the root of the file system. Leaves behind the lists of the deepest that has any,
+/// and where the last name begins.
+#[inline(always)]
+fn descend(walk: *mut Walk, index: &Index, wanted: Wanted, count: u64) {
+    // SAFETY: as in `path::climb`.
+    let mut lanes = unsafe { (*walk).from };
+    keep_deepest(walk, lanes, wanted.found(index, EntryKind::Under, lanes));
+    let mut i = 1;
+    while i < NAMES {
+        if i as u64 >= count {
+            break;
+        }
+        // From the root, whose name was noted last.
+        let at = place(count - i as u64);
+        // SAFETY: as in `path::climb`. By pointer: a bound that only the verifier sees would leave a panic
+        // in the program.
+        lanes = unsafe {
+            let names = (&raw const (*walk).names).cast::<u64>();
+            lanes.with(core::ptr::read_volatile(names.add(at)))
+        };
+        let found = wanted.find(index, EntryKind::Under, lanes);
+        if found != NOT_THERE {
+            keep_deepest(walk, lanes, found);
+        }
+        i += 1;
+    }
+    // SAFETY: as in `path::climb`.
+    unsafe {
+        (*walk).above = lanes;
+        if (*walk).unknown.index != 0 && wanted.number() == 0 {
+            path_learn(wanted.scope().policy);
+        }
+    }
+}
+
+/// Notes the deepest directory with rules, and their lists. At once: carried along, it would be one more thing in which the
+/// verifier finds states to differ.
+#[inline(always)]
+fn keep_deepest(walk: *mut Walk, lanes: Lanes, lists: u64) {
+    // SAFETY: as in `path::climb`.
+    unsafe {
+        core::ptr::write_volatile(&raw mut (*walk).under, lists);
+        core::ptr::write_volatile(&raw mut (*walk).deepest.key, lanes.key);
+        core::ptr::write_volatile(&raw mut (*walk).deepest.check, lanes.check);
+    }
+}
+
+/// Keeps what was found for the directory that the running task's walk came through. A global function.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn path_learn(policy: u32) -> u64 {
+    let Some(path) = of_current() else {
+        return 0;
+    };
+    let walk = path.walk;
+    // SAFETY: as in `path::climb`.
+    unsafe {
+        if !(*walk).unknown.lasts() {
+            (*walk).unknown.index = 0;
+            return 0;
+        }
+        let known = directory::of(walk, (*walk).unknown.inode);
+        (*known).identity.index = 0;
+        let key = PathKey::new(Scope { policy, tool: 0 }, EntryKind::Under, (*walk).deepest);
+        // Two lists at a time, and not by way of the stack.
+        let under = (&raw mut (*known).under).cast::<u64>();
+        let found = rules(key, (*walk).deepest.check);
+        let mut i = 0;
+        while i < ACCESS_SLOTS / 2 {
+            let lists = match found {
+                Some(rules) => {
+                    core::ptr::read_volatile((&raw const rules.lists).cast::<u64>().add(i))
+                }
+                None => NO_LISTS,
+            };
+            core::ptr::write_volatile(under.add(i), lists);
+            i += 1;
+        }
+        (*known).path.key = (*walk).above.key;
+        (*known).path.check = (*walk).above.check;
+        (*known).policy = u64::from(policy);
+        (*walk).unknown.keep(&raw mut (*known).identity);
+        (*walk).unknown.index = 0;
+    }
+    1
 }
 
 /// The same for any scope of the running task. A global function.

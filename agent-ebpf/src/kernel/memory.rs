@@ -28,6 +28,13 @@ impl Address {
         Self(field.wrapping_sub(u64::from(outer.load())))
     }
 
+    /// The number that lies right here.
+    #[inline(always)]
+    pub fn number(self) -> Option<u32> {
+        // SAFETY: the helper checks the address and fails where nothing can be read.
+        unsafe { bpf_probe_read_kernel(self.0 as *const u32) }.ok()
+    }
+
     /// Copies a value at an offset to where it belongs. What cannot be read becomes zero, which
     /// the helper sees to: no branch, and so no second path for the verifier to follow.
     #[inline(always)]

@@ -16,6 +16,7 @@ pub mod cgroup;
 pub mod container;
 pub mod counts;
 pub mod digest;
+pub mod directory;
 pub mod divert;
 pub mod executable;
 pub mod file;

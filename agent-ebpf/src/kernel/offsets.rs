@@ -177,6 +177,8 @@ offsets! {
     SIGNAL_THREADS,
     /// `inode.i_ino`.
     INODE_NUMBER,
+    /// `inode.i_generation`.
+    INODE_GENERATION,
     /// `mm_struct.arg_start`.
     MM_ARGUMENTS,
     /// `mm_struct.arg_end`.
@@ -190,3 +192,7 @@ offsets! {
     /// 1 where `path_rename` is told the flags (since 5.19), or 0.
     RENAME_HAS_FLAGS,
 }
+
+/// The address of `rename_lock`, whose first number changes when a name does; 0 where it is not known.
+#[unsafe(no_mangle)]
+pub static RENAME_LOCK: Global<u64> = Global::new(0);

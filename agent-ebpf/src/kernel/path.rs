@@ -4,6 +4,7 @@
 //! that no bind mount and no mount namespace gives a file another path. User space turns the paths
 //! that people write into such ones.
 
+use super::directory::{self, DIRECTORIES, Directory, Identity};
 use super::file::{Dentry, Detached, Super};
 use super::hash::{extension_of, name_of, path_extension, path_name};
 use super::hold;
@@ -32,8 +33,22 @@ pub struct Walk {
     pub(super) names: [u64; SLOTS],
     /// How many there are.
     pub(super) count: u64,
-    /// The root of the file system.
-    pub(super) root: Lanes,
+    /// Where the names begin: at the root of the file system, or at a directory that is known.
+    pub(super) from: Lanes,
+    /// Where the last name begins, once lists were looked for.
+    pub(super) above: Lanes,
+    /// The deepest directory with rules for what lies under it, from the root to there.
+    pub(super) deepest: Lanes,
+    /// The lists for what lies under that.
+    pub(super) under: u64,
+    /// What is looked for.
+    pub(super) wanted: u64,
+    /// The inode of the directory that the walk began at; 0 where that is the root.
+    pub(super) inode: u64,
+    /// The directory that the walk came through, if it may be known from now on.
+    pub(super) unknown: Identity,
+    /// Directories that are known.
+    pub(super) known: [Directory; DIRECTORIES],
     /// The path.
     pub(super) exact: Lanes,
     /// The hash of the base name.
@@ -50,7 +65,7 @@ pub struct Walk {
     /// The address of the bytes of a name, to the same end.
     pub(super) bytes: u64,
     /// 1 where the path is that of the sessions' denials, or of one of them; or 0.
-    denials: u64,
+    pub(super) denials: u64,
 }
 
 /// Where a walk ended.
@@ -76,13 +91,17 @@ pub struct Path {
     pub(super) index: &'static Index,
 }
 
-/// Walks up from a name, for the running task.
-#[inline(always)]
-pub fn walk(dentry: Dentry) -> u64 {
-    match begin(dentry.0.address().0) {
-        Some((walk, index)) => climb(walk, index, dentry),
-        None => End::Lost as u64,
+/// Walks up from a name, for the running task: to a directory that it knows under a policy, or to the root.
+/// A function of its own, so that its stack does not add to that of the judgement.
+#[inline(never)]
+pub fn walk(dentry: Dentry, policy: u32) -> u64 {
+    let Some((walk, index)) = begin(dentry.0.address().0) else {
+        return End::Lost as u64;
+    };
+    if directory::is_known(walk, index, dentry, policy) {
+        return End::Root as u64;
     }
+    climb(walk, index, dentry)
 }
 
 /// The same from a name of which the verifier knows nothing but the address.
@@ -150,6 +169,8 @@ fn begin(subject: u64) -> Option<(*mut Walk, &'static Index)> {
         core::ptr::write_volatile(&raw mut (*walk).subject, subject);
         (*walk).asked_before = (*walk).asked;
         (*walk).asked = 0;
+        (*walk).inode = 0;
+        (*walk).unknown.index = 0;
     }
     Some((walk, index))
 }
@@ -162,9 +183,11 @@ fn arrive(walk: *mut Walk, index: &Index, count: u64, extension: u64, device: u3
         (*walk).name = (*walk).names[0];
         (*walk).extension = extension;
         (*walk).count = count;
-        (*walk).root = index.secret.root(device);
+        (*walk).from = index.secret.root(device);
         // Nearly all files lie elsewhere, and cost this one comparison.
         (*walk).denials = if device == index.denials_device {
+            // What is known is not asked again.
+            (*walk).unknown.index = 0;
             path_in_denials(core::ptr::read_volatile(&raw const (*walk).subject))
         } else {
             0

@@ -4,6 +4,7 @@ use super::maps::Maps;
 use super::object::{DIGEST, ENROL, Kind, MOVE, OBJECT, PROGRAMS, Program, REVOKE, Way};
 use super::offsets::{self, OffsetError};
 use super::pins::{self, Pins};
+use super::symbols;
 use aya::programs::links::{FdLink, LinkError};
 use aya::programs::{
     BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr,
@@ -266,9 +267,21 @@ pub fn open(pins: &Pins, btf: &Btf) -> Result<Ebpf, LoadError> {
     for (name, offset) in &fields {
         loader.override_global(name, offset, true);
     }
+    let renames = renames();
+    loader.override_global("RENAME_LOCK", &renames, true);
     loader
         .load(OBJECT)
         .map_err(|source| LoadError::Object(Box::new(source)))
+}
+
+/// Where the kernel counts changes of names, or 0. Without it every walk goes up to the root.
+fn renames() -> u64 {
+    match symbols::address("rename_lock") {
+        Ok(Some(address)) => return address,
+        Ok(None) => debug!("the kernel does not tell where it counts changes of names"),
+        Err(error) => debug!(%error, "cannot read where the kernel counts changes of names"),
+    }
+    0
 }
 
 fn attach_type(way: Way) -> CgroupSkbAttachType {

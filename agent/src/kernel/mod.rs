@@ -14,4 +14,5 @@ pub mod pins;
 pub mod plain;
 pub mod recognised;
 pub mod skipped;
+mod symbols;
 pub mod trial;

@@ -134,6 +134,7 @@ pub const NEEDED: &[Field] = &[
     required("NAMESPACES_MOUNTS", "nsproxy", "mnt_ns", 8),
     required("SIGNAL_THREADS", "signal_struct", "nr_threads", 4),
     required("INODE_NUMBER", "inode", "i_ino", 8),
+    required("INODE_GENERATION", "inode", "i_generation", 4),
     required("MM_ARGUMENTS", "mm_struct", "arg_start", 8),
     required("MM_ARGUMENTS_END", "mm_struct", "arg_end", 8),
 ];

@@ -91,6 +91,7 @@ impl Paths {
             return Ok(());
         }
         (self.index.denials_device, self.index.denials) = (device, inode);
+        self.index.generation += 1;
         maps.set_index(&self.index)
     }
 
@@ -162,7 +163,9 @@ impl Paths {
             return Ok(());
         }
         self.mounts = self.info.read().map_err(MapsError::Mounts)?;
-        self.rewrite(maps, policies)
+        self.rewrite(maps, policies)?;
+        // Another file system may stand where one was that is gone, and nothing be known of it.
+        self.publish(maps, std::iter::empty())
     }
 
     /// Makes the tables say of some policies what the mounts make of them.

@@ -1,5 +1,6 @@
 //! What a policy's rules for files say, and nothing beside it.
 
+use super::red_files::run;
 use crate::harness::Test;
 use crate::harness::events::Events;
 use crate::harness::kernel::unless_with_bpf_lsm;
@@ -29,6 +30,11 @@ pub(super) fn tests() -> Vec<Test> {
             "files.nothing",
             "a policy that says nothing of files allows none",
             nothing,
+        ),
+        Test::new(
+            "files.moved",
+            "what was found for a directory does not outlive its name, nor the directory itself",
+            moved,
         ),
     ];
     tests
@@ -272,5 +278,55 @@ fn nothing() -> Result<()> {
         (denial.action == "map" || denial.action == "read") && denial.reason == "no rule",
         "the denial is {denial:?}"
     );
+    Ok(())
+}
+
+/// On the root file system, and on one in memory, where directories are told apart in other ways.
+fn moved() -> Result<()> {
+    Daemon::shared()?;
+    set_up(&["memory/"])?;
+    let memory = format!("{HERE}/memory");
+    run(&["mount", "-t", "tmpfs", "tmpfs", &memory])?;
+    let result = ["disk", "memory"].into_iter().try_for_each(|place| {
+        moved_below(place).with_context(|| format!("on a file system of {place}"))
+    });
+    run(&["umount", &memory])?;
+    result
+}
+
+fn moved_below(place: &str) -> Result<()> {
+    const TIMES: u32 = 20;
+    let at = |path: &str| format!("{HERE}/{place}/{path}");
+    let made = |folder: &str| -> Result<()> {
+        fs::create_dir_all(at(folder))?;
+        Ok(fs::write(at(&format!("{folder}/f")), "contents\n")?)
+    };
+    made("open/a/b")?;
+    made("shut")?;
+    let policy = Policy::named("files-moved").files("deny", EVERY_USE, &[&at("shut/**")]);
+    let mut actor = Place::Inside(&policy).obey()?;
+    let mut expect = |path: &str, answer: &str| {
+        let order = format!("read ./{place}/{path}");
+        // The second time it may be known.
+        expect(&mut actor, &[(&order, answer), (&order, answer)])
+    };
+    for _ in 0..TIMES {
+        expect("open/a/b/f", "ok")?;
+        fs::rename(at("open/a"), at("shut/a"))?;
+        expect("shut/a/b/f", "EPERM")?;
+        fs::rename(at("shut/a/b"), at("open/b"))?;
+        expect("open/b/f", "ok")?;
+        fs::rename(at("open/b"), at("shut/a/b"))?;
+        expect("shut/a/b/f", "EPERM")?;
+        fs::rename(at("shut/a"), at("open/a"))?;
+        // The next directory gets the number, and perhaps the place, of one that is gone.
+        made("open/c")?;
+        expect("open/c/f", "ok")?;
+        fs::remove_dir_all(at("open/c"))?;
+        made("shut/c")?;
+        expect("shut/c/f", "EPERM")?;
+        fs::remove_dir_all(at("shut/c"))?;
+    }
+    actor.end()?;
     Ok(())
 }
