@@ -14,7 +14,7 @@ use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
 use aya_obj::btf::BtfKind;
 use std::fs::File;
 use std::path::PathBuf;
-use tracing::debug;
+use tracing::{debug, info};
 
 /// The root of the cgroup hierarchy, where the cgroup programs see every process.
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
@@ -278,8 +278,11 @@ pub fn open(pins: &Pins, btf: &Btf) -> Result<Ebpf, LoadError> {
 fn renames() -> u64 {
     match symbols::address("rename_lock") {
         Ok(Some(address)) => return address,
-        Ok(None) => debug!("the kernel does not tell where it counts changes of names"),
-        Err(error) => debug!(%error, "cannot read where the kernel counts changes of names"),
+        Ok(None) => info!(
+            "the kernel does not tell where it counts changes of names (found no CAP_SYSLOG, or CONFIG_KALLSYMS_ALL is not \
+             set): sessions' files cost more"
+        ),
+        Err(error) => info!(%error, "cannot read where the kernel counts changes of names"),
     }
     0
 }
