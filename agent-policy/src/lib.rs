@@ -28,7 +28,7 @@ pub use cases::{
 };
 pub use check::check;
 pub use compile::{
-    AgentEntry, AnyRule, ApprovalInfo, Authored, Compiled, DigestEntry, FactKind, HostEntry,
+    AgentEntry, AnyRule, ApprovalInfo, Authored, Compiled, DigestEntry, Due, FactKind, HostEntry,
     Layout, MAX_NETWORKS, MAX_PATHS, MAX_PORTS, MAX_RULES, MAX_TOOLS, NO_LIST, Need, NetworkEntry,
     Objects, PathEntry, PathKind, Place, PortEntry, RuleSource, Speech, Spoken, ToolTables,
 };

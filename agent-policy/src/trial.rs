@@ -150,6 +150,9 @@ impl<'c> Trial<'c> {
         at: Instant,
         bytes: u64,
     ) -> Outcome {
+        if self.is_late(at) {
+            self.revoke();
+        }
         let weighing = self.weigh(action, tool, at, bytes);
         if weighing.changes(&self.progress) {
             weighing.apply(&mut self.progress, &self.compiled.terms);
@@ -161,8 +164,20 @@ impl<'c> Trial<'c> {
         outcome
     }
 
+    /// Whether the session's permission has ended because a step is too late. On a host the daemon sees to that, each
+    /// second.
+    fn is_late(&self, at: Instant) -> bool {
+        self.compiled.late(&self.progress, at.now_ns).is_some()
+    }
+
     fn weigh(&self, action: &Action, tool: Option<usize>, at: Instant, bytes: u64) -> Weighing {
         let compiled = self.compiled;
+        let late = if self.is_late(at) {
+            Session::REVOKED
+        } else {
+            0
+        };
+        let flags = self.flags | late;
         let terms = compiled.terms_at(at.wall_s);
         let standing = Standing {
             terms: &terms,
@@ -171,7 +186,7 @@ impl<'c> Trial<'c> {
         let mut weighing = Weighing::EMPTY;
         if let Action::Privilege(privilege) = action {
             weighing.begin(
-                self.flags,
+                flags,
                 standing,
                 Circumstances {
                     now_ns: at.now_ns,
@@ -182,9 +197,9 @@ impl<'c> Trial<'c> {
             let tool = tool.map_or(0, |tool| u8::try_from(tool + 1).unwrap_or(u8::MAX));
             let number = privilege.wire();
             (weighing.verdict, weighing.reason) = (Verdict::Allow.wire(), Reason::Rule.wire());
-            if let Some(reason) = head.refusal(self.flags, number, tool) {
+            if let Some(reason) = head.refusal(flags, number, tool) {
                 (weighing.verdict, weighing.reason) = (Verdict::Deny.wire(), reason.wire());
-                let agent_may = head.refusal(self.flags, number, 0).is_none();
+                let agent_may = head.refusal(flags, number, 0).is_none();
                 let is_tools = agent_may || Privilege::is_of_program(number) && tool != 0;
                 weighing.scope = u8::from(is_tools);
             }
@@ -200,7 +215,7 @@ impl<'c> Trial<'c> {
                     traits,
                     bytes,
                 };
-                weighing.begin(self.flags, standing, circumstances);
+                weighing.begin(flags, standing, circumstances);
             } else {
                 weighing.next_scope();
             }

@@ -106,6 +106,7 @@ pub(crate) const ENFORCED: &[Need] = &[
     Need::Completion,
     Need::Ttl,
     Need::Failure,
+    Need::Timeout,
     Need::Files,
     Need::Exec,
     Need::Digests,
@@ -162,18 +163,11 @@ mod tests {
 
     #[test]
     fn what_the_kernel_programs_do_not_enforce_is_refused_with_its_line() {
-        for (spec, place, what) in [
-            (
-                "  end: {revokeOn: [completion, timeout]}\n",
-                "p.yaml:9:32",
-                "timeout under revokeOn",
-            ),
-            (
-                "  session: [run, {kubernetes: {namespace: a, serviceAccount: b}}]\n",
-                "p.yaml:9:18",
-                "recognition by service account",
-            ),
-        ] {
+        for (spec, place, what) in [(
+            "  session: [run, {kubernetes: {namespace: a, serviceAccount: b}}]\n",
+            "p.yaml:9:18",
+            "recognition by service account",
+        )] {
             let found = error(spec);
             let first = format!("{place}: error: found {what}");
             assert!(found.starts_with(&first), "{found}");

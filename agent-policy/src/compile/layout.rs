@@ -108,6 +108,11 @@ impl Compiled {
             compiled.facts[*at] = kind.clone();
         }
         compiled.initial_facts = facts.mask(self.initial_facts);
+        for due in &mut compiled.due {
+            due.in_time = facts.mask(due.in_time);
+            due.after = facts.mask(due.after);
+            due.done = facts.mask(due.done);
+        }
         for approval in &mut compiled.approvals {
             approval.fact = facts.number(approval.fact + 1) - 1;
         }

@@ -5,6 +5,7 @@ mod digest;
 mod egress;
 mod host;
 mod json;
+mod late;
 mod layout;
 mod list;
 mod narrow;
@@ -34,6 +35,7 @@ pub use agent_common::policy::MAX_TOOLS;
 pub use authored::{AnyRule, Authored, Place};
 pub use host::HostEntry;
 pub(crate) use host::set_of as host_set;
+pub use late::Due;
 pub use layout::Layout;
 pub use need::Need;
 pub use path::{MAX_PATHS, PathEntry, PathKind};
@@ -132,6 +134,8 @@ pub struct Compiled {
     pub failed_by_exit: bool,
     /// Whether a step that comes too late has failed the chain.
     pub failed_by_timeout: bool,
+    /// Steps that must come in time.
+    pub due: Vec<Due>,
     /// Approvals that can be asked for.
     pub approvals: Vec<ApprovalInfo>,
     /// Arguments, by the bit of their trait.
@@ -326,6 +330,7 @@ impl Policy {
             initial_facts: plan.initial_facts,
             failed_by_exit: self.chain.is_failed_by("exit"),
             failed_by_timeout: self.chain.is_failed_by("timeout"),
+            due: plan.due,
             approvals: plan.approvals,
             arguments: plan.arguments,
             recognised: self.recognised.clone(),

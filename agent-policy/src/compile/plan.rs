@@ -6,12 +6,13 @@ use agent_common::decide::ARGUMENT_TRAITS;
 use agent_common::terms::{LIMITS, Limit, TIMERS, Terms, Timer, WINDOWS, Window};
 
 use crate::policy::{
-    Argument, LimitKind, Mode, OnDeviation, Policy, Recognised, RevokeOn, Step, UNKNOWN_HISTORY,
-    Word,
+    Argument, LimitKind, Mode, OnDeviation, Policy, Recognised, RevokeOn, Stage, Step,
+    UNKNOWN_HISTORY, Word,
 };
 use crate::text::{Diagnostics, Severity, Span};
 
 use super::authored::{Authored, Place};
+use super::late::Due;
 use super::layout::{self, Layout};
 
 const NS: u64 = 1_000_000_000;
@@ -91,6 +92,8 @@ pub(super) struct Plan<'p> {
     /// For each stage what shows that it has been passed.
     stage_bits: Vec<u64>,
     in_time: Vec<u64>,
+    /// Steps that must come in time.
+    pub(super) due: Vec<Due>,
     pub(super) terms: Terms,
     pub(super) zones: Vec<String>,
     windows: Vec<(u16, u16, u8, String)>,
@@ -121,6 +124,7 @@ impl<'p> Plan<'p> {
             step_bits: Vec::new(),
             stage_bits: vec![0; policy.chain.stages.len()],
             in_time: vec![0; steps.len()],
+            due: Vec::new(),
             renew: vec![0; steps.len()],
             steps,
             terms: Terms::NONE,
@@ -155,6 +159,7 @@ impl<'p> Plan<'p> {
         }
         plan.own_facts()?;
         plan.step_facts()?;
+        plan.due = plan.due();
         plan.rule_extras(authored)?;
         plan.terms.completion = plan.completion();
         Ok(plan)
@@ -490,6 +495,24 @@ impl<'p> Plan<'p> {
             .zip(&self.step_bits)
             .filter(|((other, _), _)| other > stage);
         [self.step_bits[i], later.fold(0, |all, (_, bit)| all | bit)]
+    }
+
+    /// The steps that must come in time. Of several of which any will do, all must, and the one that may come last counts.
+    fn due(&self) -> Vec<Due> {
+        let stages = self.policy.chain.stages.iter().enumerate();
+        let required = stages.filter(|(_, stage)| !stage.is_optional());
+        let last = |(at, stage): (usize, &Stage)| {
+            let times = stage.steps.iter().map(|step| Some((step.within_s?, step)));
+            let times = times.collect::<Option<Vec<_>>>()?;
+            let (_, step) = times.into_iter().max_by_key(|(seconds, _)| *seconds)?;
+            Some(Due {
+                step: step.name.clone(),
+                in_time: *self.in_time.get(self.step(&step.name)?)?,
+                after: self.before(at).map_or(0, |before| self.stage_bits[before]),
+                done: self.stage_bits[at],
+            })
+        };
+        required.filter_map(last).collect()
     }
 
     /// The fact that completes the chain; none for a policy without one.

@@ -147,11 +147,12 @@ impl Sessions {
     }
 
     /// The sessions whose permission has ended and of which something may still run, with the
-    /// cause. Those whose time has passed are revoked here: the kernel denies them already.
+    /// cause. Those whose time has passed are revoked here: the kernel denies them already. So are those of which a step is too
+    /// late: that step the kernel denies.
     pub fn revoked(&mut self) -> Result<Vec<(u64, Cause)>, RevokeError> {
         let now_ns = clock::boot_ns();
         let mut found = Vec::new();
-        let mut expired = Vec::new();
+        let mut over = Vec::new();
         for (id, session) in &self.by_id {
             if session.dying {
                 continue;
@@ -159,13 +160,18 @@ impl Sessions {
             let state = self.maps.session(session.slot)?;
             match state.cause() {
                 Some(cause) if state.tasks > 0 => found.push((*id, cause)),
-                None if state.has_expired(now_ns) => expired.push(*id),
+                None if state.has_expired(now_ns) => over.push((*id, Cause::Ttl)),
+                None if session.compiled.ends_when_late() => {
+                    let progress = self.maps.progress(session.slot)?;
+                    let late = session.compiled.late(&progress, now_ns);
+                    over.extend(late.map(|_| (*id, Cause::Timeout)));
+                }
                 _ => {}
             }
         }
-        for id in expired {
-            self.revoke(id, Cause::Ttl)?;
-            found.push((id, Cause::Ttl));
+        for (id, cause) in over {
+            self.revoke(id, cause)?;
+            found.push((id, cause));
         }
         Ok(found)
     }

@@ -6,7 +6,7 @@ use crate::harness::network::{ALLOWED4, DENIED4, PORT, at};
 use crate::harness::policy::Policy;
 use crate::harness::product::Daemon;
 use crate::harness::replay::replay;
-use crate::harness::session::Place;
+use crate::harness::session::{Obedient, Place};
 use anyhow::{Result, ensure};
 
 pub(super) fn tests() -> Vec<Test> {
@@ -50,6 +50,11 @@ pub(super) fn tests() -> Vec<Test> {
             "chain.completion",
             "revokeOn: completion denies everything after the last step",
             completion,
+        ),
+        Test::new(
+            "chain.late",
+            "revokeOn: timeout ends the session of which a step comes too late, and no other",
+            late,
         ),
         Test::new(
             "chain.budget",
@@ -268,6 +273,56 @@ fn completion() -> Result<()> {
             "2 deny, reason: revoked",
             "1 deny, reason: revoked",
         ]],
+    )
+}
+
+fn late() -> Result<()> {
+    const SPEC: &str = "  end: {revokeOn: [timeout]}
+  chain:
+    steps:
+      - {step: first, repeat: true, egress: [{to: [\"{to}\"], ports: [1]}]}
+      - {step: last, within: 3s, repeat: true, egress: [{to: [\"{to}\"], ports: [2]}]}
+  egress:
+    allow: [{to: [\"{to}\"], ports: [3]}]
+";
+    Daemon::shared()?;
+    let events = Events::from_now()?;
+    let begun = |name: &str, orders: &[u16]| -> Result<Obedient> {
+        let mut actor =
+            Place::Inside(&Policy::named(name).with(&SPEC.replace("{to}", ALLOWED4))).obey()?;
+        for port in orders {
+            let answer = actor.order(&format!("way udp {ALLOWED4}:{port}"))?;
+            ensure!(answer != "EPERM", "{name}, port {port}: {answer}");
+        }
+        Ok(actor)
+    };
+    // Nothing is due before the first step was done, and nothing any more after the last.
+    let mut waits = begun("late-not-due", &[3])?;
+    let mut done = begun("late-done", &[1, 2])?;
+    let mut late = begun("late", &[1, 3])?;
+    let ended = events.ended("late")?;
+    ensure!(
+        ended.cause.as_deref() == Some("timeout") && ended.outcome == "failed",
+        "{ended:?}"
+    );
+    ensure!(
+        late.order(&format!("way udp {ALLOWED4}:3")).is_err(),
+        "it still runs"
+    );
+    let _ = late.end();
+    for actor in [&mut waits, &mut done] {
+        let answer = actor.order(&format!("way udp {ALLOWED4}:3"))?;
+        ensure!(
+            answer != "EPERM",
+            "a session of which nothing is late: {answer}"
+        );
+    }
+    waits.end()?;
+    done.end()?;
+    played(
+        "late-as-said",
+        SPEC,
+        &[&["1 allow", "3 allow", "wait 6s", "3 deny, reason: revoked"]],
     )
 }
 

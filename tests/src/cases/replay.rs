@@ -168,9 +168,9 @@ const INVOICE: &[Change] = &[
         why: STAND_IN,
     },
     Change {
-        from: ", timeout, {controllerLost: 5m}",
+        from: ", {controllerLost: 5m}",
         to: "",
-        why: "no kernel program ends a session whose step comes too late yet, and there is no controller",
+        why: NO_CONTROLLER,
     },
 ];
 

@@ -1,0 +1,46 @@
+//! Steps that come too late.
+
+use super::Compiled;
+use crate::policy::{Mode, RevokeOn};
+use agent_common::terms::Progress;
+
+/// A step, or the last of several of which any will do, that must come in time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// The step.
+    pub step: String,
+    /// The fact that there is still time.
+    pub in_time: u64,
+    /// The fact that the step before it was performed; 0 where none must have been.
+    pub after: u64,
+    /// The fact that it was performed itself.
+    pub done: u64,
+}
+
+impl Compiled {
+    /// Whether a session's permission ends when a step comes too late. One that is watched ends by no policy.
+    pub fn ends_when_late(&self) -> bool {
+        let ends = |on: &RevokeOn| self.end.revoke_on.contains(on);
+        let named = ends(&RevokeOn::Timeout) || self.failed_by_timeout && ends(&RevokeOn::Failure);
+        named && self.mode != Mode::Audit
+    }
+
+    /// The step by which a session's permission ends: it is due, its time has passed, and it was not performed.
+    pub fn late(&self, progress: &Progress, now_ns: u64) -> Option<&Due> {
+        if !self.ends_when_late() {
+            return None;
+        }
+        let facts = progress.facts;
+        let passed = |fact: u64| {
+            let timers = self.terms.timers.iter().zip(progress.deadlines);
+            let mut own = timers.filter(|(timer, _)| timer.fact == fact);
+            own.any(|(_, deadline)| now_ns >= deadline)
+        };
+        self.due.iter().find(|due| {
+            facts & due.in_time != 0
+                && (due.after == 0 || facts & due.after != 0)
+                && facts & due.done == 0
+                && passed(due.in_time)
+        })
+    }
+}
