@@ -43,6 +43,7 @@ pub mod recognition;
 pub mod relay;
 pub mod report;
 pub mod run;
+pub mod serving;
 pub mod sessions;
 pub mod show;
 pub mod sockets;

@@ -4,9 +4,9 @@
 //! the kernel (`rename_lock`). So what was found once for a directory holds until the count or
 //! the table of paths has changed. A directory is known by its inode's number and generation, without
 //! which a number may be given again: where a file system has no generations, as overlays have none,
-//! each walk goes up to the root.
+//! or gives them twice, each walk goes up to the root.
 
-use super::file::Dentry;
+use super::file::{Dentry, Super};
 use super::hash;
 use super::memory::Address;
 use super::offsets::{INODE_GENERATION, INODE_NUMBER, RENAME_LOCK};
@@ -142,6 +142,9 @@ fn find(walk: *mut Walk, index: &Index, dentry: Dentry, policy: u32) -> Option<*
     let super_block = dentry.super_block()?;
     let generation: u32 = inode.load(&INODE_GENERATION);
     if generation == 0 || policy == NO_POLICY || directory.0.is(dentry.0) {
+        return None;
+    }
+    if !Super(super_block).tells_directories_apart() {
         return None;
     }
     let renames = renames()?;

@@ -35,6 +35,12 @@ const PROCESSES: u64 = 0x5049_4446;
 /// `TMPFS_MAGIC`, which the memory behind `memfd_create` has, too.
 const MEMORY: u64 = 0x0102_1994;
 
+/// `EXT4_SUPER_MAGIC`, which ext2 and ext3 have, too.
+const EXT: u64 = 0xef53;
+
+/// `XFS_SUPER_MAGIC`.
+const XFS: u64 = 0x5846_5342;
+
 /// `HUGETLBFS_MAGIC`: the same in large pages.
 const LARGE_PAGES: u64 = 0x9584_58f6;
 
@@ -133,6 +139,13 @@ impl Super {
     #[inline(always)]
     pub fn root(self) -> Option<Dentry> {
         self.0.follow(&SUPER_ROOT).map(Dentry)
+    }
+
+    /// Whether no two of its directories ever have the same inode number and generation. Known of few: what btrfs takes
+    /// a snapshot of has the numbers and generations of the original, in the same file system.
+    #[inline(always)]
+    pub fn tells_directories_apart(self) -> bool {
+        matches!(self.0.load::<u64>(&SB_MAGIC), MEMORY | EXT | XFS)
     }
 
     /// What a file of it is that lies in no directory.

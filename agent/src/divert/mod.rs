@@ -24,6 +24,7 @@ use crate::kernel::pins::Pins;
 use crate::kernel::plain::Plain;
 use crate::names::{self, Names};
 use crate::relay;
+use crate::serving;
 use agent_common::divert::{HOST, Station};
 use agent_common::egress::Endpoint;
 use aya::maps::{HashMap as KernelMap, Map, MapData};
@@ -31,7 +32,6 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
 use tracing::debug;
 
 /// Why the daemon takes nothing in place of others.
@@ -84,12 +84,10 @@ pub fn begin(
         refusals,
         pulses.of(Loop::Relay).clone(),
     )?;
-    thread("resolver", move |local, runtime| {
-        local.block_on(runtime, resolver.serve(lookups));
-    })?;
-    thread("relay", move |local, runtime| {
-        local.block_on(runtime, relay.serve(relayed));
-    })?;
+    serving::begin("resolver", || resolver.serve(lookups))
+        .map_err(|error| BeginError::Thread("resolver", error))?;
+    serving::begin("relay", || relay.serve(relayed))
+        .map_err(|error| BeginError::Thread("relay", error))?;
     let told = stations.insert(HOST, Plain(station), 0);
     told.map_err(MapsError::from)?;
     debug!(?station, "what is diverted comes here");
@@ -100,31 +98,4 @@ pub fn begin(
 pub fn address(endpoint: &Endpoint) -> SocketAddr {
     let address = IpAddr::V6(Ipv6Addr::from(endpoint.address)).to_canonical();
     SocketAddr::new(address, endpoint.port)
-}
-
-/// Runs something on a thread and a runtime of its own, until the process ends.
-fn thread(
-    name: &'static str,
-    run: impl FnOnce(LocalSet, &tokio::runtime::Runtime) + Send + 'static,
-) -> Result<(), BeginError> {
-    let failed = |error| BeginError::Thread(name, error);
-    let (ready, began) = std::sync::mpsc::channel();
-    let body = move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        match runtime {
-            Ok(runtime) => {
-                let _ = ready.send(Ok(()));
-                run(LocalSet::new(), &runtime);
-            }
-            Err(error) => {
-                let _ = ready.send(Err(error));
-            }
-        }
-    };
-    let thread = std::thread::Builder::new().name(name.into());
-    thread.spawn(body).map_err(failed)?;
-    let began = began.recv().map_err(io::Error::other);
-    began.and_then(|began| began).map_err(failed)
 }

@@ -7,6 +7,7 @@
 //! | `/metrics` | all figures | the daemon does not answer |
 
 use super::{Health, Reading, Wanted};
+use crate::serving;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::spawn_local;
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -61,20 +62,15 @@ pub fn begin(
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(BeginError::Thread)?;
-    let run = move || {
-        let answering = Rc::new(Answering {
+    let answer = move || {
+        let answering = Answering {
             health,
             daemon,
             last: Mutex::default(),
-        });
-        LocalSet::new().block_on(&runtime, serve(listener, answering));
+        };
+        serve(listener, Rc::new(answering))
     };
-    let thread = std::thread::Builder::new().name("health".into());
-    thread.spawn(run).map_err(BeginError::Thread)?;
+    serving::begin("health", answer).map_err(BeginError::Thread)?;
     Ok(bound)
 }
 
