@@ -166,7 +166,7 @@ impl<'c> Trial<'c> {
 
     /// Whether the session's permission has ended because a step is too late. On a host the daemon sees to that, each
     /// second.
-    fn is_late(&self, at: Instant) -> bool {
+    pub fn is_late(&self, at: Instant) -> bool {
         self.compiled.late(&self.progress, at.now_ns).is_some()
     }
 

@@ -1,5 +1,6 @@
 //! The maps that kernel programs and the daemon share.
 
+use super::held::Held;
 use super::pins::Pins;
 use super::plain::Plain;
 use super::recognised::Recognised;
@@ -35,6 +36,8 @@ pub struct Maps {
     draining: HashMap<MapData, u64, u8>,
     /// Those by which sessions are recognised.
     pub recognised: Recognised,
+    /// Those of questions to people.
+    pub held: Held,
 }
 
 /// A map failed us.
@@ -92,6 +95,7 @@ impl Maps {
             policies: typed("POLICIES", Map::Array(open(pins, "POLICIES")?))?,
             draining: typed("DRAINING", Map::LruHashMap(open(pins, "DRAINING")?))?,
             recognised: Recognised::open(pins)?,
+            held: Held::open(pins)?,
         })
     }
 

@@ -205,6 +205,8 @@ fn open(
     );
     maps.set_progress(slot, progress)?;
     maps.clear_share(slot)?;
+    // Those of the session that had the slot before are not counted as its own.
+    maps.held.set_open(slot, 0)?;
     let state = State {
         id,
         policy: record.place.policy,

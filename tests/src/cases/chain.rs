@@ -322,7 +322,7 @@ fn late() -> Result<()> {
     played(
         "late-as-said",
         SPEC,
-        &[&["1 allow", "3 allow", "wait 6s", "3 deny, reason: revoked"]],
+        &[&["1 allow", "3 allow", "wait 4s", "3 deny, reason: revoked"]],
     )
 }
 

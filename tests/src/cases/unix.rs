@@ -300,6 +300,8 @@ fn handoff() -> Result<()> {
             );
         }
         acting.end()?;
+        // What is told of this one is not taken for the next one's.
+        events.ended(client)?;
         if expected == "ok" {
             told(events, "allow")?;
             continue;

@@ -94,6 +94,9 @@ impl<'a> Performance<'a> {
                     self.at.now_ns += seconds * 1_000_000_000;
                     self.at.wall_s += seconds;
                     thread::sleep(Duration::from_secs(seconds / self.script.seconds_in_one));
+                    if self.trial.is_late(now()?) {
+                        self.too_late().with_context(|| format!("line {line}"))?;
+                    }
                 }
                 Event::Approve(name) => self.approve(line, name)?,
                 Event::Do { action, .. } => {
@@ -107,6 +110,18 @@ impl<'a> Performance<'a> {
             }
         }
         self.end()
+    }
+
+    /// A step is too late: the session ends by itself, and nothing more can be asked of it.
+    fn too_late(&mut self) -> Result<()> {
+        let ended = self.events.ended(self.agent)?;
+        ensure!(
+            ended.cause.as_deref() == Some("timeout"),
+            "a step is too late, and it ended by {:?}",
+            ended.cause
+        );
+        self.actor = None;
+        Ok(())
     }
 
     /// Somebody says yes.
