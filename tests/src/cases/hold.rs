@@ -364,6 +364,15 @@ fn several() -> Result<()> {
         std::thread::sleep(Duration::from_millis(50));
     }
     actor.end()?;
+    events.ended(agent)?;
+    // Whoever comes next gets the place in the tables, and none of these questions.
+    let (events, agent) = (Events::from_now()?, "hold-next");
+    let mut actor = Place::Inside(&self::policy(agent, "once: true")).obey()?;
+    actor.begin(&format!("file read {ROOT}/read"))?;
+    approve(&nth(events, agent, 1)?)?;
+    let said = actor.answer()?;
+    ensure!(said == "ok", "the next session: {said}");
+    actor.end()?;
     Ok(())
 }
 
