@@ -150,15 +150,13 @@ impl<'c> Trial<'c> {
         at: Instant,
         bytes: u64,
     ) -> Outcome {
-        if self.is_late(at) {
-            self.revoke();
-        }
         let weighing = self.weigh(action, tool, at, bytes);
         if weighing.changes(&self.progress) {
             weighing.apply(&mut self.progress, &self.compiled.terms);
         }
         let outcome = outcome(&weighing);
-        if outcome.decision.revoke || weighing.completes(&self.compiled.terms) {
+        let late = outcome.decision.reason == Reason::Revoked;
+        if late || outcome.decision.revoke || weighing.completes(&self.compiled.terms) {
             self.revoke();
         }
         outcome
@@ -167,17 +165,16 @@ impl<'c> Trial<'c> {
     /// Whether the session's permission has ended because a step is too late. On a host the daemon sees to that, each
     /// second.
     pub fn is_late(&self, at: Instant) -> bool {
-        self.compiled.late(&self.progress, at.now_ns).is_some()
+        self.compiled.is_late(&self.progress, at.now_ns)
     }
 
     fn weigh(&self, action: &Action, tool: Option<usize>, at: Instant, bytes: u64) -> Weighing {
         let compiled = self.compiled;
-        let late = if self.is_late(at) {
+        let flags = if self.is_late(at) {
             Session::REVOKED
         } else {
-            0
+            self.flags
         };
-        let flags = self.flags | late;
         let terms = compiled.terms_at(at.wall_s);
         let standing = Standing {
             terms: &terms,

@@ -116,9 +116,10 @@ pub(super) fn is_known(walk: *mut Walk, index: &Index, dentry: Dentry, policy: u
     let Some(known) = find(walk, index, dentry, policy) else {
         return false;
     };
-    let Some(name) = hash::short_name_of(dentry) else {
+    let name = hash::name_of(walk, index, dentry);
+    if name == 0 {
         return false;
-    };
+    }
     // SAFETY: as in `find`.
     unsafe {
         (*walk).from.key = (*known).path.key;

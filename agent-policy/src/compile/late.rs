@@ -7,8 +7,6 @@ use agent_common::terms::Progress;
 /// A step, or the last of several of which any will do, that must come in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {
-    /// The step.
-    pub step: String,
     /// The fact that there is still time.
     pub in_time: u64,
     /// The fact that the step before it was performed; 0 where none must have been.
@@ -25,10 +23,10 @@ impl Compiled {
         named && self.mode != Mode::Audit
     }
 
-    /// The step by which a session's permission ends: it is due, its time has passed, and it was not performed.
-    pub fn late(&self, progress: &Progress, now_ns: u64) -> Option<&Due> {
+    /// Whether a session's permission ends by a step that is due, whose time has passed, and that was not performed.
+    pub fn is_late(&self, progress: &Progress, now_ns: u64) -> bool {
         if !self.ends_when_late() {
-            return None;
+            return false;
         }
         let facts = progress.facts;
         let passed = |fact: u64| {
@@ -36,7 +34,7 @@ impl Compiled {
             let mut own = timers.filter(|(timer, _)| timer.fact == fact);
             own.any(|(_, deadline)| now_ns >= deadline)
         };
-        self.due.iter().find(|due| {
+        self.due.iter().any(|due| {
             facts & due.in_time != 0
                 && (due.after == 0 || facts & due.after != 0)
                 && facts & due.done == 0

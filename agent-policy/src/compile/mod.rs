@@ -308,6 +308,7 @@ impl Policy {
             });
         }
         let sources = authored.iter().map(|rule| self.source_of(rule));
+        let due = plan.due();
         let mut compiled = Compiled {
             name: self.name.clone(),
             file: self.source.name().clone(),
@@ -330,7 +331,7 @@ impl Policy {
             initial_facts: plan.initial_facts,
             failed_by_exit: self.chain.is_failed_by("exit"),
             failed_by_timeout: self.chain.is_failed_by("timeout"),
-            due: plan.due,
+            due,
             approvals: plan.approvals,
             arguments: plan.arguments,
             recognised: self.recognised.clone(),

@@ -92,8 +92,6 @@ pub(super) struct Plan<'p> {
     /// For each stage what shows that it has been passed.
     stage_bits: Vec<u64>,
     in_time: Vec<u64>,
-    /// Steps that must come in time.
-    pub(super) due: Vec<Due>,
     pub(super) terms: Terms,
     pub(super) zones: Vec<String>,
     windows: Vec<(u16, u16, u8, String)>,
@@ -124,7 +122,6 @@ impl<'p> Plan<'p> {
             step_bits: Vec::new(),
             stage_bits: vec![0; policy.chain.stages.len()],
             in_time: vec![0; steps.len()],
-            due: Vec::new(),
             renew: vec![0; steps.len()],
             steps,
             terms: Terms::NONE,
@@ -159,7 +156,6 @@ impl<'p> Plan<'p> {
         }
         plan.own_facts()?;
         plan.step_facts()?;
-        plan.due = plan.due();
         plan.rule_extras(authored)?;
         plan.terms.completion = plan.completion();
         Ok(plan)
@@ -498,7 +494,7 @@ impl<'p> Plan<'p> {
     }
 
     /// The steps that must come in time. Of several of which any will do, all must, and the one that may come last counts.
-    fn due(&self) -> Vec<Due> {
+    pub(super) fn due(&self) -> Vec<Due> {
         let stages = self.policy.chain.stages.iter().enumerate();
         let required = stages.filter(|(_, stage)| !stage.is_optional());
         let last = |(at, stage): (usize, &Stage)| {
@@ -506,7 +502,6 @@ impl<'p> Plan<'p> {
             let times = times.collect::<Option<Vec<_>>>()?;
             let (_, step) = times.into_iter().max_by_key(|(seconds, _)| *seconds)?;
             Some(Due {
-                step: step.name.clone(),
                 in_time: *self.in_time.get(self.step(&step.name)?)?,
                 after: self.before(at).map_or(0, |before| self.stage_bits[before]),
                 done: self.stage_bits[at],

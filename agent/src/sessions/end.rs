@@ -163,8 +163,9 @@ impl Sessions {
                 None if state.has_expired(now_ns) => over.push((*id, Cause::Ttl)),
                 None if session.compiled.ends_when_late() => {
                     let progress = self.maps.progress(session.slot)?;
-                    let late = session.compiled.late(&progress, now_ns);
-                    over.extend(late.map(|_| (*id, Cause::Timeout)));
+                    if session.compiled.is_late(&progress, now_ns) {
+                        over.push((*id, Cause::Timeout));
+                    }
                 }
                 _ => {}
             }

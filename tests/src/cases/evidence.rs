@@ -83,8 +83,9 @@ fn denied(agent: &str) -> Result<String> {
             "{order} {to}: {answer}, expected {expected}"
         );
     }
-    actor.end()?;
+    // Who started it is looked at while it runs.
     let session = told.wait(agent, 1)?[0].session.clone();
+    actor.end()?;
     told.ended(agent)?;
     Ok(session)
 }
@@ -129,8 +130,7 @@ fn denial() -> Result<()> {
     let story = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(
         story.contains("It began, by `interlock run`: /usr/local/bin/interlock-tests (process")
-            // By its name alone, where it was not looked at in time.
-            && story.contains("interlock (process")
+            && story.contains(", started by /usr/local/bin/interlock (process")
             && story.contains(&format!(
                 "attempted: send {DENIED4}:{PORT}/udp. It was refused"
             ))

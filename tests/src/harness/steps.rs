@@ -7,6 +7,9 @@ use std::fs;
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStdout};
 
+/// What all of them can do.
+const COMMON: &str = include_str!("steps.py");
+
 /// Such a program, in Python.
 pub(crate) struct Steps {
     file: &'static str,
@@ -15,7 +18,7 @@ pub(crate) struct Steps {
 impl Steps {
     /// Writes it to a file.
     pub(crate) fn of(file: &'static str, text: &str) -> Result<Self> {
-        fs::write(file, text)?;
+        fs::write(file, format!("{COMMON}{text}"))?;
         Ok(Self { file })
     }
 

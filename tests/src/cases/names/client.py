@@ -137,12 +137,6 @@ def race(server, zone, times):
     for t in threads: t.start()
     for t in threads: t.join()
     return f'{counts["allowed"]} allowed, {counts["denied"]} denied, {counts["failed"]} failed, {counts["wrongly"]} wrongly'
-def until(file):
-    for _ in range(1200):
-        if os.path.exists(file):
-            return 'now'
-        time.sleep(0.1)
-    return 'never'
 def hold(address, port, file, name, other):
     def until(word):
         for _ in range(1200):

@@ -52,12 +52,6 @@ def fast(to, port, host):
     with socket.socket() as s:
         s.sendto(f'GET / HTTP/1.1\r\nHost: {host}\r\n\r\n'.encode(), 0x20000000, (to, int(port)))
         return said(s)
-def until(file):
-    for _ in range(1200):
-        if os.path.exists(file):
-            return 'now'
-        time.sleep(0.1)
-    return 'never'
 def flood(to, port, first):
     with reach(to, port) as s:
         s.sendall(first.replace('|', '\r\n').encode())
