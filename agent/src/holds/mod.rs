@@ -343,7 +343,7 @@ impl Holds {
             asked.answered = Some((clock::boot_ns(), answered.clone()));
         }
         wake::wake(&self.held, hold.id);
-        self.count(hold.slot)
+        self.count(key.session, hold.slot)
     }
 
     fn ring_answer(&self, answered: &Answered) {
@@ -352,10 +352,14 @@ impl Holds {
         }
     }
 
-    /// Tells the kernel how many questions of a slot are open.
-    fn count(&mut self, slot: u32) -> Result<(), MapsError> {
+    /// Tells the kernel how many questions of a slot's session are open. Those of one that had the slot before may
+    /// still be in the table.
+    fn count(&mut self, session: u64, slot: u32) -> Result<(), MapsError> {
         let open = self.open();
-        let count = open.iter().filter(|(_, hold)| hold.slot == slot).count();
+        let count = open
+            .iter()
+            .filter(|(key, _)| key.session == session)
+            .count();
         self.held.set_open(slot, count as u64)
     }
 

@@ -124,7 +124,8 @@ fn denial() -> Result<()> {
         .collect();
     ensure!(
         networks.len() == 1 && networks[0]["allowed"] == 1 && networks[0]["total"] == 1,
-        "{networks:?}: expected the one send that was allowed"
+        "{networks:?}: expected the one send that was allowed, in {before:?}; {}",
+        said(&product::call(&["status"])?)
     );
     let output = product::call(&["evidence", "show", &session])?;
     let story = String::from_utf8_lossy(&output.stdout).into_owned();

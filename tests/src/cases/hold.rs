@@ -368,10 +368,15 @@ fn several() -> Result<()> {
     // Whoever comes next gets the place in the tables, and none of these questions.
     let (events, agent) = (Events::from_now()?, "hold-next");
     let mut actor = Place::Inside(&self::policy(agent, "once: true")).obey()?;
-    actor.begin(&format!("file read {ROOT}/read"))?;
-    approve(&nth(events, agent, 1)?)?;
-    let said = actor.answer()?;
-    ensure!(said == "ok", "the next session: {said}");
+    for number in 1..=2 {
+        actor.begin(&format!("file read {ROOT}/read"))?;
+        approve(&nth(events, agent, number)?)?;
+        let said = actor.answer()?;
+        ensure!(
+            said == "ok",
+            "question {number} of the next session: {said}"
+        );
+    }
     actor.end()?;
     Ok(())
 }
