@@ -238,13 +238,18 @@ fn changes(
         Reason::ApprovalRefused => vec!["ask again later, or ask whoever said no".to_owned()],
         Reason::ApprovalPending => vec!["try again after the answer".to_owned()],
         Reason::ApprovalLate => vec!["ask again when somebody is there".to_owned()],
-        Reason::NoResolver => {
-            vec!["run it in the host's network namespace, or name addresses".to_owned()]
-        }
+        Reason::NoResolver => vec![
+            "try again: the daemon listens there from now on, if the kernel is Linux 5.14 or later"
+                .to_owned(),
+            "name addresses".to_owned(),
+        ],
         Reason::Direct => vec![
             "connect by TCP, and anew: only what begins in the session can be relayed".to_owned(),
         ],
-        Reason::NoRelay => vec!["run it in the host's network namespace".to_owned()],
+        Reason::NoRelay => vec![
+            "try again: the daemon listens there from now on, if the kernel is Linux 5.14 or later"
+                .to_owned(),
+        ],
         Reason::Questions => vec!["answer the questions that are open".to_owned()],
         Reason::SessionUnknown | Reason::Family | Reason::Unreadable => Vec::new(),
     }

@@ -13,6 +13,10 @@
 //! | `holds` | questions to people, and their answers |
 //! | `ids` | numbers of sessions and questions, as people read and write them |
 //! | `control` | the daemon's local socket |
+//! | `divert` | what the kernel sends to the daemon instead of where a session wanted to go |
+//! | `names` | the resolver of sessions |
+//! | `relay` | connections whose rules want to hear first for which name they are, or that go through a gateway |
+//! | `netns` | network namespaces |
 //! | `containers` | whose a container is, as its runtime tells |
 //! | `daemon` | what runs all the time |
 //! | `show` | what people are shown of sessions: processes, events, why |
@@ -37,6 +41,7 @@ pub mod ids;
 pub mod kernel;
 pub mod library;
 pub mod names;
+pub mod netns;
 pub mod policy;
 pub mod policy_cli;
 pub mod recognition;

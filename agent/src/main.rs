@@ -53,7 +53,7 @@ fn main() -> ExitCode {
                     hook_times: options.hook_times,
                 },
             };
-            done(daemon::run(&settings))
+            done(daemon::run(settings))
         }
         Command::Run(options) => start(options),
         Command::Status(options) => match report::status(&options.socket, options.json) {

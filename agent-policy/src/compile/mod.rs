@@ -205,6 +205,11 @@ impl Compiled {
         self.scopes().any(|scope| !scope.hosts.is_empty())
     }
 
+    /// Whether it takes a resolver or a relay.
+    pub fn is_diverted(&self) -> bool {
+        self.has_names() || self.gateway.is_some()
+    }
+
     /// What its rules say of names.
     pub fn speech(&self) -> Speech {
         Speech::of(self)

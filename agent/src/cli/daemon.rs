@@ -41,7 +41,8 @@ pub struct Daemon {
     /// What this node is called in the record [default: as its certificate for the controller, or the host]
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
-    /// The file that names the servers by which names are looked up for sessions, followed when it changes
+    /// The file that names the servers by which names are looked up for sessions, followed when it changes. With
+    /// --enter-host it is the container's, if that has one
     #[arg(long, value_name = "FILE", default_value = "/etc/resolv.conf")]
     pub resolv_conf: PathBuf,
     /// How containers are recognised.

@@ -5,7 +5,7 @@ use super::killer::Killer;
 use super::proof::Proof;
 use crate::central::{self, Central, Permit};
 use crate::control::protocol::{
-    ConnectionInfo, PolicyInfo, ProcessInfo, RejectedInfo, Request, Response, StartAs,
+    ConnectionInfo, PolicyInfo, ProcessInfo, RejectedInfo, Request, Response, StartAs, Started,
     StartedLoaded, Status,
 };
 use crate::control::server::Peer;
@@ -76,19 +76,25 @@ impl Clerk {
                     "no session is started: enforcement is not proven: {failure}"
                 ))
             }
-            Request::Start(start) => self.start_as(&StartAs {
-                agent: start.agent.clone(),
-                start: Some(start),
-                task: None,
-                grant: None,
-            }),
-            Request::StartLoaded(agent) => self.start_as(&StartAs {
-                agent,
-                start: None,
-                task: None,
-                grant: None,
-            }),
-            Request::StartAs(session) => self.start_as(&session),
+            Request::Start(start) => self.start_as(
+                &StartAs {
+                    agent: start.agent.clone(),
+                    start: Some(start),
+                    task: None,
+                    grant: None,
+                },
+                peer,
+            ),
+            Request::StartLoaded(agent) => self.start_as(
+                &StartAs {
+                    agent,
+                    start: None,
+                    task: None,
+                    grant: None,
+                },
+                peer,
+            ),
+            Request::StartAs(session) => self.start_as(&session, peer),
             Request::Events(filter) => journal::select(&self.events, &filter)
                 .map(Response::Events)
                 .map_err(chain),
@@ -130,7 +136,7 @@ impl Clerk {
 
     /// Makes room for a session, if it may begin: under a policy of its own, or the one that is
     /// loaded.
-    fn start_as(&self, session: &StartAs) -> Result<Response, String> {
+    fn start_as(&self, session: &StartAs, peer: Peer) -> Result<Response, String> {
         if let Some(start) = &session.start {
             let digest = || crate::policy::compile(start).map(|compiled| compiled.digest);
             let permit = self.permit(session, || digest().map_err(chain))?;
@@ -140,6 +146,7 @@ impl Clerk {
                 (sessions.start(start, permit.0).map_err(chain)?, latch)
             };
             permit.used(started.session);
+            self.expect(&started, peer);
             return Ok(Response::Started(started));
         }
         let loaded = self.library.borrow().get(&session.agent).cloned();
@@ -150,10 +157,19 @@ impl Clerk {
         let started = self.sessions.borrow_mut().start_loaded(&loaded, permit);
         let started = started.map_err(chain)?;
         latch.used(started.session);
+        self.expect(&started, peer);
         Ok(Response::StartedLoaded(StartedLoaded {
             started,
             start: loaded.start.clone(),
         }))
+    }
+
+    /// Who asked for a session becomes its first process, where it is now.
+    fn expect(&self, started: &Started, peer: Peer) {
+        if let Some(pid) = peer.pid {
+            let mut sessions = self.sessions.borrow_mut();
+            sessions.listen_where(started.session.0, pid);
+        }
     }
 
     /// Whether a session may begin, and what is to be told when it has.

@@ -4,6 +4,8 @@
 use nix::sched::{CloneFlags, setns};
 use std::fs::File;
 use std::io;
+use std::os::fd::IntoRawFd;
+use std::path::{Path, PathBuf};
 
 /// The namespaces that the daemon enters, the mounts last: the others are found by them.
 const NAMESPACES: [(&str, CloneFlags); 2] = [
@@ -22,6 +24,15 @@ pub enum EnterError {
     /// A namespace could not be entered.
     #[error("cannot enter the host by {0}")]
     Namespace(&'static str, #[source] io::Error),
+}
+
+/// A path by which a file of the container is found from the host, too; as it is where the container has none.
+pub(super) fn kept(path: &Path) -> PathBuf {
+    match File::open(path) {
+        // Open for good: nothing else leads back to it.
+        Ok(file) => format!("/proc/self/fd/{}", file.into_raw_fd()).into(),
+        Err(_) => path.to_owned(),
+    }
 }
 
 /// Enters the mounts and cgroups of process 1. To be called while there is one thread.

@@ -10,17 +10,21 @@ use crate::health::Pulse;
 use crate::library::Library;
 use crate::recognition::{Recognition, containers};
 use crate::sessions::Sessions;
+use crate::sessions::census::Census;
 use agent_common::event::Event;
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender};
 use tokio::task::yield_now;
 use tokio::time::MissedTickBehavior;
 
 /// How often the daemon looks for what no event told it.
 pub(super) const HOUSE: Duration = Duration::from_secs(1);
+
+/// How often it looks where sessions' processes are, if the daemon listens elsewhere than on the host.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// Who tells, and what comes to be told.
 pub(super) struct Events {
@@ -37,6 +41,9 @@ pub(super) struct Events {
     pub(super) library: Rc<RefCell<Library>>,
     pub(super) recognition: Rc<RefCell<Recognition>>,
     pub(super) central: Option<Rc<Central>>,
+    pub(super) census: Census,
+    /// When it was last looked where sessions' processes are.
+    pub(super) looked: Instant,
     pub(super) pulse: Pulse,
 }
 
@@ -92,6 +99,11 @@ impl Events {
         containers::keep_house(&self.recognition, &self.sessions, &self.lines);
         if let Some(central) = &self.central {
             central.keep_house();
+        }
+        if self.looked.elapsed() >= LOOK && self.sessions.borrow().listens_elsewhere() {
+            self.looked = Instant::now();
+            let there = self.census.take()?;
+            self.sessions.borrow_mut().leave(&there);
         }
         self.teller.keep_house(drained).await
     }

@@ -71,6 +71,7 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 use teller::{Outlets, Teller};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinSet, LocalSet};
@@ -129,9 +130,11 @@ pub enum DaemonError {
 }
 
 /// Runs until a signal, or until something fails.
-pub fn run(settings: &Settings) -> Result<(), DaemonError> {
+pub fn run(mut settings: Settings) -> Result<(), DaemonError> {
     capabilities::check(settings.enter_host)?;
     if settings.enter_host {
+        // A kubelet tells the pod, and not the node, who knows the names of the cluster.
+        settings.names.servers = enter::kept(&settings.names.servers);
         enter::host()?;
     }
     let started = |source| DaemonError::Task {
@@ -142,7 +145,7 @@ pub fn run(settings: &Settings) -> Result<(), DaemonError> {
         .enable_all()
         .build()
         .map_err(started)?;
-    LocalSet::new().block_on(&runtime, supervise(settings))
+    LocalSet::new().block_on(&runtime, supervise(&settings))
 }
 
 async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
@@ -187,10 +190,12 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     )?;
     let (refused, refusals) = tokio::sync::mpsc::channel(REFUSALS);
     match divert::begin(&settings.names, &names, refused, &health.pulses) {
-        Ok(()) => sessions.set_diverting(),
+        Ok(stations) => sessions.set_stations(stations),
         // Policies without names and gateways are held all the same.
         Err(error) => warn!("no resolver and no relay: {}", chain(error)),
     }
+    let census = Census::new(&Pins::in_force());
+    sessions.listen_only_where(&census.take().map_err(failed("census"))?);
     sessions.set_clocks()?;
     if begun.is_some() {
         sessions.set_controller();
@@ -241,7 +246,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let (lines, told) = tokio::sync::mpsc::unbounded_channel();
     let killer = Killer::new(
         Rc::clone(&sessions),
-        Census::new(&Pins::in_force()),
+        census.clone(),
         haste.clone(),
         lines.clone(),
     );
@@ -285,7 +290,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         library: Rc::clone(&library),
         killer: Rc::clone(&killer),
         ways: Rc::clone(&recognition),
-        census: Census::new(&Pins::in_force()),
+        census: census.clone(),
         events: settings.events.clone(),
         mode,
         adopted,
@@ -324,6 +329,8 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         library: house_library,
         recognition,
         central: barring,
+        census,
+        looked: Instant::now(),
         pulse: health.pulses.of(Loop::Events).clone(),
     };
     let figures = Figures {

@@ -101,6 +101,10 @@ impl Teller {
             match event {
                 Ok(Event::Denial(denial)) => {
                     revoked |= denial.reason == Reason::Revoked.wire();
+                    if is_for_want_of_a_station(&denial) {
+                        let (id, pid) = (denial.header.session, denial.process.pid);
+                        self.sessions.borrow_mut().listen_where(id, pid);
+                    }
                     let told =
                         explain::denial(&denial, &self.sessions.borrow(), &mut self.programs);
                     lines.push(self.note(&denial, told));
@@ -137,6 +141,8 @@ impl Teller {
                     containers::ask(&self.recognition, &self.sessions, &begun.process);
                 }
                 Ok(Event::Begun(begun)) => {
+                    let (id, pid) = (begun.header.session, begun.process.pid);
+                    self.sessions.borrow_mut().listen_where(id, pid);
                     let told = self.recognition.borrow_mut().begun(
                         &mut self.sessions.borrow_mut(),
                         &begun,
@@ -328,4 +334,11 @@ impl Teller {
         self.output.write_all(text.as_bytes()).await?;
         self.output.flush().await
     }
+}
+
+/// Whether something was denied because the daemon does not listen where the process is: it will.
+fn is_for_want_of_a_station(denial: &event::Denial) -> bool {
+    [Reason::NoResolver, Reason::NoRelay]
+        .map(Reason::wire)
+        .contains(&denial.reason)
 }

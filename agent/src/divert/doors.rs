@@ -1,4 +1,4 @@
-//! Sockets on the host's loopback addresses.
+//! Sockets on the loopback addresses of a network namespace.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
@@ -38,12 +38,12 @@ pub struct Doors {
     pub port: u16,
     /// At 127.0.0.1.
     pub v4: Door,
-    /// At ::1, where this host has IPv6.
+    /// At ::1, where there is IPv6.
     pub v6: Option<Door>,
 }
 
 impl Doors {
-    /// Listens, at `last` if that port can be had.
+    /// Listens where the thread is, at `last` if that port can be had.
     pub fn open(datagrams: bool, last: Option<u16>) -> io::Result<Self> {
         let ports = last.into_iter().chain(std::iter::repeat_n(0, TRIES));
         let mut failed = io::Error::other("no port was tried");

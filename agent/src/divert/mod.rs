@@ -2,14 +2,17 @@
 //! (`names/`), connections that rules want relayed to the relay (`relay/`).
 //!
 //! Each has a thread of its own with a runtime of its own: a flood there holds up nothing else, and nothing
-//! else holds it up. Both listen on the host's loopback addresses. Whose something is that comes there they
-//! ask the kernel ([`Origins`]), which noted it from the socket: no address is trusted.
+//! else holds it up. Both listen on the loopback addresses of the host, and of each other network namespace in which
+//! somebody of a session is ([`Stations`]). Whose something is that comes there they ask the kernel ([`Origins`]), which
+//! noted it from the socket: no address is trusted.
 
 mod doors;
 mod origins;
 mod places;
 mod refusal;
 mod silence;
+mod site;
+mod stations;
 
 pub use agent_common::divert::Origin;
 pub use doors::{Door, Doors};
@@ -17,31 +20,31 @@ pub use origins::Origins;
 pub use places::Places;
 pub use refusal::{Refusal, Refusals, Refused};
 pub use silence::Silence;
+pub use site::Site;
+pub use stations::Stations;
 
 use crate::health::{Loop, Pulses};
 use crate::kernel::maps::{MapsError, open, typed};
 use crate::kernel::pins::Pins;
-use crate::kernel::plain::Plain;
 use crate::names::{self, Names};
 use crate::relay;
 use crate::serving;
-use agent_common::divert::{HOST, Station};
 use agent_common::egress::Endpoint;
-use aya::maps::{HashMap as KernelMap, Map, MapData};
+use aya::maps::Map;
+use stations::ListenError;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::sync::mpsc;
-use tracing::debug;
 
 /// Why the daemon takes nothing in place of others.
 #[derive(Debug, thiserror::Error)]
 pub enum BeginError {
-    /// No port of the loopback address can be had.
-    #[error("cannot listen on the loopback address")]
-    Listen(#[source] io::Error),
-    /// A table failed.
-    #[error("the kernel's tables do not take where the daemon listens")]
+    /// No port of the host's loopback address can be had.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// A table does not open.
+    #[error(transparent)]
     Maps(#[from] MapsError),
     /// No thread, or no runtime in it.
     #[error("cannot start the thread of the {0}")]
@@ -54,22 +57,8 @@ pub fn begin(
     names: &Arc<Names>,
     refusals: mpsc::Sender<Refusal>,
     pulses: &Pulses,
-) -> Result<(), BeginError> {
+) -> Result<Stations, BeginError> {
     let pins = Pins::in_force();
-    let stations = Map::HashMap(open(&pins, "STATIONS")?);
-    let mut stations: KernelMap<MapData, u64, Plain<Station>> = typed("STATIONS", stations)?;
-    // Sockets that went to the last daemon find this one.
-    let last = stations.get(&HOST, 0).ok().map(|station| station.0);
-    let last = |port: fn(Station) -> u32| u16::try_from(port(last?)).ok();
-    let lookups =
-        Doors::open(true, last(|station| station.resolver)).map_err(BeginError::Listen)?;
-    let relayed = Doors::open(false, last(|station| station.relay)).map_err(BeginError::Listen)?;
-    let station = Station {
-        resolver: lookups.port.into(),
-        relay: relayed.port.into(),
-        v6: (lookups.v6.is_some() && relayed.v6.is_some()).into(),
-        reserved: 0,
-    };
     let refusals = Refusals::to(refusals);
     let resolver = names::Resolver::new(
         settings,
@@ -84,14 +73,16 @@ pub fn begin(
         refusals,
         pulses.of(Loop::Relay).clone(),
     )?;
+    let (to_resolver, lookups) = mpsc::unbounded_channel();
+    let (to_relay, relayed) = mpsc::unbounded_channel();
+    let table = Map::HashMap(open(&pins, "STATIONS")?);
+    let mut stations = Stations::new(typed("STATIONS", table)?, to_resolver, to_relay);
+    stations.open_host()?;
     serving::begin("resolver", || resolver.serve(lookups))
         .map_err(|error| BeginError::Thread("resolver", error))?;
     serving::begin("relay", || relay.serve(relayed))
         .map_err(|error| BeginError::Thread("relay", error))?;
-    let told = stations.insert(HOST, Plain(station), 0);
-    told.map_err(MapsError::from)?;
-    debug!(?station, "what is diverted comes here");
-    Ok(())
+    Ok(stations)
 }
 
 /// An endpoint as an address, IPv4 in its own form.

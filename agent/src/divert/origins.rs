@@ -1,9 +1,10 @@
 //! Whose it is that came to the daemon.
 
+use super::Site;
 use crate::kernel::maps::{MapsError, open, typed};
 use crate::kernel::pins::Pins;
 use crate::kernel::plain::Plain;
-use agent_common::divert::{HOST, Origin, OriginKey};
+use agent_common::divert::{Origin, OriginKey};
 use agent_common::egress::Endpoint;
 use aya::maps::{HashMap as KernelMap, Map, MapData};
 use std::net::{IpAddr, SocketAddr};
@@ -25,26 +26,26 @@ impl Origins {
     }
 
     /// Whose it is that came from an address and port, if a session's.
-    pub fn of(&self, peer: SocketAddr, protocol: u8) -> Option<Origin> {
-        Some(self.0.get(&Plain(key(peer, protocol)), 0).ok()?.0)
+    pub fn of(&self, site: &Site, peer: SocketAddr, protocol: u8) -> Option<Origin> {
+        Some(self.0.get(&Plain(key(site, peer, protocol)), 0).ok()?.0)
     }
 
     /// The same, once: whoever comes from there next must be noted anew.
-    pub fn take(&mut self, peer: SocketAddr, protocol: u8) -> Option<Origin> {
-        let origin = self.of(peer, protocol)?;
+    pub fn take(&mut self, site: &Site, peer: SocketAddr, protocol: u8) -> Option<Origin> {
+        let origin = self.of(site, peer, protocol)?;
         // What is not there any more was wanted so.
-        let _ = self.0.remove(&Plain(key(peer, protocol)));
+        let _ = self.0.remove(&Plain(key(site, peer, protocol)));
         Some(origin)
     }
 }
 
-fn key(peer: SocketAddr, protocol: u8) -> OriginKey {
+fn key(site: &Site, peer: SocketAddr, protocol: u8) -> OriginKey {
     let from = match peer.ip() {
         IpAddr::V4(address) => Endpoint::own_v4(address.octets(), peer.port(), protocol),
         IpAddr::V6(address) => Endpoint::own_v6(address.octets(), peer.port(), protocol),
     };
     OriginKey {
-        namespace: HOST,
+        namespace: site.number,
         address: from.address,
         port: from.port,
         protocol,

@@ -3,6 +3,7 @@
 use super::check::{Check, Group, State, Weight, chain};
 use crate::kernel::btf::{Btf, BtfError, Kind};
 use crate::kernel::{offsets, pins};
+use crate::netns;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::unistd::AccessFlags;
 use procfs::process::Process;
@@ -261,6 +262,27 @@ pub(super) fn bpffs() -> Check {
         Err(error) => check
             .missing(format!("mounted at {place}, not writable: {error}"))
             .remedy(format!("mount it writable: mount -o remount,rw {place}")),
+    }
+}
+
+/// Whether the kernel tells network namespaces apart to user space, too (`SO_NETNS_COOKIE`, since 5.14).
+pub(super) fn namespaces() -> Check {
+    let check = Check::ok(
+        Group::Host,
+        "network-namespaces",
+        "look names up and relay connections in network namespaces of their own, as pods have them",
+        "the kernel tells which is which",
+    )
+    .weighing(Weight::Informing)
+    .without(
+        "there, lookups of names and connections that must be relayed are denied; rules for addresses hold \
+         as elsewhere",
+    );
+    match netns::cookie() {
+        Ok(_) => check.settled(),
+        Err(error) => check
+            .missing(format!("the kernel does not tell which is which: {error}"))
+            .remedy("use a kernel since 5.14"),
     }
 }
 

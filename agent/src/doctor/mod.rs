@@ -42,6 +42,7 @@ fn examine() -> Report {
     checks.push(lsm_list.check());
     checks.push(host::cgroup());
     checks.push(host::bpffs());
+    checks.push(host::namespaces());
     if is_root {
         checks.push(host::sockets());
         checks.extend(programs::maps());

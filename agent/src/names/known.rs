@@ -95,7 +95,7 @@ impl Names {
 
     /// A session begins, or an earlier daemon's goes on. Before any process is in it.
     pub fn begin(&self, id: u64, slot: u32, place: Place, compiled: &Compiled) {
-        if !is_known(compiled) {
+        if !compiled.is_diverted() {
             return;
         }
         let known = Known {
@@ -137,7 +137,7 @@ impl Names {
     pub fn moving(&self, id: u64, place: Place, compiled: &Compiled) -> Moved {
         let mut inner = self.lock();
         let inner = &mut *inner;
-        let speech = is_known(compiled).then(|| compiled.speech());
+        let speech = compiled.is_diverted().then(|| compiled.speech());
         let book = match (inner.sessions.get(&id), &speech) {
             (Some(known), Some(speech)) => known.book.under(&mut inner.table, |tool, name| {
                 let set = speech.set(tool.into(), name)?;
@@ -320,11 +320,6 @@ pub struct Moved {
 pub(crate) struct Route {
     /// To there instead, where there is such.
     pub(crate) gateway: Option<SocketAddr>,
-}
-
-/// Whether a policy says anything that must be known here.
-fn is_known(compiled: &Compiled) -> bool {
-    compiled.has_names() || compiled.gateway.is_some()
 }
 
 fn gateway(compiled: &Compiled) -> Option<SocketAddr> {

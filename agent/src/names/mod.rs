@@ -2,7 +2,7 @@
 //!
 //! | thread | owns | ends when |
 //! |---|---|---|
-//! | resolver | sockets on the host's loopback, the cache, questions under way | with the process |
+//! | resolver | sockets on the loopback of each network namespace with sessions, the cache, questions under way | with the process |
 //!
 //! It shares [`Names`] with the daemon: what sessions may look up, and what they were answered.
 //!

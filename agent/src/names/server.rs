@@ -5,7 +5,7 @@ use super::known::{Leave, Names};
 use super::message::{self, Fault, MAX_QUESTION, Question};
 use super::outcomes::Outcome;
 use super::{Settings, upstream};
-use crate::divert::{Doors, Origin, Origins, Places, Refusals, Refused};
+use crate::divert::{Doors, Origin, Origins, Places, Refusals, Refused, Site};
 use crate::health::Pulse;
 use agent_common::egress::{TCP, UDP};
 use hickory_proto::op::ResponseCode;
@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
@@ -87,28 +88,41 @@ impl Resolver {
         resolver
     }
 
-    /// Until the process ends.
-    pub async fn serve(self, doors: Doors) {
+    /// Until the process ends, by all doors that come.
+    pub async fn serve(self, mut doors: UnboundedReceiver<(Site, Doors)>) {
         let resolver = Rc::new(self);
+        let mut house = tokio::time::interval(HOUSE);
+        loop {
+            tokio::select! {
+                Some((site, doors)) = doors.recv() => resolver.open(&site, doors),
+                _ = house.tick() => {
+                    resolver.pulse.beat();
+                    resolver.look_at_files();
+                }
+            }
+        }
+    }
+
+    fn open(self: &Rc<Self>, site: &Site, doors: Doors) {
         for door in doors.all() {
             let udp = door.udp.map(UdpSocket::from_std).transpose();
             match (udp, TcpListener::from_std(door.tcp)) {
                 (Ok(udp), Ok(tcp)) => {
-                    if let Some(udp) = udp {
-                        spawn_local(Rc::clone(&resolver).by_datagram(Rc::new(udp)));
+                    if let Some(udp) = udp.map(Rc::new) {
+                        let (resolver, site) = (Rc::clone(self), site.clone());
+                        spawn_local(async move {
+                            site.while_open(resolver.by_datagram(&site, udp)).await;
+                        });
                     }
-                    spawn_local(Rc::clone(&resolver).by_stream(tcp));
+                    let (resolver, site) = (Rc::clone(self), site.clone());
+                    spawn_local(async move {
+                        site.while_open(resolver.by_stream(&site, tcp)).await;
+                    });
                 }
                 (Err(error), _) | (_, Err(error)) => {
                     warn!(%error, "names cannot be looked up by one of the loopback addresses");
                 }
             }
-        }
-        let mut house = tokio::time::interval(HOUSE);
-        loop {
-            house.tick().await;
-            resolver.pulse.beat();
-            resolver.look_at_files();
         }
     }
 
@@ -128,7 +142,7 @@ impl Resolver {
         }
     }
 
-    async fn by_datagram(self: Rc<Self>, socket: Rc<UdpSocket>) {
+    async fn by_datagram(self: &Rc<Self>, site: &Site, socket: Rc<UdpSocket>) {
         let mut room = [0; MAX_QUESTION + 1];
         loop {
             let (length, peer) = match socket.recv_from(&mut room).await {
@@ -139,14 +153,14 @@ impl Resolver {
             let Some(bytes) = room.get(..length) else {
                 continue;
             };
-            match self.at_once(bytes, peer, UDP) {
+            match self.at_once(bytes, (site, peer), UDP) {
                 Turn::Nothing => {}
                 Turn::Say(answer) => {
                     // Who is gone hears nothing.
                     let _ = socket.try_send_to(&answer, peer);
                 }
                 Turn::Ask(asking) => {
-                    let (resolver, socket) = (Rc::clone(&self), Rc::clone(&socket));
+                    let (resolver, socket) = (Rc::clone(self), Rc::clone(&socket));
                     spawn_local(async move {
                         let room = asking.question.room();
                         let answer = resolver.ask(asking, room).await;
@@ -157,7 +171,7 @@ impl Resolver {
         }
     }
 
-    async fn by_stream(self: Rc<Self>, listener: TcpListener) {
+    async fn by_stream(self: &Rc<Self>, site: &Site, listener: TcpListener) {
         loop {
             let Ok((stream, peer)) = listener.accept().await else {
                 // Out of descriptors: others end.
@@ -168,9 +182,9 @@ impl Resolver {
                 continue;
             }
             self.connections.set(self.connections.get() + 1);
-            let resolver = Rc::clone(&self);
+            let (resolver, site) = (Rc::clone(self), site.clone());
             spawn_local(async move {
-                if let Err(error) = resolver.talk(stream, peer).await {
+                if let Err(error) = resolver.talk(&site, stream, peer).await {
                     debug!(%error, "a connection to the resolver");
                 }
                 resolver.connections.set(resolver.connections.get() - 1);
@@ -178,7 +192,7 @@ impl Resolver {
         }
     }
 
-    async fn talk(&self, mut stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
+    async fn talk(&self, site: &Site, mut stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
         let mut room = [0; MAX_QUESTION];
         loop {
             let Ok(length) = timeout(SILENCE, stream.read_u16()).await else {
@@ -192,7 +206,7 @@ impl Resolver {
                 return Ok(());
             };
             timeout(SILENCE, stream.read_exact(bytes)).await??;
-            let answer = match self.at_once(bytes, peer, TCP) {
+            let answer = match self.at_once(bytes, (site, peer), TCP) {
                 Turn::Nothing => return Ok(()),
                 Turn::Say(answer) => answer,
                 Turn::Ask(asking) => self.ask(asking, usize::from(u16::MAX)).await,
@@ -204,8 +218,8 @@ impl Resolver {
     }
 
     /// Answers what needs no server.
-    fn at_once(&self, bytes: &[u8], peer: SocketAddr, protocol: u8) -> Turn {
-        let Some(origin) = self.origins.of(peer, protocol) else {
+    fn at_once(&self, bytes: &[u8], (site, peer): (&Site, SocketAddr), protocol: u8) -> Turn {
+        let Some(origin) = self.origins.of(site, peer, protocol) else {
             // No session has asked from there: nothing is said to others.
             return Turn::Nothing;
         };

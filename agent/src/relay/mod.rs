@@ -3,7 +3,7 @@
 //!
 //! | thread | owns | ends when |
 //! |---|---|---|
-//! | relay | a socket on the host's loopback, two for each connection | with the process |
+//! | relay | a socket on the loopback of each network namespace with sessions, two for each connection | with the process |
 //!
 //! The kernel has judged the connection by then, and judges what is sent through it as long as it is used: for both
 //! it is one to where the program wanted to go. So nothing is allowed here that was not allowed there; the relay can

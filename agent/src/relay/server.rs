@@ -1,7 +1,7 @@
 //! The way of a connection through the relay.
 
 use super::hello::{self, Heard, hear};
-use crate::divert::{Doors, Origin, Origins, Places, Refusals, Refused, Silence, address};
+use crate::divert::{Doors, Origin, Origins, Places, Refusals, Refused, Silence, Site, address};
 use crate::health::Pulse;
 use crate::kernel::maps::MapsError;
 use crate::kernel::pins::Pins;
@@ -17,6 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 use tracing::{debug, warn};
@@ -67,37 +68,45 @@ impl Relay {
         })
     }
 
-    /// Until the process ends.
-    pub async fn serve(self, doors: Doors) {
+    /// Until the process ends, by all doors that come.
+    pub async fn serve(self, mut doors: UnboundedReceiver<(Site, Doors)>) {
         let relay = Rc::new(self);
+        let mut house = tokio::time::interval(HOUSE);
+        loop {
+            tokio::select! {
+                Some((site, doors)) = doors.recv() => relay.open(&site, doors),
+                _ = house.tick() => relay.pulse.beat(),
+            }
+        }
+    }
+
+    fn open(self: &Rc<Self>, site: &Site, doors: Doors) {
         for door in doors.all() {
             match TcpListener::from_std(door.tcp) {
                 Ok(listener) => {
-                    spawn_local(Rc::clone(&relay).listen(listener));
+                    let (relay, site) = (Rc::clone(self), site.clone());
+                    spawn_local(
+                        async move { site.while_open(relay.listen(&site, listener)).await },
+                    );
                 }
                 Err(error) => {
                     warn!(%error, "nothing is relayed by one of the loopback addresses");
                 }
             }
         }
-        let mut house = tokio::time::interval(HOUSE);
-        loop {
-            house.tick().await;
-            relay.pulse.beat();
-        }
     }
 
-    async fn listen(self: Rc<Self>, listener: TcpListener) {
+    async fn listen(self: &Rc<Self>, site: &Site, listener: TcpListener) {
         loop {
             let Ok((stream, peer)) = listener.accept().await else {
                 // Out of descriptors: others end.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let relay = Rc::clone(&self);
+            let (relay, site) = (Rc::clone(self), site.clone());
             spawn_local(async move {
                 // Whatever is not carried to its end, its program sees reset.
-                if let Err(error) = relay.carry(&stream, peer).await {
+                if let Err(error) = relay.carry(&site, &stream, peer).await {
                     debug!(%error, %peer, "a relayed connection");
                     let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
                 }
@@ -105,8 +114,8 @@ impl Relay {
         }
     }
 
-    async fn carry(&self, stream: &TcpStream, peer: SocketAddr) -> io::Result<()> {
-        let Some(origin) = self.origins.borrow_mut().take(peer, TCP) else {
+    async fn carry(&self, site: &Site, stream: &TcpStream, peer: SocketAddr) -> io::Result<()> {
+        let Some(origin) = self.origins.borrow_mut().take(site, peer, TCP) else {
             return Err(refused("no session's"));
         };
         let Some(route) = self.names.route(&origin) else {
@@ -140,7 +149,7 @@ impl Relay {
             }
         }
         let to = route.gateway.unwrap_or_else(|| address(&origin.server));
-        let other = timeout(TO_ANSWER, TcpStream::connect(to)).await??;
+        let other = timeout(TO_ANSWER, site.connect(to)).await??;
         other.set_nodelay(true)?;
         stream.set_nodelay(true)?;
         if route.gateway.is_some() {

@@ -9,6 +9,7 @@ use crate::control::client::{self, AskError};
 use crate::control::protocol::{Request, Response, Start, StartAs};
 use crate::ids::SessionId;
 use crate::kernel::loader;
+use crate::kernel::pins::BPFFS;
 use crate::policy::{self, PolicyError};
 use crate::policy_cli;
 use crate::sessions::denials::VARIABLE;
@@ -81,7 +82,10 @@ pub enum RunError {
     #[error("the daemon refuses: {0}")]
     Refused(String),
     /// The enrolling program cannot be reached.
-    #[error("cannot reach the program that enrols a process")]
+    #[error(
+        "cannot reach the program that enrols a process; is {BPFFS} hidden here? `ip netns exec` does that, `nsenter \
+         --net=/run/netns/NAME` does not"
+    )]
     Enrol(#[source] aya::programs::ProgramError),
     /// The command's process could not be put into the session.
     #[error("cannot put the command into session {session}: {answer}")]

@@ -17,6 +17,7 @@ pub mod tables;
 mod views;
 
 use crate::control::protocol::SessionInfo;
+use crate::divert::Stations;
 use crate::events::line;
 use crate::events::line::Exit;
 use crate::ids::SessionId;
@@ -25,6 +26,7 @@ use crate::kernel::maps::{Maps, MapsError};
 use crate::names::Names;
 use crate::policy::{self};
 use agent_common::abi::{MAX_PATHS, MAX_POLICIES, MAX_RULES, MAX_TASKS};
+use agent_common::event::Living;
 use agent_common::session::{ALLOWED, Session as State};
 use agent_policy::{Compiled, Need};
 use denials::Denials;
@@ -62,6 +64,7 @@ pub struct Sessions {
     leaving: Vec<Leaving>,
     /// What they may look up, and were answered.
     names: Arc<Names>,
+    stations: Option<Stations>,
     host: Host,
 }
 
@@ -82,7 +85,7 @@ impl Host {
         if !self.has_controller && compiled.needs().contains(&Need::ControllerLost) {
             return Err(StartError::NoController(compiled.name.clone()));
         }
-        if !self.diverts && (compiled.has_names() || compiled.gateway.is_some()) {
+        if !self.diverts && compiled.is_diverted() {
             return Err(StartError::NoDiversion(compiled.name.clone()));
         }
         let by_lsm = [
@@ -166,6 +169,7 @@ impl Sessions {
             by_id: HashMap::new(),
             leaving: Vec::new(),
             names,
+            stations: None,
             host: Host {
                 judges_files,
                 has_controller: false,
@@ -193,9 +197,16 @@ impl Sessions {
         self.paths.follow(&mut self.maps, &policies)
     }
 
-    /// Makes the path rules of an agent's policies hold for what a process of its container sees. Before
-    /// this its files there have no rules, and are denied.
+    /// Makes the path rules of an agent's policies hold for what a process of its container sees, and its lookups
+    /// reach the resolver. Before this its files there have no rules, and are denied.
     pub fn show_container(&mut self, cgroup: u64, agent: &str, pid: u32) -> Result<(), MapsError> {
+        let is_diverted =
+            |session: &Session| session.agent == agent && session.compiled.is_diverted();
+        if self.by_id.values().any(is_diverted)
+            && let Some(stations) = &mut self.stations
+        {
+            stations.listen(pid);
+        }
         let mounts = Mounts::of(pid).map_err(MapsError::Mounts)?;
         if !self.paths.views().add(cgroup, agent, mounts) {
             return Ok(());
@@ -251,9 +262,42 @@ impl Sessions {
         self.host
     }
 
-    /// Says that there are a resolver and a relay.
-    pub fn set_diverting(&mut self) {
+    /// Says where resolver and relay listen.
+    pub fn set_stations(&mut self, stations: Stations) {
         self.host.diverts = true;
+        self.stations = Some(stations);
+    }
+
+    /// Makes resolver and relay listen where a process of a session is, if it may need them.
+    pub fn listen_where(&mut self, id: u64, pid: u32) {
+        let session = self.by_id.get(&id);
+        if session.is_some_and(|session| session.compiled.is_diverted())
+            && let Some(stations) = &mut self.stations
+        {
+            stations.listen(pid);
+        }
+    }
+
+    /// The same where the sessions' processes were found when a daemon begins, and only there.
+    pub fn listen_only_where(&mut self, there: &[Living]) {
+        for living in there {
+            self.listen_where(living.session, living.process.pid);
+        }
+        if let Some(stations) = &mut self.stations {
+            stations.forget_earlier();
+        }
+    }
+
+    /// Stops listening where no process of a session is any more.
+    pub fn leave(&mut self, there: &[Living]) {
+        if let Some(stations) = &mut self.stations {
+            stations.leave(there.iter().map(|living| living.process.pid));
+        }
+    }
+
+    /// Whether resolver and relay listen anywhere but on the host.
+    pub fn listens_elsewhere(&self) -> bool {
+        self.stations.as_ref().is_some_and(Stations::has_others)
     }
 
     /// What sessions may look up, and were answered.

@@ -5,12 +5,11 @@
 //! (`sock_diag`), and a socket is destroyed by the name that the answer gave it (`SOCK_DESTROY`).
 
 pub mod diag;
-mod namespace;
 
 use crate::kernel::pins::Pins;
+use crate::netns::Namespace;
 pub use diag::try_out;
 use diag::{Channel, DiagError, Socket, State};
-use namespace::Namespace;
 
 /// What became of a session's sockets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The daemon as its pod runs it: out of a root of its own, with the capabilities of the chart and no other.
 
+use super::names::{self, Network};
 use crate::harness::Test;
 use crate::harness::health;
 use crate::harness::kernel;
@@ -102,8 +103,13 @@ fn said(command: &mut Command) -> Result<String> {
 }
 
 fn daemon() -> Result<()> {
+    let network = Network::set_up()?;
     product::stop()?;
     let root = root()?;
+    // The pod is told whom to ask for names, and the host somebody who is not there.
+    fs::create_dir_all(format!("{root}/etc"))?;
+    fs::copy("/etc/resolv.conf", format!("{root}/etc/resolv.conf"))?;
+    fs::write("/etc/resolv.conf", "nameserver 192.0.2.99\n")?;
     let begin = format!(
         "mount -t proc proc {root}/proc && exec \"$@\" chroot {root} /{INTERLOCK} daemon --enter-host \
          --metrics {}",
@@ -119,13 +125,14 @@ fn daemon() -> Result<()> {
         .stdout(Stdio::null())
         .stderr(File::create(log)?)
         .spawn()?;
-    let outcome = holds(&mut child).with_context(|| fs::read_to_string(log).unwrap_or_default());
+    let outcome =
+        holds(&mut child, &network).with_context(|| fs::read_to_string(log).unwrap_or_default());
     crate::sys::process::kill(i32::try_from(child.id())?, libc::SIGTERM)?;
     child.wait()?;
     outcome
 }
 
-fn holds(child: &mut Child) -> Result<()> {
+fn holds(child: &mut Child, network: &Network) -> Result<()> {
     while !health::ask("/readyz").is_ok_and(|answer| answer.status == 200) {
         ensure!(child.try_wait()?.is_none(), "the daemon ended");
         std::thread::sleep(std::time::Duration::from_millis(200));
@@ -145,5 +152,9 @@ fn holds(child: &mut Child) -> Result<()> {
         product::said(&output)
     );
     fs::remove_file(secret)?;
-    Ok(())
+    let policy = names::policy("container-names", &["api.example.test"]);
+    network.client.expect(
+        Place::Inside(&policy),
+        &[("count 8.8.8.8 udp api.example.test A", "NOERROR 1")],
+    )
 }

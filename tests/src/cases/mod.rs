@@ -16,6 +16,7 @@ mod denials;
 mod differential;
 mod digest;
 mod egress;
+mod elsewhere;
 mod evidence;
 mod exec;
 mod explained;
@@ -105,6 +106,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(names_bounds::tests());
     tests.extend(names_life::tests());
     tests.extend(relay::tests());
+    tests.extend(elsewhere::tests());
     tests.extend(red_network::tests());
     tests.extend(inherit::tests());
     tests.extend(label::tests());

@@ -1,7 +1,6 @@
 //! Egress by name: lookups go to the resolver, and what it answers is allowed before anybody can use it.
 
 use crate::harness::Test;
-use crate::harness::events::Events;
 use crate::harness::network::{DENIED4, DENIED6, ip};
 use crate::harness::policy::Policy;
 use crate::harness::product::{self, Daemon};
@@ -50,12 +49,6 @@ pub(super) fn tests() -> Vec<Test> {
             || race(10_000),
         )
         .patience(3_000),
-        Test::new(
-            "lookup.namespace",
-            "who is in a network namespace of its own asks nobody, and is told so",
-            namespace,
-        )
-        .patience(240),
     ]
 }
 
@@ -259,29 +252,4 @@ fn race(times: u32) -> Result<()> {
     network
         .client
         .expect(Place::Inside(&policy), &[(&step, &expected)])
-}
-
-fn namespace() -> Result<()> {
-    let network = Network::set_up()?;
-    let agent = "names-namespace";
-    let policy = policy(agent, &["api.example.test"]);
-    let events = Events::from_now()?;
-    let step = "query 8.8.8.8 udp api.example.test A";
-    let inside = Place::Inside(&policy).command(&network.client.words(&[step]))?;
-    let output = Command::new("unshare")
-        .arg("--net")
-        .arg(inside.get_program())
-        .args(inside.get_args())
-        .output()?;
-    let said = product::said(&output);
-    ensure!(said.contains("EPERM"), "{said}");
-    ensure!(
-        !network.heard()?.contains("api.example.test"),
-        "a lookup left the host"
-    );
-    events.find("the lookup in a namespace", |denial| {
-        denial.agent.as_deref() == Some(agent)
-            && denial.reason == "no resolver in this network namespace"
-    })?;
-    Ok(())
 }

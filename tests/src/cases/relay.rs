@@ -59,14 +59,14 @@ pub(super) fn tests() -> Vec<Test> {
 }
 
 /// Web servers beside the servers of names, and what reaches for them.
-struct Web {
-    client: Steps,
+pub(super) struct Web {
+    pub(super) client: Steps,
     server: Child,
-    _names: Network,
+    pub(super) names: Network,
 }
 
 impl Web {
-    fn set_up() -> Result<Self> {
+    pub(super) fn set_up() -> Result<Self> {
         let names = Network::set_up()?;
         let made = Command::new(controller::PROGRAM)
             .args(["certs", CERTS, "--operator", "web"])
@@ -88,11 +88,11 @@ impl Web {
         Ok(Self {
             client: Steps::of("/tmp/relay-client.py", include_str!("relay/client.py"))?,
             server,
-            _names: names,
+            names,
         })
     }
 
-    fn heard(&self) -> Result<String> {
+    pub(super) fn heard(&self) -> Result<String> {
         Ok(fs::read_to_string(HEARD)?)
     }
 }

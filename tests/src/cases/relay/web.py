@@ -19,7 +19,7 @@ def page(connection, name):
     request = connection.recv(65536)
     if not request:
         return
-    log.write(name + ' ' + request.decode().splitlines()[0] + '\n')
+    log.write(f'{name} {request.decode().splitlines()[0]} from {connection.getpeername()[0]}\n')
     body = name.encode()
     connection.sendall(b'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n' % len(body) + body)
 def secure(connection):
