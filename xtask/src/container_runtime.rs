@@ -10,7 +10,12 @@ use crate::archive::{self, Archive};
 use crate::{os, workspace};
 
 /// Everything that they need and the root file system does not have.
-const PACKAGES: [&str; 3] = ["containerd", "libseccomp2", "runc"];
+const PACKAGES: [&str; 4] = [
+    "containerd",
+    "containernetworking-plugins",
+    "libseccomp2",
+    "runc",
+];
 
 /// The folder's name, below `/with` in the machine.
 const NAME: &str = "containers";
@@ -27,7 +32,9 @@ pub(crate) fn wanted_by(command: &[String]) -> Result<Option<PathBuf>> {
     let Some(suite) = os::debian_suite() else {
         bail!("this needs a Debian system, from whose suite the container runtime is taken");
     };
-    let folder = workspace::cache().join("runtime").join(&suite);
+    // Called after what is in it, so that an old one is not taken for this.
+    let made_of = format!("{suite}-{}", PACKAGES.join("-"));
+    let folder = workspace::cache().join("runtime").join(made_of);
     let tree = folder.join(NAME);
     if !tree.exists() {
         let suites = [
@@ -36,7 +43,7 @@ pub(crate) fn wanted_by(command: &[String]) -> Result<Option<PathBuf>> {
             format!("{suite}-security"),
         ];
         let archive = Archive::open("root", &suites.each_ref().map(String::as_str))?;
-        eprintln!("getting containerd and runc from {suite}");
+        eprintln!("getting {} from {suite}", PACKAGES.join(", "));
         let part = folder.join(format!("{}.part", std::process::id()));
         let _ = fs::remove_dir_all(&part);
         fs::create_dir_all(&part)?;

@@ -1,6 +1,7 @@
 //! Containers of pods, on a real containerd: whose one is, its runtime tells, and until it has the first
 //! program waits.
 
+use super::names::Network;
 use super::recognise::{daemon, wait_until};
 use crate::harness::Test;
 use crate::harness::events::{Events, Line};
@@ -40,6 +41,11 @@ pub(super) fn tests() -> Vec<Test> {
             "long.containers.before",
             "what ran before the daemon is adopted, and a daemon that comes back changes nothing",
             before,
+        ),
+        Test::new(
+            "long.containers.network",
+            "of two agents in one pod with a network of its own, each reaches the names of its policy and no others",
+            network,
         ),
         Test::new(
             "long.containers.away",
@@ -190,6 +196,52 @@ fn kinds() -> Result<()> {
         node.remove(pod)?;
     }
     Ok(())
+}
+
+fn network() -> Result<()> {
+    let names = Network::set_up()?;
+    let agents = [
+        ("first", "api.example.test"),
+        ("second", "own.data.example.test"),
+    ];
+    let policies = agents.map(|(agent, allowed)| {
+        let by = format!("podLabels: {{app: network}}, container: {agent}");
+        selecting(agent, &by).allow(allowed, "8090", "tcp")
+    });
+    daemon(&[&policies[0], &policies[1]])?;
+    let node = Node::get()?;
+    let pod = node.pod(Spec {
+        network: true,
+        ..of(&[("app", "network")])
+    })?;
+    for ((agent, allowed), address) in agents.into_iter().zip(["198.51.100.1", "198.51.100.9"]) {
+        let container = node.run(&pod, agent, &STAYS)?;
+        sessions(agent, 1)?;
+        let other = agents
+            .map(|(_, name)| name)
+            .into_iter()
+            .find(|it| *it != allowed);
+        let lookup = |name: &str| format!("query 8.8.8.8 udp {name} A");
+        let connect = format!("connect {address} 8090");
+        let steps = [
+            connect.clone(),
+            lookup(allowed),
+            connect,
+            lookup(other.unwrap_or_default()),
+        ];
+        let text = names.client.text()?;
+        let client = [&["/usr/bin/python3", "-c", &text], &words(&steps)[..]].concat();
+        let ended = node.exec(&container, &client)?;
+        let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+        let from = "from 8.8.8.8:53 peer 8.8.8.8:53";
+        let expected = format!("EPERM\nNOERROR {address} {from}\nok\nREFUSED - {from}\n");
+        ensure!(
+            said == expected,
+            "{agent}: {said}{}, expected {expected}",
+            String::from_utf8_lossy(&ended.stderr)
+        );
+    }
+    node.remove(pod)
 }
 
 fn paths() -> Result<()> {

@@ -108,6 +108,8 @@ messages! {
 /// A state of a container: it has ended.
 pub(crate) const EXITED: i32 = 2;
 
+/// A namespace that is the pod's own.
+pub(crate) const OWN: i32 = 0;
 /// A namespace that is the node's.
 pub(crate) const NODE: i32 = 2;
 

@@ -1,10 +1,10 @@
-//! Pods on a real containerd, with an image made here, and no network but the node's.
+//! Pods on a real containerd, with an image made here, in the node's network or each in its own.
 
 use super::cri::{
     ContainerConfig, ContainerMetadata, ContainerSecurityContext, ContainerStatus,
     ContainerStatusResponse, CreateContainerRequest, Cri, EXITED, ExecSyncRequest,
     ExecSyncResponse, Id, ImageSpec, LinuxContainerConfig, LinuxPodSandboxConfig, Mount, NODE,
-    NamespaceOption, Nothing, PodSandboxConfig, PodSandboxMetadata, RunPodSandboxRequest,
+    NamespaceOption, Nothing, OWN, PodSandboxConfig, PodSandboxMetadata, RunPodSandboxRequest,
     SandboxSecurityContext, StopContainerRequest,
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -33,6 +33,14 @@ version = 2
   sandbox_image = "registry.test/agents/demo:1"
   disable_apparmor = true
   restrict_oom_score_adj = false
+[plugins."io.containerd.grpc.v1.cri".cni]
+  bin_dir = "/with/containers/usr/lib/cni"
+"#;
+
+/// How a pod gets a network: a cable to the node, and an address.
+const NETWORK: &str = r#"
+{"cniVersion": "1.0.0", "name": "pods", "plugins": [{"type": "ptp", "ipam": {
+  "type": "host-local", "subnet": "203.0.113.0/24", "routes": [{"dst": "0.0.0.0/0"}]}}]}
 "#;
 
 /// Makes an image: a static busybox, and links to where the node's programs are mounted.
@@ -78,6 +86,8 @@ pub(crate) struct Spec<'a> {
     pub(crate) labels: &'a [(&'a str, &'a str)],
     pub(crate) annotations: &'a [(&'a str, &'a str)],
     pub(crate) privileged: bool,
+    /// It has a network of its own.
+    pub(crate) network: bool,
 }
 
 /// A container of a pod.
@@ -116,7 +126,10 @@ impl Node {
             linux: Some(LinuxPodSandboxConfig {
                 cgroup_parent: format!("/kubepods/besteffort/pod{name}"),
                 security_context: Some(SandboxSecurityContext {
-                    namespace_options: Some(of_node()),
+                    namespace_options: Some(NamespaceOption {
+                        network: if spec.network { OWN } else { NODE },
+                        ..NamespaceOption::default()
+                    }),
                     privileged: spec.privileged,
                 }),
             }),
@@ -133,12 +146,9 @@ impl Node {
 
     /// Makes a container that will run a command.
     pub(crate) fn create(&self, pod: &Pod, name: &str, command: &[&str]) -> Result<Container> {
-        let privileged = pod
-            .config
-            .linux
-            .as_ref()
-            .and_then(|linux| linux.security_context.as_ref())
-            .is_some_and(|context| context.privileged);
+        let context = pod.config.linux.as_ref();
+        let context = context.and_then(|linux| linux.security_context.clone());
+        let context = context.unwrap_or_default();
         let request = CreateContainerRequest {
             pod_sandbox_id: pod.id.clone(),
             config: Some(ContainerConfig {
@@ -156,8 +166,8 @@ impl Node {
                 }],
                 linux: Some(LinuxContainerConfig {
                     security_context: Some(ContainerSecurityContext {
-                        privileged,
-                        namespace_options: Some(of_node()),
+                        privileged: context.privileged,
+                        namespace_options: context.namespace_options,
                     }),
                 }),
             }),
@@ -242,14 +252,6 @@ impl Node {
     }
 }
 
-/// The node's network: there are no others here.
-fn of_node() -> NamespaceOption {
-    NamespaceOption {
-        network: NODE,
-        ..NamespaceOption::default()
-    }
-}
-
 fn begin() -> Result<()> {
     for (from, to) in [
         ("usr/bin", "/usr/local/bin"),
@@ -267,7 +269,11 @@ fn begin() -> Result<()> {
     }
     fs::create_dir_all("/etc/containerd")?;
     fs::write("/etc/containerd/config.toml", CONFIGURATION)?;
-    let _ = Command::new("modprobe").arg("overlay").status();
+    fs::create_dir_all("/etc/cni/net.d")?;
+    fs::write("/etc/cni/net.d/10-pods.conflist", NETWORK)?;
+    let _ = Command::new("modprobe")
+        .args(["-a", "overlay", "veth"])
+        .status();
     let log = fs::File::create(LOG)?;
     Command::new("setsid")
         .arg("containerd")

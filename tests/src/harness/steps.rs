@@ -22,6 +22,11 @@ impl Steps {
         Ok(Self { file })
     }
 
+    /// The program, for who does not see the file.
+    pub(crate) fn text(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.file)?)
+    }
+
     /// Its command line.
     pub(crate) fn words<'a>(&'a self, steps: &[&'a str]) -> Vec<&'a str> {
         let mut words = vec!["python3", self.file];

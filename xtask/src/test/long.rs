@@ -66,6 +66,7 @@ const IN_MACHINES: &[&str] = &[
     "long.containers.kinds",
     "long.containers.paths",
     "long.containers.before",
+    "long.containers.network",
     "long.containers.away",
     "long.containers.storm",
 ];
