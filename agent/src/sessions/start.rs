@@ -15,6 +15,7 @@ use crate::policy::{self, PolicyError};
 use agent_common::session::{Label, Session as State};
 use agent_common::terms::{Progress, TIMERS};
 use agent_policy::{Compiled, Grant};
+use std::collections::HashSet;
 use std::rc::Rc;
 
 /// How a session begins, if not by `interlock run`.
@@ -165,7 +166,9 @@ impl Sessions {
     }
 
     pub(super) fn free_slot(&self) -> Result<u32, StartError> {
-        for slot in 0..self.maps.slots() {
+        // Whose they are the daemon knows of nearly all: the kernel is asked about the first of the others.
+        let taken: HashSet<u32> = self.by_id.values().map(|session| session.slot).collect();
+        for slot in (0..self.maps.slots()).filter(|slot| !taken.contains(slot)) {
             if self.maps.session(slot)?.id == State::FREE.id {
                 return Ok(slot);
             }

@@ -20,7 +20,7 @@ use std::thread;
 use std::time::Duration;
 
 /// How many sessions there are.
-const SESSIONS: [u32; 3] = [1, 100, 10_000];
+const SESSIONS: [u32; 4] = [1, 100, 1_000, 10_000];
 const SOCKET: &str = "/run/interlock/control.sock";
 
 /// Measures with more and more sessions, each of one process that has used a file.
