@@ -8,7 +8,6 @@ use crate::judge::{self, ALLOWED, Way, number};
 use crate::kernel::binprm::Binprm;
 use crate::kernel::call;
 use crate::kernel::container::Entry;
-use crate::kernel::directory::NO_POLICY;
 use crate::kernel::member::Member;
 use crate::kernel::memory::Address;
 use crate::kernel::path::{self, End, Path};
@@ -94,7 +93,7 @@ fn check(member: Member, binprm: Binprm) -> bool {
     let Some((file, dentry)) = found else {
         return false;
     };
-    let walked = path::walk(dentry, NO_POLICY);
+    let walked = path::walk(dentry, 0);
     let end = if file.is_nameless(dentry) {
         NAMELESS
     } else {

@@ -282,6 +282,12 @@ fn is_allowed_at_once(member: Member, session: &Session) -> bool {
         .is_some_and(allows_always)
 }
 
+/// Whether a list begins with a rule that allows its object to everybody at all times.
+#[inline(always)]
+pub fn allows_always_by(list: u32) -> bool {
+    RULES.get(list).is_some_and(allows_always)
+}
+
 /// Denies an action that cannot be judged.
 #[inline(always)]
 pub fn doubt(action: Action, reason: Reason) -> Judgement {

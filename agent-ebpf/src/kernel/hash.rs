@@ -22,6 +22,19 @@ pub(super) fn name_of(walk: *mut Walk, index: &Index, dentry: Dentry) -> u64 {
     path_name(bytes, length, secret.key, secret.check)
 }
 
+/// The hashes of a name that lies in its dentry, and of its extension; 0 when there is none that a rule might name.
+#[inline(always)]
+pub(super) fn short_name_of(index: &Index, dentry: Dentry) -> Option<(u64, u64)> {
+    let length: u32 = dentry.0.load(&DENTRY_NAME_LENGTH);
+    let [a, b, c, d] = dentry.short_name(length)?;
+    let name = path_short_name(a, b, c, d, u64::from(length));
+    let extension = match index.extensions {
+        0 => 0,
+        _ => path_short_extension(a, b, c, d, u64::from(length)),
+    };
+    Some((name, extension))
+}
+
 /// The hash of its extension; 0 when there is none that a rule might name.
 #[inline(always)]
 pub(super) fn extension_of(walk: *mut Walk, index: &Index, dentry: Dentry) -> u64 {

@@ -1,11 +1,12 @@
 //! Which lists of rules speak of the path that was walked: what the table of paths has for it.
 
-use super::directory;
+use super::directory::{self, Directory};
 use super::member::Member;
 use super::path::{NAMES, Path, Walk, of_current, place};
 use super::task::Task;
 use crate::maps::{INDEX, PATHS};
-use agent_common::decide::{LISTS, NO_LIST, SCOPES};
+use agent_common::action::Action;
+use agent_common::decide::{NO_LIST, SCOPES};
 use agent_common::path::{
     ACCESS_SLOTS, Access, EntryKind, Index, KEEP_OUT, Lanes, PathKey, PathRules, Scope, filter_bits,
 };
@@ -74,13 +75,14 @@ impl Wanted {
 /// `Objects::lists_for_path` of agent-policy says. Puts them where they are weighed. 1 where any
 /// speaks, or 0. A function of its own, so that its stack does not add to that of what comes next.
 #[inline(never)]
-fn look(walk: *mut Walk, index: &Index, wanted: u64, lists: *mut [u32; LISTS]) -> u64 {
+fn look(walk: *mut Walk, index: &Index, wanted: u64, member: Member) -> u64 {
     // Not the number that the verifier knows: it would follow all of this again for each use of a file.
     // SAFETY: as in `path::climb`.
     let wanted = unsafe {
         core::ptr::write_volatile(&raw mut (*walk).wanted, wanted);
         Wanted(core::ptr::read_volatile(&raw const (*walk).wanted))
     };
+    let lists = member.lists(wanted.number());
     // SAFETY: as in `path::climb`.
     let (count, inode) = unsafe {
         (
@@ -94,7 +96,7 @@ fn look(walk: *mut Walk, index: &Index, wanted: u64, lists: *mut [u32; LISTS]) -
         let known = directory::of(walk, inode);
         // SAFETY: as in `path::climb`.
         unsafe {
-            if wanted.number() != 0 || (*known).policy != u64::from(wanted.scope().policy) {
+            if wanted.number() != 0 || (*known).policy != wanted.scope().policy {
                 // Nobody walks so; what cannot be is denied.
                 *lists = [UNREADABLE, NO_LIST, NO_LIST, NO_LIST, NO_LIST, NO_LIST];
                 return 1;
@@ -143,8 +145,7 @@ fn look(walk: *mut Walk, index: &Index, wanted: u64, lists: *mut [u32; LISTS]) -
         (by_name >> 32) as u32,
         (by_extension >> 32) as u32,
     ];
-    // SAFETY: the caller's pointer is to the running task's entry.
-    unsafe { *lists = [a, b, c, d, e, NO_LIST] };
+    *lists = [a, b, c, d, e, NO_LIST];
     // Not one by one: the compiler would call a loop over their bytes.
     u64::from(a & b & c & d & e != NO_LIST)
 }
@@ -206,14 +207,15 @@ extern "C" fn path_learn(policy: u32) -> u64 {
     let walk = path.walk;
     // SAFETY: as in `path::climb`.
     unsafe {
-        if !(*walk).unknown.lasts() {
-            (*walk).unknown.index = 0;
+        let unknown = &raw mut (*walk).unknown;
+        // Where a name has changed meanwhile, the walk may have gone through both.
+        if directory::renames() != Some((*unknown).renames) {
+            (*unknown).index = 0;
             return 0;
         }
-        let known = directory::of(walk, (*walk).unknown.inode);
-        (*known).identity.index = 0;
+        let known = directory::of(walk, (*unknown).inode);
         let key = PathKey::new(Scope { policy, tool: 0 }, EntryKind::Under, (*walk).deepest);
-        // Two lists at a time, and not by way of the stack.
+        // Two lists at a time, and not by way of the stack, as all that follows.
         let under = (&raw mut (*known).under).cast::<u64>();
         let found = rules(key, (*walk).deepest.check);
         let mut i = 0;
@@ -229,11 +231,52 @@ extern "C" fn path_learn(policy: u32) -> u64 {
         }
         (*known).path.key = (*walk).above.key;
         (*known).path.check = (*walk).above.check;
-        (*known).policy = u64::from(policy);
-        (*walk).unknown.keep(&raw mut (*known).identity);
-        (*walk).unknown.index = 0;
+        (*known).policy = policy;
+        (*known).id.inode = (*unknown).inode;
+        (*known).id.super_block = (*unknown).super_block;
+        (*known).id.generation = (*unknown).generation;
+        (*known).id.renames = (*unknown).renames;
+        core::ptr::write_volatile(&raw mut (*known).id.index, (*unknown).index);
+        (*unknown).index = 0;
     }
     1
+}
+
+/// Whether no rule speaks of a name in a directory but those for what lies under that. Where the filter does not know, the
+/// answer is no.
+#[inline(always)]
+pub(super) fn is_of_directory_alone(
+    index: &Index,
+    directory: &Directory,
+    name: u64,
+    extension: u64,
+) -> bool {
+    let scope = Scope {
+        policy: directory.policy,
+        tool: 0,
+    };
+    let path = directory.path.with(name);
+    let anywhere = |hash| index.secret.anywhere(hash);
+    // As one number: the verifier would follow each of them.
+    let is = |kind, lanes| u64::from(may_be_there(index, PathKey::new(scope, kind, lanes)));
+    let others = is(EntryKind::Under, path)
+        | is(EntryKind::Exact, path)
+        | is(EntryKind::Name, anywhere(name));
+    if extension == 0 {
+        return others == 0;
+    }
+    others | is(EntryKind::Extension, anywhere(extension)) == 0
+}
+
+/// The list of a directory's rules for an action on a file.
+#[inline(always)]
+pub fn list_under(directory: &Directory, action: u64) -> u32 {
+    const FIRST: u16 = Action::Read.wire();
+    const _: () = assert!(Action::Exec.wire() - FIRST == Access::Exec.wire() as u16);
+    of(
+        &raw const directory.under,
+        action.wrapping_sub(FIRST as u64),
+    )
 }
 
 /// The same for any scope of the running task. A global function.
@@ -243,8 +286,7 @@ extern "C" fn path_look(wanted: u64) -> u64 {
     let (Some(path), Some(member)) = (of_current(), Task::current().member()) else {
         return 0;
     };
-    let lists = member.lists(Wanted(wanted).number());
-    look(path.walk, path.index, wanted, lists)
+    look(path.walk, path.index, wanted, member)
 }
 
 /// Puts the lists that speak of a use of the file to which the running task's walk led where the
@@ -337,15 +379,11 @@ fn rest(member: Member, tool: u8, kind: u64) -> u64 {
 }
 
 impl Path {
-    /// What [`note_lists`] does, where walk and lists are known already.
+    /// What [`note_lists`] does for the agent itself, where walk and member are known already.
     #[inline(always)]
-    pub fn note_lists(self, scope: Scope, access: Access, lists: &mut [u32; LISTS]) -> bool {
-        look(
-            self.walk,
-            self.index,
-            Wanted::new(scope, 0, access).0,
-            lists,
-        ) != 0
+    pub fn note_lists(self, scope: Scope, access: Access, member: Member) -> bool {
+        let wanted = Wanted::new(scope, 0, access);
+        look(self.walk, self.index, wanted.0, member) != 0
     }
 
     /// Whether there are rules further down, which would no longer hold if it had another name.

@@ -1,6 +1,5 @@
 //! What the kernel programs know of a session's task.
 
-use super::directory::NO_POLICY;
 use agent_common::decide::{LISTS, SCOPES, Weighing};
 use agent_common::egress::Endpoint;
 use agent_common::session::{Label, Member as State, Pass};
@@ -31,16 +30,6 @@ impl Member {
     pub fn policy(self) -> u32 {
         // SAFETY: as in `label`.
         unsafe { (*self.0).policy }
-    }
-
-    /// The policy for which the task may know directories. Inside a tool it knows none: what is kept of one are the
-    /// rules of the agent itself.
-    #[inline(always)]
-    pub fn known_by(self) -> u32 {
-        match self.tool(1) {
-            None => self.policy(),
-            Some(_) => NO_POLICY,
-        }
     }
 
     /// Notes the policy by which the task's action is judged.

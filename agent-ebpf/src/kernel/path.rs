@@ -91,16 +91,17 @@ pub struct Path {
     pub(super) index: &'static Index,
 }
 
-/// Walks up from a name, for the running task: to a directory that it knows under a policy, or to the root.
-/// A function of its own, so that its stack does not add to that of the judgement.
+/// Walks up from a name, for the running task: to the directory that it lies in if that is known, by the number of
+/// its inode, or to the root. A function of its own, so that its stack does not add to that of the judgement.
 #[inline(never)]
-pub fn walk(dentry: Dentry, policy: u32) -> u64 {
+pub fn walk(dentry: Dentry, known: u64) -> u64 {
     let Some((walk, index)) = begin(dentry.0.address().0) else {
         return End::Lost as u64;
     };
-    if directory::is_known(walk, index, dentry, policy) {
+    if known != 0 && directory::begin_in(walk, index, dentry, known) {
         return End::Root as u64;
     }
+    directory::note(walk, index, dentry);
     climb(walk, index, dentry)
 }
 
