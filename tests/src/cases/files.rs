@@ -36,6 +36,11 @@ pub(super) fn tests() -> Vec<Test> {
             "what was found for a directory does not outlive its name, nor the directory itself",
             moved,
         ),
+        Test::new(
+            "files.known",
+            "in a directory that is known, a name, an extension, a path and a limit count as in any other",
+            known,
+        ),
     ];
     tests
         .into_iter()
@@ -282,6 +287,50 @@ fn nothing() -> Result<()> {
 }
 
 /// On the root file system, and on one in memory, where directories are told apart in other ways.
+fn known() -> Result<()> {
+    Daemon::shared()?;
+    set_up(&[
+        "known/f",
+        "known/g",
+        "known/exact",
+        "known/secret",
+        "known/k.pem",
+        "known/shut/f",
+        "few/f",
+    ])?;
+    let at = |path: &str| format!("{HERE}/{path}");
+    let few = format!(
+        "{{access: [read], paths: [{}], limit: {{perSession: 3}}}}",
+        at("few/**")
+    );
+    let policy = Policy::named("files-known")
+        .files("deny", EVERY_USE, &[&at("known/shut/**")])
+        .files("deny", "read", &[&at("known/exact"), "secret", "*.pem"])
+        .files("deny", "create, delete", &[&at("known/**")])
+        .file("allow", &few);
+    let mut actor = Place::Inside(&policy).obey()?;
+    for _ in 0..3 {
+        expect(
+            &mut actor,
+            &[
+                ("read ./known/f", "ok"),
+                ("read ./known/g", "ok"),
+                ("read ./known/exact", "EPERM"),
+                ("read ./known/secret", "EPERM"),
+                ("read ./known/k.pem", "EPERM"),
+                ("read ./known/shut", "EPERM"),
+                ("read ./known/shut/f", "EPERM"),
+                ("unlink ./known/g", "EPERM"),
+                ("create ./known/new", "EPERM"),
+                ("read ./few/f", "ok"),
+            ],
+        )?;
+    }
+    expect(&mut actor, &[("read ./few/f", "EPERM")])?;
+    actor.end()?;
+    Ok(())
+}
+
 fn moved() -> Result<()> {
     Daemon::shared()?;
     set_up(&["memory/"])?;

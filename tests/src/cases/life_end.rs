@@ -3,6 +3,7 @@
 use super::life_revoke::{is_running, revoked_line};
 use crate::harness::Test;
 use crate::harness::events::{Ended, Events, Exit};
+use crate::harness::kernel::has_bpf_lsm;
 use crate::harness::network::{ALLOWED4, PORT, at};
 use crate::harness::policy::Policy;
 use crate::harness::product::{self, Daemon};
@@ -192,13 +193,23 @@ fn ttl_no_daemon() -> Result<()> {
     let probe = format!("probe {}", at(ALLOWED4, PORT)?);
     let mut actor = Place::Inside(&policy).obey()?;
     daemon.end(libc::SIGKILL)?;
-    let before = actor.order(&probe)?;
-    ensure!(before == "ok", "before: {before}, expected ok");
+    // Where files are judged, the directory is known the second time.
+    let read = "file read /etc/passwd".to_owned();
+    for order in [&probe, &read, &read] {
+        let before = actor.order(order)?;
+        ensure!(before == "ok", "{order}, before: {before}, expected ok");
+    }
     thread::sleep(Duration::from_millis(3200));
     let after = actor.order(&probe)?;
     ensure!(
         after == "EPERM",
         "after three seconds: {after}, expected EPERM"
+    );
+    let after = actor.order(&read)?;
+    let expected = if has_bpf_lsm() { "EPERM" } else { "ok" };
+    ensure!(
+        after == expected,
+        "{read}, after three seconds: {after}, expected {expected}"
     );
     let events = Events::from_now()?;
     Daemon::start()?;

@@ -42,10 +42,14 @@ impl Policy {
 
     /// Adds a rule for files. Without BPF LSM no file is judged, and a policy that speaks of files
     /// would be refused.
-    pub(crate) fn files(mut self, effect: &'static str, access: &str, paths: &[&str]) -> Self {
+    pub(crate) fn files(self, effect: &'static str, access: &str, paths: &[&str]) -> Self {
+        self.file(effect, &format!("{{access: [{access}], paths: {paths:?}}}"))
+    }
+
+    /// The same, as it stands in a file.
+    pub(crate) fn file(mut self, effect: &'static str, rule: &str) -> Self {
         if super::kernel::has_bpf_lsm() {
-            let rule = format!("      - {{access: [{access}], paths: {paths:?}}}\n");
-            self.files.push((effect, rule));
+            self.files.push((effect, format!("      - {rule}\n")));
         }
         self
     }
