@@ -28,7 +28,7 @@ pub struct Identity {
     pub(super) super_block: u64,
     /// [`Index::generation`]; 0 where nothing is known.
     pub(super) index: u64,
-    /// The generation of its inode, never 0.
+    /// The generation of its inode; 0 in what a file system was made with.
     pub(super) generation: u32,
     /// How many names had changed, on the whole machine.
     pub(super) renames: u32,
@@ -129,7 +129,7 @@ fn id_of(index: &Index, dentry: Dentry) -> Option<Identity> {
     let super_block = dentry.super_block()?;
     let generation: u32 = inode.load(&INODE_GENERATION);
     let number: u64 = inode.load(&INODE_NUMBER);
-    if generation == 0 || number == 0 || directory.0.is(dentry.0) {
+    if number == 0 || directory.0.is(dentry.0) {
         return None;
     }
     if !Super(super_block).tells_directories_apart() {
