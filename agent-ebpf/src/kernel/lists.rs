@@ -275,7 +275,7 @@ pub fn list_under(directory: &Directory, action: u64) -> u32 {
     const _: () = assert!(Action::Exec.wire() - FIRST == Access::Exec.wire() as u16);
     of(
         &raw const directory.under,
-        action.wrapping_sub(FIRST as u64),
+        action.wrapping_sub(u64::from(FIRST)),
     )
 }
 
