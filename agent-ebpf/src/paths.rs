@@ -157,6 +157,7 @@ fn try_at_once(member: Member, dentry: Dentry, uses: Uses) -> u64 {
     {
         return known.number();
     }
+    path.pass_by();
     let (mut left, mut count) = (uses, 0);
     while count < Uses::MOST {
         count += 1;

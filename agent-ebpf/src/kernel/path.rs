@@ -387,6 +387,13 @@ impl Path {
         }
     }
 
+    /// Says that something was judged without a walk: what the kernel was asked to look up is no longer asked for.
+    #[inline(always)]
+    pub fn pass_by(self) {
+        // SAFETY: as in `climb`.
+        unsafe { (*self.walk).asked = 0 }
+    }
+
     /// The address of the name that was walked up from.
     #[inline(always)]
     pub fn subject(self) -> Address {

@@ -134,12 +134,17 @@ fn running() -> Option<Daemon> {
     (program.trim() == INTERLOCK && is_alive(pid)).then_some(Daemon { pid })
 }
 
-/// Whether a process still runs; one that nobody has waited for yet does not.
+/// Whether any thread of a process still runs; one that nobody has waited for yet does not. The first may be gone
+/// before those that still hold its sockets.
 fn is_alive(pid: i32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat"))
-        .ok()
-        .and_then(|stat| Some(stat.rsplit_once(')')?.1.trim_start().chars().next()? != 'Z'))
-        .unwrap_or(false)
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return false;
+    };
+    let runs = |stat: &str| Some(stat.rsplit_once(')')?.1.trim_start().chars().next()? != 'Z');
+    let mut stats = threads
+        .flatten()
+        .flat_map(|thread| fs::read_to_string(thread.path().join("stat")));
+    stats.any(|stat| runs(&stat) == Some(true))
 }
 
 /// Ends the daemon if there is one. What is in the kernel stays.
