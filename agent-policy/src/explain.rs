@@ -156,6 +156,10 @@ pub fn explain(
     }
 }
 
+/// What changes where the daemon was missed.
+const LISTENS_THERE: &str =
+    "try again: the daemon listens there from now on, if the kernel is Linux 5.14 or later";
+
 fn changes(
     compiled: &Compiled,
     action: &Action,
@@ -238,18 +242,11 @@ fn changes(
         Reason::ApprovalRefused => vec!["ask again later, or ask whoever said no".to_owned()],
         Reason::ApprovalPending => vec!["try again after the answer".to_owned()],
         Reason::ApprovalLate => vec!["ask again when somebody is there".to_owned()],
-        Reason::NoResolver => vec![
-            "try again: the daemon listens there from now on, if the kernel is Linux 5.14 or later"
-                .to_owned(),
-            "name addresses".to_owned(),
-        ],
+        Reason::NoResolver => vec![LISTENS_THERE.to_owned(), "name addresses".to_owned()],
         Reason::Direct => vec![
             "connect by TCP, and anew: only what begins in the session can be relayed".to_owned(),
         ],
-        Reason::NoRelay => vec![
-            "try again: the daemon listens there from now on, if the kernel is Linux 5.14 or later"
-                .to_owned(),
-        ],
+        Reason::NoRelay => vec![LISTENS_THERE.to_owned()],
         Reason::Questions => vec!["answer the questions that are open".to_owned()],
         Reason::SessionUnknown | Reason::Family | Reason::Unreadable => Vec::new(),
     }

@@ -1,13 +1,14 @@
 //! Sessions in a network namespace of their own, as that of a pod is.
 
 use super::names::{self, Network};
+use super::names_life;
 use super::relay::Web;
 use crate::harness::Test;
 use crate::harness::events::Events;
 use crate::harness::kernel::before;
 use crate::harness::network::ip;
 use crate::harness::policy::Policy;
-use crate::harness::product::{self, Daemon};
+use crate::harness::product;
 use crate::harness::session::Place;
 use crate::harness::steps::{Steps, Talk};
 use anyhow::{Result, ensure};
@@ -22,7 +23,7 @@ const NAME: &str = "elsewhere";
 const CABLE: [&str; 2] = ["elsewhere0", "elsewhere1"];
 const HOST: &str = "203.0.113.1";
 const AGENT: &str = "203.0.113.2";
-/// When the dead daemon may come back.
+/// When the client may ask again.
 const SIGN: &str = "/tmp/elsewhere.sign";
 /// How long the daemon may take to leave.
 const TO_LEAVE: Duration = Duration::from_secs(90);
@@ -148,7 +149,7 @@ fn works() -> Result<()> {
         "{heard}"
     );
 
-    next_daemon(&web.names, &elsewhere, &by_name)?;
+    names_life::outlive(&web.names, &by_name, |command| elsewhere.command(&command))?;
 
     // A socket of the daemon's would keep the namespace, and that its end of the cable.
     drop(elsewhere);
@@ -158,35 +159,6 @@ fn works() -> Result<()> {
         thread::sleep(Duration::from_secs(1));
     }
     Ok(())
-}
-
-/// A daemon dies and another comes, while somebody is there.
-fn next_daemon(names: &Network, elsewhere: &Elsewhere, policy: &Policy) -> Result<()> {
-    let hold = format!("hold 198.51.100.1 8090 {SIGN} api.example.test other.data.example.test");
-    let inside = Place::Inside(policy).command(&names.client.words(&[&hold]))?;
-    let mut child = elsewhere
-        .command(&inside)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let mut said = Talk::of(&mut child)?;
-    said.expect("connected")?;
-    Daemon::shared()?.end(9)?;
-    let before = names.heard()?.len();
-    fs::write(SIGN, "dead")?;
-    said.expect("lookup ECONNREFUSED")?;
-    said.expect("again ok")?;
-    said.expect("new ok")?;
-    ensure!(
-        names.heard()?.len() == before,
-        "a lookup left without a resolver"
-    );
-    Daemon::start()?;
-    fs::write(SIGN, "back")?;
-    said.expect("lookup NOERROR")?;
-    said.expect("other ok")?;
-    child.wait()?;
-    Ok(fs::remove_file(SIGN)?)
 }
 
 /// A policy under which a session may leave for another namespace.

@@ -3,12 +3,13 @@
 use super::names::{Network, policy};
 use super::swap::{Shelf, wait_for};
 use crate::harness::Test;
+use crate::harness::policy::Policy;
 use crate::harness::product::Daemon;
 use crate::harness::session::Place;
 use crate::harness::steps::Talk;
 use anyhow::{Result, ensure};
 use std::fs;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 pub(super) fn tests() -> Vec<Test> {
     vec![
@@ -74,12 +75,21 @@ fn moved() -> Result<()> {
 
 fn dead() -> Result<()> {
     let network = Network::set_up()?;
-    let daemon = Daemon::shared()?;
     let policy = policy("names-dead", &["api.example.test", "*.data.example.test"]);
-    let mut child = Place::Inside(&policy)
-        .command(&network.client.words(&[
-            "hold 198.51.100.1 8090 /tmp/names.dead api.example.test other.data.example.test",
-        ]))?
+    outlive(&network, &policy, |command| command)
+}
+
+/// A session outlives its daemon, and is answered by the next. `place` says where its command runs.
+pub(super) fn outlive(
+    network: &Network,
+    policy: &Policy,
+    place: impl FnOnce(Command) -> Command,
+) -> Result<()> {
+    const SIGN: &str = "/tmp/names.dead";
+    let daemon = Daemon::shared()?;
+    let hold = format!("hold 198.51.100.1 8090 {SIGN} api.example.test other.data.example.test");
+    let command = Place::Inside(policy).command(&network.client.words(&[&hold]))?;
+    let mut child = place(command)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
@@ -87,7 +97,7 @@ fn dead() -> Result<()> {
     said.expect("connected")?;
     daemon.end(9)?;
     let before = network.heard()?.len();
-    fs::write("/tmp/names.dead", "dead")?;
+    fs::write(SIGN, "dead")?;
     // Lookups fail, the connection and the address go on.
     said.expect("lookup ECONNREFUSED")?;
     said.expect("again ok")?;
@@ -97,10 +107,9 @@ fn dead() -> Result<()> {
         "a lookup left the host without a resolver"
     );
     Daemon::start()?;
-    fs::write("/tmp/names.dead", "back")?;
+    fs::write(SIGN, "back")?;
     said.expect("lookup NOERROR")?;
     said.expect("other ok")?;
     child.wait()?;
-    let _ = fs::remove_file("/tmp/names.dead");
-    Ok(())
+    Ok(fs::remove_file(SIGN)?)
 }
