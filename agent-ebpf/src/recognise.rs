@@ -20,7 +20,7 @@ use crate::tell;
 use agent_common::counter::Counter;
 use agent_common::event::{Living, Process};
 use agent_common::recognise::{Inside, door_of_process};
-use agent_common::session::{Label, Member as State};
+use agent_common::session::{Cause, Label, Member as State};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use core::ffi::c_void;
@@ -125,11 +125,12 @@ pub fn conceived(child: *mut c_void, clone_flags: u64) {
 }
 
 /// `task_newtask(struct task_struct *, unsigned long clone_flags)`: a child that does not run yet
-/// is in its cgroup. A label that it inherits it has by now; that its parent has one says nothing,
-/// for a walk may have labelled the parent since.
+/// is in its cgroup. A label that it inherits it has by now, unless its parent was labelled while it
+/// was being made, by a walk over all tasks that may be over before the child could be seen.
 #[btf_tracepoint(function = "task_newtask")]
 pub fn born(ctx: BtfTracePointContext) -> i32 {
-    if !watch::cgroups() && watch::adopting().is_none() {
+    let parent = Task::current_if_marked().and_then(Task::member);
+    if parent.is_none() && !watch::cgroups() && watch::adopting().is_none() {
         return 0;
     }
     let child: *mut c_void = ctx.arg(0);
@@ -137,11 +138,30 @@ pub fn born(ctx: BtfTracePointContext) -> i32 {
     if task.member().is_some() {
         return 0;
     }
+    if let Some(parent) = parent {
+        follow(child, parent, ctx.arg(1));
+        return 0;
+    }
     // Where its tree has no session yet, whoever walks over all tasks comes to it.
     if let Some((label, flags)) = belongs(task) {
         bear(child, label, flags);
     }
     0
+}
+
+/// Labels a child as its parent has been labelled since. One that cannot be runs unlabelled, and cannot be
+/// stopped from here: its session ends instead.
+#[inline(always)]
+fn follow(child: *mut c_void, parent: Member, clone_flags: u64) {
+    let is_root = parent.is_root() && clone_flags & THREAD != 0;
+    match Task::follow(child, parent, if is_root { State::ROOT } else { 0 }) {
+        Admission::Done => state::task_added(parent.label()),
+        Admission::Refused => {
+            counts::add(Counter::LabelsRefused);
+            state::revoke(parent.label(), Cause::Unlabelled);
+        }
+        Admission::NotNeeded | Admission::Gone => {}
+    }
 }
 
 /// The session that a task without a label belongs to, and what it is there.

@@ -117,7 +117,22 @@ impl Task {
     pub fn inherit(given: *mut c_void, parent: Member, flags: u32) -> bool {
         // SAFETY: as in `Member::label`.
         let template = unsafe { &*parent.0 };
-        Self::given(given).join(template, flags, || given)
+        Self::given(given).join(template, flags, 0, || given)
+    }
+
+    /// The same, where whoever walks over all tasks may come upon it meanwhile.
+    #[inline(always)]
+    pub fn follow(given: *mut c_void, parent: Member, flags: u32) -> Admission {
+        // SAFETY: as in `Member::label`.
+        let template = unsafe { &*parent.0 };
+        let task = Self::given(given);
+        if task.join(template, flags, u64::from(BPF_NOEXIST), || given) {
+            Admission::Done
+        } else if task.member().is_some() {
+            Admission::NotNeeded
+        } else {
+            Admission::Refused
+        }
     }
 
     /// Labels a task that runs already, perhaps on another CPU: its label must be whole at once.
@@ -164,7 +179,7 @@ impl Task {
             return false;
         };
         let task = Self::given(given);
-        if !task.join(template, flags, || given) {
+        if !task.join(template, flags, 0, || given) {
             return false;
         }
         task.member().is_some_and(|member| member.relabel(label))
@@ -205,7 +220,7 @@ impl Task {
         // SAFETY: takes no arguments, always answers.
         let typed = || unsafe { bpf_get_current_task_btf() }.cast();
         let task = Self::current();
-        if !task.join(template, flags, typed) {
+        if !task.join(template, flags, 0, typed) {
             return false;
         }
         task.member().is_some_and(|member| member.relabel(label))
@@ -215,8 +230,14 @@ impl Task {
     /// the stack. `typed` gives the task as the verifier wants it for the mark; it is not asked
     /// where there are no marks, because 5.10 has no helper for it.
     #[inline(always)]
-    fn join(self, template: &State, flags: u32, typed: impl FnOnce() -> *mut c_void) -> bool {
-        if MEMBERS.insert(self.0.0, template, 0).is_err() {
+    fn join(
+        self,
+        template: &State,
+        flags: u32,
+        only_new: u64,
+        typed: impl FnOnce() -> *mut c_void,
+    ) -> bool {
+        if MEMBERS.insert(self.0.0, template, only_new).is_err() {
             return false;
         }
         let Some(member) = self.member() else {

@@ -303,7 +303,7 @@ pub const PROGRAMS: &[Program] = &[
         name: "born",
         kind: Kind::Tracepoint("task_newtask"),
         used: Use::Always,
-        purpose: "recognise who is born in a session's cgroup",
+        purpose: "recognise who is born in a session's cgroup, or while its parent is adopted",
     },
     Program {
         name: "cgroup_made",

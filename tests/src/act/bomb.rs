@@ -1,5 +1,6 @@
 //! A fork bomb with a limit, so that the machine survives the test that means to end it.
 
+use crate::sys::memory::{self, Page};
 use crate::sys::process::{self, Fork};
 use crate::sys::shared::Counter;
 use anyhow::{Context, Result};
@@ -72,4 +73,33 @@ pub(crate) fn breed(limit: u32) -> Result<()> {
         }
         alive += 1;
     }
+}
+
+/// Mappings of [`drag`]: as many as a process may have, but for its own.
+const MAPPINGS: usize = 60_000;
+
+/// How long a child of [`drag`] lives, and how many there are at once.
+const LONG_LIFE: Duration = Duration::from_secs(4);
+const FEW: u32 = 6;
+
+/// Forks for ever, and each time so slowly that somebody else does much meanwhile: all its mappings are copied.
+pub(crate) fn drag() -> Result<()> {
+    // Neighbours that are alike would be one.
+    let protections = [memory::READ, memory::WRITE].into_iter().cycle();
+    let pages = protections
+        .take(MAPPINGS)
+        .map(|protection| Page::new(None, protection, libc::MAP_PRIVATE));
+    let _pages = pages.collect::<Result<Vec<_>, _>>().context("mapping")?;
+    process::set_name(c"drag");
+    process::end_after(super::LIFE_SECONDS);
+    for alive in 0.. {
+        if alive >= FEW {
+            process::wait_any()?;
+        }
+        if let Fork::Child = process::fork()? {
+            std::thread::sleep(LONG_LIFE);
+            process::exit_now(0);
+        }
+    }
+    Ok(())
 }

@@ -84,6 +84,7 @@ fn play(words: &[String]) -> Result<u8> {
         }
         ["send-and-end", to, bytes] => stream::send_and_end(address(to)?, bytes.parse()?)?,
         ["breed", limit] => bomb::breed(limit.parse()?)?,
+        ["drag"] => bomb::drag()?,
         ["outlive", how, file] => return outlive::leave_behind(how, file),
         ["main-thread-ends", to] => outlive::main_thread_ends(address(to)?)?,
         ["race", permission, use_up, threads, rounds] => {

@@ -31,6 +31,13 @@ pub(super) fn tests() -> Vec<Test> {
         )
         .unless(kernel::unless_with_bpf_lsm)
         .patience(180),
+        Test::new(
+            "red.p5.adopt_slow",
+            "who is being made while its parent is adopted is adopted as well, however long that takes",
+            slow,
+        )
+        .unless(kernel::unless_with_bpf_lsm)
+        .patience(180),
     ]
 }
 
@@ -266,5 +273,37 @@ fn executable() -> Result<()> {
     expect(&mut fresh, &denied, "EPERM", "a session of known history")?;
     fresh.end()?;
     outside.end()?;
+    Ok(())
+}
+
+/// Trees that are adopted one after the other, each while a child of its root is being made.
+const DRAGS: u32 = 2;
+
+fn slow() -> Result<()> {
+    let (mut policies, mut roots) = (Vec::new(), Vec::new());
+    for number in 0..DRAGS {
+        let name = format!("adopted-slowly-{number}");
+        let (program, cgroup) = (copy(&name)?, make(&format!("/{name}"))?);
+        policies.push(recognised(&name, &format!("executable: {program}")));
+        let script = format!("echo $$ > {cgroup}/cgroup.procs && exec {program} act drag");
+        let root = Command::new("sh").args(["-c", &script]).spawn()?;
+        wait_until("it has a child", || Ok(processes(&cgroup)?.len() > 1))?;
+        roots.push((name, cgroup, root));
+    }
+    daemon(&policies.iter().collect::<Vec<_>>())?;
+    for (name, cgroup, root) in &mut roots {
+        freeze(cgroup)?;
+        let (there, known) = (processes(cgroup)?, members(name)?);
+        let missed: Vec<_> = there.difference(&known).collect();
+        ensure!(
+            there.len() > 1 && missed.is_empty(),
+            "{name}: of {there:?} {missed:?} were missed"
+        );
+        thaw(cgroup)?;
+        for session in product::sessions_of(name)? {
+            product::revoke(&session.session, "the test is over")?;
+        }
+        root.wait()?;
+    }
     Ok(())
 }
