@@ -16,7 +16,8 @@ use tracing::{info, warn};
 /// How often is looked whether a revoked session's last process has gone.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// How long a daemon that begins has at least to find its controller, in milliseconds.
+/// How long a daemon that begins has at least to find its controller, and a controller to come back
+/// before questions that only its people answer are denied, in milliseconds.
 const GRACE_MS: u64 = 10_000;
 
 impl Central {
@@ -140,6 +141,13 @@ impl Central {
         let barred = |id, session: &_| bars.iter().any(|bar| bar.whom.means(id, session));
         let found = self.parts.sessions.borrow().matching(barred);
         self.end(&found, Cause::Order, "its agent, task or node is revoked");
+    }
+
+    /// Whether the controller is away, and not only for the moment that it takes to come back.
+    pub fn is_away(&self) -> bool {
+        let heard_ns = self.heard_ns.get().max(self.began_ns);
+        let silent_ns = clock::boot_ns().saturating_sub(heard_ns);
+        !self.info().connected && silent_ns / 1_000_000 > GRACE_MS
     }
 
     /// Ends sessions when the controller has been away for too long.

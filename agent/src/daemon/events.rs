@@ -105,6 +105,7 @@ impl Events {
             let there = self.census.take()?;
             self.sessions.borrow_mut().leave(&there);
         }
-        self.teller.keep_house(drained).await
+        let is_away = self.central.as_ref().is_none_or(|it| it.is_away());
+        self.teller.keep_house(drained, is_away).await
     }
 }

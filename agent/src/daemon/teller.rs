@@ -195,8 +195,9 @@ impl Teller {
     }
 
     /// Looks for what no event told: sessions whose end was lost, and the losses themselves.
-    /// `ring_drained` says whether all that the ring held has been told.
-    pub async fn keep_house(&mut self, ring_drained: bool) -> io::Result<()> {
+    /// `ring_drained` says whether all that the ring held has been told, `is_away` whether nobody answers at
+    /// the controller.
+    pub async fn keep_house(&mut self, ring_drained: bool, is_away: bool) -> io::Result<()> {
         self.sessions
             .borrow_mut()
             .follow_mounts()
@@ -225,7 +226,7 @@ impl Teller {
         let closed = self
             .holds
             .borrow_mut()
-            .keep_house(&self.sessions.borrow())
+            .keep_house(&self.sessions.borrow(), is_away)
             .map_err(io::Error::other)?;
         for answered in closed {
             holds::wake_all(&self.holds, answered.hold);

@@ -11,10 +11,17 @@ use std::collections::HashSet;
 
 impl Holds {
     /// Closes what nobody answered in time and what no session asks any more, finds what no record told
-    /// of, and forgets what is over.
-    pub fn keep_house(&mut self, sessions: &Sessions) -> Result<Vec<Answered>, MapsError> {
+    /// of, and forgets what is over. While the controller is away, nobody says yes there.
+    pub fn keep_house(
+        &mut self,
+        sessions: &Sessions,
+        is_away: bool,
+    ) -> Result<Vec<Answered>, MapsError> {
         let now_ns = clock::boot_ns();
-        let mut told = Vec::new();
+        let mut told = match is_away {
+            true => self.deny_what_needs_more()?,
+            false => Vec::new(),
+        };
         let mut alive = HashSet::new();
         for (key, hold) in self.held.all() {
             let is_asked = hold.state == HoldState::Asked.wire();
@@ -77,6 +84,29 @@ impl Holds {
         }
         self.recent.retain(|id, _| sessions.get(*id).is_some());
         self.counters.retain(|id, _| sessions.get(*id).is_some());
+        Ok(told)
+    }
+
+    /// Denies what more than one person has to say yes to, which they can only do at the controller.
+    fn deny_what_needs_more(&mut self) -> Result<Vec<Answered>, MapsError> {
+        let until_ns = clock::boot_ns().saturating_add(NO_STANDS_NS);
+        let mut told = Vec::new();
+        for (key, hold) in self.open() {
+            let question = self.questions.get(&hold.id).map(|it| it.question.clone());
+            let Some(question) = question.filter(|question| question.people > 1) else {
+                continue;
+            };
+            let people = question.people;
+            let answered = Answered {
+                by: Some("the daemon".to_owned()),
+                because: Some(format!(
+                    "the controller is away, where {people} people have to say yes"
+                )),
+                ..self.closed(&question, word(HoldState::Refused))
+            };
+            self.close(key, hold, (HoldState::Refused, until_ns, 0), &answered)?;
+            told.push(answered);
+        }
         Ok(told)
     }
 

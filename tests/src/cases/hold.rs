@@ -9,7 +9,7 @@ use crate::harness::holds::{
 use crate::harness::kernel::{unless_it_waits, unless_nothing_waits};
 use crate::harness::network::{ALLOWED4, PORT};
 use crate::harness::policy::Policy;
-use crate::harness::product::{Daemon, call, revoke, said, session_of};
+use crate::harness::product::{Daemon, call, said};
 use crate::harness::session::{Obedient, Place};
 use crate::sys::process::kill;
 use anyhow::{Context, Result, ensure};
@@ -31,12 +31,6 @@ pub(super) fn tests() -> Vec<Test> {
             "hold.exec",
             "so does a program, with its words: with others it is killed",
             exec,
-        )
-        .unless(unless_it_waits),
-        Test::new(
-            "hold.life",
-            "no answer in time, a revoked session, a daemon that is killed and comes back",
-            life,
         )
         .unless(unless_it_waits),
         Test::new(
@@ -94,7 +88,7 @@ pub(crate) fn lay_out() -> Result<()> {
 }
 
 /// Gives an order that must wait, answers each of its questions, and gives what the actor says then.
-fn answered(
+pub(super) fn answered(
     actor: &mut Obedient,
     agent: &str,
     order: &str,
@@ -234,77 +228,6 @@ fn exec() -> Result<()> {
     let said = actor.answer()?;
     ensure!(said == "EPERM", "two: {said}");
     actor.end()?;
-    Ok(())
-}
-
-fn life() -> Result<()> {
-    let daemon = Daemon::shared()?;
-    lay_out()?;
-    let agent = "hold-life";
-    let mut actor = Place::Inside(&policy(agent, "once: true, wait: 2s")).obey()?;
-    let events = Events::from_now()?;
-    let said = actor.order(&format!("file read {ROOT}/read"))?;
-    ensure!(said == "EPERM", "no answer: {said}");
-    let told = events.wait(agent, 2)?;
-    ensure!(
-        told.iter()
-            .any(|denial| denial.reason == "no answer in time" && denial.verdict == "deny"),
-        "{told:?}"
-    );
-    let hold = nth(events, agent, 1)?;
-    let late = call(&["approve", &hold])?;
-    ensure!(
-        late.status.code() == Some(1),
-        "too late: {}",
-        said_of(&late)
-    );
-    let expired = events.first("the end of the question", |line| match line {
-        Line::Answered(answered) if answered.hold == hold => Some(answered.answer),
-        _ => None,
-    })?;
-    ensure!(expired == "expired", "{expired}");
-    actor.end()?;
-
-    let agent = "hold-daemon";
-    let mut actor = Place::Inside(&policy(agent, "expires: 5m")).obey()?;
-    // A yes that is good for a while is so without a daemon, and with the next one.
-    let lasting = format!("file read {ROOT}/again");
-    let said = answered(&mut actor, agent, &lasting, 1, approve)?;
-    ensure!(said == "ok", "{lasting}: {said}");
-    let events = Events::from_now()?;
-    actor.begin(&format!("file unlink {ROOT}/unlink"))?;
-    let hold = nth(events, agent, 1)?;
-    until_stopped(actor.pid)?;
-    daemon.end(libc::SIGKILL)?;
-    kill(actor.pid, libc::SIGCONT)?;
-    std::thread::sleep(Duration::from_millis(100));
-    until_stopped(actor.pid).context("without a daemon")?;
-    ensure!(Path::new(&format!("{ROOT}/unlink")).exists(), "unlinked");
-    Daemon::start()?;
-    let found = questions_of(agent)?;
-    ensure!(
-        found.len() == 1 && found[0].hold == hold && found[0].action == "delete",
-        "after the daemon came back: {found:?}"
-    );
-    approve(&hold)?;
-    let said = actor.answer()?;
-    ensure!(said == "ok", "approved by the next daemon: {said}");
-    let said = actor.order(&lasting)?;
-    ensure!(said == "ok", "approved by the one before: {said}");
-
-    actor.begin(&format!("file write {ROOT}/write"))?;
-    nth(events, agent, 2)?;
-    until_stopped(actor.pid)?;
-    let session = session_of(agent)?.context("no session")?.session;
-    let revoked = revoke(&session, "held")?;
-    ensure!(
-        revoked.empty_after_us.is_some() && revoked.left.is_empty(),
-        "{revoked:?}"
-    );
-    // Killed where it is stopped; or, if it was just looked at, denied before.
-    let said = actor.answer().unwrap_or_else(|_| "EPERM".to_owned());
-    ensure!(said == "EPERM", "it answers {said}");
-    ensure!(questions_of(agent)?.is_empty(), "the question stays");
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use crate::harness::Test;
 use crate::harness::controller::{
     Controller, ctl, ctl_as, daemon_with, is_connected, until, until_recorded,
 };
-use crate::harness::events::Events;
+use crate::harness::events::{Events, Line};
 use crate::harness::holds::{approve, nth, until_stopped};
 use crate::harness::kernel::unless_it_waits;
 use crate::harness::network;
@@ -94,7 +94,7 @@ fn central() -> Result<()> {
     network::set_up()?;
     product::stop()?;
     lay_out()?;
-    let controller = Controller::start(0)?;
+    let mut controller = Controller::start(0)?;
     let heard = listen()?;
     daemon_with(&["--bell", &format!("http://{BELL}/"), "--bell-key", BELL_KEY])?;
     until(&["nodes"], is_connected)?;
@@ -166,6 +166,19 @@ fn central() -> Result<()> {
     approve(&hold)?;
     let answer = actor.answer()?;
     ensure!(answer == "ok", "approved without the controller: {answer}");
+    controller.kill()?;
+    // Where two have to, nobody can: it is denied long before its time is over.
+    let events = Events::from_now()?;
+    let answer = actor.order(&format!("file read {ROOT}/both"))?;
+    ensure!(
+        answer == "EPERM",
+        "needs two, without the controller: {answer}"
+    );
+    let by = events.first("the answer", |line| match line {
+        Line::Answered(answered) if answered.answer == "refused" => answered.by,
+        _ => None,
+    })?;
+    ensure!(by == "the daemon", "{by} has answered");
     actor.end()?;
     Ok(())
 }

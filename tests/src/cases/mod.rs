@@ -27,6 +27,7 @@ mod health;
 pub(crate) mod hold;
 mod hold_central;
 mod hold_clients;
+mod hold_life;
 mod hold_matrix;
 mod hold_shell;
 mod inherit;
@@ -86,6 +87,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(hold_shell::tests());
     tests.extend(hold_central::tests());
     tests.extend(hold_clients::tests());
+    tests.extend(hold_life::tests());
     tests.extend(hold_matrix::tests());
     tests.extend(red_hold::tests());
     tests.extend(red_code::tests());

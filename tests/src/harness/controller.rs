@@ -81,6 +81,11 @@ impl Controller {
         ensure!(stopped.success(), "the controller is not stopped");
         Ok(())
     }
+
+    /// From now on nobody is there.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.child.kill().context("killing the controller")
+    }
 }
 
 /// A daemon whose controller this is.
