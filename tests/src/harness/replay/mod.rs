@@ -5,15 +5,19 @@
 //! executes, in the place of whatever has the name. Each action is the one that the case names and no
 //! other, so that nothing else changes the session's facts.
 //!
-//! What a policy demands and no kernel program enforces is changed in its text ([`Change`]), and told;
-//! so is every event of a case that is not played, with its reason. An approval becomes a fact that
-//! a datagram sets, which stands in for the person's answer: where a case expects `hold`, the kernel
-//! denies for want of that fact. Minutes become seconds, where a policy says so, in the text and in
-//! the waits alike: nobody can push on the clock by which the kernel counts.
+//! An action for which a case expects `hold` waits, and so does the process, until the case has the
+//! approval and does the action again, which is then the same one: it gets its yes. Where the case goes
+//! on without, it gets a no.
+//!
+//! What cannot be played here is changed in the policy's text ([`Change`]), and told; so is every
+//! event of a case that is not played, with its reason. Minutes become seconds, where a policy says
+//! so, in the text and in the waits alike: nobody can push on the clock by which the kernel counts.
 //!
 //! [`script`] holds the two texts, [`stage`] what lies in the machine, [`step`] what a process does
-//! for an action, [`performance`] the session that does it, and [`compare`] finds what is not as said.
+//! for an action, [`performance`] the session that does it, [`approval`] the person who answers, and
+//! [`compare`] finds what is not as said.
 
+mod approval;
 mod compare;
 mod performance;
 mod script;

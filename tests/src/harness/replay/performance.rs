@@ -1,5 +1,6 @@
 //! One case while it is played: a session, and `policy test` beside it.
 
+use super::approval::Open;
 use super::compare::reached;
 use super::now;
 use super::script::{Reading, Script};
@@ -35,6 +36,10 @@ pub(super) struct Performance<'a> {
     pub(super) told: usize,
     /// What must be told, once the daemon runs again.
     pub(super) expected: Vec<(u32, Action, Outcome)>,
+    /// What the case has said yes to: approvals, as facts of the policy that is played.
+    pub(super) given: u64,
+    /// An action that waits for an answer.
+    pub(super) open: Option<Open>,
     /// Whether the daemon is stopped, so that it kills nobody of a session that has ended.
     pub(super) alone: bool,
     pub(super) played: u32,
@@ -78,6 +83,8 @@ impl<'a> Performance<'a> {
             events,
             told: 0,
             expected: Vec::new(),
+            given: 0,
+            open: None,
             alone: false,
             played: 0,
             of: 0,
@@ -98,7 +105,7 @@ impl<'a> Performance<'a> {
                         self.too_late().with_context(|| format!("line {line}"))?;
                     }
                 }
-                Event::Approve(name) => self.approve(line, name)?,
+                Event::Approve(name) => self.approve(name),
                 Event::Do { action, .. } => {
                     self.of += 1;
                     self.act(line, action, event)
@@ -121,26 +128,6 @@ impl<'a> Performance<'a> {
             ended.cause
         );
         self.actor = None;
-        Ok(())
-    }
-
-    /// Somebody says yes.
-    fn approve(&mut self, line: u32, name: &str) -> Result<()> {
-        let shipped = &self.reading.shipped;
-        let facts = agent_policy::approval_facts(&shipped.policy, &shipped.compiled, name);
-        self.shipped.set_facts(facts, self.at);
-        let yes = self
-            .script
-            .yes(name)
-            .with_context(|| format!("line {line}: nothing stands in for the approval {name:?}"))?;
-        let step = Step::of(&yes, &self.reading.played).map_err(anyhow::Error::msg)?;
-        step.prepare(self.stage)?;
-        self.trial.attempt(&yes, None, now()?, 0);
-        let said = self.order(&step.order)?;
-        ensure!(
-            said == "ok",
-            "line {line}: the yes to {name:?} brought {said}"
-        );
         Ok(())
     }
 
@@ -191,7 +178,12 @@ impl<'a> Performance<'a> {
             self.begin_tool(tool)?;
         }
         step.prepare(self.stage)?;
-        let (after, outcome, asked) = self.attempt(&step, number)?;
+        let (mut after, mut outcome, mut asked) = self.attempt(&self.trial, &step, number)?;
+        let question =
+            (outcome.decision.verdict == Verdict::Hold).then(|| (asked.clone(), outcome));
+        if question.is_some() && decision.verdict == Verdict::Allow {
+            (after, outcome, asked) = self.attempt(&self.trial_with_yes()?, &step, number)?;
+        }
         if !self.is_same(&shipped, &outcome) {
             let why = format!(
                 "with what was changed it is {} ({})",
@@ -201,6 +193,9 @@ impl<'a> Performance<'a> {
             self.skip(line, action, &why);
             return Ok(());
         }
+        if question.is_none() {
+            self.no()?;
+        }
         self.trial = after;
         let allowed = outcome.decision.verdict == Verdict::Allow;
         let killed = outcome.decision.verdict == Verdict::Kill;
@@ -209,8 +204,17 @@ impl<'a> Performance<'a> {
             self.alone = true;
         }
         let order = self.order_of(&step, tool, &outcome);
-        let said = self.order(&order);
         self.played += 1;
+        let said = match question {
+            Some((asked, waits)) => {
+                self.ask(line, &order, asked, waits)?;
+                if !allowed {
+                    return self.compare_facts(line, action, facts.as_deref());
+                }
+                self.yes()
+            }
+            None => self.order(&order),
+        };
         let said = match said {
             Err(_) if killed => "killed".to_owned(),
             said => said?,
@@ -245,8 +249,13 @@ impl<'a> Performance<'a> {
 
     /// Judges what the kernel will be asked: the session afterwards, and the decision about the last
     /// that is asked.
-    fn attempt(&self, step: &Step, tool: Option<usize>) -> Result<(Trial<'a>, Outcome, Action)> {
-        let mut after = self.trial.clone();
+    fn attempt(
+        &self,
+        trial: &Trial<'a>,
+        step: &Step,
+        tool: Option<usize>,
+    ) -> Result<(Trial<'a>, Outcome, Action)> {
+        let mut after = trial.clone();
         let mut last = None;
         for action in &step.asked {
             let outcome = after.attempt(action, tool, now()?, 0);
@@ -341,6 +350,7 @@ impl<'a> Performance<'a> {
             self.alone = false;
             self.compare_told()?;
         }
+        self.no()?;
         if let Some(actor) = self.actor.take() {
             actor.end()?;
             self.events.ended(self.agent)?;

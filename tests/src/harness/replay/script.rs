@@ -1,13 +1,10 @@
 //! A policy with its cases, as it is shipped and as it is played.
 
 use agent_common::decide::{Rule, Verdict};
-use agent_common::egress::{Endpoint, UDP};
 use agent_common::path::Access;
 use agent_policy::{Action, Cases, Compiled, Instant, Profiles, Trial};
 use anyhow::{Context, Result, ensure};
-use std::fmt::Write as _;
 use std::fs;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 /// The profiles that ready-made policies extend.
@@ -38,13 +35,6 @@ const PROFILES: [(&str, &str); 6] = [
     ),
 ];
 
-/// Where the person answers who stands in for an approver: a datagram to the Nth port is the yes to
-/// the Nth approval.
-const PERSON: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 99);
-
-/// What facts are called that stand in for approvals.
-const STAND_IN: &str = "approved-";
-
 /// Something in a policy that is played otherwise than it is shipped, and why.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Change {
@@ -67,8 +57,6 @@ pub(crate) struct Script<'a> {
     pub(crate) cases: &'a str,
     /// What is played otherwise.
     pub(crate) changes: &'a [Change],
-    /// What cases call the approvals. The Nth sets the fact `approved-N`, from 1.
-    pub(crate) approvals: &'a [&'a str],
     /// How many seconds of a case last one second.
     pub(crate) seconds_in_one: u64,
 }
@@ -81,7 +69,6 @@ impl<'a> Script<'a> {
             policy,
             cases,
             changes: &[],
-            approvals: &[],
             seconds_in_one: 1,
         }
     }
@@ -109,21 +96,6 @@ impl<'a> Script<'a> {
         Ok(text)
     }
 
-    /// A profile by which a person can say yes.
-    fn stand_in(&self) -> String {
-        let mut text = String::from(
-            "apiVersion: interlock.dev/v1alpha1\nkind: AgentProfile\nmetadata: {name: stand-in}\nspec:\n  egress:\n    allow:\n",
-        );
-        for number in 1..=self.approvals.len() {
-            writeln!(
-                text,
-                "      - {{to: [{PERSON}], ports: [{number}], protocol: udp, sets: [{STAND_IN}{number}]}}"
-            )
-            .expect("writing to a string");
-        }
-        text
-    }
-
     /// Both policies of an agent. What is played lies in files for the product.
     pub(super) fn read(&self, agent: &str) -> Result<Reading> {
         let folder = PathBuf::from(format!("/tmp/replay-{}", std::process::id()));
@@ -132,14 +104,7 @@ impl<'a> Script<'a> {
         let text = self.played()?;
         fs::write(&file, &text).with_context(|| file.display().to_string())?;
         let mut profiles = Profiles::none();
-        let stand_in = self.stand_in();
-        let all = PROFILES
-            .into_iter()
-            .chain([("stand-in", stand_in.as_str())]);
-        for (name, text) in all {
-            if name == "stand-in" && self.approvals.is_empty() {
-                continue;
-            }
+        for (name, text) in PROFILES {
             let path = folder.join(format!("profiles/{name}.yaml"));
             fs::write(&path, text).with_context(|| path.display().to_string())?;
             profiles
@@ -154,18 +119,6 @@ impl<'a> Script<'a> {
             played,
         })
     }
-
-    /// What a person does to say yes.
-    pub(super) fn yes(&self, approval: &str) -> Option<Action> {
-        let place = self.approvals.iter().position(|name| *name == approval)?;
-        let port = u16::try_from(place + 1).ok()?;
-        Some(Action::Connect(Endpoint::v4(PERSON.octets(), port, UDP)))
-    }
-}
-
-/// Whether a fact stands in for an approval.
-pub(super) fn is_stand_in(fact: &str) -> bool {
-    fact.starts_with(STAND_IN)
 }
 
 /// A policy as it is shipped and as it is played.
