@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         Some("measure") => bench::measure(rest),
         Some("revoke") => reported(bench::revoke(rest)),
         Some("hold") => reported(bench::hold(rest)),
+        Some("lookup") => reported(bench::lookup()),
         Some("memory") => reported(bench::memory()),
         Some("verifier") => reported(verifier::run()),
         Some("run") => run(rest),

@@ -1,6 +1,6 @@
 //! What names said of addresses, of one session, as it stands in the kernel's table.
 
-use super::{CEILING, FLOOR, GRACE};
+use super::{CEILING, FLOOR, GRACE, SLACK};
 use crate::kernel::maps::{MapsError, open, typed};
 use crate::kernel::pins::Pins;
 use crate::kernel::plain::Plain;
@@ -100,18 +100,28 @@ impl Book {
         let Some(key) = same.or_else(free).or_else(oldest) else {
             return Err(EnterError::Full);
         };
-        let known = self
-            .entries
-            .get(&key)
-            .filter(|entry| entry.answer.set == set);
-        let until = known
-            .map_or(0, |entry| entry.answer.expires_ns)
-            .max(expires_ns);
-        if known.is_none() && !self.entries.contains_key(&key) {
+        let known = self.entries.get_mut(&key);
+        let known = known.filter(|entry| entry.answer.set == set);
+        if let Some(entry) = known {
+            let slack_ns = u64::try_from(SLACK.as_nanos()).unwrap_or(0);
+            if entry.name.as_deref() != Some(name) {
+                entry.name = Some(name.to_owned());
+            }
+            if entry.answer.expires_ns.saturating_add(slack_ns) < expires_ns {
+                let answer = Answer {
+                    expires_ns,
+                    ..entry.answer
+                };
+                table.put(key, answer)?;
+                entry.answer = answer;
+            }
+            return Ok(());
+        }
+        if !self.entries.contains_key(&key) {
             self.make_room(table, now_ns)?;
         }
         let answer = Answer {
-            expires_ns: until,
+            expires_ns,
             set,
             reserved: 0,
         };
@@ -250,6 +260,18 @@ mod tests {
                 .unwrap();
         }
         assert_eq!(table.0.len(), MAX_NAMES_OF_ADDRESS as usize);
+    }
+
+    #[test]
+    fn what_stands_is_written_anew_only_where_it_would_end_too_early() {
+        const S: u64 = 1_000_000_000;
+        let (mut book, mut table) = (Book::default(), Memory::default());
+        let set = (5, "a.example.com");
+        book.enter(&mut table, key(1), set, (1, 100 * S)).unwrap();
+        book.enter(&mut table, key(1), set, (1, 110 * S)).unwrap();
+        assert_eq!(table.0[&key(1)].expires_ns, 100 * S);
+        book.enter(&mut table, key(1), set, (1, 111 * S)).unwrap();
+        assert_eq!(table.0[&key(1)].expires_ns, 111 * S);
     }
 
     #[test]

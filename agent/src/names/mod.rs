@@ -51,5 +51,9 @@ pub const FLOOR: Duration = Duration::from_secs(60);
 /// How long beyond the time that an answer says: clocks differ, and so does what has cached it.
 pub const GRACE: Duration = Duration::from_secs(30);
 
+/// How much shorter what stands may be than an answer says, before it is written anew: an answer from the cache, whose
+/// time runs down, would be written each time. What is lost of the grace is less than that.
+pub const SLACK: Duration = Duration::from_secs(10);
+
 /// How long at most an answer is believed.
 pub const CEILING: Duration = Duration::from_secs(86_400);

@@ -10,6 +10,7 @@
 //! void, and says so.
 
 mod hold;
+mod lookup;
 mod measure;
 mod memory;
 mod operations;
@@ -28,6 +29,7 @@ use std::thread;
 use std::time::Duration;
 
 pub(crate) use hold::run as hold;
+pub(crate) use lookup::run as lookup;
 pub(crate) use measure::main as measure;
 pub(crate) use memory::run as memory;
 pub(crate) use revoke::run as revoke;

@@ -22,6 +22,7 @@ const HEARD: &str = "/tmp/names.heard";
 /// The servers, and what asks them.
 const SERVER: &str = include_str!("names/server.py");
 const CLIENT: &str = include_str!("names/client.py");
+const MUSL_CLIENT: &str = include_str!("names/client.c");
 
 pub(super) fn tests() -> Vec<Test> {
     vec![
@@ -33,7 +34,7 @@ pub(super) fn tests() -> Vec<Test> {
         .patience(240),
         Test::new(
             "lookup.clients",
-            "glibc, c-ares in node, curl and Python look names up as outside",
+            "glibc, musl, c-ares in node, Go, dig, curl and Python look names up as outside, of the stub of systemd-resolved, too",
             clients,
         )
         .patience(300),
@@ -151,6 +152,11 @@ fn looked_up() -> Result<()> {
                 "query 8.8.8.8 udp api.example.test A",
                 "NOERROR 198.51.100.1 from 8.8.8.8:53 peer 8.8.8.8:53",
             ),
+            // As where systemd-resolved listens.
+            (
+                "query 127.0.0.53 udp api.example.test A",
+                "NOERROR 198.51.100.1 from 127.0.0.53:53 peer 127.0.0.53:53",
+            ),
             (
                 "query 8.8.8.8 tcp api.example.test A",
                 "NOERROR 198.51.100.1 from 8.8.8.8:53 peer 8.8.8.8:53",
@@ -208,6 +214,12 @@ fn looked_up() -> Result<()> {
 
 fn clients() -> Result<()> {
     let _network = Network::set_up()?;
+    fs::write("/tmp/names-client.c", MUSL_CLIENT)?;
+    let built = Command::new("musl-gcc")
+        .args(["-o", "/tmp/names-client-musl", "/tmp/names-client.c"])
+        .output()
+        .context("musl-gcc")?;
+    ensure!(built.status.success(), "{}", product::said(&built));
     let policy = policy("names-clients", &["api.example.test"]).privileges(&["jit"]);
     for (name, words, works) in [
         (
@@ -219,6 +231,21 @@ fn clients() -> Result<()> {
             "curl",
             "curl -sS -m 20 http://api.example.test:8090/",
             "a page",
+        ),
+        (
+            "musl",
+            "/tmp/names-client-musl api.example.test 8090",
+            "connected",
+        ),
+        (
+            "Go",
+            "GODEBUG=netdns=go gron --insecure http://api.example.test:8090/ 2>&1",
+            "invalid character",
+        ),
+        (
+            "dig",
+            "dig +short @8.8.8.8 api.example.test",
+            "198.51.100.1",
         ),
         (
             "c-ares",

@@ -29,6 +29,8 @@ enum Subject {
     Revoke,
     /// How long a hold takes to be told, an answer to be felt, and what 500 open holds cost
     Hold,
+    /// How many lookups a second are answered, by the server itself and through the resolver
+    Lookup,
     /// What one controller carries: nodes, records a second, a revocation for all; here, in one process
     Central,
     /// What the daemon takes of a processor while much is denied and more allowed; here
@@ -41,7 +43,7 @@ pub(crate) struct Options {
     /// What to measure
     #[arg(value_enum, default_value_t = Subject::Calls)]
     subject: Subject,
-    /// On this kernel. Default: 6.1 for calls, 6.1 and 6.12 for memory, 6.12 for revoke and hold, the
+    /// On this kernel. Default: 6.1 for calls, 6.1 and 6.12 for memory, 6.12 for revoke, hold and lookup, the
     /// whole matrix for the verifier
     #[arg(long = "kernel", value_name = "K")]
     kernels: Vec<Series>,
@@ -86,10 +88,8 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let kernels = match (options.kernels.as_slice(), options.subject) {
         ([], Subject::Calls) => &[Series::BENCH],
         ([], Subject::Memory) => &Series::MATRIX[1..3],
-        ([], Subject::Revoke | Subject::Hold | Subject::Central | Subject::Busy) => {
-            &Series::MATRIX[2..3]
-        }
         ([], Subject::Verifier) => Series::MATRIX.as_slice(),
+        ([], _) => &Series::MATRIX[2..3],
         (named, _) => named,
     };
     let mut rows = Vec::new();
@@ -108,6 +108,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             Subject::Verifier => "verifier.json",
             Subject::Revoke => "revoke.json",
             Subject::Hold => "hold.json",
+            Subject::Lookup => "lookup.json",
             Subject::Central => "central.json",
             Subject::Busy => "busy.json",
         };
@@ -128,7 +129,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             print!("{}", table::memory(&rows));
             0
         }
-        Subject::Verifier | Subject::Central | Subject::Busy => {
+        Subject::Verifier | Subject::Lookup | Subject::Central | Subject::Busy => {
             print!("{}", table::plain(&rows));
             0
         }
@@ -169,7 +170,7 @@ fn measure(options: &Options, kernel: &Kernel) -> Result<(Vec<Row>, Option<Strin
             timeout: Duration::from_secs(7200),
             ..Machine::new(kernel)
         },
-        Subject::Verifier | Subject::Central | Subject::Busy => Machine::new(kernel),
+        _ => Machine::new(kernel),
     };
     let verb = match subject {
         Subject::Calls => "bench",
@@ -177,6 +178,7 @@ fn measure(options: &Options, kernel: &Kernel) -> Result<(Vec<Row>, Option<Strin
         Subject::Verifier | Subject::Central | Subject::Busy => "verifier",
         Subject::Revoke => "revoke",
         Subject::Hold => "hold",
+        Subject::Lookup => "lookup",
     };
     let mut words = vec!["interlock-tests".to_owned(), verb.to_owned()];
     if subject == Subject::Revoke {

@@ -1,0 +1,198 @@
+//! What lookups cost through the resolver, as JSON lines: how many are answered in a second by a server itself, by an
+//! ordinary resolver that has them in its cache, and to a session; and what becomes of one session's while another
+//! asks for random names without end.
+
+use crate::harness::kernel;
+use crate::harness::network::DENIED4;
+use crate::harness::policy::Policy;
+use crate::harness::product::{Daemon, said};
+use crate::harness::session::Place;
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use std::fmt::Write as _;
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+/// Where the server's files lie, and the questions.
+const FOLDER: &str = "/tmp/bench-lookup";
+
+/// Names that are asked again and again, and so many that nobody asked before.
+const NAMES: u32 = 100;
+const RANDOM: u32 = 50_000;
+
+/// Seconds of each measurement.
+const SECONDS: u32 = 10;
+
+/// Whom all of them ask, as far as they know.
+const DIRECT: [&str; 2] = ["-s", DENIED4];
+
+/// The port of the ordinary resolver.
+const ORDINARY: u16 = 5353;
+
+/// More than any of this asks for.
+const NO_BOUNDS: &str = "pace: {rate: 1000000/s}, newNames: {rate: 1000000/s}";
+
+/// Servers of names, which end with this.
+struct Servers(Vec<Child>);
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        for server in &mut self.0 {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+}
+
+/// Measures one after the other.
+pub(crate) fn run() -> Result<()> {
+    lay_out()?;
+    let daemon = Daemon::shared()?;
+    let _servers = serve()?;
+    fs::write("/etc/resolv.conf", format!("nameserver {DENIED4}\n"))?;
+    // The daemon follows the file each second.
+    thread::sleep(Duration::from_secs(3));
+    let policy = policy("bench-lookup", NO_BOUNDS);
+    let inside = Place::Inside(&policy);
+    told(
+        "the server itself",
+        &asked(Place::Outside, "again", &DIRECT)?,
+    )?;
+    let port = ORDINARY.to_string();
+    let ordinary = ["-s", "127.0.0.1", "-p", &port];
+    told(
+        "dnsmasq's cache",
+        &asked(Place::Outside, "again", &ordinary)?,
+    )?;
+    told("inside a session", &asked(inside, "again", &DIRECT)?)?;
+    let before = kilobytes(daemon.pid)?;
+    told("inside, random names", &asked(inside, "random", &DIRECT)?)?;
+    println!(
+        "{}",
+        json!({"daemon KiB before": before, "daemon KiB after random names": kilobytes(daemon.pid)?})
+    );
+    beside_a_flood()
+}
+
+/// One session asks for random names as fast as it can, under the bounds that every policy has; another asks 50 times
+/// a second.
+fn beside_a_flood() -> Result<()> {
+    let (flooding, quiet) = (policy("bench-flood", ""), policy("bench-quiet", ""));
+    let flood = thread::spawn(move || asked(Place::Inside(&flooding), "random", &DIRECT));
+    let calm = asked(
+        Place::Inside(&quiet),
+        "few",
+        &[&DIRECT[..], &["-Q", "50"]].concat(),
+    )?;
+    let flood = flood
+        .join()
+        .map_err(|_| anyhow::anyhow!("the flood panicked"))??;
+    told("a flood of random names", &flood)?;
+    told("another session beside it", &calm)
+}
+
+fn policy(agent: &str, lookups: &str) -> Policy {
+    Policy::named(agent).with(&format!(
+        "  egress:\n    lookups: {{{lookups}}}\n    allow:\n      - {{to: [\"*.data.example.test\"], ports: [8090]}}\n"
+    ))
+}
+
+/// The zone, and the questions: of names that come again, of a few, and of such that never come twice.
+fn lay_out() -> Result<()> {
+    let _ = fs::remove_dir_all(FOLDER);
+    fs::create_dir_all(FOLDER)?;
+    let server = format!(
+        "server:\n  ip-address: {DENIED4}\n  username: \"\"\n  zonesdir: \"{FOLDER}\"\n  pidfile: \"{FOLDER}/pid\"\n  xfrdfile: \"{FOLDER}/xfrd\"\n  \
+         zonelistfile: \"{FOLDER}/list\"\n  database: \"\"\n  rrl-ratelimit: 0\nremote-control:\n  control-enable: no\nzone:\n  name: example.test\n  zonefile: zone\n"
+    );
+    fs::write(format!("{FOLDER}/nsd.conf"), server)?;
+    let zone = "$ORIGIN example.test.\n$TTL 3600\n@ SOA ns admin 1 3600 600 86400 60\n@ NS ns\nns A 192.0.2.20\n*.data A 198.51.100.9\n";
+    fs::write(format!("{FOLDER}/zone"), zone)?;
+    for (file, count, word) in [
+        ("again", NAMES, "n"),
+        ("few", 5, "q"),
+        ("random", RANDOM, "r"),
+    ] {
+        let mut text = String::new();
+        for number in 0..count {
+            writeln!(text, "{word}{number}.data.example.test A")?;
+        }
+        fs::write(format!("{FOLDER}/{file}"), text)?;
+    }
+    Ok(())
+}
+
+fn serve() -> Result<Servers> {
+    let start = |program: &str, words: &[&str]| {
+        Command::new(program)
+            .args(words)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .with_context(|| program.to_owned())
+    };
+    let listen = format!("--port={ORDINARY}");
+    let server = format!("--server={DENIED4}");
+    let ordinary = [
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--no-resolv",
+        "--no-hosts",
+        "--user=root",
+        "--listen-address=127.0.0.1",
+        "--bind-interfaces",
+        "--cache-size=10000",
+        &listen,
+        &server,
+    ];
+    let servers = Servers(vec![
+        start("nsd", &["-d", "-c", &format!("{FOLDER}/nsd.conf")])?,
+        start("dnsmasq", &ordinary)?,
+    ]);
+    thread::sleep(Duration::from_secs(2));
+    Ok(servers)
+}
+
+/// What `dnsperf` prints of so many seconds.
+fn asked(place: Place<'_>, questions: &str, words: &[&str]) -> Result<String> {
+    let seconds = SECONDS.to_string();
+    let questions = format!("{FOLDER}/{questions}");
+    let fixed = ["dnsperf", "-l", &seconds, "-c", "4", "-d", &questions];
+    let output = place.run(&[&fixed, words].concat())?;
+    ensure!(output.status.success(), "{}", said(&output));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// One line of figures.
+fn told(what: &str, printed: &str) -> Result<()> {
+    let field = |name: &str| {
+        let line = printed.lines().find(|line| line.trim().starts_with(name));
+        line.and_then(|line| line.split_once(':'))
+            .map(|(_, value)| value.trim().to_owned())
+    };
+    let number = |name: &str| -> Result<f64> {
+        let value = field(name).with_context(|| format!("no {name:?} in {printed}"))?;
+        let first = value.split_whitespace().next().unwrap_or_default();
+        first.parse().with_context(|| format!("{name}: {value}"))
+    };
+    let figures = json!({
+        "kernel": kernel::release(),
+        "lookups": what,
+        "per second": number("Queries per second")?.round(),
+        "lost": number("Queries lost")?,
+        "latency us": (number("Average Latency (s)")? * 1e6).round(),
+        "answers": field("Response codes"),
+    });
+    println!("{figures}");
+    Ok(())
+}
+
+/// A process's memory.
+fn kilobytes(pid: i32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let value = line.and_then(|line| line.split_whitespace().next());
+    Ok(value.context("VmRSS")?.parse()?)
+}
