@@ -102,6 +102,19 @@ fn verify(words: &[&str], code: i32) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Why a record may be missing.
+fn how_it_is() -> Result<String> {
+    let status = said(&product::call(&["status"])?);
+    let output = product::call(&["evidence", "export"])?;
+    let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut last: Vec<&str> = lines.lines().rev().take(8).collect();
+    last.reverse();
+    let disk = said(&Command::new("df").args(["/", FOLDER]).output()?);
+    Ok(format!(
+        "{status}; the last records: {last:#?}; the disk: {disk}"
+    ))
+}
+
 fn denial() -> Result<()> {
     let daemon = Daemon::shared()?;
     let session = denied("recorded")?;
@@ -125,7 +138,7 @@ fn denial() -> Result<()> {
     ensure!(
         networks.len() == 1 && networks[0]["allowed"] == 1 && networks[0]["total"] == 1,
         "{networks:?}: expected the one send that was allowed, in {before:?}; {}",
-        said(&product::call(&["status"])?)
+        how_it_is()?
     );
     let output = product::call(&["evidence", "show", &session])?;
     let story = String::from_utf8_lossy(&output.stdout).into_owned();
