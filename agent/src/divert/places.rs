@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use tokio::sync::Notify;
 
 /// Places, on one thread.
 #[derive(Debug)]
@@ -9,6 +10,8 @@ pub struct Places {
     free: Cell<usize>,
     of_one: usize,
     taken: RefCell<HashMap<u64, usize>>,
+    /// Rings when one is given back.
+    freed: Notify,
 }
 
 impl Places {
@@ -18,6 +21,18 @@ impl Places {
             free: Cell::new(all),
             of_one,
             taken: RefCell::default(),
+            freed: Notify::new(),
+        }
+    }
+
+    /// Takes one for a session as soon as there is one.
+    pub async fn wait(&self, session: u64) -> Taken<'_> {
+        loop {
+            let freed = self.freed.notified();
+            if let Some(taken) = self.take(session) {
+                return taken;
+            }
+            freed.await;
         }
     }
 
@@ -55,12 +70,15 @@ impl Drop for Taken<'_> {
                 taken.remove(&self.session);
             }
         }
+        self.places.freed.notify_waiters();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+    use tokio::time::timeout;
 
     #[test]
     fn no_session_takes_the_places_of_others_and_all_come_back() {
@@ -74,5 +92,15 @@ mod tests {
         drop((b, c));
         assert_eq!(places.free.get(), 3);
         assert!(places.taken.borrow().is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_waits_gets_the_place_that_comes_back() {
+        let places = Places::new(2, 1);
+        let taken = places.take(1);
+        let soon = Duration::from_millis(10);
+        assert!(timeout(soon, places.wait(1)).await.is_err());
+        let (_, got) = tokio::join!(async { drop(taken) }, timeout(soon, places.wait(1)));
+        assert!(got.is_ok());
     }
 }

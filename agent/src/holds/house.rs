@@ -2,12 +2,15 @@
 
 use super::answer::Answered;
 use super::question::Question;
-use super::{Holds, NO_STANDS_NS, NS, WAKES_NS, wake, word};
+use super::{Asked, Holds, NO_STANDS_NS, NS, WAKES_NS, wake, word};
 use crate::kernel::clock;
 use crate::kernel::maps::MapsError;
 use crate::sessions::Sessions;
 use agent_common::hold::HoldState;
 use std::collections::HashSet;
+
+/// How long the house rests while nothing is due: those who wait are to cost nothing.
+const REST_NS: u64 = 5 * NS;
 
 impl Holds {
     /// Closes what nobody answered in time and what no session asks any more, finds what no record told
@@ -22,6 +25,10 @@ impl Holds {
             true => self.deny_what_needs_more()?,
             false => Vec::new(),
         };
+        if now_ns < self.rests_until_ns {
+            return Ok(told);
+        }
+        let mut next_ns = now_ns.saturating_add(REST_NS);
         let mut alive = HashSet::new();
         for (key, hold) in self.held.all() {
             let is_asked = hold.state == HoldState::Asked.wire();
@@ -39,7 +46,9 @@ impl Holds {
             alive.insert(hold.id);
             // Its record may be on the way.
             let is_old = now_ns.saturating_sub(hold.asked_ns) > NS;
-            if is_asked && is_old && !self.questions.contains_key(&hold.id) {
+            let is_known = self.questions.contains_key(&hold.id);
+            next_ns = next_ns.min(if is_known { hold.until_ns } else { now_ns });
+            if is_asked && is_old && !is_known {
                 self.insert(Question::unknown(
                     hold.id,
                     key.session,
@@ -67,6 +76,7 @@ impl Holds {
             if answered.is_none() && is_alive {
                 continue;
             }
+            next_ns = now_ns;
             if answered.is_some_and(|at| now_ns.saturating_sub(at) < WAKES_NS) || is_alive {
                 wake::wake(&self.held, waiter.hold);
             }
@@ -82,6 +92,7 @@ impl Holds {
             let count = open.iter().filter(|(_, hold)| hold.slot == slot).count();
             self.held.set_open(slot, count as u64)?;
         }
+        self.rests_until_ns = next_ns;
         self.recent.retain(|id, _| sessions.get(*id).is_some());
         self.counters.retain(|id, _| sessions.get(*id).is_some());
         Ok(told)
@@ -89,6 +100,10 @@ impl Holds {
 
     /// Denies what more than one person has to say yes to, which they can only do at the controller.
     fn deny_what_needs_more(&mut self) -> Result<Vec<Answered>, MapsError> {
+        let needs_more = |asked: &Asked| asked.question.people > 1 && asked.answered.is_none();
+        if !self.questions.values().any(needs_more) {
+            return Ok(Vec::new());
+        }
         let until_ns = clock::boot_ns().saturating_add(NO_STANDS_NS);
         let mut told = Vec::new();
         for (key, hold) in self.open() {

@@ -88,6 +88,8 @@ pub struct Holds {
     /// Questions that their policies' expressions are to answer.
     to_judge: Vec<(HoldId, String)>,
     bell: Option<Bell>,
+    /// Until then the house has nothing to do, unless something changes.
+    rests_until_ns: u64,
     /// Programs that were read meanwhile, by question.
     read: Arc<Mutex<Vec<(u64, Program)>>>,
 }
@@ -112,6 +114,7 @@ impl Holds {
             counters: HashMap::new(),
             to_judge: Vec::new(),
             bell,
+            rests_until_ns: 0,
             readers: Readers::default(),
             read: Arc::default(),
         };
@@ -127,6 +130,7 @@ impl Holds {
     }
 
     fn insert(&mut self, question: Question) {
+        self.rests_until_ns = 0;
         let asked = Asked {
             question,
             program: None,
@@ -333,6 +337,7 @@ impl Holds {
             ..hold
         };
         self.held.answer(key, answer)?;
+        self.rests_until_ns = 0;
         let counters = self.counters.entry(key.session).or_default();
         match state {
             HoldState::Approved => counters.approved += 1,

@@ -28,6 +28,8 @@ use tracing::{debug, warn};
 /// Questions to servers that are under way at once, of all sessions and of one.
 const UNDER_WAY: usize = 512;
 const OF_SESSION: usize = 64;
+/// How long a question waits for others to come back; who asked asks anew after that.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections at once, and how long one may be silent.
 const CONNECTIONS: usize = 256;
 const SILENCE: Duration = Duration::from_secs(10);
@@ -270,46 +272,49 @@ impl Resolver {
         Turn::Say(question.refuse(code))
     }
 
-    /// Asks the host's servers, once for all who want to know the same at once.
+    /// Answers what the host's servers have to be asked for.
     async fn ask(&self, asking: Box<Asking>, room: usize) -> Vec<u8> {
         let Asking {
             origin,
             question,
             key,
         } = *asking;
-        let failed = |question: &Question| {
-            self.names.outcomes().note(Outcome::Failed);
-            question.refuse(ResponseCode::ServFail)
-        };
-        let Some(_place) = self.places.take(origin.session) else {
-            return failed(&question);
-        };
-        let other = self.under_way.borrow().get(&key).cloned();
-        let known = match other {
-            Some(mut heard) => {
-                // Who asked is gone without an answer: so is the answer.
-                let _ = heard.wait_for(Option::is_some).await;
-                let known = heard.borrow().clone();
-                known.flatten()
-            }
-            None => {
-                let (said, heard) = watch::channel(None);
-                self.under_way.borrow_mut().insert(key.clone(), heard);
-                let servers = self.servers.borrow().clone();
-                let known = upstream::ask(&servers, &key.0, key.1).await;
-                if let Some(known) = &known {
-                    let mut cache = self.cache.borrow_mut();
-                    cache.put(key.clone(), known.clone(), Instant::now());
-                }
-                self.under_way.borrow_mut().remove(&key);
-                let _ = said.send(Some(known.clone()));
-                known
-            }
-        };
-        match known {
+        match self.find(origin.session, &key).await {
             Some(known) => self.entered(&origin, &question, &known, room),
-            None => failed(&question),
+            None => {
+                self.names.outcomes().note(Outcome::Failed);
+                question.refuse(ResponseCode::ServFail)
+            }
         }
+    }
+
+    /// What the host's servers say, once for all who want to know the same at once. Who has a question under way has
+    /// a place: nobody waits for a place of another session's.
+    async fn find(&self, session: u64, key: &Key) -> Option<Known> {
+        let under_way = || self.under_way.borrow().get(key).cloned();
+        if let Some(heard) = under_way() {
+            return hear(heard).await;
+        }
+        let place = timeout(PATIENCE, self.places.wait(session)).await;
+        let _place = place.ok()?;
+        // Somebody else may have asked meanwhile.
+        if let Some(heard) = under_way() {
+            return hear(heard).await;
+        }
+        if let Some(known) = self.cache.borrow().get(key, Instant::now()) {
+            return Some(known);
+        }
+        let (said, heard) = watch::channel(None);
+        self.under_way.borrow_mut().insert(key.clone(), heard);
+        let servers = self.servers.borrow().clone();
+        let known = upstream::ask(&servers, &key.0, key.1).await;
+        if let Some(known) = &known {
+            let mut cache = self.cache.borrow_mut();
+            cache.put(key.clone(), known.clone(), Instant::now());
+        }
+        self.under_way.borrow_mut().remove(key);
+        let _ = said.send(Some(known.clone()));
+        known
     }
 
     /// The answer, after its addresses were entered for who asked.
@@ -339,6 +344,13 @@ impl Resolver {
         let what = Refused::Lookup { name, records };
         self.refusals.tell(&self.names, origin, what, reason)
     }
+}
+
+/// What another hears. Who asked is gone without an answer: so is the answer.
+async fn hear(mut heard: Heard) -> Option<Known> {
+    let _ = heard.wait_for(Option::is_some).await;
+    let known = heard.borrow().clone();
+    known.flatten()
 }
 
 /// What becomes of a question.

@@ -74,7 +74,7 @@ print(found.stdout.decode(), found.returncode)'",
     ),
     (
         "push",
-        "cd /tmp/clients/work && date > file && git commit -qam change && git push -q /tmp/clients/repository.git HEAD && git -C /tmp/clients/repository.git log -1 --format=%s",
+        "export HOME=/tmp/clients; cd /tmp/clients/work && date > file && git commit -qam change && git push -q /tmp/clients/repository.git HEAD && git -C /tmp/clients/repository.git log -1 --format=%s",
         "change",
     ),
 ];
@@ -150,7 +150,7 @@ fn clients() -> Result<()> {
 }
 
 /// Ten rounds of what such an agent does.
-const LOOP: &str = "cd /tmp/clients/work
+const LOOP: &str = "cd /tmp/clients/work; export HOME=/tmp/clients
 for i in 1 2 3 4 5 6 7 8 9 10; do
   echo \"print($i * $i)\" > program.py
   python3 program.py > result || exit 3

@@ -244,7 +244,7 @@ fn clients() -> Result<()> {
         ),
         (
             "dig",
-            "dig +short @8.8.8.8 api.example.test",
+            "dig +short @192.0.2.20 api.example.test",
             "198.51.100.1",
         ),
         (

@@ -84,7 +84,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         return process::show(build::cargo("bench").arg("--quiet").args(bench)).map(|()| true);
     }
     // The kernel programs are the same in either build, and the verifier sees nothing else.
-    build::guest_programs(options.subject == Subject::Calls)?;
+    build::guest_programs(matches!(options.subject, Subject::Calls | Subject::Lookup))?;
     let kernels = match (options.kernels.as_slice(), options.subject) {
         ([], Subject::Calls) => &[Series::BENCH],
         ([], Subject::Memory) => &Series::MATRIX[1..3],
