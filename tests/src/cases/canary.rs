@@ -21,7 +21,8 @@ pub(super) fn tests() -> Vec<Test> {
             "canary.wrong_cgroup",
             "a daemon whose cgroup programs see only a part of the host does not call itself ready",
             wrong_cgroup,
-        ),
+        )
+        .removes(),
         Test::new(
             "canary.again",
             "when enforcement breaks the daemon is not ready, says so, and is again when it is whole",

@@ -140,5 +140,6 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(central_disk::tests());
     tests.extend(adopted::tests());
     tests.extend(workout::tests());
+    tests.sort_by_key(|test| test.removes);
     tests
 }

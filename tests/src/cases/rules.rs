@@ -32,7 +32,8 @@ pub(super) fn tests() -> Vec<Test> {
             "rules.uninstalled",
             "a process of a session is free once Interlock is gone",
             uninstalled,
-        ),
+        )
+        .removes(),
     ]
 }
 

@@ -60,7 +60,8 @@ pub(super) fn tests() -> Vec<Test> {
                 product::remove()?;
                 product::uninstall()
             },
-        ),
+        )
+        .removes(),
     ]
 }
 

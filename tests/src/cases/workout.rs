@@ -99,7 +99,8 @@ pub(super) fn tests() -> Vec<Test> {
             "ordinary programs do the same with Interlock and without",
             ordinary,
         )
-        .patience(400),
+        .patience(400)
+        .removes(),
     ]
 }
 

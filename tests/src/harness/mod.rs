@@ -37,6 +37,8 @@ pub(crate) struct Test {
     pub(crate) unless: Unless,
     /// How long it may take.
     pub(crate) patience: Duration,
+    /// Whether it takes everything out of the kernel.
+    pub(crate) removes: bool,
     /// The test itself.
     pub(crate) run: Box<dyn Fn() -> Result<()>>,
 }
@@ -53,6 +55,7 @@ impl Test {
             shows: shows.into(),
             unless: || None,
             patience: Duration::from_secs(240),
+            removes: false,
             run: Box::new(run),
         }
     }
@@ -60,6 +63,13 @@ impl Test {
     /// The same test with more time.
     pub(crate) fn patience(mut self, seconds: u64) -> Self {
         self.patience = Duration::from_secs(seconds);
+        self
+    }
+
+    /// The same test, which takes everything out of the kernel: it runs after those that share a daemon, for to load it
+    /// again takes most of a minute.
+    pub(crate) fn removes(mut self) -> Self {
+        self.removes = true;
         self
     }
 
