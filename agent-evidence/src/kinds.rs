@@ -353,6 +353,9 @@ pub struct Summary {
     pub seconds: u64,
     /// How often since the session began.
     pub total: u64,
+    /// Whether the session is over: what it was allowed in all is told here at the latest.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub last: bool,
 }
 
 /// The oldest segments were taken away.

@@ -97,7 +97,7 @@ impl What {
     /// Whether it may wait a moment before it is on the disk, and is the first to go where there is
     /// no room. All else is synced before it counts as recorded.
     pub fn is_ordinary(&self) -> bool {
-        matches!(self, Self::Summary(_))
+        matches!(self, Self::Summary(summary) if !summary.last)
     }
 
     /// Its kind in one word.

@@ -122,9 +122,10 @@ impl Disk for Faulty {
     }
 }
 
-fn summary() -> Draft {
+fn summary(last: bool) -> Draft {
     let summary = Summary {
         allowed: 1,
+        last,
         ..Summary::default()
     };
     Draft::now(None, What::Summary(summary))
@@ -183,7 +184,7 @@ fn a_full_disk_has_room_for_denials_and_not_for_summaries() {
     };
     let mut store = Store::at(disk, node.key(), mark, settings);
     store.open().unwrap();
-    store.commit(&[denial(1), summary()]).unwrap();
+    store.commit(&[denial(1), summary(false)]).unwrap();
     assert!(!store.is_tight());
     room.store(0, Ordering::Relaxed);
     for number in 2..20 {
@@ -228,7 +229,10 @@ fn while_the_disk_fails_nobody_waits_memory_is_bounded_and_the_loss_is_recorded(
     for number in 2..many {
         taken += u32::from(recorder.record(denial(number)));
     }
-    assert!(!recorder.record(summary()), "no room for what is ordinary");
+    assert!(
+        !recorder.record(summary(false)),
+        "no room for what is ordinary"
+    );
     assert!(began.elapsed() < Duration::from_secs(5), "nobody waits");
     let health = recorder.health();
     assert!(health.waiting <= QUEUE + 512, "{health:?}");
@@ -244,6 +248,27 @@ fn while_the_disk_fails_nobody_waits_memory_is_bounded_and_the_loss_is_recorded(
     assert_eq!(told, (0..=taken).collect::<Vec<_>>(), "in order, each once");
     assert_eq!(report.lost, recorder.health().lost);
     assert!(!recorder.record(denial(1)), "it has ended");
+}
+
+#[test]
+fn what_a_session_was_allowed_in_all_has_room_where_other_summaries_have_none() {
+    let node = Node::new("sums");
+    let (disk, mood, _) = Faulty::of(&node);
+    let mark = MarkFile::at(&node.mark());
+    let (recorder, writer) = Recorder::begin(disk, node.key(), mark, Node::settings()).unwrap();
+    recorder.record(denial(0));
+    assert!(recorder.flush(Duration::from_secs(10)));
+    *mood.lock().unwrap() = Mood::Failing(io::ErrorKind::ReadOnlyFilesystem);
+    // More than summaries may take of the queue, without the batch that waits outside it.
+    for number in 1..u32::try_from(QUEUE / 4 * 3 + 600).unwrap() {
+        assert!(recorder.record(denial(number)));
+    }
+    assert!(!recorder.record(summary(false)));
+    assert!(recorder.record(summary(true)));
+    *mood.lock().unwrap() = Mood::Well;
+    assert!(recorder.flush(Duration::from_secs(20)));
+    drop(writer);
+    assert_eq!(node.verify().lost, 1);
 }
 
 #[test]

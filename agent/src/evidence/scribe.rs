@@ -44,7 +44,7 @@ impl Scribe {
     pub fn note(&mut self, lines: &[Line], sessions: &Sessions) {
         for line in lines {
             if let Line::Ended(ended) = line {
-                self.count(ended.allowed.as_slice());
+                self.sum_up(ended.allowed.as_slice(), true);
             }
             self.hand_in(line);
             match line {
@@ -75,6 +75,10 @@ impl Scribe {
 
     /// Hands in what sessions were allowed.
     pub fn count(&self, allowed: &[line::Allowed]) {
+        self.sum_up(allowed, false);
+    }
+
+    fn sum_up(&self, allowed: &[line::Allowed], last: bool) {
         for allowed in allowed {
             let counts = Allowed::ALL.iter().zip(allowed.counts);
             for (kind, (count, total)) in counts.filter(|(_, (count, _))| *count > 0) {
@@ -87,6 +91,7 @@ impl Scribe {
                     allowed: count,
                     seconds: allowed.seconds,
                     total,
+                    last,
                     ..Summary::default()
                 });
                 self.recorder.record(at(&allowed.time, Some(session), what));
