@@ -4,7 +4,7 @@
 
 use crate::act::join_late::{enrol, enroller};
 use crate::harness::policy::Policy;
-use crate::harness::product::{self, Daemon, PINS};
+use crate::harness::product::{self, Daemon, PINS, SOCKET};
 use crate::sys::file;
 use crate::sys::process::{self, Fork};
 use agent_common::abi;
@@ -21,7 +21,6 @@ use std::time::Duration;
 
 /// How many sessions there are.
 const SESSIONS: [u32; 4] = [1, 100, 1_000, 10_000];
-const SOCKET: &str = "/run/interlock/control.sock";
 
 /// Measures with more and more sessions, each of one process that has used a file.
 pub(crate) fn run() -> Result<()> {

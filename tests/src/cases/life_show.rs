@@ -3,14 +3,11 @@
 use crate::harness::events::Events;
 use crate::harness::network::{DENIED4, PORT, at};
 use crate::harness::policy::Policy;
-use crate::harness::product::{self, Daemon, said};
+use crate::harness::product::{self, Daemon, SOCKET, said};
 use crate::harness::session::Place;
 use crate::harness::{Test, kernel};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-
-/// Where the daemon listens.
-const SOCKET: &str = "/run/interlock/control.sock";
 
 pub(super) fn tests() -> Vec<Test> {
     vec![

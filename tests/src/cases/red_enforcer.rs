@@ -5,7 +5,7 @@ use crate::harness::Test;
 use crate::harness::events::Events;
 use crate::harness::kernel::unless_with_bpf_lsm;
 use crate::harness::policy::Policy;
-use crate::harness::product::{self, Daemon, PINS, said};
+use crate::harness::product::{self, Daemon, PINS, SOCKET, said};
 use crate::harness::session::{Place, own_program};
 use crate::sys::{host, pass, system};
 use agent_common::abi;
@@ -16,7 +16,6 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
-const SOCKET: &str = "/run/interlock/control.sock";
 /// Beside it, on the same file system.
 const RUN: &str = "/run/interlock-enforcer";
 

@@ -1,21 +1,16 @@
 //! Questions to people, and the answers that tests give in their place.
 
 use super::events::{Denial, Events};
-use super::product::{call, said};
+use super::product::{ask, call, said};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::net::UnixStream;
 use std::process::Output;
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a process may take to stop, or to go on.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Where the daemon listens.
-const SOCKET: &str = "/run/interlock/control.sock";
 
 /// An open question, as `interlock holds --json` says.
 #[derive(Clone, Debug, Deserialize)]
@@ -72,14 +67,6 @@ fn all_open() -> Result<Vec<Question>> {
 pub(crate) fn answer(hold: &str, approve: bool) -> Result<bool> {
     let request = serde_json::json!({"answer": {"hold": hold, "approve": approve}});
     Ok(ask(&request.to_string())?.contains("answered"))
-}
-
-fn ask(request: &str) -> Result<String> {
-    let mut daemon = UnixStream::connect(SOCKET).context(SOCKET)?;
-    writeln!(daemon, "{request}")?;
-    let mut line = String::new();
-    BufReader::new(daemon).read_line(&mut line)?;
-    Ok(line)
 }
 
 /// `interlock approve`, which must be taken.

@@ -5,7 +5,9 @@ use super::network;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread;
@@ -17,6 +19,10 @@ pub(crate) const INTERLOCK: &str = "interlock";
 pub(crate) const LOG: &str = "/run/interlock-tests.log";
 /// Where the shared daemon's pid is kept between tests.
 const PID: &str = "/run/interlock-tests.pid";
+/// Where the daemon is asked.
+pub(crate) const SOCKET: &str = "/run/interlock/control.sock";
+/// How long it may take to answer.
+const TO_ANSWER: Duration = Duration::from_secs(10);
 /// The pins.
 pub(crate) const PINS: &str = "/sys/fs/bpf/interlock";
 /// How long a daemon may take to become ready, on an emulated machine.
@@ -181,7 +187,7 @@ pub(crate) fn status() -> Result<Status> {
         .with_context(|| format!("interlock status --json: {}", said(&output)))
 }
 
-/// One session, as `interlock sessions --json` says.
+/// One session, as the daemon and `interlock sessions --json` say.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Session {
@@ -191,7 +197,7 @@ pub(crate) struct Session {
     pub(crate) facts: Vec<String>,
 }
 
-/// `interlock sessions --json`: the session of an agent, if there is one.
+/// The session of an agent, if there is one.
 pub(crate) fn session_of(agent: &str) -> Result<Option<Session>> {
     Ok(sessions_of(agent)?.into_iter().next())
 }
@@ -208,13 +214,17 @@ pub(crate) fn begun(agent: &str) -> Result<Session> {
     }
 }
 
-/// All of an agent's sessions.
+/// All of an agent's sessions. Tests ask for them again and again, so no program is run for it.
 pub(crate) fn sessions_of(agent: &str) -> Result<Vec<Session>> {
-    let output = call(&["sessions", "--json"])?;
-    let sessions: Vec<Session> = serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("interlock sessions --json: {}", said(&output)))?;
+    #[derive(Deserialize)]
+    struct Told {
+        sessions: Vec<Session>,
+    }
+    let said = ask("\"sessions\"")?;
+    let told: Told =
+        serde_json::from_str(&said).with_context(|| format!("the daemon said {said:?}"))?;
     let of_agent = |session: &Session| session.agent == agent;
-    Ok(sessions.into_iter().filter(of_agent).collect())
+    Ok(told.sessions.into_iter().filter(of_agent).collect())
 }
 
 /// The facts of an agent's session.
@@ -279,6 +289,16 @@ pub(crate) fn revoke(session: &str, reason: &str) -> Result<Revoked> {
     );
     serde_json::from_slice(&output.stdout)
         .with_context(|| format!("interlock revoke --json: {}", said(&output)))
+}
+
+/// Asks the daemon what the product's commands ask it: a line for a line.
+pub(crate) fn ask(request: &str) -> Result<String> {
+    let mut daemon = UnixStream::connect(SOCKET).context(SOCKET)?;
+    daemon.set_read_timeout(Some(TO_ANSWER))?;
+    writeln!(daemon, "{request}")?;
+    let mut line = String::new();
+    BufReader::new(daemon).read_line(&mut line)?;
+    Ok(line)
 }
 
 /// Runs the product with some words and waits for its end.
