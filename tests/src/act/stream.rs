@@ -9,19 +9,26 @@ use anyhow::{Context, Result};
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
+use std::sync::{Arc, Barrier};
 use std::thread;
 
 /// What is sent at once.
 const PIECE: usize = 16 * 1024;
 
 /// Makes so many connections, begins to send, and, with a limit, lets a fork bomb off
-/// beside.
+/// beside. Nobody begins before all are there: one that sends leaves little to those that yet have to connect.
 pub(crate) fn stream(to: SocketAddr, count: usize, bomb: u32) -> Result<()> {
     let ways = [by_write, by_splice, by_ring];
+    let all_there = Arc::new(Barrier::new(count + 1));
     for way in ways.into_iter().cycle().take(count) {
         let stream = TcpStream::connect(to).with_context(|| format!("connecting to {to}"))?;
-        thread::spawn(move || way(&stream, to));
+        let all_there = Arc::clone(&all_there);
+        thread::spawn(move || {
+            all_there.wait();
+            way(&stream, to)
+        });
     }
+    all_there.wait();
     if bomb > 0
         && let Fork::Child = process::fork()?
     {
