@@ -5,6 +5,7 @@
 //! over it; who uses an answer that is good for one action takes the entry away, which one task
 //! alone can.
 
+use crate::decide::SCOPES;
 use crate::wire::{Wire, assert_layout, wire_enum, wire_struct};
 
 /// Questions that can be open or answered at once on one host.
@@ -71,7 +72,7 @@ wire_struct! {
         until_ns: u64,
         /// A [`HoldState`].
         state: u32,
-        /// Bits of [`Hold::ONCE`].
+        /// Bits of [`Hold::ONCE`] and [`Hold::BY_DEPUTY`].
         flags: u32,
         /// The slot of the session.
         slot: u32,
@@ -84,6 +85,8 @@ assert_layout!(Hold, size 40, id at 0, asked_ns at 8, until_ns at 16, state at 2
 impl Hold {
     /// The yes is good for one action.
     pub const ONCE: u32 = 1;
+    /// The deputy answered, because there was no daemon; the next daemon has yet to say so.
+    pub const BY_DEPUTY: u32 = 2;
 }
 
 wire_struct! {
@@ -120,8 +123,11 @@ pub struct Asking {
     pub waiter: Waiter,
     /// When its process began.
     pub began_ns: u64,
+    /// The rules, each plus 1, by which the program that is being executed has its yes: that was used up
+    /// when it was asked about, before anything else could use it.
+    pub carried: [u32; SCOPES],
 }
-assert_layout!(Asking, size 144, key at 0, hold at 56, id at 96, granted at 104, stops at 112, claimed at 116, waiter at 120, began_ns at 136);
+assert_layout!(Asking, size 160, key at 0, hold at 56, id at 96, granted at 104, stops at 112, claimed at 116, waiter at 120, began_ns at 136, carried at 144);
 
 impl Asking {
     /// Nothing asked.
@@ -134,5 +140,6 @@ impl Asking {
         claimed: 0,
         waiter: Waiter::ZERO,
         began_ns: 0,
+        carried: [0; SCOPES],
     };
 }

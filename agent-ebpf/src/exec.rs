@@ -5,6 +5,7 @@
 //! kills the process before its first instruction.
 
 use crate::judge::{self, ALLOWED, Way, number};
+use crate::kernel::asking::Asking;
 use crate::kernel::binprm::Binprm;
 use crate::kernel::call;
 use crate::kernel::container::Entry;
@@ -133,6 +134,7 @@ pub fn ask(end: u64, words: u32, inode: u64, kind: u64) -> bool {
     if ended || end != End::Root as u64 || kind & FIRST == 0 || !state::has_approvals(member) {
         return true;
     }
+    Asking::forget_carried();
     let Some(digest) = digest(&session, inode) else {
         // Judged next, and found to be so.
         return true;
@@ -153,7 +155,7 @@ pub fn ask(end: u64, words: u32, inode: u64, kind: u64) -> bool {
     put_lists(member, &session, digest);
     let way = Way {
         traits: traits | given,
-        how: weigh::TRY,
+        how: weigh::TRY | weigh::CLAIM,
         ..Way::STOPS
     };
     member.weighing().hold = Weighing::NOBODY_ASKED;

@@ -9,6 +9,7 @@ use super::pending::edition;
 use super::task::Task;
 use crate::maps::{ASKING, NOTHING_ASKED};
 use agent_common::action::Action;
+use agent_common::decide::SCOPES;
 use agent_common::egress::Endpoint;
 use agent_common::hold::Asking as Asked;
 
@@ -42,6 +43,7 @@ impl Asking {
             (*asking.0).key.action = u32::from(action.wire());
             // What was claimed belongs to this action alone.
             (*asking.0).claimed = 0;
+            (*asking.0).carried = [0; SCOPES];
         }
         Some(asking)
     }
@@ -89,9 +91,45 @@ impl Asking {
     /// The program that was asked about in the same `execve`, with the words that it was given.
     #[inline(always)]
     pub fn about_program_again(member: Member, words: u64) -> Option<Self> {
+        let before = Self::of_current()?;
+        // SAFETY: as in `begin`.
+        let key = unsafe { (*before.0).key };
+        let is_same = key.session == member.label().session
+            && key.edition == edition(member.policy())
+            && key.action == u32::from(Action::Exec.wire())
+            && key.object[3] == words;
+        // SAFETY: as in `begin`.
+        let carried = unsafe { (*before.0).carried };
         let asking = Self::begin(member, Action::Exec)?;
+        if is_same {
+            // SAFETY: as in `begin`.
+            unsafe { (*asking.0).carried = carried }
+        }
         asking.note_words(words);
         Some(asking)
+    }
+
+    /// Forgets by which rules an earlier program had its yes.
+    #[inline(always)]
+    pub fn forget_carried() {
+        if let Some(asking) = Self::of_current() {
+            // SAFETY: as in `begin`.
+            unsafe { (*asking.0).carried = [0; SCOPES] }
+        }
+    }
+
+    /// Whether what is being executed has its yes by a rule.
+    #[inline(always)]
+    pub(super) fn carries(self, rule: u32) -> bool {
+        let mut scope = 0;
+        while scope < SCOPES {
+            // SAFETY: as in `begin`.
+            if unsafe { (*self.0).carried[scope] } == rule.wrapping_add(1) {
+                return true;
+            }
+            scope += 1;
+        }
+        false
     }
 
     #[inline(always)]

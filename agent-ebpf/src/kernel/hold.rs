@@ -13,7 +13,7 @@ use super::counts;
 use super::record::{self, now};
 use super::state;
 use super::task::Task;
-use super::weigh::{AGAIN, DECIDED, QUIET, TRY, weigh_once};
+use super::weigh::{AGAIN, CLAIM, DECIDED, QUIET, TRY, weigh_once};
 use crate::maps::{ASKING, CLOSED, HOLDS, OPENED, WAITING};
 use agent_common::action::Action;
 use agent_common::counter::Counter;
@@ -176,7 +176,7 @@ extern "C" fn hold_round(traits: u32, how: u32) -> u32 {
     if !weighing.allows() {
         return DENIED;
     }
-    if how & TRY != 0 {
+    if how & (TRY | CLAIM) == TRY {
         return ALLOWED;
     }
     // SAFETY: as in `Asking::begin`.
@@ -188,6 +188,11 @@ extern "C" fn hold_round(traits: u32, how: u32) -> u32 {
         }
         // SAFETY: as in `Asking::begin`.
         unsafe { (*asking.0).claimed = 1 }
+    }
+    if how & CLAIM != 0 {
+        // SAFETY: as in `Asking::begin`.
+        unsafe { (*asking.0).carried = member.weighing().approved }
+        return ALLOWED;
     }
     match weigh_once(traits, 0, how) {
         DECIDED if member.weighing().allows() => ALLOWED,
@@ -209,6 +214,9 @@ extern "C" fn hold_ask(how: u32) -> u32 {
     // SAFETY: as in `Asking::begin`.
     let asked = unsafe { &mut *asking.0 };
     asked.key.rule = member.weighing().number();
+    if asking.carries(asked.key.rule) {
+        return ALLOWED;
+    }
     // SAFETY: an entry that is removed meanwhile stays readable until the program ends.
     if let Some(hold) = unsafe { HOLDS.get(&asked.key) } {
         let (state, over) = (hold.state, now_ns >= hold.until_ns);
@@ -298,7 +306,7 @@ extern "C" fn hold_claim() -> u32 {
     while scope < SCOPES {
         let rule = member.weighing().approved[scope];
         scope += 1;
-        if rule == 0 {
+        if rule == 0 || asking.carries(rule - 1) {
             continue;
         }
         asked.key.rule = rule - 1;

@@ -36,6 +36,9 @@ pub const GRANTED: u32 = Weighing::GRANTED as u32;
 /// Nobody is asked for an approval.
 pub const QUIET: u32 = 1 << 8;
 
+/// Whoever only tries uses up what is good for one action, and carries it until the action takes effect.
+pub const CLAIM: u32 = 1 << 9;
+
 /// How often a decision is made anew because others came first.
 const ATTEMPTS: u32 = 64;
 
