@@ -6,8 +6,9 @@ use interlock_agent::cli::{Cli, Command, Evidence};
 use interlock_agent::daemon::{self, canary};
 use interlock_agent::run::{self, Ended, signals};
 use interlock_agent::{
-    central, containers, ctl, doctor, evidence, health, holds::bell, library, names, policy_cli,
-    report, show, uninstall,
+    central, containers, ctl, doctor, evidence, health,
+    holds::{bell, deputy},
+    library, names, policy_cli, report, show, uninstall,
 };
 use std::io::Write;
 use std::process::ExitCode;
@@ -100,6 +101,7 @@ fn main() -> ExitCode {
             canary::attempt();
             ExitCode::SUCCESS
         }
+        Command::Deputy(options) => done(deputy::serve(&options.socket, &options.mark)),
     }
 }
 

@@ -110,6 +110,20 @@ pub enum Command {
     /// What the daemon runs to prove that enforcement is real
     #[command(hide = true)]
     Canary,
+    /// What the daemon has at hand for when it is gone
+    #[command(hide = true)]
+    Deputy(Deputy),
+}
+
+/// Options of `deputy`.
+#[derive(Debug, Args)]
+pub struct Deputy {
+    /// The daemon's socket
+    #[arg(long)]
+    pub socket: PathBuf,
+    /// What the daemon wrote where its place is taken
+    #[arg(long)]
+    pub mark: String,
 }
 
 /// Options of `events`.

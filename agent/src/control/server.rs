@@ -3,11 +3,12 @@
 use super::protocol::{MAX_LINE, Request, Response};
 use crate::daemon::urgent::{Haste, Urgent};
 use crate::ids::SessionId;
+use crate::kernel::clock;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, Permissions};
 use std::future::Future;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net;
 use std::path::{Path, PathBuf};
@@ -46,6 +47,8 @@ pub enum ListenError {
 /// The right to be the one daemon of this socket, for as long as it is held.
 pub struct Place {
     path: PathBuf,
+    mark: String,
+    since_ns: u64,
     _lock: Flock<File>,
 }
 
@@ -60,12 +63,45 @@ impl Place {
         if let Some(folder) = socket.parent() {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
-        let file = File::create(socket.with_extension("lock")).map_err(failed)?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Self { path, _lock: lock }),
-            Err((_, Errno::EWOULDBLOCK)) => Err(ListenError::Taken(path)),
-            Err((_, errno)) => Err(failed(errno.into())),
-        }
+        let mut options = File::options();
+        // Who has the place wrote into it who it is.
+        options.write(true).create(true).truncate(false);
+        let file = options.open(lock_of(socket)).map_err(failed)?;
+        let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((_, Errno::EWOULDBLOCK)) => return Err(ListenError::Taken(path)),
+            Err((_, errno)) => return Err(failed(errno.into())),
+        };
+        let since_ns = clock::boot_ns();
+        let mark = format!("{} {since_ns}", std::process::id());
+        lock.set_len(0).map_err(failed)?;
+        lock.write_all(mark.as_bytes()).map_err(failed)?;
+        Ok(Self {
+            path,
+            mark,
+            since_ns,
+            _lock: lock,
+        })
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> &Path {
+        &self.path
+    }
+
+    /// What no other daemon writes where it takes its place.
+    pub fn mark(&self) -> &str {
+        &self.mark
+    }
+
+    /// When it was taken, in nanoseconds since boot.
+    pub fn since_ns(&self) -> u64 {
+        self.since_ns
+    }
+
+    /// The mark of who took the place of this socket last.
+    pub fn holder(socket: &Path) -> io::Result<String> {
+        std::fs::read_to_string(lock_of(socket))
     }
 
     /// Makes the socket, reachable for its owner alone, and lets clients in. They make the calling
@@ -88,6 +124,10 @@ impl Place {
             .map_err(failed)?;
         Ok(Door { clients })
     }
+}
+
+fn lock_of(socket: &Path) -> PathBuf {
+    socket.with_extension("lock")
 }
 
 impl Drop for Place {

@@ -9,6 +9,7 @@
 //! | canary | nothing | never |
 //! | tables | nothing | a runtime that ends |
 //! | figures | what the kernel measures | never |
+//! | deputy | the process that answers when the daemon is gone | never |
 //! | watchdog | nothing | never |
 //! | central | what the controller wants, if there is one | its thread ends |
 //! | signals | nothing | SIGTERM or SIGINT |
@@ -46,6 +47,7 @@ use crate::health::watchdog::Systemd;
 use crate::health::{self, Health, Loop};
 use crate::holds::Holds;
 use crate::holds::bell::BellError;
+use crate::holds::deputy::Deputy;
 use crate::kernel::barrier;
 use crate::kernel::hook_times::HookTimes;
 use crate::kernel::loader::{self, LoadError, Mode};
@@ -268,8 +270,10 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         lines,
         recorder: recorder.clone(),
     };
-    let holds = Holds::adopt(&Pins::in_force(), &settings.records, bell)?;
+    let (pins, began_ns) = (Pins::in_force(), place.since_ns());
+    let holds = Holds::adopt(&pins, &settings.records, bell, began_ns)?;
     let holds = Rc::new(RefCell::new(holds));
+    let deputy = Rc::new(Deputy::new(&place));
     let tally = Tally::new(Rc::clone(&library));
     let teller = Teller::new(
         Rc::clone(&sessions),
@@ -284,6 +288,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         },
     );
     let leaving_note = recorder.clone();
+    let (leaving_holds, leaving_deputy) = (Rc::clone(&holds), Rc::clone(&deputy));
     let holds_of_central = Rc::clone(&holds);
     let clerk = Rc::new(Clerk {
         sessions: Rc::clone(&sessions),
@@ -365,6 +370,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         let answering = figures.answer(wishes);
         answering.await.map_err(failed("figures"))
     });
+    tasks.spawn_local(async move { match deputy.keep().await {} });
     tasks.spawn_local(async move { systemd.keep(&health).await.map_err(failed("watchdog")) });
     tasks.spawn_local(async move { take_out(&leaving).await.map_err(failed("tables")) });
     if let Some((central, heard)) = central.zip(heard) {
@@ -376,6 +382,10 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         Some(Err(error)) => Err(failed("a task")(io::Error::other(error))),
         None => Ok(()),
     };
+    if ended.is_ok() {
+        leaving_holds.borrow().hand_over();
+        leaving_deputy.hand_over();
+    }
     note_life(&leaving_note, "ended", None);
     ended
 }

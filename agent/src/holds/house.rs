@@ -6,7 +6,7 @@ use super::{Asked, Holds, NO_STANDS_NS, NS, WAKES_NS, wake, word};
 use crate::kernel::clock;
 use crate::kernel::maps::MapsError;
 use crate::sessions::Sessions;
-use agent_common::hold::HoldState;
+use agent_common::hold::{Hold, HoldKey, HoldState};
 use std::collections::HashSet;
 
 /// How long the house rests while nothing is due: those who wait are to cost nothing.
@@ -30,7 +30,14 @@ impl Holds {
         }
         let mut next_ns = now_ns.saturating_add(REST_NS);
         let mut alive = HashSet::new();
-        for (key, hold) in self.held.all() {
+        for (key, mut hold) in self.held.all() {
+            if let Some((state, until_ns)) = self.without_daemon(&hold, now_ns) {
+                let answered = self.nobody_there(&self.question_of(key, hold, sessions), state);
+                self.close(key, hold, (state, until_ns, 0), &answered)?;
+                told.push(answered);
+                hold.state = state.wire();
+                hold.until_ns = until_ns;
+            }
             let is_asked = hold.state == HoldState::Asked.wire();
             let is_over = now_ns >= hold.until_ns;
             self.slots.insert(hold.slot);
@@ -57,10 +64,7 @@ impl Holds {
                 ));
             }
             if is_asked && is_over {
-                let question = self.questions.get(&hold.id).map(|it| it.question.clone());
-                let question = question.unwrap_or_else(|| {
-                    Question::unknown(hold.id, key.session, hold.asked_ns, sessions)
-                });
+                let question = self.question_of(key, hold, sessions);
                 let answered = self.closed(&question, word(HoldState::Late));
                 let until_ns = now_ns.saturating_add(NO_STANDS_NS);
                 self.close(key, hold, (HoldState::Late, until_ns, 0), &answered)?;
@@ -96,6 +100,35 @@ impl Holds {
         self.recent.retain(|id, _| sessions.get(*id).is_some());
         self.counters.retain(|id, _| sessions.get(*id).is_some());
         Ok(told)
+    }
+
+    fn question_of(&self, key: HoldKey, hold: Hold, sessions: &Sessions) -> Question {
+        let known = self.questions.get(&hold.id);
+        known.map_or_else(
+            || Question::unknown(hold.id, key.session, hold.asked_ns, sessions),
+            |asked| asked.question.clone(),
+        )
+    }
+
+    /// The answer to a question, and until when it stands, if there was no daemon to give one: the deputy
+    /// gave it, or gives it here because it died as well.
+    fn without_daemon(&self, hold: &Hold, now_ns: u64) -> Option<(HoldState, u64)> {
+        if hold.flags & Hold::BY_DEPUTY != 0 {
+            return Some((HoldState::from_wire(hold.state)?, hold.until_ns));
+        }
+        let is_asked = hold.state == HoldState::Asked.wire();
+        let is_lost = is_asked && hold.asked_ns < self.asked_since_ns && now_ns < hold.until_ns;
+        is_lost.then(|| (HoldState::Refused, now_ns.saturating_add(NO_STANDS_NS)))
+    }
+
+    /// What is told of a question that was asked of nobody.
+    fn nobody_there(&self, question: &Question, state: HoldState) -> Answered {
+        let mut answered = self.closed(question, word(state));
+        if state == HoldState::Refused {
+            answered.by = Some("the deputy".to_owned());
+            answered.because = Some("the daemon that was asked had died".to_owned());
+        }
+        answered
     }
 
     /// Denies what more than one person has to say yes to, which they can only do at the controller.

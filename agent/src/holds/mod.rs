@@ -6,6 +6,7 @@
 
 pub mod answer;
 pub mod bell;
+pub mod deputy;
 pub mod expression;
 mod house;
 pub mod program;
@@ -88,6 +89,8 @@ pub struct Holds {
     /// Questions that their policies' expressions are to answer.
     to_judge: Vec<(HoldId, String)>,
     bell: Option<Bell>,
+    /// What was asked before, nobody can answer any more.
+    asked_since_ns: u64,
     /// Until then the house has nothing to do, unless something changes.
     rests_until_ns: u64,
     /// Programs that were read meanwhile, by question.
@@ -103,11 +106,21 @@ struct Asked {
 }
 
 impl Holds {
-    /// Takes over what is asked.
-    pub fn adopt(pins: &Pins, sessions: &Path, bell: Option<Bell>) -> Result<Self, MapsError> {
+    /// Takes over what is asked. What was asked of a daemon that died before this one began is denied.
+    pub fn adopt(
+        pins: &Pins,
+        sessions: &Path,
+        bell: Option<Bell>,
+        began_ns: u64,
+    ) -> Result<Self, MapsError> {
+        let records = Records::beside(sessions);
         let mut holds = Self {
             held: Held::open(pins)?,
-            records: Records::beside(sessions),
+            asked_since_ns: match records.take_over() {
+                true => 0,
+                false => began_ns,
+            },
+            records,
             questions: BTreeMap::new(),
             recent: HashMap::new(),
             slots: HashSet::new(),
@@ -127,6 +140,11 @@ impl Holds {
             }
         }
         Ok(holds)
+    }
+
+    /// The next daemon takes over what is open.
+    pub fn hand_over(&self) {
+        self.records.hand_over();
     }
 
     fn insert(&mut self, question: Question) {

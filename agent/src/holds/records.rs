@@ -7,6 +7,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use tracing::warn;
 
+/// The file that a daemon leaves which ends in order.
+const HANDED_OVER: &str = "handed-over";
+
 /// The questions, one file each.
 #[derive(Debug, Clone)]
 pub struct Records {
@@ -58,6 +61,22 @@ impl Records {
             })
             .filter_map(|path| serde_json::from_slice(&std::fs::read(path).ok()?).ok())
             .collect()
+    }
+
+    /// Says to the next daemon that this one ends in order.
+    pub fn hand_over(&self) {
+        let write = || -> io::Result<()> {
+            std::fs::create_dir_all(&self.folder)?;
+            std::fs::write(self.folder.join(HANDED_OVER), "")
+        };
+        if let Err(error) = write() {
+            warn!(%error, "the next daemon will deny what is asked");
+        }
+    }
+
+    /// Whether the last daemon ended in order. Asked once, by the next.
+    pub fn take_over(&self) -> bool {
+        std::fs::remove_file(self.folder.join(HANDED_OVER)).is_ok()
     }
 
     fn path(&self, hold: HoldId) -> PathBuf {

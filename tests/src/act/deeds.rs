@@ -3,6 +3,7 @@
 use super::way::PAYLOAD;
 use super::{execute, file, local};
 use crate::harness::holds::state;
+use crate::sys::exec;
 use crate::sys::net::{self, DGRAM, FASTOPEN, INET, STREAM};
 use crate::sys::process::{self, End, Fork};
 use crate::sys::sockaddr::SockAddr;
@@ -13,6 +14,8 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Barrier;
+use std::thread;
 use std::time::Duration;
 
 /// Its code: the number of the error; 0 where there is none. More than any error: it could not be tried.
@@ -21,7 +24,7 @@ type Code = i32;
 /// That something was otherwise than it has to be, whatever the answer.
 const WRONG: Code = 200;
 
-/// When a signal comes, and when somebody loses patience.
+/// When somebody loses patience.
 const SOON: Duration = Duration::from_millis(40);
 
 /// What each does.
@@ -60,11 +63,69 @@ pub(crate) enum Connect {
     NonBlocking,
     /// With a timeout that is over long before the answer.
     Timeout,
-    /// With a signal in between, whose handler has these flags.
-    Signal(libc::c_int),
     /// On a socket that the parent made.
     Inherited,
 }
+
+/// In what manner all is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// Each by a process that does nothing else.
+    Alone,
+    /// By three threads of a process at once.
+    Three,
+    /// By a process to which a signal comes meanwhile, whose handler has `SA_RESTART`.
+    Restart,
+    /// By one whose handler has not.
+    Handler,
+}
+
+impl Manner {
+    /// Each with its word.
+    pub(crate) const ALL: [(&str, Self); 4] = [
+        ("alone", Self::Alone),
+        ("three", Self::Three),
+        ("restart", Self::Restart),
+        ("handler", Self::Handler),
+    ];
+
+    fn from_word(word: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|(its, _)| *its == word);
+        Ok(found.context("no such manner")?.1)
+    }
+
+    /// The flags of the handler, if a signal comes.
+    fn handler(self) -> Option<libc::c_int> {
+        match self {
+            Self::Restart => Some(libc::SA_RESTART),
+            Self::Handler => Some(0),
+            Self::Alone | Self::Three => None,
+        }
+    }
+
+    /// What can be done in it, by name, each with its place among all. Alone, everything. Otherwise what a process
+    /// that is stopped for it does itself, in one way for each action.
+    pub(crate) fn deeds(self) -> impl Iterator<Item = (usize, &'static str, Deed)> {
+        let is_done = move |(_, name, deed): &(usize, &'static str, Deed)| match deed {
+            _ if self == Self::Alone => true,
+            Deed::File(_) => *name != "uring",
+            Deed::Write | Deed::Listen | Deed::Local(..) => true,
+            Deed::Connect(how) => *how == Connect::Blocking,
+            Deed::Send(flags) => *flags == 0,
+            Deed::Execute(way) => *way == "execve" || self == Self::Three,
+            _ => false,
+        };
+        let all = ALL.iter().enumerate();
+        all.map(|(place, (name, deed))| (place, *name, *deed))
+            .filter(is_done)
+    }
+}
+
+/// The signal that comes meanwhile.
+pub(crate) const SIGNAL: libc::c_int = libc::SIGUSR1;
+
+/// What three threads find that come second, where the first has done it.
+const SECOND: [i32; 3] = [libc::EEXIST, libc::ENOENT, libc::EADDRINUSE];
 
 /// All of them, by name.
 pub(crate) const ALL: &[(&str, Deed)] = &[
@@ -86,11 +147,6 @@ pub(crate) const ALL: &[(&str, Deed)] = &[
     ("connect", Deed::Connect(Connect::Blocking)),
     ("connect-nonblocking", Deed::Connect(Connect::NonBlocking)),
     ("connect-timeout", Deed::Connect(Connect::Timeout)),
-    (
-        "connect-restart",
-        Deed::Connect(Connect::Signal(libc::SA_RESTART)),
-    ),
-    ("connect-handler", Deed::Connect(Connect::Signal(0))),
     ("connect-inherited", Deed::Connect(Connect::Inherited)),
     ("connect-ring", Deed::Ring),
     ("fastopen", Deed::Fastopen),
@@ -123,7 +179,8 @@ pub(crate) struct Deeds(Vec<(&'static str, i32)>);
 
 impl Deeds {
     /// Begins all, and says which process does what: `NAME=PID` for each.
-    pub(crate) fn begin(&mut self, root: &str, first: SocketAddr) -> Result<String> {
+    pub(crate) fn begin(&mut self, root: &str, first: SocketAddr, manner: &str) -> Result<String> {
+        let manner = Manner::from_word(manner)?;
         let scene = Scene {
             root: root.to_owned(),
             address: first.ip(),
@@ -131,9 +188,9 @@ impl Deeds {
             socket: net::socket(INET, STREAM)?,
         };
         let mut line = String::new();
-        for (place, (name, deed)) in ALL.iter().enumerate() {
+        for (place, name, deed) in manner.deeds() {
             let pid = match process::fork()? {
-                Fork::Child => process::exit_now(scene.perform(name, *deed, place)),
+                Fork::Child => process::exit_now(scene.perform(name, deed, place, manner)),
                 Fork::Parent(pid) => pid,
             };
             write!(line, "{name}={pid} ")?;
@@ -156,14 +213,67 @@ impl Deeds {
 }
 
 impl Scene {
-    fn perform(&self, name: &str, deed: Deed, place: usize) -> Code {
-        match self.attempt(name, deed, place) {
+    fn perform(&self, name: &str, deed: Deed, place: usize, manner: Manner) -> Code {
+        let outcome = match manner {
+            Manner::Alone => self.attempt(name, deed, place),
+            Manner::Three => self.three(name, deed, place),
+            Manner::Restart | Manner::Handler => self.interrupted(name, deed, place, manner),
+        };
+        match outcome {
             Ok(outcome) => code(&outcome),
             Err(error) => {
                 eprintln!("{name}: {error:#}");
                 WRONG
             }
         }
+    }
+
+    /// Three threads at once. One at least makes it and the others make it or find it made; or all are denied.
+    fn three(&self, name: &str, deed: Deed, place: usize) -> Result<io::Result<()>> {
+        let together = Barrier::new(3);
+        let codes = thread::scope(|scope| {
+            let attempt = || {
+                together.wait();
+                Ok(code(&self.attempt(name, deed, place)?))
+            };
+            let threads = [(); 3].map(|()| scope.spawn(attempt));
+            let codes = threads.map(|thread| thread.join().expect("an attempt does not panic"));
+            codes.into_iter().collect::<Result<Vec<Code>>>()
+        })?;
+        let of = |wanted: Code| codes.contains(&wanted);
+        let is_one = |code: &Code| [0, libc::EPERM].contains(code) || SECOND.contains(code);
+        anyhow::ensure!(
+            of(0) != of(libc::EPERM) && codes.iter().all(is_one),
+            "three threads were told {codes:?}"
+        );
+        Ok(if of(0) {
+            Ok(())
+        } else {
+            Err(io::Error::from_raw_os_error(libc::EPERM))
+        })
+    }
+
+    /// With a signal that somebody sends while it waits.
+    fn interrupted(
+        &self,
+        name: &str,
+        deed: Deed,
+        place: usize,
+        manner: Manner,
+    ) -> Result<io::Result<()>> {
+        let flags = manner.handler().context("no handler")?;
+        stop::handle(SIGNAL, flags)?;
+        let outcome = match deed {
+            // Who has the handler is who is stopped.
+            Deed::Execute(_) => {
+                let program = format!("{}/program", self.root);
+                let words = [program.as_str(), &format!("{}-ran/{name}", self.root)];
+                Err(exec::execve(&program, &words))
+            }
+            _ => self.attempt(name, deed, place)?,
+        };
+        anyhow::ensure!(stop::handled() == 1, "the signal's handler did not run");
+        Ok(outcome)
     }
 
     fn attempt(&self, name: &str, deed: Deed, place: usize) -> Result<io::Result<()>> {
@@ -213,7 +323,7 @@ impl Scene {
             Deed::Timeout => {
                 let child = make(&folder(name))?;
                 while state(child) != Some('T') {
-                    std::thread::sleep(Duration::from_millis(2));
+                    thread::sleep(Duration::from_millis(2));
                 }
                 // As `timeout` does it.
                 process::kill(child, libc::SIGTERM)?;
@@ -241,15 +351,11 @@ impl Scene {
         match how {
             Connect::NonBlocking => stop::answer_at_once(socket)?,
             Connect::Timeout => stop::send_timeout(socket, SOON)?,
-            Connect::Signal(flags) => stop::interrupt_after(SOON, flags)?,
             Connect::Blocking | Connect::Inherited => {}
         }
         let mut connected = net::connect(socket, to);
         if matches!(how, Connect::NonBlocking) && code(&connected) == libc::EINPROGRESS {
             connected = stop::connected(&socket);
-        }
-        if matches!(how, Connect::Signal(_)) {
-            anyhow::ensure!(stop::handled() == 1, "the signal's handler did not run");
         }
         Ok(connected.and_then(|()| net::send(socket, PAYLOAD, 0, None)))
     }

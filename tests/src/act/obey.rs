@@ -80,7 +80,7 @@ pub(crate) fn obey() -> Result<()> {
             ["in", name, order @ ..] => below.pass_on(name, order)?,
             ["timed-open", path] => timed_open(path),
             ["mkdirs", path, count] => mkdirs(path, count.parse()?)?,
-            ["deeds", root, first] => deeds.begin(root, first.parse()?)?,
+            ["deeds", root, first, manner] => deeds.begin(root, first.parse()?, manner)?,
             ["deeds-end"] => deeds.end()?,
             ["end"] => return Ok(()),
             _ => bail!("no order is {line:?}"),

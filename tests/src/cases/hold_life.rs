@@ -9,6 +9,7 @@ use crate::harness::product::{Daemon, call, revoke, said, session_of};
 use crate::harness::session::Place;
 use crate::sys::process::kill;
 use anyhow::{Context, Result, ensure};
+use std::fs;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -64,12 +65,13 @@ fn life() -> Result<()> {
     actor.begin(&format!("file unlink {ROOT}/unlink"))?;
     let hold = nth(events, agent, 1)?;
     until_stopped(actor.pid)?;
-    daemon.end(libc::SIGKILL)?;
+    // One that ends in order leaves its questions to the next.
+    daemon.end(libc::SIGTERM)?;
     kill(actor.pid, libc::SIGCONT)?;
     thread::sleep(Duration::from_millis(100));
     until_stopped(actor.pid).context("without a daemon")?;
     ensure!(Path::new(&format!("{ROOT}/unlink")).exists(), "unlinked");
-    Daemon::start()?;
+    let daemon = Daemon::start()?;
     let found = questions_of(agent)?;
     ensure!(
         found.len() == 1 && found[0].hold == hold && found[0].action == "delete",
@@ -81,8 +83,49 @@ fn life() -> Result<()> {
     let told = actor.order(&lasting)?;
     ensure!(told == "ok", "approved by the one before: {told}");
 
-    actor.begin(&format!("file write {ROOT}/write"))?;
+    // One that dies leaves nobody who says yes: what is asked before and after is denied at once, while a yes
+    // that was given stays good.
+    actor.begin(&format!("file read {ROOT}/read"))?;
     nth(events, agent, 2)?;
+    until_stopped(actor.pid)?;
+    daemon.end(libc::SIGKILL)?;
+    let told = actor.answer()?;
+    ensure!(told == "EPERM", "asked of a daemon that died: {told}");
+    for (order, expected) in [
+        (format!("file unlink {ROOT}/swap"), "EPERM"),
+        (lasting.clone(), "ok"),
+    ] {
+        let told = actor.order(&order)?;
+        ensure!(told == expected, "{order}, without a daemon: {told}");
+    }
+    ensure!(Path::new(&format!("{ROOT}/swap")).exists(), "unlinked");
+    let daemon = Daemon::start()?;
+
+    // With its deputy dead as well, the next daemon says no.
+    actor.begin(&format!("file write {ROOT}/other"))?;
+    let hold = nth(events, agent, 4)?;
+    until_stopped(actor.pid)?;
+    daemon.signal(libc::SIGSTOP)?;
+    for pid in deputies(daemon.pid)? {
+        kill(pid, libc::SIGKILL)?;
+    }
+    daemon.end(libc::SIGKILL)?;
+    thread::sleep(Duration::from_millis(200));
+    until_stopped(actor.pid).context("without a daemon and its deputy")?;
+    Daemon::start()?;
+    let told = actor.answer()?;
+    ensure!(told == "EPERM", "asked of a daemon that died: {told}");
+    let answered = events.first("the end of the question", |line| match line {
+        Line::Answered(answered) if answered.hold == hold => Some(answered),
+        _ => None,
+    })?;
+    ensure!(
+        answered.answer == "refused" && answered.by.as_deref() == Some("the deputy"),
+        "{answered:?}"
+    );
+
+    actor.begin(&format!("file write {ROOT}/write"))?;
+    nth(events, agent, 5)?;
     until_stopped(actor.pid)?;
     let session = session_of(agent)?.context("no session")?.session;
     let revoked = revoke(&session, "held")?;
@@ -95,6 +138,20 @@ fn life() -> Result<()> {
     ensure!(told == "EPERM", "it answers {told}");
     ensure!(questions_of(agent)?.is_empty(), "the question stays");
     Ok(())
+}
+
+/// The processes that are ready to answer in a daemon's place.
+fn deputies(daemon: i32) -> Result<Vec<i32>> {
+    let children = fs::read_to_string(format!("/proc/{daemon}/task/{daemon}/children"))?;
+    let is_deputy = |pid: &i32| {
+        fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|it| it.contains("deputy"))
+    };
+    let pids = children
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok());
+    let found: Vec<i32> = pids.filter(is_deputy).collect();
+    ensure!(found.len() == 1, "one deputy, not {found:?}");
+    Ok(found)
 }
 
 fn lasting() -> Result<()> {

@@ -13,26 +13,14 @@ extern "C" fn note(_signal: libc::c_int) {
     HANDLED.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Has a signal come once after a while, with a handler, and with `SA_RESTART` or not.
-pub(crate) fn interrupt_after(time: Duration, flags: libc::c_int) -> io::Result<()> {
+/// Handles a signal, with `SA_RESTART` or not.
+pub(crate) fn handle(signal: libc::c_int, flags: libc::c_int) -> io::Result<()> {
     // SAFETY: a `sigaction` is made of integers and pointers, for which zero is a value.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = note as extern "C" fn(libc::c_int) as usize;
     action.sa_flags = flags;
     // SAFETY: the structure lives past the call; the handler changes one atomic number.
-    check(unsafe { libc::sigaction(libc::SIGALRM, &raw const action, ptr::null_mut()) })?;
-    let once = libc::itimerval {
-        it_interval: libc::timeval {
-            tv_sec: 0,
-            tv_usec: 0,
-        },
-        it_value: libc::timeval {
-            tv_sec: 0,
-            tv_usec: libc::suseconds_t::from(time.subsec_micros().cast_signed()),
-        },
-    };
-    // SAFETY: the structure lives past the call, which only reads it.
-    check(unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const once, ptr::null_mut()) }).map(drop)
+    check(unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) }).map(drop)
 }
 
 /// How often the handler ran.
