@@ -44,6 +44,8 @@ pub(crate) enum Deed {
     Ring,
     /// Listens.
     Listen,
+    /// Takes an address for datagrams.
+    Bind,
     /// A way of [`local`] to a socket of this name.
     Local(&'static str, &'static str),
     /// Executes in a way of [`execute`].
@@ -109,7 +111,7 @@ impl Manner {
         let is_done = move |(_, name, deed): &(usize, &'static str, Deed)| match deed {
             _ if self == Self::Alone => true,
             Deed::File(_) => *name != "uring",
-            Deed::Write | Deed::Listen | Deed::Local(..) => true,
+            Deed::Write | Deed::Listen | Deed::Bind | Deed::Local(..) => true,
             Deed::Connect(how) => *how == Connect::Blocking,
             Deed::Send(flags) => *flags == 0,
             Deed::Execute(way) => *way == "execve" || self == Self::Three,
@@ -153,6 +155,7 @@ pub(crate) const ALL: &[(&str, Deed)] = &[
     ("send", Deed::Send(0)),
     ("send-nonblocking", Deed::Send(libc::MSG_DONTWAIT)),
     ("listen", Deed::Listen),
+    ("bind", Deed::Bind),
     ("unix", Deed::Local("path", "stream")),
     ("unix-send", Deed::Local("send", "datagram")),
     ("execve", Deed::Execute("execve")),
@@ -309,6 +312,7 @@ impl Scene {
                 let bound = net::bind(socket.as_fd(), &to);
                 bound.and_then(|()| net::listen(socket.as_fd()))
             }
+            Deed::Bind => net::bind(net::socket(INET, DGRAM)?.as_fd(), &to),
             Deed::Local(way, at) => local::connect(way, &format!("{}/{at}", self.root))?,
             Deed::Execute(way) => {
                 let program = format!("{}/program", self.root);

@@ -90,7 +90,7 @@ impl Scene {
       - {{id: unix, to: [\"unix:{root}/stream\", \"unix:{root}/datagram\"], {approval}}}
   listen:
     allow:
-      - {{id: listen, on: [{ALLOWED4}], ports: [{first}-{last}], protocol: tcp, {approval}}}
+      - {{id: listen, on: [{ALLOWED4}], ports: [{first}-{last}], {approval}}}
 "
         ))
     }
