@@ -29,6 +29,8 @@ wire_enum! {
         CapSysAdmin = 21 => "cap_sys_admin",
         /// `CAP_SYS_BOOT`.
         CapSysBoot = 22 => "cap_sys_boot",
+        /// `CAP_SYS_NICE`.
+        CapSysNice = 23 => "cap_sys_nice",
         /// `CAP_SYS_TIME`.
         CapSysTime = 25 => "cap_sys_time",
         /// `CAP_MKNOD`.
@@ -160,6 +162,7 @@ impl Privilege {
                 "mount, enter namespaces, clone mounts, and much else of the system's"
             }
             Self::CapSysBoot => "reboot the machine, or load another kernel",
+            Self::CapSysNice => "go before every other process, the daemon among them",
             Self::CapSysTime => "set the clock",
             Self::CapMknod => "make device files",
             Self::CapAuditControl => "change what the kernel audits",

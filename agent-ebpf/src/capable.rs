@@ -2,6 +2,7 @@
 //! task has; what it does not have the kernel denies by itself, and nothing is told of it.
 
 use crate::kernel::call;
+use crate::kernel::offsets::ASKS_EARLY;
 use crate::kernel::task::Task;
 use crate::kernel::verdict;
 use crate::privilege::{Act, judge};
@@ -48,7 +49,9 @@ pub fn capable(ctx: LsmContext) -> i32 {
     let act = Act {
         privilege: if known { capability as u8 } else { UNKNOWN },
         target: 0,
-        is_probe: options & QUIET != 0 || is_way_to_override(capability),
+        is_probe: options & QUIET != 0
+            || is_way_to_override(capability)
+            || is_asked_early(capability),
     };
     judge(member, act)
 }
@@ -61,4 +64,11 @@ fn is_way_to_override(capability: u32) -> bool {
     capability == u32::from(Privilege::CapDacReadSearch.wire())
         && !call::current_call()
             .is_some_and(|call| call == OPEN_BY_HANDLE[0] || call == OPEN_BY_HANDLE[1])
+}
+
+/// Whether the kernel asks for `CAP_SYS_NICE` before it knows whether it is needed, as it does before 6.0
+/// whenever a process sets how it is scheduled.
+#[inline(always)]
+fn is_asked_early(capability: u32) -> bool {
+    capability == u32::from(Privilege::CapSysNice.wire()) && ASKS_EARLY.load() != 0
 }

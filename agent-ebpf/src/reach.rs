@@ -2,10 +2,10 @@
 //! everything goes; an outsider that reaches into a session is nobody's business here.
 
 use crate::kernel::member::Member;
-use crate::kernel::memory::is_null;
+use crate::kernel::memory::{Address, is_null};
 use crate::kernel::task::Task;
 use crate::kernel::verdict;
-use crate::privilege::{Act, is_daemon, judge, member};
+use crate::privilege::{Act, allows, is_daemon, judge, member};
 use agent_common::privilege::Privilege;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
@@ -21,6 +21,9 @@ const SET_OWNER: [u32; 4] = [8, 15, 0x8901, 0x8902];
 /// `TIOCSTI` and `TIOCLINUX`: what is put into a terminal is read by whoever reads next, and that
 /// may be the shell around the session.
 const TYPE_INTO: [u32; 2] = [0x5412, 0x541c];
+
+/// `RLIMIT_RTPRIO`: who has any needs no capability to go before everybody else.
+const REAL_TIME: u32 = 14;
 
 /// Whether the running task may reach a task that the hook was given.
 #[inline(always)]
@@ -94,7 +97,16 @@ pub fn task_setscheduler(ctx: LsmContext) -> i32 {
 /// `security_task_setrlimit(struct task_struct *, unsigned int, struct rlimit *)`.
 #[lsm(hook = "task_setrlimit")]
 pub fn task_setrlimit(ctx: LsmContext) -> i32 {
-    reach(ctx.arg(3), ctx.arg(0), Privilege::Signal, false)
+    let earlier: i32 = ctx.arg(3);
+    let resource: u32 = ctx.arg(1);
+    if resource == REAL_TIME
+        && Address(ctx.arg(2)).value() != Some([0u64; 2])
+        && let Ok(member) = member(earlier)
+        && !allows(member, Act::of(Privilege::CapSysNice))
+    {
+        return verdict::lsm(false);
+    }
+    reach(earlier, ctx.arg(0), Privilege::Signal, false)
 }
 
 /// `security_task_movememory(struct task_struct *)`.

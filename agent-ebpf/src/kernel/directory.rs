@@ -151,7 +151,7 @@ pub(super) fn renames() -> Option<u32> {
     if counter == 0 {
         return None;
     }
-    let count = Address(counter).number()?;
+    let count = Address(counter).value::<u32>()?;
     (count & 1 == 0).then_some(count)
 }
 

@@ -28,11 +28,11 @@ impl Address {
         Self(field.wrapping_sub(u64::from(outer.load())))
     }
 
-    /// The number that lies right here.
+    /// The value that lies right here.
     #[inline(always)]
-    pub fn number(self) -> Option<u32> {
+    pub fn value<T: Copy>(self) -> Option<T> {
         // SAFETY: the helper checks the address and fails where nothing can be read.
-        unsafe { bpf_probe_read_kernel(self.0 as *const u32) }.ok()
+        unsafe { bpf_probe_read_kernel(self.0 as *const T) }.ok()
     }
 
     /// Copies a value at an offset to where it belongs. What cannot be read becomes zero, which

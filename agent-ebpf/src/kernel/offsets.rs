@@ -196,3 +196,7 @@ offsets! {
 /// The address of `rename_lock`, whose first number changes when a name does; 0 where it is not known.
 #[unsafe(no_mangle)]
 pub static RENAME_LOCK: Global<u64> = Global::new(0);
+
+/// 1 where the kernel asks for `CAP_SYS_NICE` before it knows whether it is needed, or 0.
+#[unsafe(no_mangle)]
+pub static ASKS_EARLY: Global<u32> = Global::new(0);

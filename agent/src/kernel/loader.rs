@@ -269,6 +269,8 @@ pub fn open(pins: &Pins, btf: &Btf) -> Result<Ebpf, LoadError> {
     }
     let renames = renames();
     loader.override_global("RENAME_LOCK", &renames, true);
+    let asks_early = u32::from(asks_early());
+    loader.override_global("ASKS_EARLY", &asks_early, true);
     loader
         .load(OBJECT)
         .map_err(|source| LoadError::Object(Box::new(source)))
@@ -285,6 +287,15 @@ fn renames() -> u64 {
         Err(error) => info!(%error, "cannot read where the kernel counts changes of names"),
     }
     0
+}
+
+/// Whether the kernel asks for `CAP_SYS_NICE` before it knows whether it is needed. What it is, its types do
+/// not tell: 6.0 does so no more.
+fn asks_early() -> bool {
+    let names = nix::sys::utsname::uname().ok();
+    let release = names.and_then(|names| names.release().to_str().map(str::to_owned));
+    let major = release.and_then(|release| release.split('.').next()?.parse::<u32>().ok());
+    major.is_some_and(|major| major < 6)
 }
 
 fn attach_type(way: Way) -> CgroupSkbAttachType {

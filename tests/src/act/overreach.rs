@@ -85,6 +85,8 @@ pub(crate) fn attempt(act: &str, on: &str) -> Result<io::Result<()>> {
         "ctrl-alt-delete" => system::ctrl_alt_delete(),
         "console-level" => system::console_level(),
         "accounting" => system::accounting(),
+        "real-time" => system::go_first_for_a_moment(),
+        "real-time-limit" => system::let_go_first(),
         "host-name" => system::host_name(),
         "terminal" => system::type_into_terminal(),
         "uring-poll" => Ring::new(Worker::Poller).map(drop),

@@ -176,6 +176,13 @@ pub(crate) fn go_first() -> io::Result<()> {
     check(unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameter) }).map(drop)
 }
 
+/// Goes as everybody else does, and so do the children made from now on.
+pub(crate) fn go_with_others() -> io::Result<()> {
+    let parameter = libc::sched_param { sched_priority: 0 };
+    // SAFETY: as in `go_first`.
+    check(unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const parameter) }).map(drop)
+}
+
 /// Changes the short name of this process, as its children will have it.
 pub(crate) fn set_name(name: &CStr) {
     // SAFETY: the name is a terminated string; the kernel copies it.

@@ -264,6 +264,22 @@ pub(crate) fn accounting() -> io::Result<()> {
     check(unsafe { libc::acct(ptr::null()) }).map(drop)
 }
 
+/// `sched_setscheduler(2)` to `SCHED_FIFO`, and back.
+pub(crate) fn go_first_for_a_moment() -> io::Result<()> {
+    super::process::go_first()?;
+    super::process::go_with_others()
+}
+
+/// `setrlimit(2)`, after which no capability is needed to go before everybody else.
+pub(crate) fn let_go_first() -> io::Result<()> {
+    let limit = libc::rlimit {
+        rlim_cur: 1,
+        rlim_max: 1,
+    };
+    // SAFETY: the limit outlives the call, which only reads it.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_RTPRIO, &raw const limit) }).map(drop)
+}
+
 /// `sethostname(2)` to what it is.
 pub(crate) fn host_name() -> io::Result<()> {
     let mut name = [0_u8; 256];

@@ -216,6 +216,15 @@ pub(super) const ACTS: &[Act] = &[
     system("privilege.reboot", "ctrl-alt-delete", &["cap_sys_boot"]),
     system("privilege.syslog", "console-level", &["cap_syslog"]),
     system("privilege.accounting", "accounting", &["cap_sys_pacct"]),
+    Act {
+        unless: unless_asked_early,
+        ..system("privilege.real_time", "real-time", &["cap_sys_nice"])
+    },
+    system(
+        "privilege.real_time_limit",
+        "real-time-limit",
+        &["cap_sys_nice"],
+    ),
     system("privilege.host_name", "host-name", &["cap_sys_admin"]),
     Act {
         by_anybody: true,
@@ -265,4 +274,11 @@ fn unless_uring_hooks() -> Option<String> {
 fn unless_call_is_known() -> Option<String> {
     kernel::unless_with_bpf_lsm()
         .or_else(|| kernel::before(5, 15).then(|| "the call is not known before 5.15".into()))
+}
+
+/// Before 6.0 the kernel asks for this capability whatever is set, and a denial is none worth telling.
+fn unless_asked_early() -> Option<String> {
+    kernel::unless_with_bpf_lsm().or_else(|| {
+        kernel::before(6, 0).then(|| "its denial is counted as a probe, and not told".to_owned())
+    })
 }
