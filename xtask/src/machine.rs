@@ -349,7 +349,7 @@ fn telling(log: &str) -> Vec<&str> {
         ["Oops", "BUG: ", "panic"]
             .iter()
             .any(|word| line.contains(word))
-            && !line.contains("Command line")
+            && !line.contains("ommand line: ")
     });
     let from = complaint.unwrap_or(lines.len().saturating_sub(LINES));
     lines[from..].iter().take(LINES).copied().collect()
@@ -384,7 +384,9 @@ mod tests {
     fn a_log_is_shown_from_its_first_complaint_on() {
         let quiet = (0..100).map(|n| format!("line {n}\n")).collect::<String>();
         assert_eq!(telling(&quiet).first(), Some(&"line 40"));
-        let broken = format!("Command line: panic=-1\n{quiet}Oops: int3: 0000\n{quiet}");
+        let broken = format!(
+            "Command line: panic=-1\nKernel command line: panic=-1\n{quiet}Oops: int3: 0000\n{quiet}"
+        );
         assert_eq!(telling(&broken).first(), Some(&"Oops: int3: 0000"));
         assert_eq!(telling(&broken).len(), 60);
         assert!(telling("").is_empty());
