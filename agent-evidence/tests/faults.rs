@@ -12,7 +12,7 @@ use agent_evidence::disk::{Disk, Folder};
 use agent_evidence::mark::MarkFile;
 use agent_evidence::read;
 use agent_evidence::record::{Draft, Summary, What};
-use agent_evidence::recorder::{QUEUE, Recorder};
+use agent_evidence::recorder::{QUEUE, Recorder, Writer};
 use agent_evidence::store::{Settings, Store};
 use common::{Node, denial};
 use std::io;
@@ -202,6 +202,16 @@ fn a_full_disk_has_room_for_denials_and_not_for_summaries() {
 }
 
 /// Waits until something holds.
+/// A recorder that has recorded one denial, and the mood of its disk.
+fn begun(node: &Node) -> (Recorder, Writer, Arc<Mutex<Mood>>) {
+    let (disk, mood, _) = Faulty::of(node);
+    let mark = MarkFile::at(&node.mark());
+    let (recorder, writer) = Recorder::begin(disk, node.key(), mark, Node::settings()).unwrap();
+    recorder.record(denial(0));
+    assert!(recorder.flush(Duration::from_secs(10)));
+    (recorder, writer, mood)
+}
+
 fn until(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !holds() {
@@ -213,11 +223,7 @@ fn until(what: &str, holds: impl Fn() -> bool) {
 #[test]
 fn while_the_disk_fails_nobody_waits_memory_is_bounded_and_the_loss_is_recorded() {
     let node = Node::new("queue");
-    let (disk, mood, _) = Faulty::of(&node);
-    let mark = MarkFile::at(&node.mark());
-    let (recorder, writer) = Recorder::begin(disk, node.key(), mark, Node::settings()).unwrap();
-    recorder.record(denial(0));
-    assert!(recorder.flush(Duration::from_secs(10)));
+    let (recorder, writer, mood) = begun(&node);
     assert_eq!(recorder.health().degraded, None);
     assert_eq!(recorder.health().recorded, 1);
     *mood.lock().unwrap() = Mood::Failing(io::ErrorKind::ReadOnlyFilesystem);
@@ -253,11 +259,7 @@ fn while_the_disk_fails_nobody_waits_memory_is_bounded_and_the_loss_is_recorded(
 #[test]
 fn what_a_session_was_allowed_in_all_has_room_where_other_summaries_have_none() {
     let node = Node::new("sums");
-    let (disk, mood, _) = Faulty::of(&node);
-    let mark = MarkFile::at(&node.mark());
-    let (recorder, writer) = Recorder::begin(disk, node.key(), mark, Node::settings()).unwrap();
-    recorder.record(denial(0));
-    assert!(recorder.flush(Duration::from_secs(10)));
+    let (recorder, writer, mood) = begun(&node);
     *mood.lock().unwrap() = Mood::Failing(io::ErrorKind::ReadOnlyFilesystem);
     // More than summaries may take of the queue, without the batch that waits outside it.
     for number in 1..u32::try_from(QUEUE / 4 * 3 + 600).unwrap() {

@@ -43,7 +43,7 @@ pub use policy::{
     Effect, EgressRule, End, ExecRule, Fact, FileRule, Gateway, Grant, Host, Hours, Identity,
     Image, KIND, Limit, LimitKind, Lookups, MinEnforcement, Mode, Network, OnChange, OnDeviation,
     Owner, PROFILE_KIND, Pace, Pattern, Pod, Policy, PortRange, Profiles, Protocol, Recognised,
-    RecordKind, RevokeOn, Stage, Step, Tool, UNKNOWN_HISTORY, Word, parse, parse_with,
+    RecordKind, RevokeOn, Stage, Step, Tool, UNKNOWN_HISTORY, Word, bytes_of, parse, parse_with,
     program_digest,
 };
 pub use schema::schema;

@@ -2,10 +2,12 @@
 
 use crate::seal::{self, Key, Purpose};
 use crate::version::{self, DisagreeError};
-use crate::wire::Grant;
+use crate::wire::budget::Left;
+use crate::wire::{Budget, Grant};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as TEXT;
 use prost::Message as _;
+use std::collections::BTreeMap;
 
 const FIRST: &str = "interlock-grant-v1";
 
@@ -62,6 +64,8 @@ pub struct Wanted<'a> {
     pub task: Option<&'a str>,
     /// This node.
     pub node: &'a str,
+    /// Its labels.
+    pub labels: &'a BTreeMap<String, String>,
     /// The digest of the agent's policy.
     pub policy: &'a [u8],
     /// The time.
@@ -109,7 +113,15 @@ pub fn allows(grant: &Grant, wanted: &Wanted<'_>) -> Result<(), GrantError> {
         (granted == found).then_some(()).ok_or_else(other)
     };
     same("controller", &grant.controller, wanted.controller)?;
-    same("node", &grant.node, wanted.node)?;
+    if grant.labels.is_empty() {
+        same("node", &grant.node, wanted.node)?;
+    } else if !grant
+        .labels
+        .iter()
+        .all(|(name, value)| wanted.labels.get(name) == Some(value))
+    {
+        same("nodes with", &pairs(&grant.labels), &pairs(wanted.labels))?;
+    }
     same("agent", &grant.agent, wanted.agent)?;
     if let Some(task) = wanted.task {
         same("task", &grant.task, task)?;
@@ -124,6 +136,25 @@ pub fn allows(grant: &Grant, wanted: &Wanted<'_>) -> Result<(), GrantError> {
         ));
     }
     Ok(())
+}
+
+/// A budget as people write it.
+pub fn budget(budget: &Budget) -> String {
+    match budget.left {
+        Some(Left::Actions(count)) => format!("{}={count}", budget.rule),
+        Some(Left::Bytes(count)) => format!("{}={count}B", budget.rule),
+        None => format!("{}=?", budget.rule),
+    }
+}
+
+/// Labels as people write them.
+pub fn pairs<'a>(labels: impl IntoIterator<Item = (&'a String, &'a String)>) -> String {
+    let mut pairs: Vec<_> = labels
+        .into_iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    pairs.sort();
+    pairs.join(",")
 }
 
 /// Bytes as people compare them.
@@ -152,10 +183,11 @@ mod tests {
             policy: vec![1, 2],
             issued_ms: 2 * YEAR_MS,
             expires_ms: 2 * YEAR_MS + 60_000,
-            session_ms: 0,
-            requires: Vec::new(),
+            ..Grant::default()
         }
     }
+
+    static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
 
     fn wanted() -> Wanted<'static> {
         Wanted {
@@ -163,6 +195,7 @@ mod tests {
             agent: "a",
             task: Some("t"),
             node: "n",
+            labels: &NO_LABELS,
             policy: &[1, 2],
             now_ms: 2 * YEAR_MS + 1000,
         }
@@ -202,11 +235,11 @@ mod tests {
     fn what_it_requires_must_be_known() {
         let key = key();
         let more = Grant {
-            requires: vec!["budget".into()],
+            requires: vec!["dances".into()],
             ..grant()
         };
         let refused = read(&write(&key, &more), &[key.public()]);
-        let expected = DisagreeError::Feature("budget".into());
+        let expected = DisagreeError::Feature("dances".into());
         assert_eq!(refused, Err(GrantError::Unknown(expected)));
     }
 
@@ -266,6 +299,37 @@ mod tests {
             ),
             Ok(())
         );
+    }
+
+    #[test]
+    fn one_for_labels_is_for_every_node_that_has_them_all() {
+        let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let grant = Grant {
+            node: String::new(),
+            labels: [label("zone", "eu"), label("disk", "ssd")].into(),
+            ..grant()
+        };
+        let on = |labels: &[(String, String)]| {
+            let labels = labels.iter().cloned().collect();
+            allows(
+                &grant,
+                &Wanted {
+                    labels: &labels,
+                    ..wanted()
+                },
+            )
+        };
+        let [eu, us, ssd] = [
+            label("zone", "eu"),
+            label("zone", "us"),
+            label("disk", "ssd"),
+        ];
+        assert_eq!(on(&[eu.clone(), ssd.clone(), label("more", "")]), Ok(()));
+        for labels in [vec![], vec![eu.clone()], vec![us, ssd]] {
+            let refused = on(&labels).expect_err("it is for others");
+            let text = refused.to_string();
+            assert!(text.contains("nodes with `disk=ssd,zone=eu`"), "{text}");
+        }
     }
 
     #[test]

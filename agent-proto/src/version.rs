@@ -7,7 +7,7 @@ pub const VERSIONS: std::ops::RangeInclusive<u32> = 1..=1;
 
 /// What this program knows besides the contract's first version. Who requires anything else is
 /// refused, and what requires anything else is not carried out.
-pub const FEATURES: &[&str] = &["lift", "grants", "answers"];
+pub const FEATURES: &[&str] = &["lift", "grants", "answers", "budgets", "labels"];
 
 /// Why two sides cannot talk.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -15,6 +15,10 @@ use super::{Compiled, MAX_TOOLS};
 
 const FACTS: usize = 64;
 
+/// What a limit is called that counts actions, and one that counts bytes.
+pub(super) const COUNT: &str = "count";
+pub(super) const BYTES: &str = "bytes";
+
 /// Names by their places. A name says what is carried from one version of a policy to another: a fact
 /// or step of that name; a limit or approval of the rule with that id, or of one with the same words.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +90,20 @@ impl Places {
 }
 
 impl Compiled {
+    /// The budget of a kind that the rule with this id gives to each session, and its place; nothing where it
+    /// gives none.
+    pub fn budget(&self, rule: &str, kind: u32) -> Option<(usize, u64)> {
+        let word = if kind == Limit::BYTES { BYTES } else { COUNT };
+        let name = format!("{word} of rule {rule}");
+        let is_named = |limit: &String| {
+            let rest = limit.strip_prefix(&name);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(" of "))
+        };
+        let at = self.layout.limits.iter().position(is_named)?;
+        let limit = self.terms.limits.get(at)?;
+        (limit.kind == kind).then_some((at, limit.amount))
+    }
+
     /// The same policy with its names in other places; nothing where the layout lacks one of them.
     ///
     /// A fact that has a timer in the layout and none in this policy keeps the timer, and is set

@@ -527,8 +527,8 @@ impl<'p> Plan<'p> {
 fn limit_name(limit: &crate::policy::Limit) -> String {
     let kind = match limit.kind {
         LimitKind::Rate { .. } => "rate",
-        LimitKind::Count(_) => "count",
-        LimitKind::Bytes(_) => "bytes",
+        LimitKind::Count(_) => layout::COUNT,
+        LimitKind::Bytes(_) => layout::BYTES,
     };
     let each = if limit.per_step { " each step" } else { "" };
     format!("{kind}{each}")

@@ -338,17 +338,19 @@ pub(super) fn count(reader: &mut Reader<'_>, node: &Node) -> Option<u64> {
 
 fn bytes(reader: &mut Reader<'_>, node: &Node) -> Option<u64> {
     let text = reader.text(node, BYTES)?;
-    let found = ["KB", "MB", "GB", "B"]
-        .iter()
-        .zip([1_000, 1_000_000, 1_000_000_000, 1])
-        .find_map(|(unit, scale)| {
-            let count = number(text.strip_suffix(unit)?)?;
-            (count > 0).then_some(u64::from(count) * scale)
-        });
+    let found = bytes_of(text).filter(|bytes| *bytes > 0);
     if found.is_none() {
         reader.found(node.span, &quoted(text), BYTES);
     }
     found
+}
+
+/// A number of bytes as policies write it.
+pub fn bytes_of(text: &str) -> Option<u64> {
+    ["KB", "MB", "GB", "B"]
+        .iter()
+        .zip([1_000, 1_000_000, 1_000_000_000, 1])
+        .find_map(|(unit, scale)| Some(u64::from(number(text.strip_suffix(unit)?)?) * scale))
 }
 
 pub(super) fn rate(reader: &mut Reader<'_>, node: &Node) -> Option<(u64, u64)> {

@@ -26,7 +26,7 @@ use crate::text::{self, Diagnostic, Diagnostics, Node, Reader, Source, Span};
 
 pub use block::Block;
 pub use chain::{Chain, Stage, Step};
-pub use condition::{Approval, Common, Effect, Hours, Limit, LimitKind, Word};
+pub use condition::{Approval, Common, Effect, Hours, Limit, LimitKind, Word, bytes_of};
 pub(crate) use condition::{duration as duration_of, flag as flag_of};
 pub use document::UNKNOWN_HISTORY;
 pub use egress::{Destination, Direction, EgressRule, Gateway, Protocol};

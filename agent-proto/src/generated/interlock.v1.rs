@@ -806,7 +806,7 @@ pub struct SayResponse {
     #[prost(uint32, tag = "3")]
     pub missing: u32,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct IssueGrantRequest {
     #[prost(string, tag = "1")]
     pub agent: ::prost::alloc::string::String,
@@ -821,6 +821,14 @@ pub struct IssueGrantRequest {
     /// The session's longest life; zero: until the grant expires.
     #[prost(uint64, tag = "6")]
     pub session_ms: u64,
+    #[prost(message, repeated, tag = "7")]
+    pub budgets: ::prost::alloc::vec::Vec<Budget>,
+    /// In place of a node: any that has these labels.
+    #[prost(map = "string, string", tag = "8")]
+    pub labels: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct IssueGrantResponse {
@@ -831,8 +839,27 @@ pub struct IssueGrantResponse {
     #[prost(uint64, tag = "3")]
     pub expires_ms: u64,
 }
-/// Signed by the controller, and good for one start.
+/// What is left of a budget that the policy gives to each session.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Budget {
+    /// The rule's id in the policy.
+    #[prost(string, tag = "1")]
+    pub rule: ::prost::alloc::string::String,
+    #[prost(oneof = "budget::Left", tags = "2, 3")]
+    pub left: ::core::option::Option<budget::Left>,
+}
+/// Nested message and enum types in `Budget`.
+pub mod budget {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Left {
+        #[prost(uint64, tag = "2")]
+        Actions(u64),
+        #[prost(uint64, tag = "3")]
+        Bytes(u64),
+    }
+}
+/// Signed by the controller, and good for one start; for nodes with labels, one on each.
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Grant {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
@@ -856,6 +883,15 @@ pub struct Grant {
     pub session_ms: u64,
     #[prost(string, repeated, tag = "11")]
     pub requires: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Require `budgets`.
+    #[prost(message, repeated, tag = "12")]
+    pub budgets: ::prost::alloc::vec::Vec<Budget>,
+    /// In place of the node; require `labels`.
+    #[prost(map = "string, string", tag = "13")]
+    pub labels: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -147,7 +147,7 @@ impl Central {
     pub fn is_away(&self) -> bool {
         let heard_ns = self.heard_ns.get().max(self.began_ns);
         let silent_ns = clock::boot_ns().saturating_sub(heard_ns);
-        !self.info().connected && silent_ns / 1_000_000 > GRACE_MS
+        silent_ns / 1_000_000 > GRACE_MS && !self.info().connected
     }
 
     /// Ends sessions when the controller has been away for too long.

@@ -5,6 +5,7 @@ use crate::ids::SessionId;
 use crate::kernel::clock;
 use agent_proto::grant::{self, GrantError, SKEW_MS, Wanted};
 use agent_proto::wire::Grant;
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -45,6 +46,7 @@ pub enum RefusedError {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Session<'a> {
     pub(crate) node: &'a str,
+    pub(crate) labels: &'a BTreeMap<String, String>,
     pub(crate) agent: &'a str,
     pub(crate) task: Option<&'a str>,
     pub(crate) policy: &'a [u8],
@@ -82,6 +84,7 @@ pub(crate) fn check(
         agent: session.agent,
         task: session.task,
         node: session.node,
+        labels: session.labels,
         policy: session.policy,
         now_ms: now(kept, boot)?,
     };
@@ -195,9 +198,12 @@ mod tests {
         grant::write(key, &grant)
     }
 
+    static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
+
     fn session() -> Session<'static> {
         Session {
             node: "n",
+            labels: &NO_LABELS,
             agent: "a",
             task: None,
             policy: &[1],

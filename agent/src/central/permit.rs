@@ -5,6 +5,7 @@ use super::obey::Central;
 use super::{bar, now_ms};
 use crate::events::explain;
 use crate::events::line::{GrantUse, Line};
+use agent_proto::wire::Budget;
 
 /// A session may begin.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +16,8 @@ pub struct Permit {
     pub grant: Option<String>,
     /// How long it may live at most, in milliseconds.
     pub lives_ms: Option<u64>,
+    /// What it may use of budgets that the policy gives.
+    pub budgets: Vec<Budget>,
 }
 
 impl Central {
@@ -28,6 +31,7 @@ impl Central {
         let state = self.state.borrow();
         let session = grants::Session {
             node: &self.node,
+            labels: &self.settings.labels,
             agent,
             task,
             policy: digest,
@@ -84,6 +88,7 @@ impl Central {
                     task,
                     grant: Some(grant.id),
                     lives_ms: Some(lives_ms),
+                    budgets: grant.budgets,
                 };
                 Ok((permit, latch.unwrap_or_default()))
             }

@@ -121,6 +121,9 @@ pub enum CtlError {
     /// It cannot be used.
     #[error(transparent)]
     Policy(#[from] crate::policy::PolicyError),
+    /// A grant would not fit its policy.
+    #[error(transparent)]
+    Budget(#[from] crate::sessions::NoBudgetError),
     /// The token cannot be read.
     #[error("cannot read {}", path.display())]
     Token {

@@ -1,10 +1,11 @@
 //! What operators order.
 
 use super::{Asker, CtlError, print_json, table, time};
+use agent_proto::wire::budget::Left;
 use agent_proto::wire::revocation::Scope;
 use agent_proto::wire::{
-    IssueGrantRequest, LiftRequest, NodeOutcome, OrderResponse, Revocation, RevokeRequest, State,
-    WatchRequest,
+    Budget, IssueGrantRequest, LiftRequest, NodeOutcome, OrderResponse, Revocation, RevokeRequest,
+    State, WatchRequest,
 };
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -97,8 +98,19 @@ pub struct Grant {
     #[arg(long, value_name = "NAME")]
     pub agent: String,
     /// The node
-    #[arg(long, value_name = "NAME")]
-    pub node: String,
+    #[arg(
+        long,
+        value_name = "NAME",
+        required_unless_present = "label",
+        conflicts_with = "label"
+    )]
+    pub node: Option<String>,
+    /// A label that nodes must have, for one start on each; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = crate::cli::pair)]
+    pub label: Vec<(String, String)>,
+    /// What the session may use of a rule's budget: so many actions, or bytes (20MB); may be repeated
+    #[arg(long, value_name = "RULE=AMOUNT", value_parser = budget)]
+    pub budget: Vec<Budget>,
     /// The task
     #[arg(long, value_name = "NAME", default_value = "")]
     pub task: String,
@@ -237,13 +249,17 @@ impl Asker {
             None => {
                 let file = PathBuf::from(&what.policy);
                 let start = crate::policy_cli::start(&file, &what.profiles, &what.agent)?;
-                crate::policy::compile(&start)?.digest.to_vec()
+                let compiled = crate::policy::compile(&start)?;
+                crate::sessions::spent(&compiled, &what.budget)?;
+                compiled.digest.to_vec()
             }
         };
         let asked = IssueGrantRequest {
             agent: what.agent.clone(),
             task: what.task.clone(),
-            node: what.node.clone(),
+            node: what.node.clone().unwrap_or_default(),
+            labels: what.label.iter().cloned().collect(),
+            budgets: what.budget.clone(),
             policy,
             lives_ms: what.lives * 1000,
             session_ms: what.session * 1000,
@@ -258,6 +274,21 @@ impl Asker {
         println!("{}", issued.grant);
         Ok(())
     }
+}
+
+/// A budget as a grant has it.
+fn budget(text: &str) -> Result<Budget, String> {
+    const EXPECTED: &str = "expected RULE=NUMBER, or RULE=BYTES such as upload=20MB";
+    let (rule, amount) = text.split_once('=').ok_or(EXPECTED)?;
+    let left = match (amount.parse(), agent_policy::bytes_of(amount)) {
+        (Ok(count), _) => Left::Actions(count),
+        (_, Some(bytes)) => Left::Bytes(bytes),
+        _ => return Err(format!("found `{amount}`, {EXPECTED}")),
+    };
+    Ok(Budget {
+        rule: rule.to_owned(),
+        left: Some(left),
+    })
 }
 
 /// A policy's digest, if it is one.

@@ -1,5 +1,6 @@
 //! The sessions of this host, in the kernel's tables, in memory, and on disk for the next daemon.
 
+mod budgets;
 pub mod census;
 pub mod denials;
 mod end;
@@ -29,6 +30,7 @@ use agent_common::abi::{MAX_PATHS, MAX_POLICIES, MAX_RULES, MAX_TASKS};
 use agent_common::event::Living;
 use agent_common::session::{ALLOWED, Session as State};
 use agent_policy::{Compiled, Need};
+pub use budgets::{NoBudgetError, spent};
 use denials::Denials;
 pub use end::RevokeError;
 use guarded::Guarded;

@@ -1,5 +1,6 @@
 //! How a session begins.
 
+use super::budgets::{NoBudgetError, spent};
 use super::denials::Denials;
 use super::records::Record;
 use super::session::expiry;
@@ -13,7 +14,7 @@ use crate::kernel::maps::{Maps, MapsError};
 use crate::library::Loaded;
 use crate::policy::{self, PolicyError};
 use agent_common::session::{Label, Session as State};
-use agent_common::terms::{Progress, TIMERS};
+use agent_common::terms::{LIMITS, Progress, TIMERS};
 use agent_policy::{Compiled, Grant};
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -65,6 +66,9 @@ pub enum StartError {
          `interlock run --grant FILE`"
     )]
     NoGrant(String),
+    /// The grant speaks of a budget that there is not.
+    #[error("the grant does not fit the policy")]
+    Budget(#[from] NoBudgetError),
     /// Every slot is taken.
     #[error("no room for another session: all {0} slots are taken")]
     Full(u32),
@@ -129,6 +133,7 @@ impl Sessions {
         if compiled.grant == Grant::Required && begin.permit.grant.is_none() {
             return Err(StartError::NoGrant(start.agent.clone()));
         }
+        let spent = spent(&compiled, &begin.permit.budgets)?;
         let slot = self.free_slot()?;
         let id = self.draw_id()?;
         let place = self.place_of(&compiled)?;
@@ -150,7 +155,7 @@ impl Sessions {
         let done = self.records.write(id, &record).map_err(StartError::from);
         let done = done.and_then(|()| Ok(self.denials.begin(id)?));
         let denials = self.paths.hash(&Denials::name(id));
-        let open = |maps: &mut Maps| open(maps, id, &record, &compiled, (begin, denials));
+        let open = |maps: &mut Maps| open(maps, id, &record, &compiled, (begin, denials, spent));
         if let Err(error) = done.and_then(|()| open(&mut self.maps).map_err(StartError::from)) {
             self.denials.end(id);
             self.release(&Rc::new(compiled), place);
@@ -193,12 +198,13 @@ fn open(
     id: u64,
     record: &Record,
     compiled: &Compiled,
-    (begin, denials): (&Begin, u64),
+    (begin, denials, spent): (&Begin, u64, [u64; LIMITS]),
 ) -> Result<(), MapsError> {
     let (slot, now_ns) = (record.slot, record.started_ns);
     // What has no lifetime does not get one by being moved to a version that gives it one.
     let mut progress = Progress {
         deadlines: [u64::MAX; TIMERS],
+        limits: spent,
         ..Progress::START
     };
     progress.set_facts(

@@ -10,8 +10,9 @@ use agent_proto::identity::is_name;
 use agent_proto::wire::directive::What;
 use agent_proto::wire::revocation::Scope;
 use agent_proto::wire::{
-    Grant, IssueGrantRequest, IssueGrantResponse, Lift, LiftRequest, OrderResponse, PolicyVersion,
-    Revocation, RevokeRequest, RollOutRequest, Selector, UploadPolicyRequest, UploadPolicyResponse,
+    Budget, Grant, IssueGrantRequest, IssueGrantResponse, Lift, LiftRequest, OrderResponse,
+    PolicyVersion, Revocation, RevokeRequest, RollOutRequest, Selector, UploadPolicyRequest,
+    UploadPolicyResponse,
 };
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tonic::Status;
@@ -21,6 +22,9 @@ const MAX_REASON: usize = 1000;
 
 /// The longest life of a grant: it is for a start that comes at once.
 const MAX_LIFE_MS: u64 = 24 * 3600 * 1000;
+
+/// The most budgets of one grant: a policy has no more limits.
+const MAX_BUDGETS: usize = 16;
 
 /// How long a grant lives unless it is said.
 const LIFE_MS: u64 = 10 * 60 * 1000;
@@ -252,10 +256,23 @@ impl Operators {
         who: String,
         asked: IssueGrantRequest,
     ) -> Result<IssueGrantResponse, Status> {
-        if !is_name(&asked.agent) || !is_name(&asked.node) || asked.task.len() > 256 {
-            return Err(wrong(
-                "expected an agent, a node and a task of at most 256 bytes",
-            ));
+        if !is_name(&asked.agent) || asked.task.len() > 256 {
+            return Err(wrong("expected an agent and a task of at most 256 bytes"));
+        }
+        let by_labels = !asked.labels.is_empty();
+        let is_one = if by_labels {
+            asked.node.is_empty()
+        } else {
+            is_name(&asked.node)
+        };
+        if !is_one {
+            return Err(wrong("expected a node, or labels that nodes must have"));
+        }
+        let is_budget = |budget: &Budget| is_name(&budget.rule) && budget.left.is_some();
+        if asked.budgets.len() > MAX_BUDGETS || !asked.budgets.iter().all(is_budget) {
+            return Err(wrong(format!(
+                "expected at most {MAX_BUDGETS} budgets, each of a rule with an id"
+            )));
         }
         if asked.lives_ms > MAX_LIFE_MS {
             return Err(wrong(format!(
@@ -275,6 +292,13 @@ impl Operators {
         } else {
             asked.lives_ms
         };
+        let mut requires = Vec::new();
+        if !asked.budgets.is_empty() {
+            requires.push("budgets".to_owned());
+        }
+        if by_labels {
+            requires.push("labels".to_owned());
+        }
         let grant = Grant {
             id: grant::hex(&id),
             controller: self.fleet.controller.clone(),
@@ -286,20 +310,26 @@ impl Operators {
             issued_ms: now_ms,
             expires_ms: now_ms + lives_ms,
             session_ms: asked.session_ms,
-            requires: Vec::new(),
+            requires,
+            budgets: asked.budgets,
+            labels: asked.labels,
         };
         let text = grant::write(&self.fleet.key, &grant);
         let kept = grant.clone();
         self.write(move |store| store.keep_grant(&kept, now_ms))
             .await?;
-        let object = format!("agent {} on node {}", grant.agent, grant.node);
-        self.audit(
-            &who,
-            "issue a grant",
-            &object,
-            &format!("{} task {}", grant.id, grant.task),
-        )
-        .await?;
+        let nodes = match by_labels {
+            true => format!("nodes with {}", grant::pairs(&grant.labels)),
+            false => format!("node {}", grant.node),
+        };
+        let object = format!("agent {} on {nodes}", grant.agent);
+        let budgets = grant.budgets.iter().map(grant::budget);
+        let what: Vec<_> = [format!("{} task {}", grant.id, grant.task)]
+            .into_iter()
+            .chain(budgets)
+            .collect();
+        self.audit(&who, "issue a grant", &object, &what.join(", "))
+            .await?;
         Ok(IssueGrantResponse {
             grant: text,
             id: grant.id,

@@ -285,7 +285,7 @@ async fn grants_are_signed_for_one_node_and_policy() {
         node: "n1".into(),
         policy: vec![7; 32],
         lives_ms: 60_000,
-        session_ms: 0,
+        ..IssueGrantRequest::default()
     };
     let mut approver = place.operator("grant").await;
     let issued = approver
@@ -303,9 +303,44 @@ async fn grants_are_signed_for_one_node_and_policy() {
         grant::read(&issued.grant, &other.enrolled.keys),
         Err(GrantError::Forged)
     );
-    let long = IssueGrantRequest {
-        lives_ms: u64::MAX,
-        ..asked
+    let labels = std::collections::HashMap::from([("zone".to_owned(), "eu".to_owned())]);
+    let two = Budget {
+        rule: "payout".into(),
+        left: Some(budget::Left::Actions(2)),
     };
-    assert!(approver.issue_grant(long).await.is_err());
+    let wider = IssueGrantRequest {
+        node: String::new(),
+        labels: labels.clone(),
+        budgets: vec![two.clone()],
+        ..asked.clone()
+    };
+    let issued = approver.issue_grant(wider.clone()).await.unwrap();
+    let read = grant::read(&issued.into_inner().grant, &node.enrolled.keys).unwrap();
+    assert_eq!((&read.labels, read.node.as_str()), (&labels, ""));
+    // A node of an earlier version must not take it for one without.
+    assert_eq!(
+        (read.budgets, read.requires),
+        (vec![two], vec!["budgets".to_owned(), "labels".to_owned()])
+    );
+    let wrong = [
+        IssueGrantRequest {
+            lives_ms: u64::MAX,
+            ..asked.clone()
+        },
+        IssueGrantRequest {
+            node: "n1".into(),
+            ..wider.clone()
+        },
+        IssueGrantRequest {
+            labels: [].into(),
+            ..wider.clone()
+        },
+        IssueGrantRequest {
+            budgets: vec![Budget::default()],
+            ..wider
+        },
+    ];
+    for request in wrong {
+        assert!(approver.issue_grant(request).await.is_err());
+    }
 }

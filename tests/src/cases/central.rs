@@ -2,18 +2,18 @@
 
 use crate::harness::Test;
 use crate::harness::controller::{
-    Controller, PATIENCE, STATE, ctl, daemon, is_connected, until, until_countersigned,
-    until_recorded, verify,
+    self, Controller, LABEL, PATIENCE, STATE, ctl, daemon, is_connected, until,
+    until_countersigned, until_recorded, verify,
 };
 use crate::harness::events::Events;
 use crate::harness::network::{self, ALLOWED4, PORT, at};
 use crate::harness::policy::Policy;
 use crate::harness::product::{self, INTERLOCK, said};
-use crate::harness::session::{Obedient, Place};
+use crate::harness::session::{Obedient, Place, own_program};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -157,6 +157,55 @@ fn grants(policy: &Policy, other: &Policy) -> Result<()> {
     for wanted in ["given", "replayed", "expired", "it is for node"] {
         until_recorded("approval", wanted)?;
     }
+    budgets().context("budgets")
+}
+
+/// Of the five datagrams that its policy gives to each session, two are left to one with this grant. It may begin
+/// on nodes with a label, of which this is one.
+fn budgets() -> Result<()> {
+    let policy = Policy::named("central").with(&format!(
+        "  egress:
+    allow:
+      - {{id: send, to: [{ALLOWED4}], ports: [{PORT}], protocol: udp, limit: {{perSession: 5}}}}
+"
+    ));
+    let file = policy.write()?;
+    let file = file.to_str().context("a path")?;
+    let grant = |label: &str, budget: &str| {
+        let words = [
+            "grant", "--agent", "central", "--label", label, "--policy", file, "--budget", budget,
+        ];
+        controller::call(&words)
+    };
+    let told = said(&grant(LABEL, "send=20MB")?);
+    ensure!(told.contains("found a budget `send=20000000B`"), "{told}");
+    let keep = |output: &Output, path: &str| -> Result<()> {
+        let answer: Value = serde_json::from_slice(&output.stdout)?;
+        Ok(fs::write(
+            path,
+            answer["grant"].as_str().context("a grant")?,
+        )?)
+    };
+    let (good, elsewhere) = (
+        "/run/interlock-grant-label",
+        "/run/interlock-grant-elsewhere",
+    );
+    keep(&grant("zone=moon", "send=2")?, elsewhere)?;
+    refused(
+        &policy,
+        &["--grant", elsewhere],
+        "it is for nodes with `zone=moon`",
+    )?;
+    keep(&grant(LABEL, "send=2")?, good)?;
+    let send = format!("{} act way udp {}", own_program()?, at(ALLOWED4, PORT)?);
+    let output = Command::new(INTERLOCK)
+        .args([
+            "run", "--agent", "central", "--policy", file, "--grant", good,
+        ])
+        .args(["--", "bash", "-c", &format!("{send}; {send}; {send}")])
+        .output()?;
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(told == "ok\nok\nEPERM\n", "{told}{}", said(&output));
     Ok(())
 }
 

@@ -88,6 +88,9 @@ impl Controller {
     }
 }
 
+/// What its daemon says of this node.
+pub(crate) const LABEL: &str = "zone=test";
+
 /// A daemon whose controller this is.
 pub(crate) fn daemon() -> Result<Daemon> {
     daemon_with(&[])
@@ -95,14 +98,22 @@ pub(crate) fn daemon() -> Result<Daemon> {
 
 /// The same with more options.
 pub(crate) fn daemon_with(options: &[&str]) -> Result<Daemon> {
-    let own = ["--controller", ADDRESS, "--evidence", RECORD];
+    let own = [
+        "--controller",
+        ADDRESS,
+        "--label",
+        LABEL,
+        "--evidence",
+        RECORD,
+    ];
     match Daemon::try_start_with(&[&own, options].concat())? {
         Ok(daemon) => Ok(daemon),
         Err(log) => bail!("the daemon did not become ready:\n{log}"),
     }
 }
 
-fn call(words: &[&str]) -> Result<std::process::Output> {
+/// `interlock ctl WORDS --json`.
+pub(crate) fn call(words: &[&str]) -> Result<std::process::Output> {
     call_as("operator-admin", words)
 }
 
