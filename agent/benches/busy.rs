@@ -32,7 +32,7 @@ use nix::sys::time::TimeValLike as _;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Sessions that do it, and rules of their policy.
@@ -71,17 +71,28 @@ fn main() {
     let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listen.local_addr().unwrap();
     drop(listen);
-    let mut controller = Command::new(std::env::current_exe().unwrap())
-        .env(HOME, &home)
-        .env(ADDRESS, address.to_string())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let controller = Ended(
+        Command::new(std::env::current_exe().unwrap())
+            .env(HOME, &home)
+            .env(ADDRESS, address.to_string())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
     measure(&home, address, true, rate, seconds);
-    controller.kill().unwrap();
-    controller.wait().unwrap();
+    drop(controller);
     measure(&home, address, false, rate, seconds);
     std::fs::remove_dir_all(&home).unwrap();
+}
+
+/// A process that ends with this, whatever becomes of the measurement.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn serve(home: &Path) {
@@ -106,10 +117,10 @@ fn serve(home: &Path) {
 fn policy() -> Compiled {
     let mut text = String::from(
         "apiVersion: interlock.dev/v1alpha1\nkind: AgentPolicy\nmetadata: {name: busy}\nspec:\n  \
-         owner: {name: Ada, contact: ada@example.com}\n  network:\n    egress:\n      rules:\n",
+         owner: {name: Ada, contact: ada@example.com}\n  egress:\n    allow:\n",
     );
     for rule in 0..RULES {
-        text += &format!("        - to: [10.0.{rule}.0/24]\n          ports: [443]\n");
+        text += &format!("      - {{to: [10.0.{rule}.0/24], ports: [443]}}\n");
     }
     let start = interlock_agent::control::protocol::Start {
         agent: "busy".into(),
