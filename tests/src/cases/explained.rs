@@ -31,14 +31,19 @@ pub(super) fn tests() -> Vec<Test> {
 /// A script that waits for a file before it lets somebody be denied.
 const SCRIPT: &str = "/tmp/explained.sh";
 const GO: &str = "/tmp/explained.go";
+/// It ends when this is there.
+const TOLD: &str = "/tmp/explained.told";
 
 fn ancestry() -> Result<()> {
     let daemon = Daemon::shared()?;
     network::set_up()?;
     let (own, to) = (own_program()?, at(DENIED4, PORT)?.to_string());
-    let _ = fs::remove_file(GO);
+    for file in [GO, TOLD] {
+        let _ = fs::remove_file(file);
+    }
     let script = format!(
-        "while [ ! -e {GO} ]; do sleep 0.05; done\n{own} act way udp {to}\nrm {GO}\nwait\n"
+        "while [ ! -e {GO} ]; do sleep 0.05; done\n{own} act way udp {to}\nrm {GO}\n\
+         while [ ! -e {TOLD} ]; do sleep 0.05; done\n"
     );
     fs::write(SCRIPT, script).context(SCRIPT)?;
     let events = Events::from_now()?;
@@ -58,8 +63,10 @@ fn ancestry() -> Result<()> {
     });
     daemon.signal(libc::SIGCONT)?;
     ensure!(gone, "the script did not end");
-    run.wait()?;
     let denials = events.wait("explained", 1)?;
+    // `interlock run` is in no session: what its words were only itself can tell.
+    fs::write(TOLD, "")?;
+    run.wait()?;
     let Denial {
         process, ancestry, ..
     } = denials.first().context("no denial")?;
