@@ -40,8 +40,11 @@ const SESSIONS: u64 = 100;
 const RULES: usize = 100;
 
 /// Allowed actions a second, of all sessions together. The kernel counts them; each minute the daemon
-/// records the counts. Here it does so each second, sixty times as often.
+/// records the counts. Here it does so every ten seconds, six times as often.
 const ALLOWED_A_SECOND: u64 = 200_000;
+
+/// How often the counts are recorded.
+const EACH: Duration = Duration::from_secs(10);
 
 /// What comes in one go.
 const STEP: Duration = Duration::from_millis(20);
@@ -255,16 +258,16 @@ fn measure(home: &Path, address: SocketAddr, connected: bool, rate: u64, seconds
         let (text, written) = journal.append(&lines);
         written.unwrap();
         std::io::Write::write_all(&mut output, text.as_bytes()).unwrap();
-        if counted.elapsed() > Duration::from_secs(1) {
+        if counted.elapsed() > EACH {
             counted = Instant::now();
-            let each = ALLOWED_A_SECOND / SESSIONS;
+            let each = ALLOWED_A_SECOND * EACH.as_secs() / SESSIONS;
             let allowed = |id| Allowed {
                 time: now(),
                 session: SessionId(id),
                 agent: "busy".into(),
                 policy: "ab".into(),
                 counts: [(each / ALLOWED as u64, made); ALLOWED],
-                seconds: 1,
+                seconds: EACH.as_secs(),
             };
             scribe.count(&(0..SESSIONS).map(allowed).collect::<Vec<_>>());
         }

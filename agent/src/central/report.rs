@@ -34,6 +34,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How many looks records wait before the controller is asked again whether it has room for them.
 const ROOM: u32 = 10;
 
+/// Between two batches of which the first was not full: each costs as much as fifty records do.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// Records and bytes in one batch.
 const BATCH: (usize, usize) = (500, 1024 * 1024);
 
@@ -162,6 +165,7 @@ impl Report {
             reader = read;
             if let Some(last) = taken.entries.last() {
                 let last = (last.mark.sequence, last.mark.hash.0.to_vec());
+                let is_full = taken.entries.len() >= BATCH.0;
                 let answer = self
                     .ask(&sender, &mut answers, batch(taken.entries))
                     .await?;
@@ -178,6 +182,9 @@ impl Report {
                 }
                 self.stored = stored;
                 show(&self.shown, |info| info.held_up = None);
+                if !is_full {
+                    tokio::time::sleep(PAUSE).await;
+                }
             } else if self.own.recorder.health().recorded > self.stored.sequence {
                 // What is recorded cannot be read at the moment.
                 tokio::time::sleep(LOOK).await;
