@@ -139,9 +139,7 @@ impl Central {
             requires: Vec::new(),
             boot: state.boot.clone(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            kernel: nix::sys::utsname::uname()
-                .map(|names| names.release().to_string_lossy().into_owned())
-                .unwrap_or_default(),
+            kernel: crate::kernel::release().unwrap_or_default(),
             labels: self.settings.labels.clone().into_iter().collect(),
             newest: newest.map(|newest| SignedDirective {
                 body: newest.body.clone(),

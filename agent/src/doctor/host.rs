@@ -17,10 +17,7 @@ const SECURITYFS: &str = "mount securityfs: mount -t securityfs securityfs /sys/
 
 /// The running kernel.
 pub(super) fn release() -> String {
-    nix::sys::utsname::uname().map_or_else(
-        |_| "unknown".to_owned(),
-        |uts| uts.release().to_string_lossy().into_owned(),
-    )
+    crate::kernel::release().unwrap_or_else(|| "unknown".to_owned())
 }
 
 pub(super) fn root(is_root: bool) -> Check {

@@ -292,9 +292,7 @@ fn renames() -> u64 {
 /// Whether the kernel asks for `CAP_SYS_NICE` before it knows whether it is needed. What it is, its types do
 /// not tell: 6.0 does so no more.
 fn asks_early() -> bool {
-    let names = nix::sys::utsname::uname().ok();
-    let release = names.and_then(|names| names.release().to_str().map(str::to_owned));
-    let major = release.and_then(|release| release.split('.').next()?.parse::<u32>().ok());
+    let major = super::release().and_then(|release| release.split('.').next()?.parse::<u32>().ok());
     major.is_some_and(|major| major < 6)
 }
 

@@ -16,3 +16,9 @@ pub mod recognised;
 pub mod skipped;
 mod symbols;
 pub mod trial;
+
+/// Which kernel runs; nothing where it does not say.
+pub fn release() -> Option<String> {
+    let names = nix::sys::utsname::uname().ok()?;
+    Some(names.release().to_string_lossy().into_owned())
+}

@@ -130,7 +130,7 @@ pub(crate) const SIGNAL: libc::c_int = libc::SIGUSR1;
 const SECOND: [i32; 3] = [libc::EEXIST, libc::ENOENT, libc::EADDRINUSE];
 
 /// All of them, by name.
-pub(crate) const ALL: &[(&str, Deed)] = &[
+const ALL: &[(&str, Deed)] = &[
     ("read", Deed::File("read {}/read")),
     ("write", Deed::Write),
     ("both", Deed::File("read-write {}/both")),

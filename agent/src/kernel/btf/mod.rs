@@ -83,9 +83,7 @@ impl Btf {
             .take(MAX_BYTES)
             .read_to_end(&mut bytes)
             .map_err(unreadable)?;
-        let release = nix::sys::utsname::uname()
-            .map(|uts| uts.release().to_string_lossy().into_owned())
-            .unwrap_or_else(|_| "of unknown release".to_owned());
+        let release = super::release().unwrap_or_else(|| "of unknown release".to_owned());
         Btf::from_bytes(bytes, &release)
     }
 
