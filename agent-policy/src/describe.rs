@@ -242,6 +242,9 @@ pub(crate) fn conditions(common: &Common) -> String {
         if let Some(seconds) = approval.expires_s {
             text += &format!(" (good for {})", duration(seconds));
         }
+        if approval.waits_alone {
+            text += " (also while the controller is away)";
+        }
     }
     for limit in &common.limits {
         text += &format!(", {}", limit_in_words(limit));

@@ -43,6 +43,7 @@ pub fn schema() -> Value {
                 "once": {"type": "boolean"}, "show": reference("words"),
                 "wait": reference("duration"),
                 "people": {"type": "integer", "minimum": 1, "maximum": 5},
+                "controllerLost": {"enum": ["deny", "wait"]},
                 "answer": {"type": "string", "minLength": 1}
             })),
             "limit": object(&[], json!({

@@ -106,6 +106,7 @@ fn every_part_of_a_policy_is_in_its_digest() {
         ("expires: 10m", "wait: 1m, expires: 10m"),
         ("expires: 10m", "people: 2, expires: 10m"),
         ("expires: 10m", "people: 3, expires: 10m"),
+        ("expires: 10m", "controllerLost: wait, expires: 10m"),
         ("expires: 10m", "answer: 'true', expires: 10m"),
         ("expires: 10m", "answer: 'false', expires: 10m"),
         ("show: [branch]", "show: [diff]"),

@@ -332,14 +332,16 @@ fn terms(encoder: &mut Encoder, compiled: &Compiled) {
             wait_s,
             people,
             answer,
+            waits_alone,
         } = approval;
         encoder.number((*fact).into());
         encoder.texts(by);
         encoder.maybe_number(*expires_s);
-        // Where one person gives it, and no expression, this is what it was before there could be either.
+        // Where none of these is said, this is what it was before they could be.
         let more = u64::from(people.saturating_sub(1));
         let answers = u64::from(answer.is_some());
-        encoder.number(u64::from(*once) | more << 8 | answers << 16);
+        let alone = u64::from(*waits_alone);
+        encoder.number(u64::from(*once) | more << 8 | answers << 16 | alone << 17);
         if let Some(answer) = answer {
             encoder.text(answer);
         }

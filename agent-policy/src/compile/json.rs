@@ -31,6 +31,7 @@ impl Compiled {
                 "by": approval.by, "expiresS": approval.expires_s,
                 "once": approval.once, "show": approval.show, "waitS": approval.wait_s,
                 "people": approval.people, "answer": approval.answer,
+                "waitsAlone": approval.waits_alone,
             }))),
             "arguments": list(self.arguments.iter().map(|argument| json!({
                 "at": argument.at, "text": argument.text, "prefix": argument.prefix,

@@ -69,6 +69,8 @@ pub struct ApprovalInfo {
     pub people: u32,
     /// The expression, in CEL, that answers in their place where it can.
     pub answer: Option<String>,
+    /// Whether the action goes on waiting while the node's controller is away.
+    pub waits_alone: bool,
 }
 
 /// What a rule has besides facts, as indices and one.
@@ -362,6 +364,7 @@ impl<'p> Plan<'p> {
             wait_s: approval.wait_s,
             people: approval.people,
             answer: approval.answer.clone(),
+            waits_alone: approval.waits_alone,
         });
         Ok(fact + 1)
     }

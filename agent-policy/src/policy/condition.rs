@@ -54,6 +54,8 @@ pub struct Approval {
     pub people: u32,
     /// The expression that answers in their place, where it can.
     pub answer: Option<String>,
+    /// Whether the action goes on waiting while the node's controller is away.
+    pub waits_alone: bool,
     /// Its place.
     pub span: Span,
 }
@@ -282,7 +284,16 @@ pub(super) fn approval(reader: &mut Reader<'_>, node: &Node) -> Option<Approval>
         reader,
         node,
         "approval",
-        &["answer", "by", "expires", "once", "people", "show", "wait"],
+        &[
+            "answer",
+            "by",
+            "controllerLost",
+            "expires",
+            "once",
+            "people",
+            "show",
+            "wait",
+        ],
     )?;
     let by = fields.require(reader, "by", "a list of people and groups that can approve")?;
     let by = words(reader, by, "a list of people and groups that can approve");
@@ -309,6 +320,10 @@ pub(super) fn approval(reader: &mut Reader<'_>, node: &Node) -> Option<Approval>
             .get("answer")
             .and_then(|node| reader.text(node, "an expression"))
             .map(str::to_owned),
+        waits_alone: fields
+            .get("controllerLost")
+            .and_then(|node| waits_alone(reader, node))
+            .unwrap_or(false),
         span: node.span,
     })
 }
@@ -323,6 +338,20 @@ fn people(reader: &mut Reader<'_>, node: &Node) -> Option<u32> {
     let found = number(text).filter(|count| (1..=5).contains(count));
     if found.is_none() {
         reader.found(node.span, &quoted(text), PEOPLE);
+    }
+    found
+}
+
+fn waits_alone(reader: &mut Reader<'_>, node: &Node) -> Option<bool> {
+    const WHILE_LOST: &str = "`deny` or `wait`";
+    let text = reader.text(node, WHILE_LOST)?;
+    let found = match text {
+        "deny" => Some(false),
+        "wait" => Some(true),
+        _ => None,
+    };
+    if found.is_none() {
+        reader.found(node.span, &quoted(text), WHILE_LOST);
     }
     found
 }

@@ -14,7 +14,7 @@ const REST_NS: u64 = 5 * NS;
 
 impl Holds {
     /// Closes what nobody answered in time and what no session asks any more, finds what no record told
-    /// of, and forgets what is over. While the controller is away, nobody says yes there.
+    /// of, and forgets what is over. While the controller is away, it is asked of nobody.
     pub fn keep_house(
         &mut self,
         sessions: &Sessions,
@@ -22,7 +22,7 @@ impl Holds {
     ) -> Result<Vec<Answered>, MapsError> {
         let now_ns = clock::boot_ns();
         let mut told = match is_away {
-            true => self.deny_what_needs_more()?,
+            true => self.deny_what_asks_there()?,
             false => Vec::new(),
         };
         if now_ns < self.rests_until_ns {
@@ -131,25 +131,24 @@ impl Holds {
         answered
     }
 
-    /// Denies what more than one person has to say yes to, which they can only do at the controller.
-    fn deny_what_needs_more(&mut self) -> Result<Vec<Answered>, MapsError> {
-        let needs_more = |asked: &Asked| asked.question.people > 1 && asked.answered.is_none();
-        if !self.questions.values().any(needs_more) {
+    /// Denies what is asked at the controller, which is away.
+    fn deny_what_asks_there(&mut self) -> Result<Vec<Answered>, MapsError> {
+        let asks_there = |asked: &Asked| {
+            !asked.question.waits_alone && !asked.is_judged && asked.answered.is_none()
+        };
+        if !self.questions.values().any(asks_there) {
             return Ok(Vec::new());
         }
         let until_ns = clock::boot_ns().saturating_add(NO_STANDS_NS);
         let mut told = Vec::new();
         for (key, hold) in self.open() {
-            let question = self.questions.get(&hold.id).map(|it| it.question.clone());
-            let Some(question) = question.filter(|question| question.people > 1) else {
+            let asked = self.questions.get(&hold.id).filter(|it| asks_there(it));
+            let Some(question) = asked.map(|asked| asked.question.clone()) else {
                 continue;
             };
-            let people = question.people;
             let answered = Answered {
                 by: Some("the daemon".to_owned()),
-                because: Some(format!(
-                    "the controller is away, where {people} people have to say yes"
-                )),
+                because: Some("the controller is away, where people answer".to_owned()),
                 ..self.closed(&question, word(HoldState::Refused))
             };
             self.close(key, hold, (HoldState::Refused, until_ns, 0), &answered)?;

@@ -101,6 +101,8 @@ struct Asked {
     question: Question,
     /// The file of the program that it is about.
     program: Option<Program>,
+    /// Whether its policy's expression is asked, which needs no controller.
+    is_judged: bool,
     /// When it was answered, in nanoseconds since boot, and how.
     answered: Option<(u64, Answered)>,
 }
@@ -152,6 +154,7 @@ impl Holds {
         let asked = Asked {
             question,
             program: None,
+            is_judged: false,
             answered: None,
         };
         self.questions.insert(asked.question.hold.0, asked);
@@ -187,17 +190,26 @@ impl Holds {
         if let Some(bell) = &self.bell {
             bell.ring("asked", &question);
         }
-        if let Some(text) = question::expression(denial, sessions) {
-            self.to_judge.push((question.hold, text));
-        }
+        let expression = question::expression(denial, sessions);
         let program = question.program();
+        let hold = question.hold;
         self.insert(question);
+        if let Some(text) = expression {
+            self.set_judged(hold, true);
+            self.to_judge.push((hold, text));
+        }
         if let Some((pid, path)) = program {
             let (read, id) = (Arc::clone(&self.read), denial.hold);
             self.readers.read(pid, &path, move |program| {
                 let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
                 read.push((id, program));
             });
+        }
+    }
+
+    fn set_judged(&mut self, hold: HoldId, is_judged: bool) {
+        if let Some(asked) = self.questions.get_mut(&hold.0) {
+            asked.is_judged = is_judged;
         }
     }
 

@@ -54,6 +54,9 @@ pub struct Question {
     pub by: Vec<String>,
     /// How many people must say yes; more than one do it at the controller.
     pub people: u32,
+    /// Whether it stays open while the node's controller is away. Otherwise it is denied then.
+    #[serde(default)]
+    pub waits_alone: bool,
     /// What the policy wants to be looked at first.
     pub show: Vec<String>,
     /// Whether a yes is good for one action only.
@@ -105,6 +108,7 @@ impl Question {
                 .and_then(|rule| serde_json::to_value(rule).ok()),
             because: told.because.clone(),
             people: approval.map_or(1, |approval| approval.people),
+            waits_alone: approval.is_some_and(|approval| approval.waits_alone),
             by: approval.map_or_else(Vec::new, |approval| approval.by.clone()),
             show: approval.map_or_else(Vec::new, |approval| approval.show.clone()),
             once: approval.is_none_or(|approval| approval.once),
@@ -147,6 +151,7 @@ impl Question {
             rule: None,
             because: None,
             people: 1,
+            waits_alone: false,
             by: Vec::new(),
             show: Vec::new(),
             once: true,

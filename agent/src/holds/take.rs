@@ -42,7 +42,9 @@ pub fn judge_all(holds: &Rc<RefCell<Holds>>, lines: &UnboundedSender<Line>) {
     for (hold, text) in waiting {
         let (holds, lines) = (Rc::clone(holds), lines.clone());
         tokio::task::spawn_local(async move {
-            if let Some(answered) = judge(&holds, hold, &text).await {
+            let answered = judge(&holds, hold, &text).await;
+            holds.borrow_mut().set_judged(hold, false);
+            if let Some(answered) = answered {
                 let time = explain::now();
                 // The events task ends only with the daemon.
                 let _ = lines.send(Line::Answered(Closed { time, answered }));

@@ -170,6 +170,9 @@ pub fn about(asks: &Question) -> Vec<String> {
             format!("{} must say yes, at the controller", asks.people),
         );
     }
+    if asks.waits_alone {
+        line("waits", "also while the controller is away".to_owned());
+    }
     if !asks.show.is_empty() {
         line("look at", asks.show.join(", "));
     }

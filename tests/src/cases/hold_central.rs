@@ -19,7 +19,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const AGENT: &str = "hold-central";
 
@@ -79,7 +79,8 @@ fn policy() -> Policy {
         "  files:
     allow:
       - {{access: [read, write, create, delete, rename, link, map], paths: [\"/**\"]}}
-      - {{access: [read], paths: [{ROOT}/read, {ROOT}/over], approval: {{by: [tester], once: true}}}}
+      - {{access: [read], paths: [{ROOT}/read, {ROOT}/swap], approval: {{by: [tester], once: true}}}}
+      - {{access: [read], paths: [{ROOT}/over], approval: {{by: [tester], once: true, controllerLost: wait}}}}
       - {{access: [read], paths: [{ROOT}/both], approval: {{by: [tester], once: true, people: 2}}}}
       - access: [read]
         paths: [{ROOT}/again]
@@ -157,29 +158,42 @@ fn central() -> Result<()> {
     ensure!(answer == "ok", "approved by two: {answer}");
     until(&["approvals"], |list| list == &Value::Array(Vec::new()))?;
 
-    // Without a controller the node's own people answer.
+    // What waits when the controller is lost is denied long before its time is over.
+    let events = Events::from_now()?;
+    actor.begin(&format!("file read {ROOT}/swap"))?;
+    nth(events, AGENT, 1)?;
+    until_stopped(actor.pid)?;
     controller.freeze()?;
+    denied_alone(&actor.answer()?, events)?;
+    controller.kill()?;
+    // What is asked then is denied at once.
+    let (events, before) = (Events::from_now()?, Instant::now());
+    denied_alone(&actor.order(&format!("file read {ROOT}/both"))?, events)?;
+    let took = before.elapsed();
+    ensure!(took < Duration::from_secs(3), "denied after {took:?}");
+    // The policy answers as before, and what may wait is for the node's own people.
+    let answer = actor.order(&format!("file read {ROOT}/again"))?;
+    ensure!(answer == "ok", "by the policy, alone: {answer}");
     let events = Events::from_now()?;
     actor.begin(&format!("file read {ROOT}/over"))?;
     let hold = nth(events, AGENT, 1)?;
+    thread::sleep(Duration::from_secs(1));
     until_stopped(actor.pid)?;
     approve(&hold)?;
     let answer = actor.answer()?;
     ensure!(answer == "ok", "approved without the controller: {answer}");
-    controller.kill()?;
-    // Where two have to, nobody can: it is denied long before its time is over.
-    let events = Events::from_now()?;
-    let answer = actor.order(&format!("file read {ROOT}/both"))?;
-    ensure!(
-        answer == "EPERM",
-        "needs two, without the controller: {answer}"
-    );
-    let by = events.first("the answer", |line| match line {
-        Line::Answered(answered) if answered.answer == "refused" => answered.by,
+    actor.end()?;
+    Ok(())
+}
+
+/// Whether the node has denied because nobody is at the controller, and told that.
+fn denied_alone(answer: &str, events: Events) -> Result<()> {
+    ensure!(answer == "EPERM", "without the controller: {answer}");
+    let because = events.first("the answer", |line| match line {
+        Line::Answered(answered) if answered.answer == "refused" => answered.because,
         _ => None,
     })?;
-    ensure!(by == "the daemon", "{by} has answered");
-    actor.end()?;
+    ensure!(because.contains("the controller is away"), "{because}");
     Ok(())
 }
 

@@ -79,6 +79,7 @@ pub(crate) struct Answered {
     pub(crate) hold: String,
     pub(crate) answer: String,
     pub(crate) by: Option<String>,
+    pub(crate) because: Option<String>,
 }
 
 /// A process.
