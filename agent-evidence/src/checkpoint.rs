@@ -1,6 +1,6 @@
 //! Signatures over all that was recorded up to a record.
 
-use crate::chain::{Hash, from_hex, to_hex};
+use crate::chain::{Hash, from_hex};
 use crate::key::Key;
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde::{Deserialize, Serialize};
@@ -64,7 +64,7 @@ impl Signed {
         let signature = key.sign(&checkpoint.message(OURS));
         Self {
             checkpoint,
-            signature: to_hex(&signature),
+            signature: hex::encode(signature),
         }
     }
 
@@ -87,8 +87,8 @@ impl Countersigned {
         let signature = sign(&checkpoint.message(THEIRS));
         Self {
             checkpoint,
-            key: to_hex(key),
-            signature: to_hex(&signature),
+            key: hex::encode(key),
+            signature: hex::encode(&signature),
         }
     }
 

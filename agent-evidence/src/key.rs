@@ -1,6 +1,6 @@
 //! The node's key, made at its first start.
 
-use crate::chain::{from_hex, to_hex};
+use crate::chain::from_hex;
 use crate::disk::read_small;
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use rand::TryRngCore;
@@ -93,7 +93,7 @@ impl Key {
             .create_new(true)
             .mode(0o600)
             .open(&fresh)?;
-        file.write_all((to_hex(self.0.as_bytes()) + "\n").as_bytes())?;
+        file.write_all((hex::encode(self.0.as_bytes()) + "\n").as_bytes())?;
         file.sync_all()?;
         fs::rename(fresh, path)?;
         let folder = path
@@ -114,7 +114,7 @@ impl Key {
 
     /// Its public half, in hexadecimal digits.
     pub fn public_hex(&self) -> String {
-        to_hex(self.public().as_bytes())
+        hex::encode(self.public().as_bytes())
     }
 }
 

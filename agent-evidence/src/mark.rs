@@ -1,7 +1,7 @@
 //! How far the record went, remembered outside its folder: who puts an old copy of the folder back
 //! is found out. Two places in one file take turns, so that one of them is always whole.
 
-use crate::chain::{Hash, from_hex, to_hex};
+use crate::chain::{Hash, from_hex};
 use crate::disk::read_small;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -95,7 +95,7 @@ impl MarkFile {
 /// The mark as text, for whoever keeps it elsewhere: `SEQUENCE:HASH`.
 impl std::fmt::Display for Mark {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.sequence, to_hex(&self.hash.0))
+        write!(f, "{}:{}", self.sequence, hex::encode(self.hash.0))
     }
 }
 

@@ -5,10 +5,13 @@ pub use crate::kinds::{
     Approval, Container, Daemon, Decision, Gap, Handoff, Lifecycle, Loss, Object, PolicyChange,
     Process, Retired, Rule, Summary,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
-/// A record as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Bytes that hardly any record needs more of.
+const USUAL: usize = 2048;
+
+/// A record.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
     /// Its number on this node, counted from 1. It goes on over boots.
@@ -22,10 +25,24 @@ pub struct Record {
     /// The same by the wall clock of that moment, in RFC 3339.
     pub time: String,
     /// The session concerned; nothing where it is no session's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub session: Option<Session>,
     /// What happened.
     pub what: What,
+}
+
+/// A record as it is stored.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Stored<'a> {
+    sequence: u64,
+    node: &'a str,
+    boot: &'a str,
+    boot_ns: u64,
+    time: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<&'a Session>,
+    what: &'a What,
 }
 
 /// A record that has no number and no place yet.
@@ -128,17 +145,26 @@ impl Draft {
         }
     }
 
-    /// The record with a number and a place.
-    pub fn numbered(self, sequence: u64, node: &str, boot: &str) -> Record {
-        Record {
+    /// The bytes of the record that it becomes, with a number and a place.
+    pub fn encode(&self, sequence: u64, node: &str, boot: &str) -> Vec<u8> {
+        Stored {
             sequence,
-            node: node.to_owned(),
-            boot: boot.to_owned(),
+            node,
+            boot,
             boot_ns: self.boot_ns,
-            time: self.time,
-            session: self.session,
-            what: self.what,
+            time: &self.time,
+            session: self.session.as_ref(),
+            what: &self.what,
         }
+        .encode()
+    }
+}
+
+impl Stored<'_> {
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(USUAL);
+        serde_json::to_writer(&mut bytes, self).expect("a record has no maps, and text is text");
+        bytes
     }
 }
 
@@ -149,10 +175,28 @@ fn boot_ns() -> u64 {
     seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
 
+impl Serialize for Record {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.stored().serialize(serializer)
+    }
+}
+
 impl Record {
     /// Its bytes.
     pub fn encode(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("a record has no maps, and text is text")
+        self.stored().encode()
+    }
+
+    fn stored(&self) -> Stored<'_> {
+        Stored {
+            sequence: self.sequence,
+            node: &self.node,
+            boot: &self.boot,
+            boot_ns: self.boot_ns,
+            time: &self.time,
+            session: self.session.as_ref(),
+            what: &self.what,
+        }
     }
 
     /// From its bytes. What a later version added is passed over.
@@ -167,7 +211,7 @@ mod tests {
 
     #[test]
     fn the_form_is_what_it_always_was() {
-        let record = Draft {
+        let draft = Draft {
             boot_ns: 5,
             time: "2026-03-02T10:00:00Z".into(),
             session: Some(Session {
@@ -197,16 +241,17 @@ mod tests {
                 uid: 1000,
                 ..Decision::default()
             })),
-        }
-        .numbered(3, "n1", "b-1");
-        let text = String::from_utf8(record.encode()).unwrap();
+        };
+        let text = String::from_utf8(draft.encode(3, "n1", "b-1")).unwrap();
         assert_eq!(
             text,
             r#"{"sequence":3,"node":"n1","boot":"b-1","bootNs":5,"time":"2026-03-02T10:00:00Z","session":{"id":"0000000000000007","agent":"ci"},"what":{"decision":{"verdict":"deny","reason":"no rule","action":"connect","object":{"kind":"endpoint","address":"192.0.2.7","port":443,"protocol":"tcp"},"factsBefore":["step:fetch"],"factsAfter":["step:fetch"],"process":{"pid":9,"comm":"curl"#.to_owned()
                 + "\u{202e}"
                 + r#"\"","started":"2026-03-02T09:59:59Z"},"tid":9,"uid":1000,"ancestry":[]}}}"#
         );
-        assert_eq!(Record::decode(text.as_bytes()).unwrap(), record);
+        let record = Record::decode(text.as_bytes()).unwrap();
+        assert_eq!((record.sequence, &record.what), (3, &draft.what));
+        assert_eq!(record.encode(), text.as_bytes());
     }
 
     #[test]

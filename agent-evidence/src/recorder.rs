@@ -26,6 +26,10 @@ const ORDINARY: usize = QUEUE / 4 * 3;
 /// Drafts that are written and synced in one go.
 const BATCH: usize = 512;
 
+/// How often is synced while what is not ordinary keeps coming: the first goes to the disk at once, and
+/// takes with it all that came meanwhile.
+const SPACING: Duration = Duration::from_millis(50);
+
 /// How long what is ordinary may wait for company, and how long the thread waits after a fault.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -73,6 +77,8 @@ struct State {
     since: Option<Instant>,
     /// Something in the queue is not ordinary.
     urgent: bool,
+    /// Somebody waits for all of it.
+    flushing: bool,
     /// Drafts that were taken from the queue and are not on the disk yet.
     in_flight: usize,
     lost_ordinary: u64,
@@ -144,8 +150,9 @@ impl Recorder {
         }
         state.queue.push_back(draft);
         state.since.get_or_insert_with(Instant::now);
-        if !ordinary && !state.urgent {
-            state.urgent = true;
+        let first = !ordinary && !state.urgent;
+        state.urgent |= !ordinary;
+        if first || state.queue.len() == BATCH {
             self.shared.changed.notify_all();
         }
         true
@@ -190,7 +197,7 @@ impl Recorder {
         let deadline = Instant::now() + patience;
         let mut state = self.shared.lock();
         // Nobody waits for company any more.
-        state.urgent = true;
+        state.flushing = true;
         self.shared.changed.notify_all();
         while !state.queue.is_empty() || state.in_flight > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -270,8 +277,9 @@ fn opened<D: Disk>(shared: &Shared, mut store: Store<D>) -> Option<Store<D>> {
 
 fn write<D: Disk>(shared: &Shared, mut store: Store<D>) {
     let mut batch: Vec<Draft> = Vec::new();
+    let mut synced = None;
     loop {
-        let ending = wait(shared, &mut batch);
+        let ending = wait(shared, &mut batch, synced);
         let lost = take_losses(shared, &store, &mut batch);
         batch.extend(lost.draft());
         let written = store.commit(&batch);
@@ -287,6 +295,9 @@ fn write<D: Disk>(shared: &Shared, mut store: Store<D>) {
             }
             continue;
         }
+        synced = Some(Instant::now())
+            .filter(|_| !batch.is_empty())
+            .or(synced);
         batch.clear();
         shared.lock().in_flight = 0;
         note(shared, &store);
@@ -303,21 +314,33 @@ fn write<D: Disk>(shared: &Shared, mut store: Store<D>) {
 }
 
 /// Waits for drafts, and adds them to what could not be written the last time. True at the end.
-fn wait(shared: &Shared, batch: &mut Vec<Draft>) -> bool {
+fn wait(shared: &Shared, batch: &mut Vec<Draft>, synced: Option<Instant>) -> bool {
     let mut state = shared.lock();
     let begun = Instant::now();
-    while !state.ending && !state.urgent && begun.elapsed() < PAUSE {
-        let waited = shared.changed.wait_timeout(state, PAUSE);
+    loop {
+        let is_full = state.urgent && state.queue.len() >= BATCH;
+        let rest = if state.ending || state.flushing || is_full {
+            Duration::ZERO
+        } else if state.urgent {
+            synced.map_or(Duration::ZERO, |at| SPACING.saturating_sub(at.elapsed()))
+        } else {
+            PAUSE.saturating_sub(begun.elapsed())
+        };
+        if rest.is_zero() {
+            break;
+        }
+        let waited = shared.changed.wait_timeout(state, rest);
         state = waited.unwrap_or_else(PoisonError::into_inner).0;
     }
     let due = state.since.is_some_and(|since| since.elapsed() >= PAUSE);
-    if state.urgent || due || state.ending {
+    if state.urgent || state.flushing || due || state.ending {
         let room = BATCH.saturating_sub(batch.len());
         let count = room.min(state.queue.len());
         batch.extend(state.queue.drain(..count));
         state.in_flight = batch.len();
         if state.queue.is_empty() {
             state.urgent = false;
+            state.flushing = false;
             state.since = None;
         }
     }

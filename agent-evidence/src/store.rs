@@ -175,7 +175,7 @@ impl<D: Disk> Store<D> {
     /// Appends a record to bytes, and says where the chain ends then.
     fn encode(&self, draft: &Draft, sequence: u64, head: &Mark, bytes: &mut Vec<u8>) -> Mark {
         let (node, boot) = (&self.settings.node, &self.settings.boot);
-        let mut body = draft.clone().numbered(sequence, node, boot).encode();
+        let mut body = draft.encode(sequence, node, boot);
         if body.len() > MAX_BODY {
             let lost = Loss {
                 place: "disk".to_owned(),
@@ -192,7 +192,7 @@ impl<D: Disk> Store<D> {
                 what: What::Loss(lost),
                 ..draft.clone()
             };
-            body = lost.numbered(sequence, node, boot).encode();
+            body = lost.encode(sequence, node, boot);
         }
         let hash = link(&head.hash, sequence, &body);
         let frame = Frame {

@@ -38,6 +38,8 @@ struct Faulty {
     mood: Arc<Mutex<Mood>>,
     /// Bytes that still fit; negative for no end.
     room: Arc<AtomicI64>,
+    /// Times that something was synced.
+    syncs: Arc<AtomicI64>,
 }
 
 impl Faulty {
@@ -47,6 +49,7 @@ impl Faulty {
             folder: node.disk(),
             mood: Arc::clone(&mood),
             room: Arc::clone(&room),
+            syncs: Arc::default(),
         };
         (disk, mood, room)
     }
@@ -104,6 +107,7 @@ impl Disk for Faulty {
         if self.mood() == Mood::Unsynced {
             return Err(io::Error::from_raw_os_error(5));
         }
+        self.syncs.fetch_add(1, Ordering::Relaxed);
         self.folder.sync(name)
     }
     fn truncate(&mut self, name: &str, length: u64) -> io::Result<()> {
@@ -201,7 +205,6 @@ fn a_full_disk_has_room_for_denials_and_not_for_summaries() {
     assert!(node.verify().whole);
 }
 
-/// Waits until something holds.
 /// A recorder that has recorded one denial, and the mood of its disk.
 fn begun(node: &Node) -> (Recorder, Writer, Arc<Mutex<Mood>>) {
     let (disk, mood, _) = Faulty::of(node);
@@ -212,6 +215,7 @@ fn begun(node: &Node) -> (Recorder, Writer, Arc<Mutex<Mood>>) {
     (recorder, writer, mood)
 }
 
+/// Waits until something holds.
 fn until(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !holds() {
@@ -254,6 +258,35 @@ fn while_the_disk_fails_nobody_waits_memory_is_bounded_and_the_loss_is_recorded(
     assert_eq!(told, (0..=taken).collect::<Vec<_>>(), "in order, each once");
     assert_eq!(report.lost, recorder.health().lost);
     assert!(!recorder.record(denial(1)), "it has ended");
+}
+
+#[test]
+fn denials_that_keep_coming_are_synced_together_and_none_is_lost() {
+    let node = Node::new("together");
+    let (disk, ..) = Faulty::of(&node);
+    let syncs = Arc::clone(&disk.syncs);
+    let mark = MarkFile::at(&node.mark());
+    let (recorder, writer) = Recorder::begin(disk, node.key(), mark, Node::settings()).unwrap();
+    recorder.record(denial(0));
+    assert_eq!(recorder.wait(0, Duration::from_secs(10)), 1);
+    let (before, began) = (syncs.load(Ordering::Relaxed), Instant::now());
+    for number in 1..100 {
+        recorder.record(denial(number));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let took_ms = i64::try_from(began.elapsed().as_millis()).unwrap();
+    assert!(recorder.wait(99, Duration::from_secs(10)) == 100);
+    let synced = syncs.load(Ordering::Relaxed) - before;
+    assert!(synced <= took_ms / 50 + 2, "{synced} in {took_ms} ms");
+    // More than fits into the time between two syncs waits for none of them.
+    let began = Instant::now();
+    for number in 100..2660 {
+        assert!(recorder.record(denial(number)));
+    }
+    assert!(recorder.flush(Duration::from_secs(20)));
+    assert!(began.elapsed() < Duration::from_secs(5));
+    drop(writer);
+    assert_eq!(denials(&node), (0..2660).collect::<Vec<_>>());
 }
 
 #[test]

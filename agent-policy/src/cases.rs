@@ -366,13 +366,9 @@ fn said(compiled: &Compiled, decision: &Decision) -> String {
 
 /// The author's facts by name and the steps as `step:NAME`, sorted.
 pub fn told_facts(compiled: &Compiled, facts: u64) -> Vec<String> {
-    let held = compiled
-        .facts
-        .iter()
-        .enumerate()
-        .filter(|(bit, _)| facts >> bit & 1 != 0);
-    let mut names: Vec<String> = held
-        .filter_map(|(_, kind)| match kind {
+    let mut names: Vec<String> = compiled
+        .held(facts)
+        .filter_map(|kind| match kind {
             FactKind::Own(name) => Some(name.clone()),
             FactKind::Step(name) => Some(format!("step:{name}")),
             _ => None,

@@ -126,7 +126,11 @@ pub fn allows(grant: &Grant, wanted: &Wanted<'_>) -> Result<(), GrantError> {
     if let Some(task) = wanted.task {
         same("task", &grant.task, task)?;
     }
-    same("policy", &hex(&grant.policy), &hex(wanted.policy))?;
+    same(
+        "policy",
+        &hex::encode(&grant.policy),
+        &hex::encode(wanted.policy),
+    )?;
     if grant.issued_ms > wanted.now_ms.saturating_add(SKEW_MS) {
         return Err(GrantError::Early((grant.issued_ms - wanted.now_ms) / 1000));
     }
@@ -155,11 +159,6 @@ pub fn pairs<'a>(labels: impl IntoIterator<Item = (&'a String, &'a String)>) -> 
         .collect();
     pairs.sort();
     pairs.join(",")
-}
-
-/// Bytes as people compare them.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

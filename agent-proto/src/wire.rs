@@ -32,7 +32,7 @@ mod tests {
             ("src/generated/interlock.binpb", super::DESCRIPTOR),
         ];
         let sums = files.map(|(file, bytes)| {
-            let sum = crate::grant::hex(digest(&SHA256, bytes).as_ref());
+            let sum = hex::encode(digest(&SHA256, bytes).as_ref());
             format!("{sum}  {file}\n")
         });
         assert_eq!(

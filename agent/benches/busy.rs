@@ -257,7 +257,7 @@ fn measure(home: &Path, address: SocketAddr, connected: bool, rate: u64, seconds
         lines.iter().for_each(|line| scribe.hand_in(line));
         let (text, written) = journal.append(&lines);
         written.unwrap();
-        std::io::Write::write_all(&mut output, text.as_bytes()).unwrap();
+        std::io::Write::write_all(&mut output, &text).unwrap();
         if counted.elapsed() > EACH {
             counted = Instant::now();
             let each = ALLOWED_A_SECOND * EACH.as_secs() / SESSIONS;

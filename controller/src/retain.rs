@@ -96,7 +96,7 @@ async fn remove(fleet: &Fleet, before_ms: u64, why: &str) -> Result<bool, DeskEr
 }
 
 fn deed(cut: &Cut, why: &str) -> Deed {
-    let hash = agent_proto::grant::hex(&cut.last.hash);
+    let hash = hex::encode(&cut.last.hash);
     Deed {
         who: "controller".into(),
         action: "remove records".into(),

@@ -166,8 +166,7 @@ fn objects(objects: &Objects) -> Value {
             "lists": by_access(&entry.lists), "fallback": by_access(&entry.fallback),
         }))),
         "digests": list(objects.digests.iter().map(|entry| {
-            let digest: String = entry.digest.iter().map(|byte| format!("{byte:02x}")).collect();
-            json!({"digest": format!("sha256:{digest}"), "list": entry.list})
+            json!({"digest": format!("sha256:{}", hex::encode(entry.digest)), "list": entry.list})
         })),
         "hosts": list(objects.hosts.iter().map(|entry| json!({
             "name": entry.name, "set": entry.set,

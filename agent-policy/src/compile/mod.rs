@@ -162,10 +162,13 @@ pub struct Compiled {
 impl Compiled {
     /// The digest in hexadecimal.
     pub fn digest_hex(&self) -> String {
-        self.digest
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hex::encode(self.digest)
+    }
+
+    /// The facts that hold.
+    pub fn held(&self, facts: u64) -> impl Iterator<Item = &FactKind> {
+        let held = (0..u64::BITS).filter(move |bit| facts >> bit & 1 != 0);
+        held.filter_map(|bit| self.facts.get(bit as usize))
     }
 
     /// The fact of a session whose processes ran before anybody watched them; none where the

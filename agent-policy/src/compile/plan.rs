@@ -36,6 +36,16 @@ pub enum FactKind {
     Other(String),
 }
 
+impl FactKind {
+    /// The step that it says was performed.
+    pub fn step(&self) -> Option<&String> {
+        match self {
+            Self::Step(name) => Some(name),
+            _ => None,
+        }
+    }
+}
+
 impl std::fmt::Display for FactKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -330,7 +330,7 @@ impl Central {
 
     /// Puts a policy in force, if it says here what it said there.
     async fn take_policy(self: &Rc<Self>, epoch: u64, told: Policy, came: Instant) {
-        let digest = grant::hex(&told.digest);
+        let digest = hex::encode(&told.digest);
         let agent = told.agent.clone();
         let profiles = told.profiles.into_iter().map(|profile| ProfileText {
             file: profile.file,

@@ -3,7 +3,7 @@
 
 use super::uplink::{EndError, next, soon};
 use super::{Shown, show};
-use agent_evidence::chain::{from_hex, to_hex};
+use agent_evidence::chain::from_hex;
 use agent_evidence::checkpoint::{Countersigned, Signed};
 use agent_evidence::disk::Folder;
 use agent_evidence::key::{public_path, read_public};
@@ -291,7 +291,7 @@ fn differs(
             format!(
                 "record {sequence} has the hash {} here, and {} at the controller",
                 own.mark.hash,
-                to_hex(hash)
+                hex::encode(hash)
             )
         }))
 }

@@ -3,7 +3,6 @@
 use super::CentralError;
 use super::bar::Bar;
 use crate::control::protocol::Start;
-use agent_proto::grant::hex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -84,7 +83,7 @@ pub(crate) struct State {
 pub fn controller_keys(folder: &Path) -> Vec<String> {
     let bytes = fs::read(folder.join("state.json")).unwrap_or_default();
     let kept: Kept = serde_json::from_slice(&bytes).unwrap_or_default();
-    kept.keys.iter().map(|key| hex(key)).collect()
+    kept.keys.iter().map(hex::encode).collect()
 }
 
 impl State {

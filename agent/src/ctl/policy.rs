@@ -2,7 +2,6 @@
 
 use super::order::How;
 use super::{Asker, CtlError, print_json, table, time};
-use agent_proto::grant::hex;
 use agent_proto::wire::{
     ListPoliciesRequest, PolicyVersion, Profile, RollOutRequest, Selector, UploadPolicyRequest,
 };
@@ -116,7 +115,7 @@ impl Asker {
                 "{} version {} {}",
                 version.agent,
                 version.version,
-                hex(&version.digest)
+                hex::encode(&version.digest)
             );
         }
         if !answer.warnings.is_empty() {
@@ -140,7 +139,7 @@ impl Asker {
         }
         let rows = versions.iter().map(|version| {
             let rolled_out = version.epoch > 0;
-            let mut digest = hex(&version.digest);
+            let mut digest = hex::encode(&version.digest);
             digest.truncate(12);
             [
                 version.agent.clone(),
@@ -201,7 +200,7 @@ impl Asker {
 
 fn json_of(version: &PolicyVersion) -> Value {
     json!({
-        "agent": version.agent, "version": version.version, "digest": hex(&version.digest),
+        "agent": version.agent, "version": version.version, "digest": hex::encode(&version.digest),
         "file": version.file, "by": version.by, "uploaded": time(version.time_ms),
         "directive": version.epoch, "nodes": version.nodes, "inForce": version.in_force,
         "refused": version.refused,

@@ -3,7 +3,6 @@
 use super::{Asker, CtlError, print_json, table, time};
 use crate::evidence::sentence::sentence;
 use agent_evidence::checkpoint::Countersigned;
-use agent_proto::grant::hex;
 use agent_proto::seal::{self, Purpose};
 use agent_proto::wire::{
     AuditRequest, CheckpointsRequest, EventsRequest, EventsResponse, ListAgentsRequest,
@@ -250,7 +249,7 @@ impl Asker {
         if self.json {
             let line = json!({
                 "id": event.id, "node": event.node, "boot": record.boot,
-                "sequence": record.sequence, "hash": hex(&record.hash),
+                "sequence": record.sequence, "hash": hex::encode(&record.hash),
                 "arrived": time(event.arrived_ms), "record": body,
             });
             println!("{}", serde_json::to_string(&line)?);
@@ -302,8 +301,8 @@ impl Asker {
                 chain
                     .cut
                     .map_or_else(|| "-".to_owned(), |cut| cut.sequence.to_string()),
-                hex(&stored.hash),
-                hex(&chain.key),
+                hex::encode(&stored.hash),
+                hex::encode(&chain.key),
             ]
         });
         let rows: Vec<_> = rows.collect();
@@ -332,7 +331,7 @@ impl Asker {
                 json!({
                     "sequence": entry.sequence, "time": time(entry.time_ms), "who": entry.who,
                     "action": entry.action, "object": entry.object, "outcome": entry.outcome,
-                    "hash": hex(&entry.hash),
+                    "hash": hex::encode(&entry.hash),
                 })
             });
             let list: Vec<Value> = list.collect();

@@ -332,7 +332,7 @@ impl Teller {
             // A full disk stops no enforcement, and what was printed can still be kept.
             warn!(%error, "events are printed, but not in the journal");
         }
-        self.output.write_all(text.as_bytes()).await?;
+        self.output.write_all(&text).await?;
         self.output.flush().await
     }
 }

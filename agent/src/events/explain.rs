@@ -12,7 +12,7 @@ use agent_common::egress::{AF_INET, AF_INET6, AF_UNIX, Endpoint, TCP, UDP, is_v4
 use agent_common::event::{Denial, FileDenial, Handoff, Process};
 use agent_common::privilege::Privilege;
 use agent_common::socket::SocketKind;
-use agent_policy::{Compiled, RuleSource, told_facts};
+use agent_policy::{Compiled, FactKind, RuleSource, told_facts};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Explains a denial.
@@ -270,13 +270,13 @@ fn rule(source: &RuleSource) -> line::Rule {
 
 /// The last step of the chain that has been performed.
 fn step(policy: &Compiled, facts: u64) -> Option<String> {
+    let performed: Vec<&String> = policy.held(facts).filter_map(FactKind::step).collect();
+    if performed.is_empty() {
+        return None;
+    }
     let steps = policy.sources.iter().rev();
-    let performed = |step: &&String| {
-        let bit = policy.fact_bit(&format!("step:{step}"));
-        bit.is_some_and(|bit| facts & bit != 0)
-    };
     let mut steps = steps.filter_map(|source| source.step.as_ref());
-    steps.find(performed).cloned()
+    steps.find(|step| performed.contains(step)).cloned()
 }
 
 /// What the rule requires and did not hold.

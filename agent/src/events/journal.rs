@@ -65,6 +65,9 @@ pub struct Selection {
     pub more: bool,
 }
 
+/// Bytes that hardly any line needs more of.
+const USUAL: usize = 2048;
+
 #[derive(Serialize)]
 struct Numbered<'a> {
     number: u64,
@@ -110,27 +113,22 @@ impl Journal {
 
     /// Numbers lines and gives them as text. What cannot be written down has its number all the
     /// same, and the error comes with it.
-    pub fn append(&mut self, lines: &[Line]) -> (String, io::Result<()>) {
-        let mut text = String::new();
+    pub fn append(&mut self, lines: &[Line]) -> (Vec<u8>, io::Result<()>) {
+        let mut text = Vec::with_capacity(lines.len() * USUAL);
         for line in lines {
-            let numbered = Numbered {
-                number: self.next,
-                line,
-            };
-            match serde_json::to_string(&numbered) {
-                Ok(line) => {
-                    text.push_str(&line);
-                    text.push('\n');
-                    self.next += 1;
-                }
-                Err(error) => return (text, Err(error.into())),
+            let (number, begin) = (self.next, text.len());
+            if let Err(error) = serde_json::to_writer(&mut text, &Numbered { number, line }) {
+                text.truncate(begin);
+                return (text, Err(error.into()));
             }
+            text.push(b'\n');
+            self.next += 1;
         }
         let written = self.write(&text, lines.len() as u64);
         (text, written)
     }
 
-    fn write(&mut self, text: &str, lines: u64) -> io::Result<()> {
+    fn write(&mut self, text: &[u8], lines: u64) -> io::Result<()> {
         let Some(file) = &mut self.file else {
             return Err(io::Error::other("the journal could not be opened"));
         };
@@ -143,7 +141,7 @@ impl Journal {
                 std::fs::remove_file(path)?;
             }
         }
-        file.write_all(text.as_bytes())?;
+        file.write_all(text)?;
         self.size += text.len() as u64;
         Ok(())
     }

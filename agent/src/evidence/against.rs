@@ -2,7 +2,7 @@
 
 use super::verify::ReadError;
 use crate::cli::EvidenceVerify;
-use agent_evidence::chain::{Hash, to_hex};
+use agent_evidence::chain::Hash;
 use agent_evidence::checkpoint::Countersigned;
 use agent_evidence::mark::Mark;
 use agent_proto::client::{Client, ClientError};
@@ -136,7 +136,7 @@ fn from_controller(
     if chains.is_empty() {
         against.wrong.push(format!(
             "no node has ever reported a record under the key {}",
-            to_hex(key)
+            hex::encode(key)
         ));
     }
     Ok(against)

@@ -365,13 +365,13 @@ mod tests {
             policy: Some("0123456789abcdef".into()),
             ..Session::default()
         };
-        Draft {
+        let draft = Draft {
             boot_ns: 0,
             time: format!("2026-03-02T10:00:{second:02}Z"),
             session: Some(session),
             what,
-        }
-        .numbered(1, "n1", "b")
+        };
+        Record::decode(&draft.encode(1, "n1", "b")).unwrap()
     }
 
     #[test]

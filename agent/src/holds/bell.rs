@@ -162,7 +162,7 @@ impl Ringer {
     fn send(&self, body: &str) -> Result<(), ureq::Error> {
         let time = jiff::Timestamp::now().as_second().to_string();
         let signed = hmac::sign(&self.key, format!("{time}.{body}").as_bytes());
-        let signature = agent_proto::grant::hex(signed.as_ref());
+        let signature = hex::encode(signed.as_ref());
         self.agent
             .post(&self.url)
             .header("content-type", "application/json")
@@ -230,7 +230,7 @@ mod tests {
         let signed = format!("{}.{body}", of("x-interlock-time:"));
         let key_bytes = hmac::Key::new(hmac::HMAC_SHA256, b"0123456789abcdef0123");
         let expected = hmac::sign(&key_bytes, signed.as_bytes());
-        let expected = agent_proto::grant::hex(expected.as_ref());
+        let expected = hex::encode(expected.as_ref());
         assert_eq!(of("x-interlock-signature:"), format!("sha256={expected}"));
         std::fs::write(&key, "short").expect("a key");
         assert!(Bell::begin(&settings, "n1".into()).is_err(), "a short key");

@@ -89,7 +89,7 @@ fn digest(path: &PathBuf) -> io::Result<String> {
             read => context.update(&room[..read]),
         }
     }
-    Ok(agent_proto::grant::hex(context.finish().as_ref()))
+    Ok(hex::encode(context.finish().as_ref()))
 }
 
 #[cfg(test)]

@@ -145,7 +145,7 @@ impl Operators {
                 &who,
                 "upload a policy",
                 &object,
-                &grant::hex(&policy.digest),
+                &hex::encode(&policy.digest),
             )
             .await?;
             versions.push(PolicyVersion {
@@ -300,7 +300,7 @@ impl Operators {
             requires.push("labels".to_owned());
         }
         let grant = Grant {
-            id: grant::hex(&id),
+            id: hex::encode(id),
             controller: self.fleet.controller.clone(),
             issuer: who.clone(),
             agent: asked.agent,

@@ -107,7 +107,7 @@ async fn a_checkpoint_is_countersigned_over_what_is_stored_and_for_who_signed_it
     assert_eq!(countersigned.checkpoint, signed.checkpoint);
     assert_eq!(
         countersigned.key,
-        agent_proto::grant::hex(&node.enrolled.keys[0]),
+        hex::encode(&node.enrolled.keys[0]),
         "by the key that nodes know"
     );
     let mut see = place.operator("see").await;

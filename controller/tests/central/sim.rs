@@ -7,7 +7,7 @@
     reason = "shared by the tests and the load, which use different parts"
 )]
 
-use agent_evidence::chain::{Hash, link, to_hex};
+use agent_evidence::chain::{Hash, link};
 use agent_evidence::checkpoint::{Checkpoint, Signed};
 use agent_evidence::record::{self as evidence, Decision, Draft, What};
 use agent_proto::client::{Client, ClientError};
@@ -291,7 +291,7 @@ impl Chain {
             ..evidence::Session::default()
         };
         let draft = Draft::now(Some(session), What::Decision(Box::new(decision)));
-        let body = draft.numbered(sequence, "node", "boot-1").encode();
+        let body = draft.encode(sequence, "node", "boot-1");
         let before = Hash(self.newest().hash.try_into().unwrap());
         self.records.push(Record {
             sequence,
@@ -338,7 +338,7 @@ impl Chain {
         let message = [&b"interlock evidence checkpoint 1\0"[..], &text].concat();
         Signed {
             checkpoint,
-            signature: to_hex(&self.key.sign(&message).to_bytes()),
+            signature: hex::encode(self.key.sign(&message).to_bytes()),
         }
     }
 

@@ -224,7 +224,7 @@ fn whose_a_countersignature_is_is_said_only_where_it_is_known() {
         boot: "b".into(),
         time: "2026-03-02T10:00:00Z".into(),
     };
-    let public = agent_proto::grant::hex(&key.public());
+    let public = hex::encode(key.public());
     let sign = |message: &[u8]| key.sign_as_it_is(message);
     let signed = Countersigned::sign(checkpoint, &key.public(), sign);
     store.commit(&[]).unwrap();

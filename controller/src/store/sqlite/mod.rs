@@ -82,7 +82,7 @@ impl Sqlite {
                 let mut id = [0; 16];
                 ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut id)
                     .map_err(|_| rusqlite::Error::InvalidQuery)?;
-                let id = agent_proto::grant::hex(&id);
+                let id = hex::encode(id);
                 tables.execute("INSERT INTO meta VALUES ('controller', ?1)", params![id])?;
                 tables.execute("INSERT INTO meta VALUES ('epoch', 0)", [])?;
             }
