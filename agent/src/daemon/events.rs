@@ -7,6 +7,7 @@ use crate::divert::Refusal;
 use crate::events::line::Line;
 use crate::events::ring::Ring;
 use crate::health::Pulse;
+use crate::holds::Controller;
 use crate::library::Library;
 use crate::recognition::{Recognition, containers};
 use crate::sessions::Sessions;
@@ -105,7 +106,11 @@ impl Events {
             let there = self.census.take()?;
             self.sessions.borrow_mut().leave(&there);
         }
-        let is_away = self.central.as_ref().is_none_or(|it| it.is_away());
-        self.teller.keep_house(drained, is_away).await
+        let controller = match &self.central {
+            None => Controller::None,
+            Some(central) if central.is_away() => Controller::Away,
+            Some(_) => Controller::There,
+        };
+        self.teller.keep_house(drained, controller).await
     }
 }

@@ -9,7 +9,7 @@ use crate::events::line::{Closed, Denial, Garbled, Line, Loss};
 use crate::events::process::{Programs, readable};
 use crate::evidence::scribe::Scribe;
 use crate::health::tally::Tally;
-use crate::holds::{self, Holds};
+use crate::holds::{self, Controller, Holds};
 use crate::recognition::{Recognition, containers, late};
 use crate::sessions::Sessions;
 use agent_common::counter::Counter;
@@ -195,9 +195,12 @@ impl Teller {
     }
 
     /// Looks for what no event told: sessions whose end was lost, and the losses themselves.
-    /// `ring_drained` says whether all that the ring held has been told, `is_away` whether nobody answers at
-    /// the controller.
-    pub async fn keep_house(&mut self, ring_drained: bool, is_away: bool) -> io::Result<()> {
+    /// `ring_drained` says whether all that the ring held has been told.
+    pub async fn keep_house(
+        &mut self,
+        ring_drained: bool,
+        controller: Controller,
+    ) -> io::Result<()> {
         self.sessions
             .borrow_mut()
             .follow_mounts()
@@ -226,7 +229,7 @@ impl Teller {
         let closed = self
             .holds
             .borrow_mut()
-            .keep_house(&self.sessions.borrow(), is_away)
+            .keep_house(&self.sessions.borrow(), controller)
             .map_err(io::Error::other)?;
         for answered in closed {
             holds::wake_all(&self.holds, answered.hold);

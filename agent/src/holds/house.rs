@@ -12,19 +12,27 @@ use std::collections::HashSet;
 /// How long the house rests while nothing is due: those who wait are to cost nothing.
 const REST_NS: u64 = 5 * NS;
 
+/// Whether the node's controller can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Controller {
+    /// The node has none.
+    None,
+    /// It is there.
+    There,
+    /// It has not been heard for a while.
+    Away,
+}
+
 impl Holds {
     /// Closes what nobody answered in time and what no session asks any more, finds what no record told
-    /// of, and forgets what is over. While the controller is away, it is asked of nobody.
+    /// of, and forgets what is over. What only the controller's people can answer is denied where they cannot.
     pub fn keep_house(
         &mut self,
         sessions: &Sessions,
-        is_away: bool,
+        controller: Controller,
     ) -> Result<Vec<Answered>, MapsError> {
         let now_ns = clock::boot_ns();
-        let mut told = match is_away {
-            true => self.deny_what_asks_there()?,
-            false => Vec::new(),
-        };
+        let mut told = self.deny_what_nobody_answers(controller)?;
         if now_ns < self.rests_until_ns {
             return Ok(told);
         }
@@ -131,24 +139,38 @@ impl Holds {
         answered
     }
 
-    /// Denies what is asked at the controller, which is away.
-    fn deny_what_asks_there(&mut self) -> Result<Vec<Answered>, MapsError> {
-        let asks_there = |asked: &Asked| {
-            !asked.question.waits_alone && !asked.is_judged && asked.answered.is_none()
+    /// Denies what is asked at the controller, where that is not there.
+    fn deny_what_nobody_answers(
+        &mut self,
+        controller: Controller,
+    ) -> Result<Vec<Answered>, MapsError> {
+        let (asks_there, because): (fn(&Question) -> bool, _) = match controller {
+            Controller::There => return Ok(Vec::new()),
+            Controller::Away => (
+                |question| !question.waits_alone,
+                "the controller is away, where people answer",
+            ),
+            Controller::None => (
+                |question| question.people > 1,
+                "more than one person has to answer, at a controller, and this node has none",
+            ),
         };
-        if !self.questions.values().any(asks_there) {
+        let nobody_answers = |asked: &&Asked| {
+            asks_there(&asked.question) && !asked.is_judged && asked.answered.is_none()
+        };
+        if !self.questions.values().any(|asked| nobody_answers(&asked)) {
             return Ok(Vec::new());
         }
         let until_ns = clock::boot_ns().saturating_add(NO_STANDS_NS);
         let mut told = Vec::new();
         for (key, hold) in self.open() {
-            let asked = self.questions.get(&hold.id).filter(|it| asks_there(it));
+            let asked = self.questions.get(&hold.id).filter(nobody_answers);
             let Some(question) = asked.map(|asked| asked.question.clone()) else {
                 continue;
             };
             let answered = Answered {
                 by: Some("the daemon".to_owned()),
-                because: Some("the controller is away, where people answer".to_owned()),
+                because: Some(because.to_owned()),
                 ..self.closed(&question, word(HoldState::Refused))
             };
             self.close(key, hold, (HoldState::Refused, until_ns, 0), &answered)?;

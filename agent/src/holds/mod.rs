@@ -27,6 +27,7 @@ use agent_common::hold::{Hold, HoldKey, HoldState};
 use agent_common::session::Session as State;
 use answer::{Answer, Answered, Counters, NotTaken};
 use bell::Bell;
+pub use house::Controller;
 use program::{Program, Readers};
 use question::Question;
 use records::Records;
