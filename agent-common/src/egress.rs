@@ -61,6 +61,30 @@ impl Endpoint {
         }
     }
 
+    /// In numbers: the address, then port, protocol and family in one.
+    #[inline(always)]
+    pub const fn packed(&self) -> [u64; 3] {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.address;
+        [
+            u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+            u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
+            self.port as u64 | (self.protocol as u64) << 16 | (self.family as u64) << 24,
+        ]
+    }
+
+    /// The endpoint of such numbers.
+    pub const fn unpacked([high, low, rest]: [u64; 3]) -> Self {
+        let [a, b, c, d, e, f, g, h] = high.to_ne_bytes();
+        let [i, j, k, l, m, n, o, p] = low.to_ne_bytes();
+        let [port, more, protocol, family, ..] = rest.to_le_bytes();
+        Self {
+            address: [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p],
+            port: u16::from_le_bytes([port, more]),
+            protocol,
+            family,
+        }
+    }
+
     /// An endpoint reached by an IPv4 address.
     #[inline(always)]
     pub const fn v4(address: [u8; 4], port: u16, protocol: u8) -> Self {
@@ -207,6 +231,21 @@ impl PortKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_endpoint_survives_being_numbers() {
+        for endpoint in [
+            Endpoint::v4([192, 0, 2, 7], 65_535, UDP),
+            Endpoint::of_family(AF_UNIX, 255),
+            Endpoint {
+                address: [0x20, 1, 13, 184, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16],
+                ..Endpoint::v4([0; 4], 443, TCP)
+            },
+        ] {
+            assert_eq!(Endpoint::unpacked(endpoint.packed()), endpoint);
+            assert!(endpoint.packed()[2] <= u64::from(u32::MAX));
+        }
+    }
 
     #[test]
     fn spellings_of_one_v4_address_are_one_address() {

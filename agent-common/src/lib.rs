@@ -25,4 +25,5 @@ pub mod session;
 pub mod short;
 pub mod socket;
 pub mod terms;
+pub mod uses;
 pub mod wire;

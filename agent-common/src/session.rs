@@ -276,9 +276,11 @@ pub struct Share {
     pub lost: u64,
     /// Actions that were allowed, by [`Allowed`].
     pub allowed: [u64; ALLOWED],
+    /// How many different ones are told apart, as [`uses`](crate::uses) counts them.
+    pub uses: u64,
 }
 
-assert_layout!(Share, size 48, written at 0, lost at 8, allowed at 16);
+assert_layout!(Share, size 56, written at 0, lost at 8, allowed at 16, uses at 48);
 
 impl Share {
     /// Unread records that every session may have in the ring, however full it is. Beyond them a
@@ -291,6 +293,7 @@ impl Share {
         written: 0,
         lost: 0,
         allowed: [0; ALLOWED],
+        uses: 0,
     };
 }
 

@@ -328,7 +328,7 @@ pub fn spent(member: Member, action: Action) -> Judgement {
 #[inline(always)]
 pub fn settle(member: Member, endpoint: &Endpoint, judgement: Judgement) -> bool {
     let Err(judged) = judgement else {
-        allowed(member, Allowed::Network);
+        allowed(member, Allowed::Network, rule_of(member), endpoint.packed());
         return true;
     };
     let judged = follow_up(member, judged);
@@ -336,11 +336,28 @@ pub fn settle(member: Member, endpoint: &Endpoint, judgement: Judgement) -> bool
     judged.verdict == Verdict::Audit.wire()
 }
 
-/// Counts an action that is allowed, and notes when it was.
+/// Counts an action that is allowed by a rule, and notes when it was.
 #[inline(always)]
-pub fn allowed(member: Member, kind: Allowed) {
-    counts::allowed(member, kind);
+pub fn allowed(member: Member, kind: Allowed, rule: u32, object: [u64; 3]) {
+    counts::allowed(member, kind, rule, object);
     member.note_action(record::now());
+}
+
+/// What a session may do without a rule, unless it may do nothing at all any more.
+#[inline(always)]
+pub fn by_default(member: Member, session: &Session, action: Action) -> Judgement {
+    if session.flags & Session::REVOKED != 0 {
+        return refuse(action, Reason::Revoked);
+    }
+    // Nor is it the one that allowed the last.
+    *member.lists(0) = [NO_LIST; LISTS];
+    Ok(())
+}
+
+/// The rule that a list begins with, by its number in its policy.
+#[inline(always)]
+pub fn first_of(list: u32) -> u32 {
+    RULES.get(list).map_or(NO_RULE, |rule| rule.number)
 }
 
 /// The number of the agent's rule that allowed what the task attempted last, in its policy.

@@ -12,7 +12,6 @@ use crate::kernel::{owner, state, verdict, weigh};
 use agent_common::action::Action;
 use agent_common::decide::Reason;
 use agent_common::egress::{Endpoint, TCP, UDP};
-use agent_common::session::Session;
 use aya_ebpf::macros::{cgroup_sock_addr, lsm};
 use aya_ebpf::programs::{LsmContext, SockAddrContext};
 use core::ffi::c_void;
@@ -129,10 +128,7 @@ fn taken(member: Member, target: Target, endpoint: &Endpoint, way: Way) -> Judge
 fn lasts(member: Member) -> Judgement {
     match state::begin(member) {
         None => judge::doubt(Action::Listen, Reason::SessionUnknown),
-        Some(session) if session.flags & Session::REVOKED != 0 => {
-            judge::refuse(Action::Listen, Reason::Revoked)
-        }
-        Some(_) => Ok(()),
+        Some(session) => judge::by_default(member, &session, Action::Listen),
     }
 }
 

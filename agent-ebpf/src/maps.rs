@@ -18,6 +18,7 @@ use agent_common::recognise::{
 };
 use agent_common::session::{Label, Maker, Member, Session, Share};
 use agent_common::terms::Terms;
+use agent_common::uses::{MAX_USES, UseKey};
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
@@ -127,6 +128,10 @@ pub static DECISIONS: RingBuf = RingBuf::pinned(abi::DECISION_RING_BYTES, 0);
 /// What each session's slot has written into the ring, and what not.
 #[map]
 pub static SHARES: Array<Share> = Array::pinned(abi::MAX_SESSIONS, 0);
+
+/// How often sessions were allowed something.
+#[map]
+pub static USES: HashMap<UseKey, u64> = HashMap::pinned(MAX_USES, BPF_F_NO_PREALLOC);
 
 /// How much of what each slot has written the daemon has read.
 #[map]

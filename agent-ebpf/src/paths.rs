@@ -1,6 +1,6 @@
 //! Judging uses of files by their paths.
 
-use crate::judge::{self, Judgement, doubt, refuse};
+use crate::judge::{self, Judgement, by_default, doubt, refuse};
 use crate::kernel::asking::Asking;
 use crate::kernel::directory::{self, Directory};
 use crate::kernel::file::Dentry;
@@ -161,8 +161,10 @@ fn try_at_once(member: Member, dentry: Dentry, uses: Uses) -> u64 {
     let (mut left, mut count) = (uses, 0);
     while count < Uses::MOST {
         count += 1;
-        if left.take() != 0 {
-            judge::allowed(member, Allowed::File);
+        let action = left.take();
+        if action != 0 {
+            let rule = judge::first_of(lists::list_under(known, action));
+            judge::allowed(member, Allowed::File, rule, [0; 3]);
         }
     }
     ALLOWED_AT_ONCE
@@ -256,7 +258,7 @@ pub fn judge_one(action: u64, end: End, flags: u64) -> Use {
             keep_out(member, path.subject(), action, flags, Reason::NoRule);
             return Use::Denied;
         }
-        allow_by_default(&session, action)
+        by_default(member, &session, action)
     } else {
         let judgement = on_path(member, &session, path, action, flags);
         if matches!(judgement, Err(judged) if judged.reason == Reason::Protected.wire()) {
@@ -267,7 +269,7 @@ pub fn judge_one(action: u64, end: End, flags: u64) -> Use {
     };
     if judgement.is_ok() {
         if flags & Uses::TRY == 0 {
-            judge::allowed(member, Allowed::File);
+            judge::allowed(member, Allowed::File, judge::rule_of(member), [0; 3]);
         }
         return Use::Allowed;
     }
@@ -343,9 +345,11 @@ fn is_above_rules(member: Member, session: &Session, path: Path) -> bool {
 #[inline(always)]
 fn nowhere(member: Member, session: &Session, end: End, action: Action) -> Judgement {
     match end {
-        End::Object => allow_by_default(session, action),
-        End::Memory if action != Action::Map => allow_by_default(session, action),
-        End::Memory if privilege::has(member, Privilege::Jit) => Ok(()),
+        End::Object => by_default(member, session, action),
+        End::Memory if action != Action::Map => by_default(member, session, action),
+        End::Memory if privilege::has(member, Privilege::Jit) => {
+            by_default(member, session, action)
+        }
         End::Memory => refuse(action, Reason::Privilege),
         End::Elsewhere => refuse(action, Reason::NoRule),
         End::Root | End::Lost => doubt(action, Reason::Unreadable),
@@ -374,7 +378,7 @@ fn on_path(member: Member, session: &Session, path: Path, action: Action, flags:
         return refuse(action, Reason::NoRule);
     }
     if none && is_own(path.subject(), member.label(), action) {
-        return allow_by_default(session, action);
+        return by_default(member, session, action);
     }
     if action == Action::Create {
         hold::forget_grant();
@@ -427,20 +431,11 @@ pub fn answered(action: u64, flags: u64, how: u64) -> bool {
     }
     if member.weighing().allows() {
         if flags & Uses::TRY == 0 {
-            judge::allowed(member, Allowed::File);
+            judge::allowed(member, Allowed::File, judge::rule_of(member), [0; 3]);
         }
         return true;
     }
     flags & Uses::QUIET == 0 && settle(member, path.subject(), judge::decided(member, action))
-}
-
-/// What a session may do unless it may do nothing at all any more.
-#[inline(always)]
-fn allow_by_default(session: &Session, action: Action) -> Judgement {
-    if session.flags & Session::REVOKED != 0 {
-        return refuse(action, Reason::Revoked);
-    }
-    Ok(())
 }
 
 /// Whether a file tells a member of the session of the session itself: no rule can name it, and

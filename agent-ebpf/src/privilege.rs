@@ -65,7 +65,8 @@ pub fn allows(member: Member, act: Act) -> bool {
     let reason = match why_not(member, act.privilege) {
         None => {
             if !act.is_probe {
-                judge::allowed(member, Allowed::Privilege);
+                let object = [u64::from(act.privilege), 0, 0];
+                judge::allowed(member, Allowed::Privilege, NO_RULE, object);
             }
             return true;
         }

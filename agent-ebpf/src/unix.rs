@@ -5,7 +5,7 @@
 //! a handoff, judged by the agent's name besides the socket's. Everything else is judged by the name
 //! under which it was bound.
 
-use crate::judge::{self, Judgement, Way, doubt, refuse};
+use crate::judge::{self, Judgement, Way, by_default, doubt, refuse};
 use crate::kernel::file::File;
 use crate::kernel::member::Member;
 use crate::kernel::task::Task;
@@ -18,7 +18,7 @@ use agent_common::action::Action;
 use agent_common::decide::{NO_RULE, Reason, Verdict};
 use agent_common::egress::{AF_UNIX, Endpoint};
 use agent_common::path::EntryKind;
-use agent_common::session::{Allowed, Label, Session};
+use agent_common::session::{Allowed, Label};
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 
@@ -150,7 +150,7 @@ pub fn judge_name(other: Sock, action: u64, flags: u64) -> bool {
     };
     let maker = other.maker();
     if maker.is_some_and(|maker| maker.session == member.label().session) {
-        return settle(member, allow_by_default(&session, act));
+        return settle(member, by_default(member, &session, act));
     }
     match other.called() {
         Called::Path(end) => path::judge_use(action, end, Uses::at_once_if(flags & STRICT)),
@@ -160,7 +160,7 @@ pub fn judge_name(other: Sock, action: u64, flags: u64) -> bool {
                 hash => judge::named(member, &session, act, hash, flags & STRICT == 0),
             };
             let Err(judged) = judgement else {
-                judge::allowed(member, Allowed::Network);
+                judge::allowed(member, Allowed::Network, judge::rule_of(member), [0; 3]);
                 return true;
             };
             let judged = judge::follow_up(member, judged);
@@ -168,8 +168,8 @@ pub fn judge_name(other: Sock, action: u64, flags: u64) -> bool {
             judged.verdict == Verdict::Audit.wire()
         }
         // The other session's rule decides alone.
-        Called::Nothing if maker.is_some() => settle(member, allow_by_default(&session, act)),
-        Called::Nothing if flags & STRICT == 0 => settle(member, allow_by_default(&session, act)),
+        Called::Nothing if maker.is_some() => settle(member, by_default(member, &session, act)),
+        Called::Nothing if flags & STRICT == 0 => settle(member, by_default(member, &session, act)),
         Called::Nothing => settle(member, refuse(act, Reason::NoRule)),
         Called::Unreadable => settle(member, doubt(act, Reason::Unreadable)),
     }
@@ -189,7 +189,7 @@ pub fn judge_agent(own: Sock, other: Sock, action: u64) -> bool {
     }
     let act = Action::from_wire(action as u16).unwrap_or(Action::Connect);
     let Err(judged) = by_agent(member, maker, act, action & RECEIVED != 0) else {
-        judge::allowed(member, Allowed::Network);
+        judge::allowed(member, Allowed::Network, judge::rule_of(member), [0; 3]);
         if own.is_news(maker.session) {
             tell::handoff(member, maker.session, allowed(act));
         }
@@ -251,14 +251,6 @@ pub fn judge_connection(sk: Sock) -> bool {
         refuse(Action::Connect, Reason::Family)
     };
     judge::settle(member, &endpoint, judgement)
-}
-
-#[inline(always)]
-fn allow_by_default(session: &Session, action: Action) -> Judgement {
-    if session.flags & Session::REVOKED != 0 {
-        return refuse(action, Reason::Revoked);
-    }
-    Ok(())
 }
 
 #[inline(always)]

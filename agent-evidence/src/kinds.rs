@@ -344,9 +344,12 @@ impl Gap {
 pub struct Summary {
     /// What the actions were about: `network`, `file`, `program` or `privilege`.
     pub about: String,
-    /// By which rule.
+    /// By which rule. Those without rule and object are of all such actions, the others are parts of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<Rule>,
+    /// Where to, on a network; which privilege.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object: Option<Object>,
     /// How often since the last such record.
     pub allowed: u64,
     /// Seconds that this covers.

@@ -19,7 +19,7 @@ use interlock_agent::central::report::Own;
 use interlock_agent::central::{self, Heard};
 use interlock_agent::events::explain::{Known, network_denial, now};
 use interlock_agent::events::journal::Journal;
-use interlock_agent::events::line::{Allowed, Line};
+use interlock_agent::events::line::{self, Allowed, Line, Object, Used};
 use interlock_agent::events::process::Programs;
 use interlock_agent::evidence::scribe::Scribe;
 use interlock_agent::evidence::{self, Keeping};
@@ -42,6 +42,9 @@ const RULES: usize = 100;
 /// Allowed actions a second, of all sessions together. The kernel counts them; each minute the daemon
 /// records the counts. Here it does so every ten seconds, six times as often.
 const ALLOWED_A_SECOND: u64 = 200_000;
+
+/// By so many rules and to so many places each.
+const USED: u32 = 10;
 
 /// How often the counts are recorded.
 const EACH: Duration = Duration::from_secs(10);
@@ -114,6 +117,29 @@ fn serve(home: &Path) {
         let controller = Controller::open(&settings).await.unwrap();
         controller.serve(std::future::pending()).await.unwrap();
     });
+}
+
+/// One of the rules and places by which a session was allowed something.
+fn used(number: u32) -> Used {
+    Used {
+        about: "network",
+        policy: "ab".into(),
+        rule: Some(line::Rule {
+            file: "busy.yaml".into(),
+            line: number,
+            text: format!("allow connect, send to 10.0.{number}.0/24, port 443"),
+            id: None,
+            step: None,
+        }),
+        object: Some(Object::Endpoint {
+            address: format!("10.0.{number}.7"),
+            port: 443,
+            protocol: "tcp".into(),
+            host: None,
+        }),
+        count: 1,
+        total: 1,
+    }
 }
 
 /// A policy of so many rules.
@@ -267,6 +293,7 @@ fn measure(home: &Path, address: SocketAddr, connected: bool, rate: u64, seconds
                 agent: "busy".into(),
                 policy: "ab".into(),
                 counts: [(each / ALLOWED as u64, made); ALLOWED],
+                used: (0..USED).map(used).collect(),
                 seconds: EACH.as_secs(),
             };
             scribe.count(&(0..SESSIONS).map(allowed).collect::<Vec<_>>());

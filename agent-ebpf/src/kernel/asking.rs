@@ -52,16 +52,8 @@ impl Asking {
     #[inline(always)]
     pub fn about_endpoint(member: Member, action: Action, endpoint: &Endpoint) -> Option<Self> {
         let asking = Self::begin(member, action)?;
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = endpoint.address;
-        let rest = u64::from(endpoint.port)
-            | u64::from(endpoint.protocol) << 16
-            | u64::from(endpoint.family) << 24;
-        asking.note([
-            u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
-            u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
-            rest,
-            0,
-        ]);
+        let [high, low, rest] = endpoint.packed();
+        asking.note([high, low, rest, 0]);
         Some(asking)
     }
 

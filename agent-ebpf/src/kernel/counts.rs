@@ -1,7 +1,7 @@
 //! Counting without locks.
 
 use super::member::Member;
-use super::share;
+use super::{share, uses};
 use crate::maps::COUNTS;
 use agent_common::counter::Counter;
 use agent_common::session::Allowed;
@@ -15,9 +15,10 @@ pub fn add(counter: Counter) {
     }
 }
 
-/// Counts an action of a member that was allowed.
+/// Counts an action of a member that was allowed by a rule.
 #[inline(always)]
-pub fn allowed(member: Member, kind: Allowed) {
+pub fn allowed(member: Member, kind: Allowed, rule: u32, object: [u64; 3]) {
     add(Counter::Allowed);
     share::count_allowed(member.label(), kind);
+    uses::count(member, kind, rule, object);
 }

@@ -44,6 +44,7 @@ pub mod storage;
 pub mod task;
 pub mod tree;
 pub mod unix;
+pub mod uses;
 pub mod verdict;
 pub mod walk;
 pub mod watch;

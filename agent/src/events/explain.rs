@@ -4,14 +4,17 @@ use super::line::{self, Object};
 use super::process::{Programs, readable};
 use crate::divert::{Refusal, Refused};
 use crate::ids::{HoldId, SessionId};
-use crate::sessions::Sessions;
+use crate::names::Names;
 use crate::sessions::mounts::{FsPath, Mounts};
+use crate::sessions::{Session, Sessions};
 use agent_common::action::Action;
 use agent_common::decide::{NO_RULE, Reason, Verdict};
 use agent_common::egress::{AF_INET, AF_INET6, AF_UNIX, Endpoint, TCP, UDP, is_v4};
 use agent_common::event::{Denial, FileDenial, Handoff, Process};
 use agent_common::privilege::Privilege;
+use agent_common::session::Allowed;
 use agent_common::socket::SocketKind;
+use agent_common::uses::UseKey;
 use agent_policy::{Compiled, FactKind, RuleSource, told_facts};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -251,6 +254,46 @@ fn told(
     }
 }
 
+/// Explains what a session was allowed by one rule, to one place; nothing where the sums say as much.
+pub fn used(
+    key: &UseKey,
+    (count, total): (u64, u64),
+    session: &Session,
+    names: &Names,
+) -> Option<line::Used> {
+    let kind = Allowed::from_wire(key.kind)?;
+    let policy = session.version_at(key.policy);
+    let source = policy.and_then(|policy| policy.sources.get(key.rule as usize));
+    let object = match kind {
+        Allowed::Network => place(key, names),
+        Allowed::Privilege => Some(privilege(key.object[0].to_le_bytes()[0], 0)),
+        Allowed::File | Allowed::Program => None,
+    };
+    if source.is_none() && object.is_none() {
+        return None;
+    }
+    Some(line::Used {
+        about: kind.word(),
+        policy: policy.map_or_else(String::new, Compiled::digest_hex),
+        rule: source.map(rule),
+        object,
+        count,
+        total,
+    })
+}
+
+/// A place on a network, with the name that led there.
+fn place(key: &UseKey, names: &Names) -> Option<Object> {
+    let at = Endpoint::unpacked(key.object);
+    let mut object = Some(at)
+        .filter(|at| at.family == AF_INET || at.family == AF_INET6)
+        .map(|at| endpoint(&at))?;
+    if let Object::Endpoint { host, .. } = &mut object {
+        *host = names.name_of(key.session, at.address);
+    }
+    Some(object)
+}
+
 /// The name of a tool, counted from 1.
 fn tool(policy: &Compiled, number: u8) -> Option<String> {
     let at = usize::from(number).checked_sub(1)?;
@@ -310,14 +353,7 @@ pub fn process(process: &Process, ancestors: &[Process], programs: &mut Programs
 
 fn object(denial: &Denial, sessions: &Sessions) -> Object {
     if Action::from_wire(denial.action) == Some(Action::Privilege) {
-        let privilege = Privilege::from_wire(denial.privilege);
-        let target = Some(denial.target).filter(|target| *target != 0);
-        let is_of_sockets = privilege.is_some_and(Privilege::is_of_sockets);
-        return Object::Privilege {
-            privilege: privilege.map_or("unknown", Privilege::word),
-            target: target.filter(|_| !is_of_sockets),
-            socket: target.filter(|_| is_of_sockets).map(socket),
-        };
+        return privilege(denial.privilege, denial.target);
     }
     if denial.endpoint.family == AF_UNIX && denial.endpoint.address != [0; 16] {
         let [a, b, c, d, e, f, g, h, ..] = denial.endpoint.address;
@@ -328,6 +364,17 @@ fn object(denial: &Denial, sessions: &Sessions) -> Object {
         };
     }
     endpoint(&denial.endpoint)
+}
+
+fn privilege(number: u8, target: u32) -> Object {
+    let privilege = Privilege::from_wire(number);
+    let target = Some(target).filter(|target| *target != 0);
+    let is_of_sockets = privilege.is_some_and(Privilege::is_of_sockets);
+    Object::Privilege {
+        privilege: privilege.map_or("unknown", Privilege::word),
+        target: target.filter(|_| !is_of_sockets),
+        socket: target.filter(|_| is_of_sockets).map(socket),
+    }
 }
 
 fn endpoint(endpoint: &Endpoint) -> Object {

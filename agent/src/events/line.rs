@@ -333,8 +333,27 @@ pub struct Allowed {
     /// How many actions since it was asked last and since the session began, by
     /// [`Allowed`](agent_common::session::Allowed).
     pub counts: [(u64, u64); ALLOWED],
+    /// Of these, by rule and place.
+    pub used: Vec<Used>,
     /// Seconds since it was asked last.
     pub seconds: u64,
+}
+
+/// What a session was allowed by one rule, to one place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Used {
+    /// What the actions were about.
+    pub about: &'static str,
+    /// The digest of the policy.
+    pub policy: String,
+    /// The rule, if one allowed it.
+    pub rule: Option<Rule>,
+    /// Where to, on a network; which privilege.
+    pub object: Option<Object>,
+    /// How often since it was asked last.
+    pub count: u64,
+    /// How often since the session began.
+    pub total: u64,
 }
 
 /// How a process ended.

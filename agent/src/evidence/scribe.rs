@@ -80,21 +80,38 @@ impl Scribe {
 
     fn sum_up(&self, allowed: &[line::Allowed], last: bool) {
         for allowed in allowed {
-            let counts = Allowed::ALL.iter().zip(allowed.counts);
-            for (kind, (count, total)) in counts.filter(|(_, (count, _))| *count > 0) {
+            let record = |policy: &str, summary| {
                 let session = Session {
-                    policy: Some(allowed.policy.clone()),
+                    policy: Some(policy.to_owned()),
                     ..self.session(allowed.session, Some(allowed.agent.as_str()))
                 };
                 let what = What::Summary(Summary {
-                    about: kind.word().to_owned(),
-                    allowed: count,
                     seconds: allowed.seconds,
-                    total,
                     last,
-                    ..Summary::default()
+                    ..summary
                 });
                 self.recorder.record(at(&allowed.time, Some(session), what));
+            };
+            let counts = Allowed::ALL.iter().zip(allowed.counts);
+            for (kind, (count, total)) in counts.filter(|(_, (count, _))| *count > 0) {
+                let all = Summary {
+                    about: kind.word().to_owned(),
+                    allowed: count,
+                    total,
+                    ..Summary::default()
+                };
+                record(&allowed.policy, all);
+            }
+            for used in &allowed.used {
+                let part = Summary {
+                    about: used.about.to_owned(),
+                    rule: used.rule.as_ref().map(rule),
+                    object: used.object.as_ref().map(object),
+                    allowed: used.count,
+                    total: used.total,
+                    ..Summary::default()
+                };
+                record(&used.policy, part);
             }
         }
     }
@@ -362,19 +379,23 @@ fn decision(denial: &line::Denial) -> Decision {
         facts_before: denial.facts.clone(),
         facts_after: denial.facts.clone(),
         missing: denial.missing.clone(),
-        rule: denial.rule.as_ref().map(|rule| Rule {
-            file: rule.file.clone(),
-            line: rule.line,
-            text: rule.text.clone(),
-            id: rule.id.clone(),
-            step: rule.step.clone(),
-        }),
+        rule: denial.rule.as_ref().map(rule),
         because: denial.because.clone(),
         process: process(&denial.process),
         tid: denial.tid,
         uid: denial.uid,
         ancestry: denial.ancestry.iter().map(process).collect(),
         hold: denial.hold.map(|hold| hold.to_string()),
+    }
+}
+
+fn rule(rule: &line::Rule) -> Rule {
+    Rule {
+        file: rule.file.clone(),
+        line: rule.line,
+        text: rule.text.clone(),
+        id: rule.id.clone(),
+        step: rule.step.clone(),
     }
 }
 

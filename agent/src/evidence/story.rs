@@ -1,6 +1,8 @@
 //! The story of a session, as a person would tell it.
 
-use agent_evidence::record::{Decision, Lifecycle, Loss, Object, Process, Record, Session, What};
+use agent_evidence::record::{
+    Decision, Lifecycle, Loss, Object, Process, Record, Session, Summary, What,
+};
 use std::fmt::Write;
 
 /// What is told of one session.
@@ -68,20 +70,7 @@ impl Story {
                 self.tell(time, text, approval.reason.into_iter().collect());
             }
             What::Summary(summary) => {
-                let text = format!(
-                    "{} actions about {} were allowed in {} s, {} since it began",
-                    summary.allowed,
-                    match summary.about.as_str() {
-                        "network" => "networks",
-                        "file" => "files",
-                        "program" => "programs",
-                        "privilege" => "privileges",
-                        other => other,
-                    },
-                    summary.seconds,
-                    summary.total
-                );
-                self.tell(time, text, Vec::new());
+                self.tell(time, summed_up(&summary), Vec::new());
             }
             other => self.tell(time, super::sentence::of_node(&other), Vec::new()),
         }
@@ -233,6 +222,30 @@ fn who(process: &Process) -> String {
         }
         _ => format!("{name} (process {})", process.pid),
     }
+}
+
+fn summed_up(summary: &Summary) -> String {
+    let about = match summary.about.as_str() {
+        "network" => "networks",
+        "file" => "files",
+        "program" => "programs",
+        "privilege" => "privileges",
+        other => other,
+    };
+    let rule = summary.rule.as_ref();
+    let by = rule.map(|rule| format!(" by `{}` ({}:{})", rule.text, rule.file, rule.line));
+    let to = summary
+        .object
+        .as_ref()
+        .map(|it| format!(", {}", object(it)));
+    format!(
+        "{} actions about {about} were allowed in {} s{}{}, {} since it began",
+        summary.allowed,
+        summary.seconds,
+        by.unwrap_or_default(),
+        to.unwrap_or_default(),
+        summary.total
+    )
 }
 
 fn object(object: &Object) -> String {

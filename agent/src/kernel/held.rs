@@ -64,7 +64,8 @@ impl Held {
     }
 }
 
-fn gone(removed: Result<(), MapError>) -> Result<(), MapsError> {
+/// What was to be taken away may have gone.
+pub(super) fn gone(removed: Result<(), MapError>) -> Result<(), MapsError> {
     match removed {
         Err(MapError::KeyNotFound) => Ok(()),
         Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(2) => Ok(()),

@@ -1,6 +1,6 @@
 //! The maps that kernel programs and the daemon share.
 
-use super::held::Held;
+use super::held::{Held, gone};
 use super::pins::Pins;
 use super::plain::Plain;
 use super::recognised::Recognised;
@@ -12,6 +12,7 @@ use agent_common::path::{Index, PathKey, PathRules};
 use agent_common::policy::PolicyHead;
 use agent_common::session::{Label, Member, Session, Share};
 use agent_common::terms::{Progress, Terms};
+use agent_common::uses::UseKey;
 use aya::Pod;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf};
@@ -30,6 +31,7 @@ pub struct Maps {
     index: Array<MapData, Plain<Index>>,
     paths: HashMap<MapData, Plain<PathKey>, Plain<PathRules>>,
     shares: Array<MapData, Plain<Share>>,
+    uses: HashMap<MapData, Plain<UseKey>, u64>,
     read: Array<MapData, u64>,
     counts: PerCpuArray<MapData, u64>,
     policies: Array<MapData, Plain<PolicyHead>>,
@@ -88,6 +90,7 @@ impl Maps {
             rules: typed("RULES", Map::Array(open(pins, "RULES")?))?,
             arguments: typed("ARGUMENTS", Map::Array(open(pins, "ARGUMENTS")?))?,
             shares: typed("SHARES", Map::Array(open(pins, "SHARES")?))?,
+            uses: typed("USES", Map::HashMap(open(pins, "USES")?))?,
             read: typed("READ", Map::Array(open(pins, "READ")?))?,
             index: typed("INDEX", Map::Array(open(pins, "INDEX")?))?,
             paths: typed("PATHS", Map::HashMap(open(pins, "PATHS")?))?,
@@ -137,6 +140,17 @@ impl Maps {
     /// What a slot has written into the ring, and what not.
     pub fn share(&self, slot: u32) -> Result<Share, MapsError> {
         Ok(self.shares.get(&slot, 0)?.0)
+    }
+
+    /// How often sessions were allowed something. What comes meanwhile may be left out.
+    pub fn uses(&self) -> impl Iterator<Item = (UseKey, u64)> {
+        let uses = self.uses.iter().flatten();
+        uses.map(|(key, count)| (key.0, count))
+    }
+
+    /// Forgets how often a session was allowed something.
+    pub fn forget_use(&mut self, key: UseKey) -> Result<(), MapsError> {
+        gone(self.uses.remove(&Plain(key)))
     }
 
     /// Tells how much of what a slot has written was read.

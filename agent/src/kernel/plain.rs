@@ -13,6 +13,7 @@ use agent_common::policy::PolicyHead;
 use agent_common::recognise::{Executable, Inside, Latecomer, PlaceKey, Pool, Watch};
 use agent_common::session::{Label, Member, Session, Share};
 use agent_common::terms::{Progress, Terms};
+use agent_common::uses::UseKey;
 
 /// A type that may cross the border as bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,5 +33,5 @@ macro_rules! plain {
 plain!(
     Executable, Inside, Label, Latecomer, PlaceKey, Pool, Watch, Pattern, Index, Member,
     NetworkKey, PathKey, PathRules, PolicyHead, PortKey, Progress, Rule, Session, Share, Terms,
-    Hold, HoldKey, Waiter, Answer, AnswerKey, Origin, OriginKey, Station
+    Hold, HoldKey, Waiter, Answer, AnswerKey, Origin, OriginKey, Station, UseKey
 );

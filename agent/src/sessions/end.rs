@@ -82,11 +82,16 @@ impl Sessions {
 
     /// Takes a session away.
     pub fn end(&mut self, id: u64) -> Result<Option<line::Ended>, MapsError> {
-        self.names.end(id);
+        let uses = self.uses()?.remove(&id).unwrap_or_default();
         let Some(mut session) = self.by_id.remove(&id) else {
             return Ok(None);
         };
         let share = self.maps.share(session.slot)?;
+        for key in uses.keys() {
+            self.maps.forget_use(*key)?;
+        }
+        let allowed = session.allowed(id, &share, uses, &self.names);
+        self.names.end(id);
         let state = self.maps.session(session.slot)?;
         let progress = self.maps.progress(session.slot)?;
         let facts = session
@@ -101,7 +106,7 @@ impl Sessions {
         self.records.remove(id);
         self.denials.end(id);
         self.release(&session.compiled, session.place);
-        Ok(Some(session.ended(id, &state, facts, &share)))
+        Ok(Some(session.ended(id, &state, facts, allowed)))
     }
 
     /// Ends a session's permission. False when it had ended before.

@@ -15,6 +15,7 @@ pub mod records;
 mod session;
 mod start;
 pub mod tables;
+mod uses;
 mod views;
 
 use crate::control::protocol::SessionInfo;
@@ -50,6 +51,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tables::{Place, Tables};
 use tracing::warn;
+use uses::Uses;
 
 /// How long a session may wait for its first process.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -134,6 +136,8 @@ pub struct Session {
     /// What it had been allowed when that was asked last, and when.
     allowed: [u64; ALLOWED],
     asked: Instant,
+    /// The same by rule and place.
+    uses: Uses,
     had_tasks: bool,
     /// It was found without a task, and what it did may still be in the ring.
     over: bool,
@@ -181,6 +185,11 @@ impl Sessions {
         let mut all = true;
         for (id, record) in sessions.records.read() {
             all &= sessions.adopt_one(id, &record)?;
+        }
+        for (id, uses) in sessions.uses()? {
+            if let Some(session) = sessions.by_id.get_mut(&id) {
+                session.uses = uses;
+            }
         }
         sessions.denials.sweep();
         sessions.names.adopt()?;
@@ -372,10 +381,11 @@ impl Sessions {
 
     /// What each session was allowed since it was asked last.
     pub fn allowed(&mut self) -> Result<Vec<line::Allowed>, MapsError> {
-        let mut allowed = Vec::new();
+        let (mut allowed, mut uses) = (Vec::new(), self.uses()?);
         for (id, session) in &mut self.by_id {
             let share = self.maps.share(session.slot)?;
-            allowed.extend(session.allowed(*id, &share));
+            let uses = uses.remove(id).unwrap_or_default();
+            allowed.extend(session.allowed(*id, &share, uses, &self.names));
         }
         Ok(allowed)
     }

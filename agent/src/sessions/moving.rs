@@ -251,14 +251,17 @@ impl Leaving {
 impl Session {
     /// The policy of a number by which something of this session was judged.
     pub fn version(&self, policy: u32) -> &Compiled {
-        let earlier = self.earlier.iter().rev();
-        let found = earlier
-            .into_iter()
-            .find(|(place, _)| place.policy == policy);
-        match found {
-            Some((_, compiled)) if policy != self.place.policy => compiled,
-            _ => &self.compiled,
+        self.version_at(policy).unwrap_or(&self.compiled)
+    }
+
+    /// The policy of a number, if it is still known.
+    pub fn version_at(&self, policy: u32) -> Option<&Compiled> {
+        if policy == self.place.policy {
+            return Some(&self.compiled);
         }
+        let mut earlier = self.earlier.iter().rev();
+        let found = earlier.find(|(place, _)| place.policy == policy);
+        found.map(|(_, compiled)| &**compiled)
     }
 }
 

@@ -2,11 +2,14 @@
 
 use super::Session;
 use super::records::Record;
+use super::uses::Uses;
 use crate::events::line::Exit;
 use crate::events::{explain, line};
 use crate::ids::SessionId;
+use crate::names::Names;
 use agent_common::session::{ALLOWED, Cause, Session as State, Share};
 use agent_policy::{Compiled, Mode};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -59,6 +62,7 @@ impl Session {
             adopted: false,
             allowed: [0; ALLOWED],
             asked: Instant::now(),
+            uses: HashMap::new(),
             had_tasks: false,
             over: false,
             told: false,
@@ -75,19 +79,26 @@ impl Session {
         id: u64,
         state: &State,
         facts: u64,
-        share: &Share,
+        allowed: Option<line::Allowed>,
     ) -> line::Ended {
         line::Ended {
             session: self.line(id, explain::now()),
             outcome: self.outcome(state, facts),
             cause: state.cause().map(Cause::word),
             exit: self.exit,
-            allowed: self.allowed(id, share),
+            allowed,
         }
     }
 
     /// What it was allowed since it was asked last; nothing where that is nothing.
-    pub(super) fn allowed(&mut self, id: u64, share: &Share) -> Option<line::Allowed> {
+    pub(super) fn allowed(
+        &mut self,
+        id: u64,
+        share: &Share,
+        uses: Uses,
+        names: &Names,
+    ) -> Option<line::Allowed> {
+        let used = self.used(uses, names);
         let counts = std::array::from_fn(|kind| {
             let total = share.allowed[kind];
             (total.saturating_sub(self.allowed[kind]), total)
@@ -104,6 +115,7 @@ impl Session {
                 agent: line.agent,
                 policy: line.policy,
                 counts,
+                used,
                 seconds: since.elapsed().as_secs(),
             })
     }

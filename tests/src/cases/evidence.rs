@@ -48,7 +48,7 @@ fn records(session: &str) -> Result<Vec<Value>> {
 }
 
 /// Waits until a session's record says that it ended: what came before is recorded then.
-fn wait(session: &str) -> Result<Vec<Value>> {
+pub(super) fn wait(session: &str) -> Result<Vec<Value>> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let records = records(session)?;
@@ -133,7 +133,7 @@ fn denial() -> Result<()> {
     );
     let networks = before.iter().map(|record| &record["what"]["summary"]);
     let networks: Vec<_> = networks
-        .filter(|summary| summary["about"] == "network")
+        .filter(|summary| summary["about"] == "network" && summary["object"].is_null())
         .collect();
     ensure!(
         networks.len() == 1 && networks[0]["allowed"] == 1 && networks[0]["total"] == 1,

@@ -18,6 +18,7 @@ mod digest;
 mod egress;
 mod elsewhere;
 mod evidence;
+mod evidence_uses;
 mod exec;
 mod explained;
 mod files;
@@ -129,6 +130,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(loss::tests());
     tests.extend(takeover::tests());
     tests.extend(evidence::tests());
+    tests.extend(evidence_uses::tests());
     tests.extend(canary::tests());
     tests.extend(health::tests());
     tests.extend(as_pod::tests());
