@@ -30,6 +30,7 @@ use crate::policy::{self};
 use agent_common::abi::{MAX_PATHS, MAX_POLICIES, MAX_RULES, MAX_TASKS};
 use agent_common::event::Living;
 use agent_common::session::{ALLOWED, Session as State};
+use agent_common::uses::MAX_USES;
 use agent_policy::{Compiled, Need};
 pub use budgets::{NoBudgetError, spent};
 use denials::Denials;
@@ -414,11 +415,13 @@ impl Sessions {
     }
 
     /// How full the kernel's tables are: their names, the entries that are taken, and what there is room for.
-    pub fn fill(&self) -> Result<[(&'static str, u64, u64); 5], MapsError> {
+    pub fn fill(&self) -> Result<[(&'static str, u64, u64); 6], MapsError> {
         let mut tasks = 0;
         for session in self.by_id.values() {
             tasks += self.maps.session(session.slot)?.tasks;
         }
+        // As they were when they were told last.
+        let uses: usize = self.by_id.values().map(|session| session.uses.len()).sum();
         let (policies, rules) = self.tables.taken();
         let (slots, paths) = (self.by_id.len() as u64, self.paths.taken() as u64);
         Ok([
@@ -427,6 +430,7 @@ impl Sessions {
             ("policies", policies, MAX_POLICIES.into()),
             ("rules", rules, MAX_RULES.into()),
             ("paths", paths, MAX_PATHS.into()),
+            ("uses", uses as u64, MAX_USES.into()),
         ])
     }
 
