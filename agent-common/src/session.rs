@@ -2,6 +2,7 @@
 
 use crate::decide::{LISTS, SCOPES, Weighing};
 use crate::egress::{Endpoint, NetworkKey};
+use crate::uses::Kept;
 use crate::wire::{assert_layout, wire_enum, wire_struct};
 
 /// The label on a task: which session it belongs to. Copied to every child before it runs.
@@ -59,9 +60,11 @@ pub struct Member {
     pub policy: u32,
     /// When the task was last allowed an action, in nanoseconds since boot.
     pub last_ns: u64,
+    /// What it was allowed last, again and again, and is not counted yet.
+    pub kept: Kept,
 }
 
-assert_layout!(Member, size 392, label at 0, tools at 16, flags at 20, pass at 24, lists at 56, weighing at 152, starting at 376, policy at 380, last_ns at 384);
+assert_layout!(Member, size 408, label at 0, tools at 16, flags at 20, pass at 24, lists at 56, weighing at 152, starting at 376, policy at 380, last_ns at 384, kept at 392);
 
 impl Member {
     /// The task is a thread of the session's first process, whose end is the session's.

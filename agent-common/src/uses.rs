@@ -11,6 +11,24 @@ pub const APART: u64 = 128;
 /// Different uses of one session that are counted.
 pub const EACH: u64 = 512;
 
+/// Actions that a task is allowed by the same rule, one after the other, before they are counted.
+pub const KEPT: u32 = 64;
+
+wire_struct! {
+    /// What a task was allowed by one rule, and is not counted yet.
+    Kept {
+        /// The number of the policy.
+        policy: u32,
+        /// The rule.
+        rule: u32,
+        /// An [`Allowed`](crate::session::Allowed).
+        kind: u32,
+        /// How often.
+        count: u32,
+    }
+}
+assert_layout!(Kept, size 16, policy at 0, rule at 4, kind at 8, count at 12);
+
 wire_struct! {
     /// Actions that are counted together.
     UseKey {

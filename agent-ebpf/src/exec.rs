@@ -205,7 +205,7 @@ pub fn program(end: u64, words: u32, inode: u64, kind: u64) -> bool {
         Some(_) => number(judge::refuse(Action::Exec, Reason::Nameless)),
     };
     if judgement == ALLOWED {
-        judge::allowed(member, Allowed::Program, judge::rule_of(member), [0; 3]);
+        judge::allowed(member, Allowed::Program, judge::rule_of(member));
         return true;
     }
     told(member, judgement)

@@ -328,7 +328,7 @@ pub fn spent(member: Member, action: Action) -> Judgement {
 #[inline(always)]
 pub fn settle(member: Member, endpoint: &Endpoint, judgement: Judgement) -> bool {
     let Err(judged) = judgement else {
-        allowed(member, Allowed::Network, rule_of(member), endpoint.packed());
+        allowed_at(member, Allowed::Network, rule_of(member), endpoint.packed());
         return true;
     };
     let judged = follow_up(member, judged);
@@ -338,8 +338,15 @@ pub fn settle(member: Member, endpoint: &Endpoint, judgement: Judgement) -> bool
 
 /// Counts an action that is allowed by a rule, and notes when it was.
 #[inline(always)]
-pub fn allowed(member: Member, kind: Allowed, rule: u32, object: [u64; 3]) {
-    counts::allowed(member, kind, rule, object);
+pub fn allowed(member: Member, kind: Allowed, rule: u32) {
+    counts::allowed(member, kind, rule);
+    member.note_action(record::now());
+}
+
+/// The same by what it is about.
+#[inline(always)]
+pub fn allowed_at(member: Member, kind: Allowed, rule: u32, object: [u64; 3]) {
+    counts::allowed_at(member, kind, rule, object);
     member.note_action(record::now());
 }
 

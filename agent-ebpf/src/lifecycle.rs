@@ -12,7 +12,7 @@ use crate::kernel::memory::Address;
 use crate::kernel::offsets::BINPRM_FILENAME;
 use crate::kernel::pending::Pending;
 use crate::kernel::task::Task;
-use crate::kernel::{counts, digest, hold, path, ready, state, verdict};
+use crate::kernel::{counts, digest, hold, path, ready, state, uses, verdict};
 use crate::privilege::{self, Act};
 use crate::{recognise, tell};
 use agent_common::counter::Counter;
@@ -237,9 +237,12 @@ fn inherit(child: *mut c_void, parent: Member, clone_flags: u64) -> bool {
 /// Takes the label off. False when there was none.
 #[inline(always)]
 fn leave(task: Task) -> bool {
-    let Some(label) = task.member().map(Member::label) else {
+    let Some(member) = task.member() else {
         return false;
     };
+    let label = member.label();
+    // Before the daemon can learn that the session is over.
+    uses::count_kept(member);
     if !task.forget() {
         return false;
     }

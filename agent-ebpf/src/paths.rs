@@ -164,7 +164,7 @@ fn try_at_once(member: Member, dentry: Dentry, uses: Uses) -> u64 {
         let action = left.take();
         if action != 0 {
             let rule = judge::first_of(lists::list_under(known, action));
-            judge::allowed(member, Allowed::File, rule, [0; 3]);
+            judge::allowed(member, Allowed::File, rule);
         }
     }
     ALLOWED_AT_ONCE
@@ -269,7 +269,7 @@ pub fn judge_one(action: u64, end: End, flags: u64) -> Use {
     };
     if judgement.is_ok() {
         if flags & Uses::TRY == 0 {
-            judge::allowed(member, Allowed::File, judge::rule_of(member), [0; 3]);
+            judge::allowed(member, Allowed::File, judge::rule_of(member));
         }
         return Use::Allowed;
     }
@@ -431,7 +431,7 @@ pub fn answered(action: u64, flags: u64, how: u64) -> bool {
     }
     if member.weighing().allows() {
         if flags & Uses::TRY == 0 {
-            judge::allowed(member, Allowed::File, judge::rule_of(member), [0; 3]);
+            judge::allowed(member, Allowed::File, judge::rule_of(member));
         }
         return true;
     }

@@ -160,7 +160,7 @@ pub fn judge_name(other: Sock, action: u64, flags: u64) -> bool {
                 hash => judge::named(member, &session, act, hash, flags & STRICT == 0),
             };
             let Err(judged) = judgement else {
-                judge::allowed(member, Allowed::Network, judge::rule_of(member), [0; 3]);
+                judge::allowed(member, Allowed::Network, judge::rule_of(member));
                 return true;
             };
             let judged = judge::follow_up(member, judged);
@@ -189,7 +189,7 @@ pub fn judge_agent(own: Sock, other: Sock, action: u64) -> bool {
     }
     let act = Action::from_wire(action as u16).unwrap_or(Action::Connect);
     let Err(judged) = by_agent(member, maker, act, action & RECEIVED != 0) else {
-        judge::allowed(member, Allowed::Network, judge::rule_of(member), [0; 3]);
+        judge::allowed(member, Allowed::Network, judge::rule_of(member));
         if own.is_news(maker.session) {
             tell::handoff(member, maker.session, allowed(act));
         }

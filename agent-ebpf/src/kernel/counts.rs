@@ -15,10 +15,18 @@ pub fn add(counter: Counter) {
     }
 }
 
-/// Counts an action of a member that was allowed by a rule.
+/// Counts an action of the running task that was allowed by a rule.
 #[inline(always)]
-pub fn allowed(member: Member, kind: Allowed, rule: u32, object: [u64; 3]) {
+pub fn allowed(member: Member, kind: Allowed, rule: u32) {
     add(Counter::Allowed);
     share::count_allowed(member.label(), kind);
-    uses::count(member, kind, rule, object);
+    uses::keep(member, kind, rule);
+}
+
+/// The same by what it was about.
+#[inline(always)]
+pub fn allowed_at(member: Member, kind: Allowed, rule: u32, object: [u64; 3]) {
+    add(Counter::Allowed);
+    share::count_allowed(member.label(), kind);
+    uses::count_at(member, kind, rule, object);
 }

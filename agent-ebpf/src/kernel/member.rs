@@ -3,6 +3,7 @@
 use agent_common::decide::{LISTS, SCOPES, Weighing};
 use agent_common::egress::Endpoint;
 use agent_common::session::{Label, Member as State, Pass};
+use agent_common::uses::Kept;
 
 /// What is kept for a task of a session. Only programs that the task itself runs look at it, and
 /// it stays until the task is freed.
@@ -133,6 +134,20 @@ impl Member {
     pub fn weighing(self) -> &'static mut Weighing {
         // SAFETY: as in `leave_pass`.
         unsafe { &mut (*self.0).weighing }
+    }
+
+    /// What it was allowed last, and is not counted yet.
+    #[inline(always)]
+    pub fn kept(self) -> &'static mut Kept {
+        // SAFETY: as in `leave_pass`.
+        unsafe { &mut (*self.0).kept }
+    }
+
+    /// Lets a task that does not run yet begin with nothing to be counted: it was made after another.
+    #[inline(always)]
+    pub(super) fn keep_nothing(self) -> bool {
+        self.kept().count = 0;
+        true
     }
 
     /// Whether it is a thread of the session's first process.

@@ -117,7 +117,8 @@ impl Task {
     pub fn inherit(given: *mut c_void, parent: Member, flags: u32) -> bool {
         // SAFETY: as in `Member::label`.
         let template = unsafe { &*parent.0 };
-        Self::given(given).join(template, flags, 0, || given)
+        let task = Self::given(given);
+        task.join(template, flags, 0, || given) && task.member().is_some_and(Member::keep_nothing)
     }
 
     /// The same, where whoever walks over all tasks may come upon it meanwhile.
@@ -127,6 +128,7 @@ impl Task {
         let template = unsafe { &*parent.0 };
         let task = Self::given(given);
         if task.join(template, flags, u64::from(BPF_NOEXIST), || given) {
+            let _ = task.member().map(Member::keep_nothing);
             Admission::Done
         } else if task.member().is_some() {
             Admission::NotNeeded
