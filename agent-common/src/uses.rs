@@ -35,7 +35,7 @@ wire_struct! {
         /// The session.
         session: u64,
         /// A place on a network as [`Endpoint::packed`](crate::egress::Endpoint::packed) has it, or the number of
-        /// a privilege; zero for all else, and where places are not told apart.
+        /// a privilege, from 1; zero for all else, and where places are not told apart.
         object: [u64; 3],
         /// The number of the policy.
         policy: u32,

@@ -65,7 +65,8 @@ pub fn allows(member: Member, act: Act) -> bool {
     let reason = match why_not(member, act.privilege) {
         None => {
             if !act.is_probe {
-                let object = [u64::from(act.privilege), 0, 0];
+                // From 1: zero is none.
+                let object = [u64::from(act.privilege) + 1, 0, 0];
                 judge::allowed_at(member, Allowed::Privilege, NO_RULE, object);
             }
             return true;

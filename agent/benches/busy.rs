@@ -123,7 +123,7 @@ fn serve(home: &Path) {
 fn used(number: u32) -> Used {
     Used {
         about: "network",
-        policy: "ab".into(),
+        policy: Some("ab".into()),
         rule: Some(line::Rule {
             file: "busy.yaml".into(),
             line: number,

@@ -266,7 +266,10 @@ pub fn used(
     let source = policy.and_then(|policy| policy.sources.get(key.rule as usize));
     let object = match kind {
         Allowed::Network => place(key, names),
-        Allowed::Privilege => Some(privilege(key.object[0].to_le_bytes()[0], 0)),
+        Allowed::Privilege => {
+            let number = key.object[0].checked_sub(1);
+            number.map(|number| privilege(number.to_le_bytes()[0], 0))
+        }
         Allowed::File | Allowed::Program => None,
     };
     if source.is_none() && object.is_none() {
@@ -274,7 +277,7 @@ pub fn used(
     }
     Some(line::Used {
         about: kind.word(),
-        policy: policy.map_or_else(String::new, Compiled::digest_hex),
+        policy: policy.map(Compiled::digest_hex),
         rule: source.map(rule),
         object,
         count,

@@ -344,8 +344,8 @@ pub struct Allowed {
 pub struct Used {
     /// What the actions were about.
     pub about: &'static str,
-    /// The digest of the policy.
-    pub policy: String,
+    /// The digest of the policy, if it is still known.
+    pub policy: Option<String>,
     /// The rule, if one allowed it.
     pub rule: Option<Rule>,
     /// Where to, on a network; which privilege.

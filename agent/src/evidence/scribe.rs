@@ -80,9 +80,9 @@ impl Scribe {
 
     fn sum_up(&self, allowed: &[line::Allowed], last: bool) {
         for allowed in allowed {
-            let record = |policy: &str, summary| {
+            let record = |policy: Option<String>, summary| {
                 let session = Session {
-                    policy: Some(policy.to_owned()),
+                    policy,
                     ..self.session(allowed.session, Some(allowed.agent.as_str()))
                 };
                 let what = What::Summary(Summary {
@@ -100,7 +100,7 @@ impl Scribe {
                     total,
                     ..Summary::default()
                 };
-                record(&allowed.policy, all);
+                record(Some(allowed.policy.clone()), all);
             }
             for used in &allowed.used {
                 let part = Summary {
@@ -111,7 +111,7 @@ impl Scribe {
                     total: used.total,
                     ..Summary::default()
                 };
-                record(&used.policy, part);
+                record(used.policy.clone(), part);
             }
         }
     }

@@ -84,6 +84,7 @@ impl Sessions {
     pub fn end(&mut self, id: u64) -> Result<Option<line::Ended>, MapsError> {
         let uses = self.uses()?.remove(&id).unwrap_or_default();
         let Some(mut session) = self.by_id.remove(&id) else {
+            self.names.end(id);
             return Ok(None);
         };
         let share = self.maps.share(session.slot)?;
