@@ -106,18 +106,17 @@ impl Session {
         self.allowed = share.allowed;
         let since = std::mem::replace(&mut self.asked, Instant::now());
         let line = self.line(id, explain::now());
-        counts
-            .iter()
-            .any(|(count, _)| *count > 0)
-            .then(|| line::Allowed {
-                time: line.time,
-                session: line.session,
-                agent: line.agent,
-                policy: line.policy,
-                counts,
-                used,
-                seconds: since.elapsed().as_secs(),
-            })
+        // What a task had kept comes into the parts later than into the sums.
+        let is_news = counts.iter().any(|(count, _)| *count > 0) || !used.is_empty();
+        is_news.then(|| line::Allowed {
+            time: line.time,
+            session: line.session,
+            agent: line.agent,
+            policy: line.policy,
+            counts,
+            used,
+            seconds: since.elapsed().as_secs(),
+        })
     }
 
     /// Takes it over from an earlier daemon. What that one was told of what was allowed, or has
