@@ -189,10 +189,13 @@ fn central() -> Result<()> {
 /// Whether the node has denied because nobody is at the controller, and told that.
 fn denied_alone(answer: &str, events: Events) -> Result<()> {
     ensure!(answer == "EPERM", "without the controller: {answer}");
-    let because = events.first("the answer", |line| match line {
-        Line::Answered(answered) if answered.answer == "refused" => answered.because,
+    let (by, because) = events.first("the answer", |line| match line {
+        Line::Answered(answered) if answered.answer == "refused" => {
+            answered.by.zip(answered.because)
+        }
         _ => None,
     })?;
+    ensure!(by == "the daemon", "{by} has answered");
     ensure!(because.contains("the controller is away"), "{because}");
     Ok(())
 }
