@@ -298,6 +298,12 @@ impl Share {
         allowed: [0; ALLOWED],
         uses: 0,
     };
+
+    /// Whether something was told of it: then it has had a task.
+    #[must_use]
+    pub fn has_acted(&self) -> bool {
+        *self != Self::NONE
+    }
 }
 
 wire_enum! {

@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-/// Nodes that report at the same time, batches that each brings, records in one.
+/// Nodes that report at the same time, for how long, records in one batch.
 const REPORTERS: usize = 20;
-const BATCHES: u64 = 15;
+const SUSTAINED: Duration = Duration::from_secs(60);
 const RECORDS: u64 = 500;
 
 /// Connections that come about at the same time.
@@ -118,46 +118,56 @@ async fn measure(count: usize) {
     println!("memory    {} MiB at the end", resident());
 }
 
+/// Each node writes as it goes, as a daemon does: hashes and encodes what it then sends.
 async fn report(reporters: Vec<sim::Node>) {
-    let mut chains = Vec::new();
-    for _ in &reporters {
-        chains.push(Chain::of(BATCHES * RECORDS));
-    }
-    let bytes: usize = chains[0]
-        .records
-        .iter()
-        .map(|record| record.body.len())
-        .sum();
     let began = Instant::now();
     let mut working = JoinSet::new();
-    for (mut node, chain) in reporters.into_iter().zip(chains) {
-        working.spawn(async move {
-            let enrol = EnrolRequest {
-                evidence: Some(chain.evidence()),
-                ..hello()
-            };
-            node.client.enrol(enrol).await.unwrap();
-            let mut reports = node.report().await;
-            let mut times = Vec::new();
-            for batch in 0..BATCHES {
-                let sent = Instant::now();
-                let (first, last) = (batch * RECORDS + 1, (batch + 1) * RECORDS);
-                let answer = reports.send(chain.batch(first..=last)).await.unwrap();
-                assert_eq!(answer.stored.unwrap().sequence, last, "{}", answer.forked);
-                times.push(sent.elapsed());
-            }
-            times
-        });
+    for node in reporters {
+        working.spawn(sustain(node, began + SUSTAINED));
     }
-    let count = working.len() as u64 * BATCHES * RECORDS;
-    let times: Vec<Duration> = working.join_all().await.into_iter().flatten().collect();
+    let (mut times, mut bytes) = (Vec::new(), 0);
+    for (each, size) in working.join_all().await {
+        times.extend(each);
+        bytes += size;
+    }
     let took = began.elapsed();
+    let count = times.len() as u64 * RECORDS;
     println!(
         "records   {count} of {} bytes verified and stored in {took:.1?}, {:.0} a second; a batch of {RECORDS}: {}",
-        bytes as u64 / (BATCHES * RECORDS),
+        bytes / count,
         count as f64 / took.as_secs_f64(),
         spread(times)
     );
+}
+
+/// How long each batch took until it was stored, and the bytes of all records.
+async fn sustain(mut node: sim::Node, until: Instant) -> (Vec<Duration>, u64) {
+    let mut chain = Chain::of(1);
+    let enrol = EnrolRequest {
+        evidence: Some(chain.evidence()),
+        ..hello()
+    };
+    node.client.enrol(enrol).await.unwrap();
+    let mut reports = node.report().await;
+    reports.send(chain.batch(1..=1)).await.unwrap();
+    let (mut times, mut bytes) = (Vec::new(), 0);
+    while Instant::now() < until {
+        // Of what is stored, only the end is needed, to go on from.
+        chain.records.drain(..chain.records.len() - 1);
+        let first = chain.newest().sequence + 1;
+        chain.grow(RECORDS);
+        let last = chain.newest().sequence;
+        bytes += chain.records[1..].iter().map(size).sum::<u64>();
+        let sent = Instant::now();
+        let answer = reports.send(chain.batch(first..=last)).await.unwrap();
+        assert_eq!(answer.stored.unwrap().sequence, last, "{}", answer.forked);
+        times.push(sent.elapsed());
+    }
+    (times, bytes)
+}
+
+fn size(record: &Record) -> u64 {
+    record.body.len() as u64
 }
 
 async fn revoke(place: &Place, told: &Mutex<BTreeMap<u64, Vec<Instant>>>) {

@@ -2,6 +2,7 @@
 
 use super::records::Record;
 use super::start::StartError;
+use super::uses::Uses;
 use super::{PATIENCE, Sessions};
 use crate::events::line;
 use crate::events::line::Exit;
@@ -64,8 +65,13 @@ impl Sessions {
                 session.over = true;
             }
         }
+        if over.is_empty() {
+            return Ok(Vec::new());
+        }
+        // One walk for all that are over.
+        let mut uses = self.uses()?;
         over.into_iter()
-            .map(|id| self.end(id))
+            .map(|id| self.take_away(id, uses.remove(&id).unwrap_or_default()))
             .filter_map(Result::transpose)
             .collect()
     }
@@ -83,6 +89,10 @@ impl Sessions {
     /// Takes a session away.
     pub fn end(&mut self, id: u64) -> Result<Option<line::Ended>, MapsError> {
         let uses = self.uses()?.remove(&id).unwrap_or_default();
+        self.take_away(id, uses)
+    }
+
+    fn take_away(&mut self, id: u64, uses: Uses) -> Result<Option<line::Ended>, MapsError> {
         let Some(mut session) = self.by_id.remove(&id) else {
             self.names.end(id);
             return Ok(None);

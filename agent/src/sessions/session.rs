@@ -120,9 +120,10 @@ impl Session {
     }
 
     /// Takes it over from an earlier daemon. What that one was told of what was allowed, or has
-    /// lost, is told in the sum alone.
+    /// lost, is told in the sum alone. One that has acted and has no task any more is over, whoever saw its end.
     pub(super) fn take_over(&mut self, share: &Share, has_tasks: bool) {
         self.allowed = share.allowed;
+        self.had_tasks = has_tasks || share.has_acted();
         self.adopted = has_tasks;
     }
 

@@ -21,7 +21,7 @@ fn read<M: Message + Default + PartialEq>(bytes: &[u8]) -> Option<M> {
 
 macro_rules! one_of {
     ($which:expr, $bytes:expr, $($message:ty),+ $(,)?) => {{
-        let readers: &[fn(&[u8])] = &[$(|bytes| drop(read::<$message>(bytes))),+];
+        let readers: &[fn(&[u8])] = &[$(|bytes| { let _ = read::<$message>(bytes); }),+];
         readers[usize::from($which) % readers.len()]($bytes);
     }};
 }
@@ -85,11 +85,13 @@ fuzz_target!(|bytes: &[u8]| {
     }
     // With a key that has signed whatever is there, the body alone decides.
     if let Some(grant) = read::<Grant>(rest) {
+        let labels = grant.labels.clone().into_iter().collect();
         let wanted = grant::Wanted {
             controller: &grant.controller,
             agent: &grant.agent,
             task: None,
             node: &grant.node,
+            labels: &labels,
             policy: &grant.policy,
             now_ms: grant.issued_ms,
         };

@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 use std::fs;
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(super) fn tests() -> Vec<Test> {
     vec![
@@ -31,6 +31,11 @@ pub(super) fn tests() -> Vec<Test> {
             ten_times,
         )
         .patience(240),
+        Test::new(
+            "takeover.ended_meanwhile",
+            "a session whose last process ended while no daemon was there is over at once for the next one, and recorded",
+            ended_meanwhile,
+        ),
         Test::new(
             "red.t5.kills",
             "50 daemons, each killed a tenth of a second after its start, change no verdict of a session that never rests",
@@ -135,6 +140,29 @@ fn ten_times() -> Result<()> {
         );
     }
     actor.end()?;
+    Ok(())
+}
+
+fn ended_meanwhile() -> Result<()> {
+    let daemon = Daemon::shared()?;
+    let policy = Policy::named("meanwhile").allow(ALLOWED4, &PORT.to_string(), "udp");
+    let mut actor = Place::Inside(&policy).obey()?;
+    let events = Events::from_now()?;
+    daemon.end(libc::SIGKILL)?;
+    let answer = actor.order(&format!("probe {}", at(ALLOWED4, PORT)?))?;
+    ensure!(answer == "ok", "{answer} without a daemon, expected ok");
+    actor.end()?;
+    Daemon::start()?;
+    // One that never had a process is given a minute.
+    let begun = Instant::now();
+    while product::session_of(policy.agent())?.is_some() {
+        ensure!(
+            begun.elapsed() < Duration::from_secs(30),
+            "it is still listed"
+        );
+        thread::sleep(Duration::from_millis(200));
+    }
+    events.ended(policy.agent())?;
     Ok(())
 }
 
