@@ -246,6 +246,8 @@ fn build(target: Target) -> Result<PathBuf> {
         .arg(&built)
         .arg(target.name())
         .current_dir(workspace::root())
+        // It would optimise across what counts the ways through the code.
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
         // Of the cargo that runs xtask, which is not the nightly one.
         .env_remove("RUSTUP_TOOLCHAIN")
         .env_remove("CARGO");
