@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::policy::{Destination, Host, Policy};
+use crate::policy::{Destination, Host, Policy, is_plain};
 use crate::text::Diagnostics;
 
 use super::MAX_NETWORKS;
@@ -70,13 +70,38 @@ fn depth(host: &Host) -> u8 {
 
 /// The port set that speaks of a name, if any does.
 pub(crate) fn set_of(entries: &[HostEntry], name: &str) -> Option<u32> {
-    let Ok(host @ Host { below: false, .. }) = Host::read(name) else {
+    if is_plain(name) {
+        return nearest(entries, name);
+    }
+    let host = Host::read(name).ok().filter(|host| !host.below)?;
+    nearest(entries, &host.name)
+}
+
+/// The same of a name in its one form. What [`Host::read`] does not take otherwise is in no entry, nor below one.
+fn nearest(entries: &[HostEntry], name: &str) -> Option<u32> {
+    let mut domains = domains(name);
+    let entry =
+        find(entries, "", name).or_else(|| domains.find_map(|(_, at)| find(entries, "*.", at)));
+    Some(entry?.set)
+}
+
+/// What stands before the domain of the `*.` by which a name is spoken of; nothing where it is named itself.
+pub(super) fn below<'a>(entries: &[HostEntry], name: &'a str) -> Option<&'a str> {
+    if find(entries, "", name).is_some() {
         return None;
-    };
-    let find = |host: &Host| {
-        let name = host.to_string();
-        let at = entries.binary_search_by(|entry| entry.name.cmp(&name));
-        Some(entries.get(at.ok()?)?.set)
-    };
-    find(&host).or_else(|| host.above().find_map(|above| find(&above)))
+    }
+    let (below, _) = domains(name).find(|(_, at)| find(entries, "*.", at).is_some())?;
+    Some(below)
+}
+
+/// The domains in which a name lies, the nearest first, each with what stands before it.
+fn domains(name: &str) -> impl Iterator<Item = (&str, &str)> {
+    name.match_indices('.')
+        .filter_map(|(at, _)| Some((name.get(..at)?, name.get(at + 1..)?)))
+}
+
+fn find<'a>(entries: &'a [HostEntry], star: &str, name: &str) -> Option<&'a HostEntry> {
+    let sought = || star.bytes().chain(name.bytes());
+    let at = entries.binary_search_by(|entry| entry.name.bytes().cmp(sought()));
+    entries.get(at.ok()?)
 }

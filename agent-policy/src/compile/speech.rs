@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use agent_common::decide::{Rule, TRAIT_DIRECT, Verdict, allows_always};
 use agent_common::egress::TCP;
 
-use super::host::{HostEntry, set_of};
+use super::host::{HostEntry, below, set_of};
 use super::{Compiled, PortEntry, list_for_port};
 
 /// What a policy says of names.
@@ -92,18 +92,7 @@ impl Speech {
     /// What stands before the domain of the `*.` by which a name is spoken of in a scope; nothing where
     /// it is named itself.
     pub fn below<'a>(&self, scope: usize, name: &'a str) -> Option<&'a str> {
-        let entries = self.scopes.get(scope)?;
-        let is_there = |text: &str| {
-            let found = entries.binary_search_by(|entry| entry.name.as_str().cmp(text));
-            found.is_ok()
-        };
-        if is_there(name) {
-            return None;
-        }
-        let dots = name.match_indices('.').map(|(at, _)| at);
-        dots.map(|at| name.split_at(at))
-            .find(|(_, rest)| is_there(&format!("*{rest}")))
-            .map(|(below, _)| below)
+        below(self.scopes.get(scope)?, name)
     }
 }
 

@@ -34,24 +34,24 @@ impl Host {
         }
         // One trailing dot names the root and changes nothing; two are a mistake.
         let name = name.strip_suffix('.').unwrap_or(name);
-        let ascii = match idna::domain_to_ascii_strict(name) {
-            Ok(ascii) if !ascii.is_empty() => ascii,
-            _ => return wrong("", "a host name such as api.example.com or *.example.com"),
+        let ascii = if is_plain(name) {
+            name.to_owned()
+        } else {
+            match idna::domain_to_ascii_strict(name) {
+                Ok(ascii) if !ascii.is_empty() => ascii,
+                _ => return wrong("", "a host name such as api.example.com or *.example.com"),
+            }
         };
         if ascii.len() > MAX_HOST {
             return wrong(", which is too long", "a host name of at most 253 bytes");
         }
-        let labels: Vec<&str> = ascii.split('.').collect();
         if ascii == "localhost" || ascii.ends_with(".localhost") {
             return wrong("", "loopback, which names it without asking a resolver");
         }
-        if labels.len() < 2 {
+        let Some((_, last)) = ascii.rsplit_once('.') else {
             return wrong(", a single label", "a full name such as api.example.com");
-        }
-        let numeric = |label: &&str| {
-            label.bytes().all(|byte| byte.is_ascii_digit()) || label.starts_with("0x")
         };
-        if labels.last().is_some_and(numeric) {
+        if last.starts_with("0x") || last.bytes().all(|byte| byte.is_ascii_digit()) {
             return wrong(
                 ", which some resolvers read as an address",
                 "an address as 192.0.2.7, or a name that ends in letters",
@@ -83,8 +83,50 @@ impl Host {
     }
 }
 
+/// Whether a name has that form already, as nearly all have: then nothing need be asked of Unicode's tables, which takes long
+/// for who asks at each lookup.
+pub(crate) fn is_plain(name: &str) -> bool {
+    name.split('.').all(|label| {
+        let bytes = label.as_bytes();
+        (1..=63).contains(&bytes.len())
+            && bytes
+                .iter()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            // Encoded, or reserved.
+            && bytes.get(2..4) != Some(b"--")
+    })
+}
+
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", if self.below { "*." } else { "" }, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_plain_name_is_what_the_tables_make_of_it(name in "[a-cx1-]{1,5}(\\.[a-cx1-]{1,5}){0,3}") {
+            if is_plain(&name) {
+                prop_assert_eq!(idna::domain_to_ascii_strict(&name).ok(), Some(name));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_plain_is_said_to_be_so() {
+        let long = "a".repeat(64);
+        for name in [
+            "", "a..b", "-a.b", "a-.b", "A.b", "xn--a.b", "a_b.c", "a.b.", &long,
+        ] {
+            assert!(!is_plain(name), "{name}");
+        }
+        assert!(is_plain("api-1.example.com") && is_plain(&long[1..]));
     }
 }

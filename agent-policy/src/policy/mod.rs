@@ -34,6 +34,7 @@ pub use end::{End, Grant, MinEnforcement, Mode, OnChange, OnDeviation, RevokeOn}
 pub(crate) use file::digest_node as digest_of;
 pub use file::{Argument, ExecRule, FileRule, program_digest};
 pub use host::Host;
+pub(crate) use host::is_plain;
 pub use identity::{Identity, Owner, Recognised};
 pub use lookup::{Lookups, Pace, RecordKind};
 pub use network::Network;

@@ -35,7 +35,7 @@ fuzz_target!(|bytes: &[u8]| {
     let (asked, answered) = rest.split_at(length);
     let question = Question::read(asked);
     if let Ok(question) = &question {
-        let name = &question.name;
+        let name = question.name();
         assert!(!name.is_empty() && name.len() <= 253, "{name:?}");
         assert!(
             !name.bytes().any(|byte| byte.is_ascii_uppercase()),
@@ -46,7 +46,7 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let (name, kind) = match &question {
-        Ok(question) => (question.name.clone(), question.kind()),
+        Ok(question) => question.key.clone(),
         Err(_) => ("a.example.com".to_owned(), RecordType::A),
     };
     let Some(known) = message::known(&name, kind, &answer) else {

@@ -3,6 +3,7 @@
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Record, RecordType};
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Answers that are kept.
@@ -24,36 +25,65 @@ pub struct Known {
     pub ttl_s: u32,
 }
 
-impl Known {
-    /// The same after some time.
-    fn after(&self, since: Duration) -> Self {
-        let seconds = u32::try_from(since.as_secs()).unwrap_or(u32::MAX);
-        let mut known = self.clone();
-        known.ttl_s = known.ttl_s.saturating_sub(seconds);
+/// An answer, and how old it is.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    known: Arc<Known>,
+    age_s: u32,
+}
+
+impl Found {
+    /// One that has just come.
+    pub(super) fn fresh(known: Arc<Known>) -> Self {
+        Self { known, age_s: 0 }
+    }
+
+    /// The answer as it was.
+    pub(super) fn origin(&self) -> &Known {
+        &self.known
+    }
+
+    /// Seconds for which it holds yet.
+    pub(super) fn ttl_s(&self) -> u32 {
+        self.known.ttl_s.saturating_sub(self.age_s)
+    }
+
+    /// The answer as it is now.
+    pub(super) fn known(&self) -> Known {
+        let mut known = Known::clone(&self.known);
+        known.ttl_s = self.ttl_s();
         let records = known.answers.iter_mut().chain(&mut known.authorities);
         for record in records {
-            record.ttl = record.ttl.saturating_sub(seconds);
+            record.ttl = record.ttl.saturating_sub(self.age_s);
         }
         known
+    }
+
+    /// Whether another is the same, and as old to the second.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.known, &other.known) && self.age_s == other.age_s
     }
 }
 
 /// What was answered lately.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
-    known: HashMap<Key, (Instant, Known)>,
+    known: HashMap<Key, (Instant, Arc<Known>)>,
     /// The same by when it ends, soonest first.
     ends: BTreeSet<(Instant, Key)>,
 }
 
 impl Cache {
-    pub(super) fn get(&self, key: &Key, now: Instant) -> Option<Known> {
+    pub(super) fn get(&self, key: &Key, now: Instant) -> Option<Found> {
         let (since, known) = self.known.get(key)?;
-        let age = now.duration_since(*since);
-        (age < Duration::from_secs(known.ttl_s.into())).then(|| known.after(age))
+        let age_s = u32::try_from(now.duration_since(*since).as_secs()).unwrap_or(u32::MAX);
+        (age_s < known.ttl_s).then(|| Found {
+            known: Arc::clone(known),
+            age_s,
+        })
     }
 
-    pub(super) fn put(&mut self, key: Key, known: Known, now: Instant) {
+    pub(super) fn put(&mut self, key: Key, known: Arc<Known>, now: Instant) {
         if known.ttl_s == 0 {
             return;
         }
@@ -82,13 +112,13 @@ fn end(since: Instant, known: &Known) -> Instant {
 mod tests {
     use super::*;
 
-    fn known(ttl_s: u32) -> Known {
-        Known {
+    fn known(ttl_s: u32) -> Arc<Known> {
+        Arc::new(Known {
             code: ResponseCode::NoError,
             answers: Vec::new(),
             authorities: Vec::new(),
             ttl_s,
-        }
+        })
     }
 
     #[test]
@@ -99,9 +129,12 @@ mod tests {
         let later = |s| {
             cache
                 .get(&key, now + Duration::from_secs(s))
-                .map(|known| known.ttl_s)
+                .map(|found| (found.ttl_s(), found.known().ttl_s))
         };
-        assert_eq!((later(0), later(59), later(60)), (Some(60), Some(1), None));
+        assert_eq!(
+            (later(0), later(59), later(60)),
+            (Some((60, 60)), Some((1, 1)), None)
+        );
         let mut cache = Cache::default();
         cache.put(key.clone(), known(0), now);
         assert!(cache.get(&key, now).is_none());

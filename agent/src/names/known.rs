@@ -3,6 +3,7 @@
 
 use super::book::{self, Answers, Book, EnterError, expiry};
 use super::bounds::{Asked, Bucket, is_kind, is_short};
+use super::cache::Key;
 use super::hosts;
 use super::outcomes::Outcomes;
 use super::wall::{folded, is_walled};
@@ -20,6 +21,7 @@ use hickory_proto::rr::RecordType;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// Refusals of a session that are told: how many a second, and how many at once. The rest is counted.
 const TOLD: (f64, f64) = (10.0, 100.0);
@@ -229,13 +231,22 @@ impl Names {
         self.lock().hosts.get(name).cloned()
     }
 
-    /// Whether who asks may look a name up.
-    pub(super) fn may_ask(&self, origin: &Origin, name: &str, kind: RecordType) -> Leave {
+    /// Whether who asks may look up anything.
+    pub(super) fn standing(&self, origin: &Origin) -> Leave {
+        let inner = self.lock();
+        match inner.sessions.get(&origin.session) {
+            None => Leave::Nobodys,
+            Some(known) if inner.is_permitted(known, origin.session) => Leave::Given,
+            Some(_) => Leave::Refused("revoked"),
+        }
+    }
+
+    /// Whether who may look up something may look up that.
+    pub(super) fn may_ask(&self, origin: &Origin, (name, kind): &Key, now: Instant) -> Leave {
         let mut inner = self.lock();
-        let Some(leave) = inner.judge(origin, name, kind) else {
-            return Leave::Nobodys;
-        };
-        leave
+        let known = inner.sessions.get_mut(&origin.session);
+        let leave = known.and_then(|known| known.judge(origin, (name, *kind), now));
+        leave.unwrap_or(Leave::Nobodys)
     }
 
     /// Whether a session's policy is only watched, and whether a refusal is to be told, and then how many
@@ -245,7 +256,7 @@ impl Names {
         let Some(known) = inner.sessions.get_mut(&session) else {
             return (false, None);
         };
-        if known.told.take() {
+        if known.told.take(Instant::now()) {
             return (known.audited, Some(std::mem::take(&mut known.untold)));
         }
         known.untold += 1;
@@ -287,9 +298,8 @@ impl Names {
         session: u64,
         name: &str,
         addresses: impl Iterator<Item = IpAddr>,
-        ttl_s: u32,
+        (now_ns, ttl_s): (u64, u32),
     ) -> Result<(), EnterError> {
-        let now_ns = clock::boot_ns();
         let mut inner = self.lock();
         let inner = &mut *inner;
         let Some(known) = inner.sessions.get_mut(&session) else {
@@ -334,41 +344,6 @@ impl Inner {
         state.is_ok_and(|Plain(state)| state.id == session && state.flags & State::REVOKED == 0)
     }
 
-    fn judge(&mut self, origin: &Origin, name: &str, kind: RecordType) -> Option<Leave> {
-        let known = self.sessions.get(&origin.session)?;
-        if !self.is_permitted(known, origin.session) {
-            return Some(Leave::Refused("revoked"));
-        }
-        let known = self.sessions.get_mut(&origin.session)?;
-        let tool = usize::try_from(origin.tool).ok()?;
-        let (agent, own) = (known.speech.set(0, name), known.speech.set(tool, name));
-        if agent.is_none() || own.is_none() {
-            let searched = name.match_indices('.').any(|(at, _)| {
-                let tried = name.get(..at).unwrap_or_default();
-                known.speech.set(0, tried).is_some() && known.speech.set(tool, tried).is_some()
-            });
-            return Some(if searched {
-                Leave::Searched
-            } else {
-                Leave::Refused("no rule")
-            });
-        }
-        if !is_kind(&known.lookups, kind) {
-            return Some(Leave::Refused("type of record not allowed"));
-        }
-        let below = known
-            .speech
-            .below(tool, name)
-            .or(known.speech.below(0, name));
-        if below.is_some_and(|below| !is_short(&known.lookups, below)) {
-            return Some(Leave::Refused("name too long"));
-        }
-        if !known.asked.has_room(name, below.is_some()) {
-            return Some(Leave::Refused("too many lookups"));
-        }
-        Some(Leave::Given)
-    }
-
     /// Enters what the host itself knows of a session's names, which programs read in files.
     fn enter_own(&mut self, id: u64) {
         let Some(known) = self.sessions.get_mut(&id) else {
@@ -391,6 +366,39 @@ impl Inner {
 }
 
 impl Known {
+    /// Whether the policy allows a lookup.
+    fn judge(
+        &mut self,
+        origin: &Origin,
+        (name, kind): (&str, RecordType),
+        now: Instant,
+    ) -> Option<Leave> {
+        let tool = usize::try_from(origin.tool).ok()?;
+        let (agent, own) = (self.speech.set(0, name), self.speech.set(tool, name));
+        if agent.is_none() || own.is_none() {
+            let searched = name.match_indices('.').any(|(at, _)| {
+                let tried = name.get(..at).unwrap_or_default();
+                self.speech.set(0, tried).is_some() && self.speech.set(tool, tried).is_some()
+            });
+            return Some(if searched {
+                Leave::Searched
+            } else {
+                Leave::Refused("no rule")
+            });
+        }
+        if !is_kind(&self.lookups, kind) {
+            return Some(Leave::Refused("type of record not allowed"));
+        }
+        let below = self.speech.below(tool, name).or(self.speech.below(0, name));
+        if below.is_some_and(|below| !is_short(&self.lookups, below)) {
+            return Some(Leave::Refused("name too long"));
+        }
+        if !self.asked.has_room(name, below.is_some(), now) {
+            return Some(Leave::Refused("too many lookups"));
+        }
+        Some(Leave::Given)
+    }
+
     fn enter(
         &mut self,
         table: &mut Answers,

@@ -3,7 +3,7 @@
 //! Nothing that a session wrote travels on: a question to a server is made anew of its name and its type.
 //! Nothing that a server wrote does unless it belongs to the answer.
 
-use super::cache::Known;
+use super::cache::{Key, Known};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::svcb::{SVCB, SvcParamKey};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
@@ -25,15 +25,13 @@ const MAX_NO_S: u32 = 300;
 /// Seconds for which a "no" holds that does not say so.
 const PLAIN_NO_S: u32 = 5;
 
-/// What a session asks.
+/// What a session asks. The number by which it will know the answer is not part of it: answers are made with 0 there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
-    /// The number by which it will know the answer.
-    pub id: u16,
     /// The question as it was written, capitals included.
     pub query: Query,
-    /// The name in the form in which policies have it: lower case, no final dot.
-    pub name: String,
+    /// The name in the form in which policies have it: lower case, no final dot. And what is asked for.
+    pub key: Key,
     /// Whether it is to be looked for elsewhere.
     pub recurses: bool,
     /// Bytes that a datagram may have, where it says so.
@@ -77,23 +75,28 @@ impl Question {
         if edns.is_some_and(|edns| edns.version() != 0) {
             return Err(wrong(ResponseCode::BADVERS));
         }
+        let name = canonical(&query.name).unwrap_or_default();
         let question = Self {
-            id,
             query: query.clone(),
-            name: canonical(&query.name).unwrap_or_default(),
+            key: (name, query.query_type),
             recurses: message.metadata.recursion_desired,
             payload: edns.map(Edns::max_payload),
         };
-        if question.name.is_empty() || query.query_class != DNSClass::IN {
+        if question.name().is_empty() || query.query_class != DNSClass::IN {
             let bytes = question.say(ResponseCode::Refused, &[], &[], usize::MAX);
             return Err(Fault::Error(bytes, Some(shown(&query.name))));
         }
         Ok(question)
     }
 
+    /// The name, as policies have it.
+    pub fn name(&self) -> &str {
+        &self.key.0
+    }
+
     /// What is asked for.
     pub fn kind(&self) -> RecordType {
-        self.query.query_type
+        self.key.1
     }
 
     /// Bytes that a datagram with the answer may have.
@@ -118,7 +121,7 @@ impl Question {
         authorities: &[Record],
         room: usize,
     ) -> Vec<u8> {
-        let mut message = Message::response(self.id, OpCode::Query);
+        let mut message = Message::response(0, OpCode::Query);
         message.metadata.recursion_desired = self.recurses;
         message.metadata.recursion_available = true;
         message.metadata.response_code = code;
@@ -134,9 +137,9 @@ impl Question {
             Ok(bytes) if bytes.len() <= room => bytes,
             Ok(_) => {
                 let cut = message.truncate().to_vec();
-                cut.unwrap_or_else(|_| error(self.id, OpCode::Query, ResponseCode::ServFail))
+                cut.unwrap_or_else(|_| error(0, OpCode::Query, ResponseCode::ServFail))
             }
-            Err(_) => error(self.id, OpCode::Query, ResponseCode::ServFail),
+            Err(_) => error(0, OpCode::Query, ResponseCode::ServFail),
         }
     }
 }

@@ -6,17 +6,21 @@
 //!
 //! It shares [`Names`] with the daemon: what sessions may look up, and what they were answered.
 //!
-//! The way of a question: `server.rs` has the bytes and learns from the kernel who asks; `message.rs`
-//! reads them; [`Names::may_ask`] says whether the policy allows it; `cache.rs` or `upstream.rs` know the answer;
-//! [`Names::enter`] writes its addresses into the kernel's tables; and only then the answer leaves.
+//! The way of a question: `server.rs` has the bytes (`post.rs`: of many datagrams at once) and learns from the kernel who asks
+//! (`round.rs`: once for all that came together); `message.rs` reads them; [`Names::may_ask`] says whether the policy allows it;
+//! `cache.rs` or `upstream.rs` know the answer; [`Names::enter`] writes its addresses into the kernel's tables; and only then the
+//! answer leaves. What is asked again to the byte is neither read nor written anew (`echo.rs`), but judged and entered as before.
 
 mod book;
 mod bounds;
 mod cache;
+mod echo;
 mod hosts;
 mod known;
 pub mod message;
 mod outcomes;
+mod post;
+mod round;
 mod server;
 mod upstream;
 mod wall;

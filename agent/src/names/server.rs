@@ -1,12 +1,16 @@
 //! The way of a question through the resolver.
 
-use super::cache::{Cache, Key, Known};
+use super::cache::{Cache, Found, Key};
+use super::echo::{Echo, numbered};
 use super::known::{Leave, Names};
 use super::message::{self, Fault, MAX_QUESTION, Question};
 use super::outcomes::Outcome;
+use super::post::{self, Post};
+use super::round::{Asker, Round};
 use super::{Settings, upstream};
 use crate::divert::{Doors, Origin, Origins, Places, Refusals, Refused, Site};
 use crate::health::Pulse;
+use crate::kernel::clock;
 use agent_common::egress::{TCP, UDP};
 use hickory_proto::op::ResponseCode;
 use std::cell::{Cell, RefCell};
@@ -39,7 +43,7 @@ const HOUSE: Duration = Duration::from_secs(1);
 /// When the host's files were last written.
 type Seen = (Option<SystemTime>, Option<SystemTime>);
 
-type Heard = watch::Receiver<Option<Option<Known>>>;
+type Heard = watch::Receiver<Option<Option<Found>>>;
 
 /// The resolver.
 pub struct Resolver {
@@ -49,6 +53,7 @@ pub struct Resolver {
     refusals: Refusals,
     pulse: Pulse,
     cache: RefCell<Cache>,
+    echo: RefCell<Echo>,
     servers: RefCell<Vec<SocketAddr>>,
     seen: Cell<Seen>,
     /// Questions to servers that nobody has answered yet.
@@ -79,6 +84,7 @@ impl Resolver {
             refusals,
             pulse,
             cache: RefCell::default(),
+            echo: RefCell::default(),
             servers: RefCell::default(),
             seen: Cell::default(),
             under_way: RefCell::default(),
@@ -145,31 +151,27 @@ impl Resolver {
     }
 
     async fn by_datagram(self: &Rc<Self>, site: &Site, socket: Rc<UdpSocket>) {
-        let mut room = [0; MAX_QUESTION + 1];
+        let mut post = Post::new();
         loop {
-            let (length, peer) = match socket.recv_from(&mut room).await {
-                Ok(came) => came,
-                // What an earlier answer brought: its origin is gone.
-                Err(_) => continue,
-            };
-            let Some(bytes) = room.get(..length) else {
-                continue;
-            };
-            match self.at_once(bytes, (site, peer), UDP) {
-                Turn::Nothing => {}
-                Turn::Say(answer) => {
-                    // Who is gone hears nothing.
-                    let _ = socket.try_send_to(&answer, peer);
-                }
-                Turn::Ask(asking) => {
-                    let (resolver, socket) = (Rc::clone(self), Rc::clone(&socket));
-                    spawn_local(async move {
-                        let room = asking.question.room();
-                        let answer = resolver.ask(asking, room).await;
-                        let _ = socket.send_to(&answer, peer).await;
-                    });
+            post.wait(&socket).await;
+            let mut round = Round::begin();
+            let mut answers = Vec::new();
+            for (asked, peer) in post.came() {
+                match self.at_once(&mut round, asked, (site, peer), UDP) {
+                    Turn::Nothing => {}
+                    Turn::Say(answer) => answers.push((numbered(answer, asked), peer)),
+                    Turn::Ask(asking) => {
+                        let (resolver, socket) = (Rc::clone(self), Rc::clone(&socket));
+                        let asked = asked.to_vec();
+                        spawn_local(async move {
+                            let room = asking.question.room();
+                            let answer = numbered(resolver.ask(asking, room).await, &asked);
+                            post::send(&socket, &[(answer, peer)]);
+                        });
+                    }
                 }
             }
+            post::send(&socket, &answers);
         }
     }
 
@@ -208,24 +210,41 @@ impl Resolver {
                 return Ok(());
             };
             timeout(SILENCE, stream.read_exact(bytes)).await??;
-            let answer = match self.at_once(bytes, (site, peer), TCP) {
+            let turn = self.at_once(&mut Round::begin(), bytes, (site, peer), TCP);
+            let answer = match turn {
                 Turn::Nothing => return Ok(()),
                 Turn::Say(answer) => answer,
                 Turn::Ask(asking) => self.ask(asking, usize::from(u16::MAX)).await,
             };
+            let answer = numbered(answer, bytes);
             let length = u16::try_from(answer.len()).map_err(io::Error::other)?;
             let whole = [&length.to_be_bytes(), answer.as_slice()].concat();
             timeout(SILENCE, stream.write_all(&whole)).await??;
         }
     }
 
+    /// Who has asked from there, as the kernel has noted.
+    fn asker(&self, (site, peer): (&Site, SocketAddr), protocol: u8) -> Option<Asker> {
+        let origin = self.origins.of(site, peer, protocol)?;
+        let leave = self.names.standing(&origin);
+        Some(Asker { origin, leave })
+    }
+
     /// Answers what needs no server.
-    fn at_once(&self, bytes: &[u8], (site, peer): (&Site, SocketAddr), protocol: u8) -> Turn {
-        let Some(origin) = self.origins.of(site, peer, protocol) else {
+    fn at_once(
+        &self,
+        round: &mut Round,
+        asked: &[u8],
+        from: (&Site, SocketAddr),
+        protocol: u8,
+    ) -> Turn {
+        let asker = round.asker(from.1, || self.asker(from, protocol));
+        let Some(Asker { origin, leave }) = asker else {
             // No session has asked from there: nothing is said to others.
             return Turn::Nothing;
         };
-        let question = match Question::read(bytes) {
+        let before = self.echo.borrow().question(asked);
+        let question = match before.map_or_else(|| Question::read(asked).map(Arc::new), Ok) {
             Ok(question) => question,
             Err(Fault::Silence) => return Turn::Nothing,
             Err(Fault::Error(answer, name)) => {
@@ -236,13 +255,17 @@ impl Resolver {
                 return Turn::Say(answer);
             }
         };
-        let (name, kind) = (&question.name, question.kind());
-        match self.names.may_ask(&origin, name, kind) {
+        let leave = match leave {
+            Leave::Given => self.names.may_ask(&origin, &question.key, round.now),
+            other => other,
+        };
+        match leave {
             Leave::Given => {}
             Leave::Searched => return self.refuse(&question, ResponseCode::NXDomain),
             Leave::Nobodys => return self.refuse(&question, ResponseCode::Refused),
             Leave::Refused(reason) => {
-                if !self.tell(&origin, name, kind.to_string(), reason) {
+                let kind = question.kind().to_string();
+                if !self.tell(&origin, question.name(), kind, reason) {
                     return self.refuse(&question, ResponseCode::Refused);
                 }
             }
@@ -251,19 +274,20 @@ impl Resolver {
             UDP => question.room(),
             _ => usize::from(u16::MAX),
         };
-        if let Some(addresses) = self.names.own(name) {
+        if let Some(addresses) = self.names.own(question.name()) {
             let known = message::own(&question, &addresses);
-            return Turn::Say(self.entered(&origin, &question, &known, room));
+            let found = Found::fresh(Arc::new(known));
+            let say = || question.answer(found.origin(), room);
+            return Turn::Say(self.entered((&origin, round.boot_ns), &question, &found, say));
         }
-        let key = (name.clone(), kind);
-        let known = self.cache.borrow().get(&key, Instant::now());
-        match known {
-            Some(known) => Turn::Say(self.entered(&origin, &question, &known, room)),
-            None => Turn::Ask(Box::new(Asking {
-                origin,
-                question,
-                key,
-            })),
+        let found = self.cache.borrow().get(&question.key, round.now);
+        match found {
+            Some(found) => {
+                let echo = || self.echo.borrow_mut();
+                let say = || echo().answer(asked, &question, &found, room);
+                Turn::Say(self.entered((&origin, round.boot_ns), &question, &found, say))
+            }
+            None => Turn::Ask(Box::new(Asking { origin, question })),
         }
     }
 
@@ -274,13 +298,12 @@ impl Resolver {
 
     /// Answers what the host's servers have to be asked for.
     async fn ask(&self, asking: Box<Asking>, room: usize) -> Vec<u8> {
-        let Asking {
-            origin,
-            question,
-            key,
-        } = *asking;
-        match self.find(origin.session, &key).await {
-            Some(known) => self.entered(&origin, &question, &known, room),
+        let Asking { origin, question } = *asking;
+        match self.find(origin.session, &question.key).await {
+            Some(found) => {
+                let say = || question.answer(&found.known(), room);
+                self.entered((&origin, clock::boot_ns()), &question, &found, say)
+            }
             None => {
                 self.names.outcomes().note(Outcome::Failed);
                 question.refuse(ResponseCode::ServFail)
@@ -290,7 +313,7 @@ impl Resolver {
 
     /// What the host's servers say, once for all who want to know the same at once. Who has a question under way has
     /// a place: nobody waits for a place of another session's.
-    async fn find(&self, session: u64, key: &Key) -> Option<Known> {
+    async fn find(&self, session: u64, key: &Key) -> Option<Found> {
         let under_way = || self.under_way.borrow().get(key).cloned();
         if let Some(heard) = under_way() {
             return hear(heard).await;
@@ -301,38 +324,46 @@ impl Resolver {
         if let Some(heard) = under_way() {
             return hear(heard).await;
         }
-        if let Some(known) = self.cache.borrow().get(key, Instant::now()) {
-            return Some(known);
+        if let Some(found) = self.cache.borrow().get(key, Instant::now()) {
+            return Some(found);
         }
         let (said, heard) = watch::channel(None);
         self.under_way.borrow_mut().insert(key.clone(), heard);
         let servers = self.servers.borrow().clone();
-        let known = upstream::ask(&servers, &key.0, key.1).await;
+        let known = upstream::ask(&servers, &key.0, key.1).await.map(Arc::new);
         if let Some(known) = &known {
             let mut cache = self.cache.borrow_mut();
-            cache.put(key.clone(), known.clone(), Instant::now());
+            cache.put(key.clone(), Arc::clone(known), Instant::now());
         }
         self.under_way.borrow_mut().remove(key);
-        let _ = said.send(Some(known.clone()));
-        known
+        let found = known.map(Found::fresh);
+        let _ = said.send(Some(found.clone()));
+        found
     }
 
     /// The answer, after its addresses were entered for who asked.
-    fn entered(&self, origin: &Origin, question: &Question, known: &Known, room: usize) -> Vec<u8> {
-        let addresses = message::addresses(known);
+    fn entered(
+        &self,
+        (origin, boot_ns): (&Origin, u64),
+        question: &Question,
+        found: &Found,
+        say: impl FnOnce() -> Vec<u8>,
+    ) -> Vec<u8> {
+        let addresses = message::addresses(found.origin());
+        let times = (boot_ns, found.ttl_s());
         let entered = self
             .names
-            .enter(origin.session, &question.name, addresses, known.ttl_s);
+            .enter(origin.session, question.name(), addresses, times);
         match entered {
             Ok(()) => {
                 self.names.outcomes().note(Outcome::Answered);
-                question.answer(known, room)
+                say()
             }
             Err(error) => {
                 self.names.outcomes().note(Outcome::Failed);
-                debug!(%error, name = question.name, "an answer is withheld");
+                debug!(%error, name = question.name(), "an answer is withheld");
                 let kind = question.kind().to_string();
-                self.tell(origin, &question.name, kind, "no room for its addresses");
+                self.tell(origin, question.name(), kind, "no room for its addresses");
                 question.refuse(ResponseCode::ServFail)
             }
         }
@@ -347,10 +378,10 @@ impl Resolver {
 }
 
 /// What another hears. Who asked is gone without an answer: so is the answer.
-async fn hear(mut heard: Heard) -> Option<Known> {
+async fn hear(mut heard: Heard) -> Option<Found> {
     let _ = heard.wait_for(Option::is_some).await;
-    let known = heard.borrow().clone();
-    known.flatten()
+    let found = heard.borrow().clone();
+    found.flatten()
 }
 
 /// What becomes of a question.
@@ -365,6 +396,5 @@ enum Turn {
 
 struct Asking {
     origin: Origin,
-    question: Question,
-    key: Key,
+    question: Arc<Question>,
 }
