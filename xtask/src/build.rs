@@ -1,5 +1,6 @@
 //! `cargo xtask build`: the kernel programs, which agent/build.rs compiles, and user space.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
@@ -43,8 +44,28 @@ pub(crate) fn contract() -> Result<()> {
     ]))
 }
 
+/// Which build of the project's programs a test machine runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// The one that tests run on.
+    Dev,
+    /// The one that is installed, and measured.
+    Release,
+}
+
+impl Profile {
+    /// Where a program of it lies.
+    pub(crate) fn program(self, name: &str) -> PathBuf {
+        let folder = match self {
+            Self::Dev => "debug",
+            Self::Release => "release",
+        };
+        workspace::target().join(folder).join(name)
+    }
+}
+
 /// Builds what runs in a test machine.
-pub(crate) fn guest_programs(release: bool) -> Result<()> {
+pub(crate) fn guest_programs(profile: Profile) -> Result<()> {
     setup::ensure(&[Part::Build, Part::Vm])?;
     process::show(
         cargo("build")
@@ -57,6 +78,6 @@ pub(crate) fn guest_programs(release: bool) -> Result<()> {
                 "--package",
                 "interlock-tests",
             ])
-            .args(release.then_some("--release")),
+            .args((profile == Profile::Release).then_some("--release")),
     )
 }

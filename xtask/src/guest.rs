@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use crate::{disk, workspace};
+use crate::build::Profile;
+use crate::disk;
 
 /// Programs of the project that a machine has on its PATH when they were built.
 const PROGRAMS: [&str; 3] = ["interlock", "interlock-controller", "interlock-tests"];
@@ -14,11 +15,12 @@ const PROGRAMS: [&str; 3] = ["interlock", "interlock-controller", "interlock-tes
 const INIT: &str = include_str!("guest/init.sh");
 
 /// Lays out the tree in `folder`.
-pub(crate) fn lay_out(folder: &Path, command: Option<&[String]>) -> Result<()> {
+pub(crate) fn lay_out(folder: &Path, profile: Profile, command: Option<&[String]>) -> Result<()> {
     let programs = folder.join("bin");
     fs::create_dir_all(&programs)?;
     for name in PROGRAMS {
-        if let Some(built) = built(name) {
+        let built = profile.program(name);
+        if built.is_file() {
             disk::copy(&built, &programs.join(name))?;
         }
     }
@@ -29,16 +31,6 @@ pub(crate) fn lay_out(folder: &Path, command: Option<&[String]>) -> Result<()> {
         Some(words) => script(&own.join("command"), &command_script(words)),
         None => script(&own.join("shell"), &shell_script()),
     }
-}
-
-/// The newest of a program's builds.
-pub(crate) fn built(name: &str) -> Option<PathBuf> {
-    ["debug", "release"]
-        .map(|profile| workspace::target().join(profile).join(name))
-        .into_iter()
-        .filter_map(|path| Some((fs::metadata(&path).ok()?.modified().ok()?, path)))
-        .max()
-        .map(|(_, path)| path)
 }
 
 fn script(path: &Path, text: &str) -> Result<()> {

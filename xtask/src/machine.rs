@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::build::Profile;
 use crate::kernels::Kernel;
 use crate::{disk, guest, kvm, process, root_image, workspace};
 
@@ -37,6 +38,8 @@ pub(crate) enum Processor {
 pub(crate) struct Machine<'a> {
     /// The kernel.
     pub(crate) kernel: &'a Kernel,
+    /// Which build of the project's programs it has.
+    pub(crate) profile: Profile,
     /// Folders to copy below `/with`.
     pub(crate) with: &'a [PathBuf],
     /// The kernel's security modules, in order.
@@ -68,6 +71,7 @@ impl<'a> Machine<'a> {
     pub(crate) fn new(kernel: &'a Kernel) -> Self {
         Self {
             kernel,
+            profile: Profile::Dev,
             with: &[],
             lsm: LSM,
             processor: Processor::Fastest,
@@ -270,7 +274,7 @@ impl Files {
         fs::create_dir_all(&self.folder)
             .with_context(|| format!("cannot make {}", self.folder.display()))?;
         let local = self.path("local");
-        guest::lay_out(&local, command)?;
+        guest::lay_out(&local, machine.profile, command)?;
         let programs = self.path("local.ext4");
         disk::make(&local, &programs, SPARE)?;
         self.disks = vec![root_image::get()?, machine.kernel.modules.clone(), programs];

@@ -3,6 +3,7 @@
 
 #![no_main]
 
+#[expect(unreachable_pub, reason = "public in the daemon's library")]
 #[path = "../../src/relay/hello.rs"]
 mod hello;
 

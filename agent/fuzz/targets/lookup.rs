@@ -3,7 +3,11 @@
 
 #![no_main]
 
-#[expect(dead_code, reason = "what the daemon alone uses of these files")]
+#[expect(
+    dead_code,
+    unreachable_pub,
+    reason = "what the daemon alone uses of these files"
+)]
 #[path = "../../src/names"]
 mod names {
     pub(crate) mod cache;

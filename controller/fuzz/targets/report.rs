@@ -15,14 +15,13 @@ fn take(mut batch: RecordBatch) {
     let before = batch.before.clone().unwrap_or_default();
     if let Ok(None) = check(&before, &mut batch.records) {
         let mut hash = Hash(before.hash.try_into().expect("it was taken"));
-        let mut sequence = batch.records[0].sequence;
-        assert!(sequence > before.sequence);
-        for record in &batch.records {
+        let first = batch.records[0].sequence;
+        assert!(first > before.sequence);
+        for (sequence, record) in (first..).zip(&batch.records) {
             assert_eq!(record.sequence, sequence);
             hash = link(&hash, sequence, &record.body);
             assert_eq!(record.hash, hash.0);
             assert!(record.kind.len() <= 256 && record.session.len() <= 256);
-            sequence += 1;
         }
     }
 }

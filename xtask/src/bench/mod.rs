@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Map, Value};
 
+use crate::build::Profile;
 use crate::kernels::Kernel;
 use crate::machine::{Machine, Processor, Stream};
 use crate::series::Series;
@@ -35,6 +36,16 @@ enum Subject {
     Central,
     /// What the daemon takes of a processor while much is denied and more allowed; here
     Busy,
+}
+
+impl Subject {
+    /// Where user space is part of what is measured, the build that is installed.
+    const fn profile(self) -> Profile {
+        match self {
+            Self::Calls | Self::Lookup => Profile::Release,
+            _ => Profile::Dev,
+        }
+    }
 }
 
 /// What `cargo xtask bench` takes.
@@ -84,7 +95,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         return process::show(build::cargo("bench").arg("--quiet").args(bench)).map(|()| true);
     }
     // The kernel programs are the same in either build, and the verifier sees nothing else.
-    build::guest_programs(matches!(options.subject, Subject::Calls | Subject::Lookup))?;
+    build::guest_programs(options.subject.profile())?;
     let kernels = match (options.kernels.as_slice(), options.subject) {
         ([], Subject::Calls) => &[Series::BENCH],
         ([], Subject::Memory) => &Series::MATRIX[1..3],
@@ -153,24 +164,28 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
 /// The figures, and why they do not count if they do not.
 fn measure(options: &Options, kernel: &Kernel) -> Result<(Vec<Row>, Option<String>)> {
     let subject = options.subject;
+    let usual = Machine {
+        profile: subject.profile(),
+        ..Machine::new(kernel)
+    };
     let machine = match subject {
         Subject::Calls => Machine {
             processor: Processor::Counted,
             smp: 1,
             timeout: Duration::from_secs(1800),
-            ..Machine::new(kernel)
+            ..usual
         },
         // Room for 10,000 processes.
         Subject::Memory => Machine {
             memory: 6144,
             timeout: Duration::from_secs(3600),
-            ..Machine::new(kernel)
+            ..usual
         },
         Subject::Revoke | Subject::Hold => Machine {
             timeout: Duration::from_secs(7200),
-            ..Machine::new(kernel)
+            ..usual
         },
-        _ => Machine::new(kernel),
+        _ => usual,
     };
     let verb = match subject {
         Subject::Calls => "bench",

@@ -59,7 +59,7 @@ pub(super) fn run(
     extent: Extent,
     jobs: u32,
 ) -> Result<Vec<Tally>> {
-    build::guest_programs(false)?;
+    build::guest_programs(build::Profile::Dev)?;
     // One after the other, and before the first machine needs the processor.
     let kernels = kernels
         .iter()
