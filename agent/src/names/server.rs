@@ -283,8 +283,10 @@ impl Resolver {
         let found = self.cache.borrow().get(&question.key, round.now);
         match found {
             Some(found) => {
-                let echo = || self.echo.borrow_mut();
-                let say = || echo().answer(asked, &question, &found, room);
+                let say = || {
+                    let mut echo = self.echo.borrow_mut();
+                    echo.answer(asked, &question, &found, room)
+                };
                 Turn::Say(self.entered((&origin, round.boot_ns), &question, &found, say))
             }
             None => Turn::Ask(Box::new(Asking { origin, question })),
