@@ -145,7 +145,7 @@ fn measured(situation: &Situation<'_>) -> Result<Vec<Figure>> {
     thread::sleep(Duration::from_secs(1));
     let stopped = situation.daemon.filter(|(_, runs)| !runs);
     if let Some((daemon, _)) = stopped {
-        daemon.signal(libc::SIGSTOP)?;
+        daemon.freeze()?;
     }
     let mut output = String::new();
     let read = said.read_to_string(&mut output);

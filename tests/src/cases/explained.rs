@@ -55,7 +55,7 @@ fn ancestry() -> Result<()> {
         .spawn()?;
     begun("explained")?;
     // Nobody looks while it happens: whoever was denied is gone when its event is read.
-    daemon.signal(libc::SIGSTOP)?;
+    daemon.freeze()?;
     fs::write(GO, "")?;
     let gone = (0..200).any(|_| {
         sleep(Duration::from_millis(20));

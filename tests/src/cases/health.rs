@@ -98,7 +98,7 @@ fn shows(daemon: Daemon, systemd: &Systemd) -> Result<()> {
     figures()?;
     readiness()?;
     // One that stands still is not alive, for whoever watches.
-    daemon.signal(libc::SIGSTOP)?;
+    daemon.freeze()?;
     let answer = health::get("/livez", Duration::from_secs(2));
     ensure!(answer.is_err(), "a stopped daemon is alive: {answer:?}");
     ensure!(

@@ -105,7 +105,7 @@ fn life() -> Result<()> {
     actor.begin(&format!("file write {ROOT}/other"))?;
     let hold = nth(events, agent, 4)?;
     until_stopped(actor.pid)?;
-    daemon.signal(libc::SIGSTOP)?;
+    daemon.freeze()?;
     for pid in deputies(daemon.pid)? {
         kill(pid, libc::SIGKILL)?;
     }

@@ -120,7 +120,7 @@ fn all_get_in() -> Result<()> {
     let name = "late";
     let program = copy(name)?;
     let daemon = daemon(&[&recognised(name, &format!("executable: {program}"))])?;
-    daemon.signal(libc::SIGSTOP)?;
+    daemon.freeze()?;
     let started = start_all(&program).and_then(|starts| others_run().map(|()| starts));
     daemon.signal(libc::SIGCONT)?;
     all_in(started?)?;
@@ -153,7 +153,7 @@ fn too_late() -> Result<()> {
     let program = copy(name)?;
     let daemon = daemon(&[&recognised(name, &format!("executable: {program}"))])?;
     let events = Events::from_now()?;
-    daemon.signal(libc::SIGSTOP)?;
+    daemon.freeze()?;
     let waited = wait_too_long(&program);
     daemon.signal(libc::SIGCONT)?;
     let (mut killed, mut refused) = (0, 0);
@@ -181,7 +181,7 @@ fn too_late() -> Result<()> {
     all_in(vec![start(&program)?])?;
     // A daemon that has been away for a while is waited for by nobody.
     wait_until("the sessions are over", || Ok(session_of(name)?.is_none()))?;
-    daemon.signal(libc::SIGSTOP)?;
+    daemon.freeze()?;
     thread::sleep(AWAY + Duration::from_secs(2));
     let starts: Result<Vec<_>> = (0..READY + 1).map(|_| start(&program)).collect();
     let ended: Result<Vec<_>> = starts.and_then(|starts| {
@@ -240,7 +240,7 @@ fn unit() -> Result<()> {
         .map(|number| make(&format!("/late{number}.slice/{name}.service")))
         .collect();
     let mut actors = Vec::new();
-    daemon.signal(libc::SIGSTOP)?;
+    daemon.freeze()?;
     let told = (|| -> Result<()> {
         for place in places? {
             let mut child = actor()?;

@@ -205,6 +205,12 @@ fn next_daemon() -> Result<()> {
         told.cause == "order" && told.killed == 1 && told.left.is_empty(),
         "{told:?}, expected one process killed by order"
     );
+    // Each is killed for itself.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while actors.iter().any(|actor| is_running(actor.pid)) {
+        ensure!(Instant::now() < deadline, "an actor is not killed");
+        thread::sleep(Duration::from_millis(50));
+    }
     for actor in actors {
         actor.killed("an actor")?;
     }

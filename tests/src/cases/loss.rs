@@ -44,7 +44,7 @@ fn ring_full() -> Result<()> {
     let policy = Policy::named("ring-full");
     // The session is made while somebody answers; only its actor runs while nobody reads.
     let mut gate = Place::Inside(&policy).obey()?;
-    daemon.signal(libc::SIGSTOP)?;
+    daemon.freeze()?;
     let inside = gate.order(&format!("flood {to} {DENIALS}"));
     daemon.signal(libc::SIGCONT)?;
     let inside = tally(&inside?)?;

@@ -441,7 +441,7 @@ fn none_ready() -> Result<()> {
     let (program, other) = (copy("scarce")?, copy("plenty")?);
     let daemon = daemon(&[&recognised(name, &format!("executable: {program}"))])?;
     let events = Events::from_now()?;
-    daemon.signal(libc::SIGSTOP)?;
+    daemon.freeze()?;
     // One that is there would be waited for.
     thread::sleep(Duration::from_secs(12));
     let mut running = Vec::new();

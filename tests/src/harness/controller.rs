@@ -1,5 +1,6 @@
 //! A controller beside the daemon, with certificates and a record of its own for the node.
 
+use super::freeze::freeze;
 use super::product::{self, Daemon, said};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -76,10 +77,7 @@ impl Controller {
 
     /// Stops it where it is: its connections stay open, and nothing comes any more.
     pub(crate) fn freeze(&self) -> Result<()> {
-        let pid = self.child.id().to_string();
-        let stopped = Command::new("kill").args(["-STOP", &pid]).status()?;
-        ensure!(stopped.success(), "the controller is not stopped");
-        Ok(())
+        freeze(self.child.id().try_into()?).context("stopping the controller")
     }
 
     /// From now on nobody is there.

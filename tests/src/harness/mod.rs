@@ -8,6 +8,7 @@
 pub(crate) mod controller;
 pub(crate) mod cri;
 pub(crate) mod events;
+pub(crate) mod freeze;
 pub(crate) mod health;
 pub(crate) mod holds;
 pub(crate) mod kernel;

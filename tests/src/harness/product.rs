@@ -1,6 +1,7 @@
 //! The product's commands, and the daemon that tests share.
 
 use super::events::FILE;
+use super::freeze::freeze;
 use super::network;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -117,6 +118,11 @@ impl Daemon {
     /// Sends the daemon a signal.
     pub(crate) fn signal(self, signal: i32) -> Result<()> {
         crate::sys::process::kill(self.pid, signal).context("signalling the daemon")
+    }
+
+    /// Stops the daemon where it is, until it is told to go on.
+    pub(crate) fn freeze(self) -> Result<()> {
+        freeze(self.pid).context("stopping the daemon")
     }
 
     /// Ends the daemon by a signal and waits until it is gone.

@@ -200,7 +200,7 @@ impl<'a> Performance<'a> {
         let allowed = outcome.decision.verdict == Verdict::Allow;
         let killed = outcome.decision.verdict == Verdict::Kill;
         if self.trial.is_revoked() && !self.alone && !killed {
-            self.daemon.signal(libc::SIGSTOP)?;
+            self.daemon.freeze()?;
             self.alone = true;
         }
         let order = self.order_of(&step, tool, &outcome);
