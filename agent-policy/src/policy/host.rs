@@ -86,17 +86,18 @@ impl Host {
 /// Whether a name has that form already, as nearly all have: then nothing need be asked of Unicode's tables, which takes long
 /// for who asks at each lookup.
 pub(crate) fn is_plain(name: &str) -> bool {
-    name.split('.').all(|label| {
-        let bytes = label.as_bytes();
-        (1..=63).contains(&bytes.len())
-            && bytes
-                .iter()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            // Encoded, or reserved.
-            && bytes.get(2..4) != Some(b"--")
-    })
+    name.len() <= MAX_HOST && name.split('.').all(is_plain_label)
+}
+
+fn is_plain_label(label: &str) -> bool {
+    let bytes = label.as_bytes();
+    let mut all = bytes.iter();
+    (1..=63).contains(&bytes.len())
+        && all.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-')
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+        // Encoded, or reserved.
+        && bytes.get(2..4) != Some(b"--")
 }
 
 impl fmt::Display for Host {
@@ -128,5 +129,7 @@ mod tests {
             assert!(!is_plain(name), "{name}");
         }
         assert!(is_plain("api-1.example.com") && is_plain(&long[1..]));
+        let longest = "a.".repeat(MAX_HOST / 2) + "a";
+        assert!(is_plain(&longest) && !is_plain(&(longest + "a")));
     }
 }
