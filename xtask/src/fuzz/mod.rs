@@ -240,6 +240,8 @@ fn build(target: Target) -> Result<PathBuf> {
     cargo
         .args(["+nightly", "fuzz", "build", "--sanitizer", "none"])
         .args(["--target", &triple])
+        // Lint only reads the targets, and has no need of libFuzzer's C++.
+        .args(["--features", "libfuzzer-sys/link_libfuzzer"])
         .arg("--fuzz-dir")
         .arg(workspace::root().join(target.folder()))
         .arg("--target-dir")

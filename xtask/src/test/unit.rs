@@ -14,13 +14,7 @@ pub(super) fn run(filter: Option<&str>) -> Result<Tally> {
     setup::ensure(&[Part::Build])?;
     println!("unit tests");
     let mut child = cargo("test")
-        .args([
-            "--workspace",
-            "--exclude",
-            "agent-ebpf",
-            "--no-fail-fast",
-            "--quiet",
-        ])
+        .args(["--no-fail-fast", "--quiet"])
         .arg("--")
         // One line a test, and the reasons of those that are ignored.
         .args(["--format", "pretty"])
