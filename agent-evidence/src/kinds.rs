@@ -389,6 +389,9 @@ pub struct Daemon {
     /// Whether an earlier daemon's enforcement was taken over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adopted: Option<bool>,
+    /// The build of the kernel programs that are in force, by the digest of their object file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub programs: Option<String>,
     /// What went wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

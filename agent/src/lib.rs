@@ -12,6 +12,7 @@
 //! | `health` | how the daemon is, for Prometheus, a kubelet and systemd |
 //! | `holds` | questions to people, and their answers |
 //! | `ids` | numbers of sessions and questions, as people read and write them |
+//! | `chain` | errors in words |
 //! | `control` | the daemon's local socket |
 //! | `divert` | what the kernel sends to the daemon instead of where a session wanted to go |
 //! | `names` | the resolver of sessions |
@@ -26,6 +27,7 @@
 //! | `run` | what starts a command as a session |
 
 pub mod central;
+mod chain;
 pub mod cli;
 pub mod containers;
 pub mod control;

@@ -86,6 +86,13 @@ fn print_status(status: &Status) {
         println!("NOT READY    no session is started: {why}");
     }
     println!("version      {}", status.version);
+    match status.programs.reason() {
+        None => println!("programs     {}", status.programs.build),
+        Some(reason) => println!(
+            "programs     DEGRADED: those of another build, {}, are in force: {reason}",
+            status.programs.build
+        ),
+    }
     if !status.missing.is_empty() {
         println!("not attached {}", status.missing.join(", "));
     }

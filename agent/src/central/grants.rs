@@ -162,10 +162,11 @@ pub(crate) fn sweep(folder: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chain::chain;
     use agent_proto::seal::Key;
 
     fn said(error: RefusedError) -> String {
-        format!("{:#}", anyhow::Error::from(error))
+        chain(error)
     }
 
     fn key() -> Key {

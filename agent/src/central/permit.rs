@@ -3,6 +3,7 @@
 use super::grants::{self, Latch, RefusedError};
 use super::obey::Central;
 use super::{bar, now_ms};
+use crate::chain::chain;
 use crate::events::explain;
 use crate::events::line::{GrantUse, Line};
 use agent_proto::wire::Budget;
@@ -93,7 +94,7 @@ impl Central {
                 Ok((permit, latch.unwrap_or_default()))
             }
             Err(error) => {
-                let why = format!("{:#}", anyhow::Error::from(error));
+                let why = chain(error);
                 told("refused", Some(why.clone()), None);
                 Err(why)
             }

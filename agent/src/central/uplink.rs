@@ -3,6 +3,7 @@
 
 use super::report::{Own, Report};
 use super::{Heard, Shown, show};
+use crate::chain::chain;
 use crate::events::explain;
 use agent_proto::client::{Client, ClientError};
 use agent_proto::wire::directives_request::What as Said;
@@ -106,7 +107,7 @@ impl Uplink {
         loop {
             let began = std::time::Instant::now();
             let Err(error) = self.talk(outcomes).await;
-            let error = format!("{:#}", anyhow::Error::from(error));
+            let error = chain(error);
             let mut news = false;
             show(&self.shown, |info| {
                 news = info.connected || info.error.as_ref() != Some(&error);

@@ -266,8 +266,8 @@ pub struct Status {
     pub version: String,
     /// How this kernel lets us enforce.
     pub enforcement: Mode,
-    /// Whether the programs were in force before this daemon came.
-    pub adopted: bool,
+    /// The kernel programs.
+    pub programs: ProgramsInfo,
     /// Programs that are not attached: the kernel lacks their hooks, or somebody took them away.
     pub missing: Vec<String>,
     /// Sessions in force.
@@ -311,10 +311,61 @@ impl Status {
     pub fn is_whole(&self) -> bool {
         let holds = |way: &WayInfo| way.error.is_none() && way.ready > 0;
         self.enforcement == Mode::Full
+            && self.programs.reason().is_none()
             && self.not_proven.is_none()
             && self.ways.iter().all(holds)
             && self.evidence.degraded.is_none()
             && self.controller.iter().all(|it| it.forked.is_none())
+    }
+}
+
+/// Which kernel programs are in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProgramsInfo {
+    /// Their build, by the digest of their object file.
+    pub build: String,
+    /// How they came to be in force, when this daemon began.
+    #[serde(flatten)]
+    pub how: ProgramsHow,
+}
+
+/// How the kernel programs came to be in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "how")]
+pub enum ProgramsHow {
+    /// There were none.
+    Loaded,
+    /// They were there already.
+    Adopted,
+    /// They took the place of another build's, under running sessions.
+    Swapped,
+    /// They are another build's, because the daemon's own are no good here.
+    Kept {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl ProgramsHow {
+    /// The word for it.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Loaded => "loaded",
+            Self::Adopted => "adopted",
+            Self::Swapped => "swapped",
+            Self::Kept { .. } => "kept",
+        }
+    }
+}
+
+impl ProgramsInfo {
+    /// Why they are not those of the daemon, if they are not.
+    pub fn reason(&self) -> Option<&str> {
+        match &self.how {
+            ProgramsHow::Kept { reason } => Some(reason),
+            _ => None,
+        }
     }
 }
 

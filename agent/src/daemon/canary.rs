@@ -85,19 +85,20 @@ pub enum CanaryError {
     Ring(#[source] io::Error),
 }
 
-/// Sends the canary in. Whatever else the ring holds meanwhile is handed back.
+/// Sends the canary in. Whatever else the ring holds meanwhile is put with `others`, also where nothing is proven.
 pub async fn prove(
     sessions: &mut Sessions,
     ring: &mut Ring,
     mode: &Mode,
-) -> Result<Vec<Event>, CanaryError> {
+    others: &mut Vec<Event>,
+) -> Result<(), CanaryError> {
     if let Some(attempts) = those(&attempts(None).await?, true) {
         return Err(CanaryError::Control(attempts));
     }
     let started = sessions.start(&start(mode), Permit::default())?;
     let session = started.session;
     let outcome = send_in(started).await;
-    let told = expect_events(session.0, ring, actions(mode)).await;
+    let told = expect_events(session.0, ring, actions(mode), others).await;
     // The session must not stay, whatever came of it.
     let ended = sessions.end(session.0);
     judge(outcome?, mode)?;
@@ -244,9 +245,9 @@ async fn expect_events(
     session: u64,
     ring: &mut Ring,
     mut missing: Vec<Action>,
-) -> Result<Vec<Event>, CanaryError> {
+    others: &mut Vec<Event>,
+) -> Result<(), CanaryError> {
     let deadline = Instant::now() + PATIENCE;
-    let mut others = Vec::new();
     while let Some(action) = missing.first() {
         let left = deadline.saturating_duration_since(Instant::now());
         let Ok(events) = tokio::time::timeout(left, ring.next()).await else {
@@ -261,10 +262,10 @@ async fn expect_events(
                 }) if header.session == session => {
                     missing.retain(|one| one.wire() != action);
                 }
+                other if other.session() == session => {}
                 other => others.push(other),
             }
         }
     }
-    others.retain(|event| event.session() != session);
-    Ok(others)
+    Ok(())
 }

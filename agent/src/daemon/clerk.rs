@@ -1,12 +1,12 @@
 //! Who answers clients.
 
-use super::chain;
 use super::killer::Killer;
 use super::proof::Proof;
 use crate::central::{self, Central, Permit};
+use crate::chain::chain;
 use crate::control::protocol::{
-    ConnectionInfo, PolicyInfo, ProcessInfo, RejectedInfo, Request, Response, StartAs, Started,
-    StartedLoaded, Status,
+    ConnectionInfo, PolicyInfo, ProcessInfo, ProgramsInfo, RejectedInfo, Request, Response,
+    StartAs, Started, StartedLoaded, Status,
 };
 use crate::control::server::Peer;
 use crate::events::explain;
@@ -46,7 +46,7 @@ pub(super) struct Clerk {
     pub(super) census: Census,
     pub(super) events: PathBuf,
     pub(super) mode: Mode,
-    pub(super) adopted: bool,
+    pub(super) programs: ProgramsInfo,
     pub(super) central: RefCell<Option<Rc<Central>>>,
     pub(super) recorder: Recorder,
     pub(super) evidence: PathBuf,
@@ -236,7 +236,7 @@ impl Clerk {
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             enforcement: mode.clone(),
-            adopted: self.adopted,
+            programs: self.programs.clone(),
             missing: loader::missing(mode),
             sessions: sessions.count(),
             allowed: count(Counter::Allowed)?,

@@ -1,7 +1,7 @@
 //! What the daemon says of itself in figures, for metrics.
 
-use super::chain;
 use super::clerk::Clerk;
+use crate::chain::chain;
 use crate::control::protocol::{EvidenceInfo, Status};
 use crate::health::metrics::{
     ACTIONS, CANARY_AGE, CONTROLLER_CONNECTED, CONTROLLER_COUNTERSIGNED, CONTROLLER_EPOCH,
@@ -9,8 +9,8 @@ use crate::health::metrics::{
     EVIDENCE_DEGRADED, EVIDENCE_LOST, EVIDENCE_RECORDED, EVIDENCE_REPAIRED, EVIDENCE_WAITING,
     FORKS_REFUSED, HOLDS_ASKED, HOLDS_OLDEST, HOLDS_OPEN, HOOK_RUNS, HOOK_SECONDS, INFO, LOOKUPS,
     LOOP_AGE, PACKETS_DROPPED, POLICIES, POLICIES_REJECTED, POLICY_GENERATION, PROBES,
-    PROGRAMS_MISSING, PROGRAMS_SKIPPED, PROVEN, SESSIONS, SESSIONS_NOT_READY, TABLE_CAPACITY,
-    TABLE_ENTRIES, WAYS_BROKEN,
+    PROGRAMS_KEPT, PROGRAMS_MISSING, PROGRAMS_SKIPPED, PROVEN, SESSIONS, SESSIONS_NOT_READY,
+    TABLE_CAPACITY, TABLE_ENTRIES, WAYS_BROKEN,
 };
 use crate::health::tally::{OTHER, Tally};
 use crate::health::{Health, Reading, Wanted};
@@ -90,6 +90,7 @@ impl Figures {
             reading.add(&CANARY_AGE, &[], age);
         }
         reading.add(&DEGRADED, &[], status.enforcement != Mode::Full);
+        reading.add(&PROGRAMS_KEPT, &[], status.programs.reason().is_some());
         let missing = status.missing.len();
         // A hook that this kernel never had is no fault of the node: doctor tells of it.
         let missing = missing.saturating_sub(status.hooks_missing.len());

@@ -1,9 +1,9 @@
 //! Follows the policies that are to be in force: what changes is loaded, or rejected with its error, and the
 //! sessions are moved or kept as it says.
 
-use super::chain;
 use super::proof::Proof;
 use super::urgent::Haste;
+use crate::chain::chain;
 use crate::events::line::Line;
 use crate::evidence::scribe::note_change;
 use crate::kernel::maps::MapsError;

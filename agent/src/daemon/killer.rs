@@ -3,6 +3,7 @@
 use super::here::{Here, left};
 use super::scissors::Scissors;
 use super::urgent::Haste;
+use crate::chain::chain;
 use crate::control::protocol::{Revoke, Revoked};
 use crate::events::explain;
 use crate::events::line::{Line, Revocation};
@@ -360,8 +361,4 @@ pub fn lift_descriptor_limit() {
 
 pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-fn chain(error: impl std::error::Error + Send + Sync + 'static) -> String {
-    format!("{:#}", anyhow::Error::from(error))
 }

@@ -27,6 +27,7 @@ mod figures;
 mod follower;
 mod here;
 pub mod killer;
+mod programs;
 pub mod proof;
 mod scissors;
 mod settings;
@@ -35,6 +36,8 @@ pub mod urgent;
 
 use crate::central::report::Own;
 use crate::central::{self, Central, CentralError, Parts};
+use crate::chain::chain;
+use crate::control::protocol::ProgramsInfo;
 use crate::control::server::{self, ListenError, Place};
 use crate::divert;
 use crate::events::journal::Journal;
@@ -50,7 +53,7 @@ use crate::holds::bell::BellError;
 use crate::holds::deputy::Deputy;
 use crate::kernel::barrier;
 use crate::kernel::hook_times::HookTimes;
-use crate::kernel::loader::{self, LoadError, Mode};
+use crate::kernel::loader::{self, Enforcement, LoadError, Mode};
 use crate::kernel::maps::MapsError;
 use crate::kernel::pins::Pins;
 use crate::library::given::Given;
@@ -178,12 +181,16 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         &evidence::Place::of(&settings.evidence.folder),
     );
     let begun = begun.map(|begun| begun.connect(own)).transpose()?;
-    let enforcement = loader::ensure()?;
-    let (mode, adopted) = (enforcement.mode, enforcement.adopted);
-    debug!(?mode, adopted, "in force, not yet proven");
+    let Enforcement {
+        maps,
+        mode,
+        build,
+        how,
+    } = loader::ensure()?;
+    debug!(?mode, %build, ?how, "in force, not yet proven");
     let names = Arc::new(Names::open(&Pins::in_force())?);
     let mut sessions = Sessions::adopt(
-        enforcement.maps,
+        maps,
         Records::new(&settings.records),
         Denials::open(&settings.denials).map_err(MapsError::Denials)?,
         mode == Mode::Full,
@@ -209,16 +216,9 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         .transpose();
     let hook_times = measured.map_err(DaemonError::HookTimes)?;
     let mut ring = Ring::open(&Pins::in_force())?;
-    let earlier = match canary::prove(&mut sessions, &mut ring, &mode).await {
-        Ok(earlier) => earlier,
-        Err(error) => {
-            if !adopted {
-                // What is not proven must not look as if it were in force.
-                Pins::in_force().remove().map_err(LoadError::Pins)?;
-            }
-            return Err(error.into());
-        }
-    };
+    let mut earlier = Vec::new();
+    let proving = programs::prove((build, how), &mut sessions, &mut ring, &mode, &mut earlier);
+    let programs = proving.await?;
     // Who can connect can rely on enforcement: the socket is not there before the proof.
     let mut library = Library::of(settings.policies.clone());
     // Before the first look: what changes from now on is heard.
@@ -238,8 +238,11 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let adoptions = recognition.take_over(&mut sessions, &library)?;
     let haste = Haste::of_this_thread();
     let door = place.open(haste.clone())?;
-    announce(&mode, adopted, sessions.count());
-    note_life(&recorder, "started", Some((&mode, adopted)));
+    announce(&mode, &programs, sessions.count());
+    if let Some(reason) = programs.reason() {
+        health.condition.set_degraded(reason);
+    }
+    note_life(&recorder, "started", Some((&mode, &programs)));
     let library = Rc::new(RefCell::new(library));
     let sessions = Rc::new(RefCell::new(sessions));
     let house_sessions = Rc::clone(&sessions);
@@ -298,7 +301,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         census: census.clone(),
         events: settings.events.clone(),
         mode,
-        adopted,
+        programs,
         recorder: recorder.clone(),
         evidence: settings.evidence.folder.clone(),
         proof,
@@ -390,8 +393,11 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     ended
 }
 
-fn announce(mode: &Mode, adopted: bool, sessions: usize) {
-    let how = if adopted { "adopted" } else { "loaded" };
+fn announce(mode: &Mode, programs: &ProgramsInfo, sessions: usize) {
+    let how = programs.how.word();
+    if let Some(reason) = programs.reason() {
+        warn!(reason, "degraded: the kernel programs are another build's");
+    }
     match mode {
         Mode::Full => info!(how, sessions, "ready: the canary was denied"),
         Mode::Degraded(reason) => {
@@ -427,9 +433,4 @@ async fn end_signal() -> io::Result<()> {
     }
     info!("ending; enforcement stays in force");
     Ok(())
-}
-
-/// An error with all that caused it, in one line.
-fn chain(error: impl std::error::Error + Send + Sync + 'static) -> String {
-    format!("{:#}", anyhow::Error::from(error))
 }

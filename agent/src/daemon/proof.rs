@@ -3,6 +3,7 @@
 
 use super::canary::{self, CanaryError};
 use crate::central::Permit;
+use crate::chain::chain;
 use crate::events::explain;
 use crate::events::line::{Canary, Line};
 use crate::health::{Condition, Pulse};
@@ -152,9 +153,7 @@ impl Proof {
 
     /// Notes how it went, and says it where that is news.
     fn settle(&self, outcome: Result<(), CanaryError>) -> Option<Canary> {
-        let failure = outcome
-            .err()
-            .map(|error| format!("{:#}", anyhow::Error::from(error)));
+        let failure = outcome.err().map(chain);
         let before = self.condition.note(failure.clone());
         match (&before, &failure) {
             (None, None) => return None,

@@ -2,6 +2,7 @@
 
 use super::killer::micros;
 use super::urgent::Haste;
+use crate::chain::chain;
 use crate::control::protocol::NotCut;
 use crate::kernel::pins::Pins;
 use crate::sockets::{self, Cut, Which, diag::DiagError};
@@ -113,8 +114,4 @@ impl Scissors {
             why,
         });
     }
-}
-
-fn chain(error: DiagError) -> String {
-    format!("{:#}", anyhow::Error::from(error))
 }

@@ -4,6 +4,7 @@
 
 use super::doors::Doors;
 use super::site::Site;
+use crate::chain::chain;
 use crate::kernel::maps::MapsError;
 use crate::kernel::plain::Plain;
 use crate::netns::{self, Namespace};
@@ -99,7 +100,7 @@ impl Stations {
             Err(error) => Err(error.into()),
         };
         let opened = opened.map_err(|error| {
-            let error = format!("{:#}", anyhow::Error::from(error));
+            let error = chain(error);
             warn!(
                 pid,
                 error, "no names are looked up in its network namespace"

@@ -113,14 +113,3 @@ impl Check {
         self
     }
 }
-
-/// An error with everything behind it, in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        line = format!("{line}: {source}");
-        next = source.source();
-    }
-    line
-}

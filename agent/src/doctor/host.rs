@@ -1,6 +1,7 @@
 //! The machine: who we are, what is mounted, what the kernel says of itself.
 
-use super::check::{Check, Group, State, Weight, chain};
+use super::check::{Check, Group, State, Weight};
+use crate::chain::chain;
 use crate::kernel::btf::{Btf, BtfError, Kind};
 use crate::kernel::{offsets, pins};
 use crate::netns;

@@ -1,11 +1,12 @@
 //! The kernel programs and maps, each tried with one that changes nothing.
 
-use super::check::{Check, Group, Weight, chain};
+use super::check::{Check, Group, Weight};
 use super::host::LsmList;
+use crate::chain::chain;
+use crate::kernel::bpf::Place;
 use crate::kernel::btf::{Btf, Kind as TypeKind};
 use crate::kernel::object::{HOLDS, Kind, PROGRAMS, Program, Use, hook_function};
-use crate::kernel::trial::{self, Map, Place};
-use aya_obj::generated::bpf_attach_type;
+use crate::kernel::trial::{self, Map};
 use std::fs::File;
 use std::net::UdpSocket;
 
@@ -68,17 +69,15 @@ pub(super) fn programs(btf: Option<&Btf>, lsm_list: &LsmList) -> Vec<Check> {
                         }
                     }
                 }
-                Kind::Cgroup | Kind::Sockets | Kind::Packets(_) => {
+                Kind::Cgroup(point) => {
                     let id = format!("cgroup/{}", program.name);
-                    match (&cgroup, attach_type(program.name)) {
-                        (Ok(cgroup), Some(point)) => {
+                    match &cgroup {
+                        Ok(cgroup) => {
                             let result = trial::program(Place::Cgroup(point, cgroup));
                             tried(Group::Program, &id, program.purpose, result)
                         }
-                        (Err(error), _) => Check::ok(Group::Program, &id, program.purpose, "")
+                        Err(error) => Check::ok(Group::Program, &id, program.purpose, "")
                             .missing(format!("cannot open /sys/fs/cgroup: {error}")),
-                        (_, None) => Check::ok(Group::Program, &id, program.purpose, "")
-                            .missing("this doctor does not know the attach point"),
                     }
                 }
                 Kind::Iter(objects) => {
@@ -124,7 +123,7 @@ fn lsm_calls(btf: Option<&Btf>) -> Result<(), String> {
     match trial::lsm_is_called(hook, connect) {
         Ok(true) => Ok(()),
         Ok(false) => Err("the kernel takes it and never calls it".to_owned()),
-        Err(refusal) => Err(chain(&refusal)),
+        Err(refusal) => Err(chain(refusal)),
     }
 }
 
@@ -245,30 +244,11 @@ pub(super) fn privileges(programs: &[Check]) -> Vec<Check> {
         .collect()
 }
 
-fn attach_type(name: &str) -> Option<bpf_attach_type> {
-    Some(match name {
-        "connect4" => bpf_attach_type::BPF_CGROUP_INET4_CONNECT,
-        "connect6" => bpf_attach_type::BPF_CGROUP_INET6_CONNECT,
-        "sendmsg4" => bpf_attach_type::BPF_CGROUP_UDP4_SENDMSG,
-        "sendmsg6" => bpf_attach_type::BPF_CGROUP_UDP6_SENDMSG,
-        "recvmsg4" => bpf_attach_type::BPF_CGROUP_UDP4_RECVMSG,
-        "recvmsg6" => bpf_attach_type::BPF_CGROUP_UDP6_RECVMSG,
-        "getpeername4" => bpf_attach_type::BPF_CGROUP_INET4_GETPEERNAME,
-        "getpeername6" => bpf_attach_type::BPF_CGROUP_INET6_GETPEERNAME,
-        "bind4" => bpf_attach_type::BPF_CGROUP_INET4_BIND,
-        "bind6" => bpf_attach_type::BPF_CGROUP_INET6_BIND,
-        "sock_create" => bpf_attach_type::BPF_CGROUP_INET_SOCK_CREATE,
-        "egress" => bpf_attach_type::BPF_CGROUP_INET_EGRESS,
-        "ingress" => bpf_attach_type::BPF_CGROUP_INET_INGRESS,
-        _ => return None,
-    })
-}
-
 fn tried(group: Group, id: &str, purpose: &str, result: Result<(), trial::Refusal>) -> Check {
     let check = Check::ok(group, id, purpose, "tried");
     match result {
         Ok(()) => check,
-        Err(refusal) => check.missing(chain(&refusal)),
+        Err(refusal) => check.missing(chain(refusal)),
     }
 }
 
@@ -288,14 +268,6 @@ mod tests {
                 PROGRAMS.iter().any(|program| program.name == *name),
                 "{name}"
             );
-        }
-    }
-
-    #[test]
-    fn every_cgroup_program_has_an_attach_point() {
-        let is_cgroup = |kind| matches!(kind, Kind::Cgroup | Kind::Sockets | Kind::Packets(_));
-        for program in PROGRAMS.iter().filter(|program| is_cgroup(program.kind)) {
-            assert!(attach_type(program.name).is_some(), "{}", program.name);
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod show;
 mod story;
 pub mod verify;
 
+use crate::chain::chain;
 use crate::control::protocol::EvidenceInfo;
 use agent_evidence::disk::Folder;
 use agent_evidence::key::{Key, KeyError, public_path};
@@ -83,10 +84,7 @@ pub fn begin(keeping: &Keeping, named: Option<String>) -> (Recorder, Option<Writ
     let node = keeping.node.clone().or(named).unwrap_or_else(host_name);
     match try_begin(keeping, &node) {
         Ok((recorder, writer)) => (recorder, Some(writer)),
-        Err(error) => (
-            Recorder::none(format!("{:#}", anyhow::Error::from(error))),
-            None,
-        ),
+        Err(error) => (Recorder::none(chain(error)), None),
     }
 }
 

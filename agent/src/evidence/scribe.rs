@@ -1,6 +1,6 @@
 //! What the daemon tells becomes records.
 
-use crate::control::protocol::Revoked;
+use crate::control::protocol::{ProgramsHow, ProgramsInfo, Revoked};
 use crate::events::line::{self, Line};
 use crate::holds::answer::Answered;
 use crate::ids::SessionId;
@@ -248,7 +248,7 @@ impl Scribe {
 }
 
 /// Hands in that this daemon begins or ends.
-pub fn note_life(recorder: &Recorder, step: &str, how: Option<(&Mode, bool)>) {
+pub fn note_life(recorder: &Recorder, step: &str, how: Option<(&Mode, &ProgramsInfo)>) {
     let life = Daemon {
         step: step.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -256,8 +256,9 @@ pub fn note_life(recorder: &Recorder, step: &str, how: Option<(&Mode, bool)>) {
             Mode::Full => "full".to_owned(),
             Mode::Degraded(why) => format!("degraded: {why}"),
         }),
-        adopted: how.map(|(_, adopted)| adopted),
-        error: None,
+        adopted: how.map(|(_, programs)| programs.how != ProgramsHow::Loaded),
+        programs: how.map(|(_, programs)| programs.build.clone()),
+        error: how.and_then(|(_, programs)| programs.reason().map(str::to_owned)),
     };
     recorder.record(Draft::now(None, What::Daemon(life)));
 }

@@ -44,6 +44,7 @@ metrics! {
     INFO = Gauge "interlock_version" ["version"]: "One, by the daemon's version";
     PROVEN = Gauge "interlock_proven" []: "Whether enforcement is proven: the canary was denied when it was sent in last";
     CANARY_AGE = Gauge "interlock_canary_age_seconds" []: "How long ago the canary was last denied all that it should be";
+    PROGRAMS_KEPT = Gauge "interlock_programs_kept" []: "Whether the kernel programs in force are another build's, because the daemon's own are no good here";
     DEGRADED = Gauge "interlock_degraded" []: "Whether this kernel lets less be enforced, because BPF LSM is missing";
     PROGRAMS_MISSING = Gauge "interlock_programs_missing" []: "Kernel programs that should be attached and are not, without those that not every kernel has a hook for";
     LOOP_AGE = Gauge "interlock_loop_age_seconds" ["loop"]: "How long ago each loop of the daemon turned last";

@@ -1,10 +1,14 @@
 //! The kernel programs, seen from user space.
 
 pub mod barrier;
+pub mod bpf;
 pub mod btf;
+pub mod build;
 pub mod clock;
 pub mod held;
 pub mod hook_times;
+mod hooks;
+mod load;
 mod loaded;
 pub mod loader;
 pub mod maps;
@@ -14,6 +18,8 @@ pub mod pins;
 pub mod plain;
 pub mod recognised;
 pub mod skipped;
+mod slot;
+pub mod swap;
 mod symbols;
 pub mod trial;
 

@@ -1,6 +1,7 @@
 //! The object file with the kernel programs, and what each program is for.
 
 use agent_common::privilege::Privilege;
+use aya_obj::generated::bpf_attach_type;
 
 /// The object file, part of this binary.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("INTERLOCK_EBPF"));
@@ -12,25 +13,12 @@ pub enum Kind {
     Lsm(&'static str),
     /// To a BTF tracepoint of this name.
     Tracepoint(&'static str),
-    /// To the root cgroup.
-    Cgroup,
-    /// To the root cgroup, for sockets that are made.
-    Sockets,
-    /// To the root cgroup, for packets this way.
-    Packets(Way),
+    /// To the root cgroup, at one of its points for addresses, sockets or packets.
+    Cgroup(bpf_attach_type),
     /// Nowhere: user space runs it.
     Run,
     /// To a walk over all objects of this kind; who opens the pinned link reads what it writes.
     Iter(&'static str),
-}
-
-/// Which packets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// Those that leave.
-    Out,
-    /// Those that come.
-    In,
 }
 
 /// Which way of enforcing a program belongs to.
@@ -102,25 +90,25 @@ pub const PROGRAMS: &[Program] = &[
     },
     Program {
         name: "connect4",
-        kind: Kind::Cgroup,
+        kind: Kind::Cgroup(bpf_attach_type::BPF_CGROUP_INET4_CONNECT),
         used: Use::Always,
         purpose: "judge connect to IPv4, MSG_FASTOPEN included",
     },
     Program {
         name: "connect6",
-        kind: Kind::Cgroup,
+        kind: Kind::Cgroup(bpf_attach_type::BPF_CGROUP_INET6_CONNECT),
         used: Use::Always,
         purpose: "judge connect to IPv6, MSG_FASTOPEN included",
     },
     Program {
         name: "sendmsg4",
-        kind: Kind::Cgroup,
+        kind: Kind::Cgroup(bpf_attach_type::BPF_CGROUP_UDP4_SENDMSG),
         used: Use::Always,
         purpose: "judge datagrams to IPv4",
     },
     Program {
         name: "sendmsg6",
-        kind: Kind::Cgroup,
+        kind: Kind::Cgroup(bpf_attach_type::BPF_CGROUP_UDP6_SENDMSG),
         used: Use::Always,
         purpose: "judge datagrams to IPv6",
     },
@@ -132,19 +120,19 @@ pub const PROGRAMS: &[Program] = &[
     },
     Program {
         name: "sock_create",
-        kind: Kind::Sockets,
+        kind: Kind::Cgroup(bpf_attach_type::BPF_CGROUP_INET_SOCK_CREATE),
         used: Use::WithoutLsm,
         purpose: "label every socket of a session",
     },
     Program {
         name: "egress",
-        kind: Kind::Packets(Way::Out),
+        kind: Kind::Cgroup(bpf_attach_type::BPF_CGROUP_INET_EGRESS),
         used: Use::Always,
         purpose: "drop what a revoked session's sockets send",
     },
     Program {
         name: "ingress",
-        kind: Kind::Packets(Way::In),
+        kind: Kind::Cgroup(bpf_attach_type::BPF_CGROUP_INET_INGRESS),
         used: Use::Always,
         purpose: "drop what comes to a revoked session's sockets",
     },
@@ -483,37 +471,37 @@ pub const PROGRAMS: &[Program] = &[
     },
     Program {
         name: "bind4",
-        kind: Kind::Cgroup,
+        kind: Kind::Cgroup(bpf_attach_type::BPF_CGROUP_INET4_BIND),
         used: Use::WithoutLsm,
         purpose: "judge which IPv4 addresses sockets get",
     },
     Program {
         name: "bind6",
-        kind: Kind::Cgroup,
+        kind: Kind::Cgroup(bpf_attach_type::BPF_CGROUP_INET6_BIND),
         used: Use::WithoutLsm,
         purpose: "judge which IPv6 addresses sockets get",
     },
     Program {
         name: "recvmsg4",
-        kind: Kind::Cgroup,
+        kind: Kind::Cgroup(bpf_attach_type::BPF_CGROUP_UDP4_RECVMSG),
         used: Use::Always,
         purpose: "show whom a program asked for a name, and not who answered, by IPv4",
     },
     Program {
         name: "recvmsg6",
-        kind: Kind::Cgroup,
+        kind: Kind::Cgroup(bpf_attach_type::BPF_CGROUP_UDP6_RECVMSG),
         used: Use::Always,
         purpose: "show whom a program asked for a name, and not who answered, by IPv6",
     },
     Program {
         name: "getpeername4",
-        kind: Kind::Cgroup,
+        kind: Kind::Cgroup(bpf_attach_type::BPF_CGROUP_INET4_GETPEERNAME),
         used: Use::Always,
         purpose: "show the peer of a lookup that the program wanted, by IPv4",
     },
     Program {
         name: "getpeername6",
-        kind: Kind::Cgroup,
+        kind: Kind::Cgroup(bpf_attach_type::BPF_CGROUP_INET6_GETPEERNAME),
         used: Use::Always,
         purpose: "show the peer of a lookup that the program wanted, by IPv6",
     },

@@ -2,7 +2,16 @@
 //!
 //! The set is complete or absent: it is put together under another name and renamed when every
 //! part is in place.
+//!
+//! | folder | what lies there |
+//! |---|---|
+//! | `maps` | the tables, which every build of one version shares |
+//! | `builds/DIGEST` | the programs of a build, as loaded; more than one build only while one takes another's place |
+//! | `slots` | where each hook finds the program that it runs |
+//! | `links` | what keeps a hook at its slot |
+//! | `programs` | the programs that user space runs |
 
+use super::build::Build;
 use agent_common::abi;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -46,7 +55,27 @@ impl Pins {
         self.maps().join(name)
     }
 
-    /// The pin of one program.
+    /// The folder of the programs of each build.
+    pub fn builds(&self) -> PathBuf {
+        self.root.join("builds")
+    }
+
+    /// The folder of the programs of one build.
+    pub fn build(&self, build: &Build) -> PathBuf {
+        self.builds().join(build.name())
+    }
+
+    /// The folder in which they are put together.
+    pub fn build_in_preparation(&self, build: &Build) -> PathBuf {
+        self.builds().join(format!("{}-new", build.name()))
+    }
+
+    /// The pin of what a hook runs.
+    pub fn slot(&self, name: &str) -> PathBuf {
+        self.root.join("slots").join(name)
+    }
+
+    /// The pin of one program that user space runs.
     pub fn program(&self, name: &str) -> PathBuf {
         self.root.join("programs").join(name)
     }
@@ -64,7 +93,7 @@ impl Pins {
     /// Makes the empty folders, over whatever an interrupted attempt left.
     pub fn create(&self) -> io::Result<()> {
         self.remove()?;
-        for folder in ["maps", "programs", "links"] {
+        for folder in ["maps", "builds", "slots", "links", "programs"] {
             std::fs::create_dir_all(self.root.join(folder))?;
         }
         Ok(())
@@ -106,7 +135,8 @@ pub fn base() -> PathBuf {
     Path::new(BPFFS).join("interlock")
 }
 
-fn remove_tree(path: &Path) -> io::Result<()> {
+/// Removes a folder and what is in it, if it is there.
+pub fn remove_tree(path: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,

@@ -9,6 +9,7 @@ mod read;
 mod tests;
 pub mod watch;
 
+use crate::chain::chain;
 use crate::control::protocol::Start;
 use crate::events::explain;
 use crate::policy;
@@ -320,9 +321,4 @@ fn candidates(
         candidates.push((start, compiled));
     }
     Ok(candidates)
-}
-
-/// An error with all that caused it.
-fn chain(error: impl std::error::Error + Send + Sync + 'static) -> String {
-    format!("{:#}", anyhow::Error::from(error))
 }

@@ -8,6 +8,7 @@
 //! | not there | it was made before anybody looked, or released while no daemon was there |
 
 use super::{Recognition, RecognitionError, running};
+use crate::chain::chain;
 use crate::containers::{self, Cgroup, CriError, Known, Runtimes, Settings, Told, WhenAway};
 use crate::events::explain;
 use crate::events::line::{Line, NotReady, Released};
@@ -101,7 +102,7 @@ pub fn ask(
             recognition.note(&mut sessions.borrow_mut(), &cgroup, told, pid)
         };
         if let Err(error) = noted {
-            let error = format!("{:#}", anyhow::Error::from(error));
+            let error = chain(error);
             warn!(container = cgroup.id, error, "whose it is cannot be said");
         }
         go_on(pid, began_ns).await;
@@ -176,7 +177,7 @@ async fn settle(
             }
             Ok(None) => {}
             Err(error) => {
-                let error = format!("{:#}", anyhow::Error::from(error));
+                let error = chain(error);
                 warn!(container = cgroup.id, error, "it is not adopted");
             }
         }
@@ -280,7 +281,7 @@ impl Recognition {
                 None
             }
             Err(error) => {
-                let error = format!("{:#}", anyhow::Error::from(error));
+                let error = chain(error);
                 self.containers.failure = Some(error);
                 None
             }

@@ -1,6 +1,7 @@
 //! Those who came when no session lay ready: they are stopped in their `execve`, and go on when one does.
 
 use super::Recognition;
+use crate::chain::chain;
 use crate::holds::wake::{self, Found, LOOKS};
 use crate::kernel::clock;
 use crate::kernel::maps::MapsError;
@@ -40,7 +41,7 @@ pub fn wake_all(sessions: &Rc<RefCell<Sessions>>) {
         for pause in LOOKS {
             tokio::time::sleep(pause).await;
             if let Err(error) = Recognition::wake(&mut sessions.borrow_mut()) {
-                let error = format!("{:#}", anyhow::Error::from(error));
+                let error = chain(error);
                 tracing::warn!(error, "cannot see who waits for a session");
             }
         }

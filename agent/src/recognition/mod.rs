@@ -11,6 +11,7 @@ pub mod late;
 mod running;
 pub mod sought;
 
+use crate::chain::chain;
 use crate::containers::Settings;
 use crate::control::protocol::WayInfo;
 use crate::events::explain;
@@ -190,7 +191,7 @@ impl Recognition {
                     lines.extend(begun);
                 }
                 Err(error) => {
-                    let error = format!("{:#}", anyhow::Error::from(error));
+                    let error = chain(error);
                     warn!(agent, by = shown, error, "sessions are NOT recognised");
                     self.failed.insert(way, (agent, error));
                 }
@@ -414,14 +415,14 @@ impl Recognition {
             return;
         };
         if let Err(error) = way.fill(sessions, number) {
-            let error = format!("{:#}", anyhow::Error::from(error));
+            let error = chain(error);
             warn!(by = %way.sought, error, "not enough sessions lie ready");
         }
     }
 
     fn adopt(&self, sessions: &Sessions) {
         if let Err(error) = self.adopter.adopt(sessions.maps()) {
-            let error = format!("{:#}", anyhow::Error::from(error));
+            let error = chain(error);
             warn!(
                 error,
                 "not everybody in the cgroups of sessions is labelled"

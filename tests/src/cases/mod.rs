@@ -67,6 +67,7 @@ mod swap;
 mod takeover;
 mod tools;
 mod unix;
+mod upgrade;
 mod workout;
 
 use crate::harness::Test;
@@ -129,6 +130,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(swap::tests());
     tests.extend(loss::tests());
     tests.extend(takeover::tests());
+    tests.extend(upgrade::tests());
     tests.extend(evidence::tests());
     tests.extend(evidence_uses::tests());
     tests.extend(canary::tests());

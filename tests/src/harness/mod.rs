@@ -5,6 +5,7 @@
 //! policies, [`network`] for addresses and servers. What the product's output looks like is known
 //! to `product` and `events` alone.
 
+pub(crate) mod another;
 pub(crate) mod controller;
 pub(crate) mod cri;
 pub(crate) mod events;

@@ -33,11 +33,23 @@ const PATIENCE: Duration = Duration::from_secs(200);
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Status {
-    pub(crate) adopted: bool,
+    pub(crate) programs: Programs,
     pub(crate) denied: u64,
     pub(crate) doubts: u64,
     pub(crate) labels_refused: u64,
     pub(crate) events_lost: u64,
+}
+
+/// The kernel programs in force.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Programs {
+    /// The digest of their object file.
+    pub(crate) build: String,
+    /// `loaded`, `adopted`, `swapped` or `kept`.
+    pub(crate) how: String,
+    /// Why they are not the daemon's own.
+    pub(crate) reason: Option<String>,
 }
 
 /// A daemon.
@@ -79,11 +91,25 @@ impl Daemon {
         options: &[&str],
         environment: &[(&str, &str)],
     ) -> Result<Result<Self, String>> {
+        Self::try_run(Path::new(INTERLOCK), options, environment)
+    }
+
+    /// The same of another build.
+    pub(crate) fn try_start_of(program: &Path) -> Result<Result<Self, String>> {
+        Self::try_run(program, &[], &[])
+    }
+
+    fn try_run(
+        program: &Path,
+        options: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Result<Self, String>> {
         File::create(LOG).context(LOG)?;
         let append = |path: &str| OpenOptions::new().create(true).append(true).open(path);
         // A process of its own: it outlives the test that starts it, as a real daemon would.
         let child = Command::new("setsid")
-            .args([INTERLOCK, "daemon"])
+            .arg(program)
+            .arg("daemon")
             .args(options)
             .envs(environment.iter().copied())
             .stdin(Stdio::null())

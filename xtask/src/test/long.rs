@@ -60,6 +60,8 @@ const IN_MACHINES: &[&str] = &[
     "long.hold.loop",
     "long.hold.first_exec_late",
     "long.kills",
+    "long.upgrade.undone",
+    "long.upgrades",
     "long.lookup.race",
     "long.as_pod.daemon",
     "long.containers.pod",

@@ -1,0 +1,201 @@
+//! Loads the programs of this binary into the kernel, where nothing runs them yet.
+
+use super::build::Build;
+use super::loader::LoadError;
+use super::maps::MapsError;
+use super::object::{Kind, OBJECT, PROGRAMS, Program};
+use super::offsets;
+use super::pins::{self, Pins};
+use super::symbols;
+use aya::maps::MapInfo;
+use aya::programs::{
+    BtfTracePoint, CgroupSockAddr, Iter, Lsm, Program as Loadable, ProgramError, RawTracePoint,
+};
+use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
+use aya_obj::btf::BtfKind;
+use std::collections::HashMap;
+use std::fs;
+use std::num::NonZero;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use tracing::{debug, info};
+
+/// The map that 5.10 cannot create.
+const MARKS: &str = "MARKS";
+
+/// Threads that load programs, at most.
+const THREADS: usize = 8;
+
+/// Loads the programs of this binary beside whatever is at work. They are there whole, or not at all.
+pub(super) fn whole(pins: &Pins, own: &Build, types: &Btf, lsm: bool) -> Result<(), LoadError> {
+    let folder = pins.build_in_preparation(own);
+    // What an attempt left that was interrupted.
+    pins::remove_tree(&folder).map_err(LoadError::Pins)?;
+    fs::create_dir_all(&folder).map_err(LoadError::Pins)?;
+    let mut object = open(pins, types)?;
+    let mut waiting: HashMap<_, _> = object.programs_mut().collect();
+    let mut pairs = Vec::new();
+    for program in PROGRAMS.iter().filter(|program| program.is_used(lsm)) {
+        if let Some((function, since)) = program.condition()
+            && types
+                .id_by_type_name_kind(&function, BtfKind::Func)
+                .is_err()
+        {
+            debug!(
+                program.name,
+                function, since, "this kernel does not have it"
+            );
+            continue;
+        }
+        let loadable = waiting.remove(program.name);
+        pairs.push((program, loadable.ok_or(LoadError::NoProgram(program.name))?));
+    }
+    if let Err(error) = load_all(pairs, types, &folder) {
+        pins::remove_tree(&folder).map_err(LoadError::Pins)?;
+        return Err(error);
+    }
+    fs::rename(folder, pins.build(own)).map_err(LoadError::Pins)
+}
+
+/// Loads programs and pins them in a folder: on several processors, for the kernel reads each to its end, and
+/// that takes all the time there is.
+fn load_all(
+    programs: Vec<(&'static Program, &mut Loadable)>,
+    types: &Btf,
+    folder: &Path,
+) -> Result<(), LoadError> {
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let waiting = Mutex::new(programs.into_iter());
+    let queue = || waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    let work = || {
+        loop {
+            let Some((program, loadable)) = queue().next() else {
+                return Ok(());
+            };
+            let loaded = load_and_pin(program, loadable, types, folder);
+            if loaded.is_err() {
+                // Without this one the others are of no use.
+                queue().by_ref().for_each(drop);
+                return loaded;
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let one = |_| scope.spawn(work);
+        let running: Vec<_> = (0..threads.min(THREADS)).map(one).collect();
+        running.into_iter().try_for_each(|one| match one.join() {
+            Ok(ended) => ended,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
+    })
+}
+
+fn load_and_pin(
+    program: &Program,
+    loadable: &mut Loadable,
+    types: &Btf,
+    folder: &Path,
+) -> Result<(), LoadError> {
+    load_one(loadable, program, types).map_err(|source| LoadError::Refused {
+        name: program.name,
+        source: Box::new(source),
+    })?;
+    let pinned = loadable.pin(folder.join(program.name));
+    pinned.map_err(|source| LoadError::Pin(program.name, Box::new(source)))
+}
+
+fn load_one(loaded: &mut Loadable, program: &Program, types: &Btf) -> Result<(), ProgramError> {
+    match program.kind {
+        Kind::Lsm(hook) => TryInto::<&mut Lsm>::try_into(loaded)?.load(hook, types),
+        Kind::Tracepoint(name) => {
+            TryInto::<&mut BtfTracePoint>::try_into(loaded)?.load(name, types)
+        }
+        Kind::Iter(objects) => TryInto::<&mut Iter>::try_into(loaded)?.load(objects, types),
+        Kind::Run => TryInto::<&mut RawTracePoint>::try_into(loaded)?.load(),
+        Kind::Cgroup(_) => match loaded {
+            Loadable::CgroupSkb(packets) => packets.load(),
+            Loadable::CgroupSock(sockets) => sockets.load(),
+            other => TryInto::<&mut CgroupSockAddr>::try_into(other)?.load(),
+        },
+    }
+}
+
+/// Whether the tables that are there are those that these programs expect. The version says so too; whoever
+/// forgets to raise it is found out here.
+fn check_shapes(pins: &Pins) -> Result<(), LoadError> {
+    for (name, map) in aya_obj::Object::parse(OBJECT)?.maps {
+        let pin = pins.map(&name);
+        // What stands in the place of marks has no shape to speak of.
+        if name == MARKS || !pin.exists() {
+            continue;
+        }
+        let there = MapInfo::from_pin(pin).map_err(MapsError::from)?;
+        let found = (there.key_size(), there.value_size(), there.max_entries());
+        let expected = (map.key_size(), map.value_size(), map.max_entries());
+        if found != expected {
+            return Err(LoadError::OtherShape {
+                name,
+                found,
+                expected,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Parses the object, creates the maps and writes the offsets.
+fn open(pins: &Pins, btf: &Btf) -> Result<Ebpf, LoadError> {
+    check_shapes(pins)?;
+    let fields = offsets::of_running_kernel()?;
+    let has_task_storage = fields
+        .iter()
+        .any(|(name, offset)| *name == "TASK_BPF_STORAGE" && *offset != 0);
+    let marks = pins.map(MARKS);
+    if !has_task_storage && !marks.exists() {
+        // The kernel cannot create this map, and no program that runs here uses it: the verifier
+        // drops those branches. An array stands in its place.
+        let placeholder: aya::maps::Array<_, u64> =
+            aya::maps::Array::create(1, 0).map_err(MapsError::from)?;
+        let pinned = placeholder.pin(&marks);
+        pinned.map_err(|source| LoadError::Pin(MARKS, Box::new(source)))?;
+    }
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(Some(btf))
+        // A signal interrupts the verifier, and aya loads once more, with a log. With every
+        // instruction in it the log of these programs is too long for any room.
+        .verifier_log_level(VerifierLogLevel::STATS)
+        .allow_unsupported_maps()
+        .default_map_pin_directory(pins.maps());
+    for (name, offset) in &fields {
+        loader.override_global(name, offset, true);
+    }
+    let renames = renames();
+    loader.override_global("RENAME_LOCK", &renames, true);
+    let asks_early = u32::from(asks_early());
+    loader.override_global("ASKS_EARLY", &asks_early, true);
+    loader
+        .load(OBJECT)
+        .map_err(|source| LoadError::Object(Box::new(source)))
+}
+
+/// Where the kernel counts changes of names, or 0. Without it every walk goes up to the root.
+fn renames() -> u64 {
+    match symbols::address("rename_lock") {
+        Ok(Some(address)) => return address,
+        Ok(None) => info!(
+            "the kernel does not tell where it counts changes of names (found no CAP_SYSLOG, or CONFIG_KALLSYMS_ALL is not \
+             set): sessions' files cost more"
+        ),
+        Err(error) => info!(%error, "cannot read where the kernel counts changes of names"),
+    }
+    0
+}
+
+/// Whether the kernel asks for `CAP_SYS_NICE` before it knows whether it is needed. What it is, its types do
+/// not tell: 6.0 does so no more.
+fn asks_early() -> bool {
+    let major = super::release().and_then(|release| release.split('.').next()?.parse::<u32>().ok());
+    major.is_some_and(|major| major < 6)
+}

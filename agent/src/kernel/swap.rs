@@ -1,0 +1,95 @@
+//! One build of the kernel programs takes the place of another, while sessions run.
+//!
+//! The new programs are loaded beside the old ones and share their tables. Then each hook is given its new
+//! program in one step, and the canary goes in. Only when it was denied are the old programs taken out; when it
+//! was not, they come back. Whatever is interrupted is done again by the next daemon, of either build.
+
+use super::build::Build;
+use super::hooks::Hooks;
+use super::load;
+use super::loader::LoadError;
+use super::object::{PROGRAMS, Program};
+use super::pins::{self, Pins};
+use aya::Btf;
+
+/// A build at work that has not been proven yet, and the one before it.
+#[must_use = "what is not settled or undone is done again by the next daemon"]
+#[derive(Debug)]
+pub struct Swap {
+    pins: Pins,
+    own: Build,
+    before: Build,
+}
+
+impl Swap {
+    /// Loads the programs of this binary, if they are not there, and gives them to the hooks. What fails before
+    /// the first hook has changed leaves everything as it was.
+    pub(super) fn begin(
+        pins: Pins,
+        own: Build,
+        before: Build,
+        lsm: bool,
+    ) -> Result<Self, LoadError> {
+        let types = Btf::from_sys_fs().map_err(LoadError::Btf)?;
+        if !pins.build(&own).is_dir() {
+            load::whole(&pins, &own, &types, lsm)?;
+        }
+        let swap = Self { pins, own, before };
+        match swap.put(&swap.own, &types) {
+            Ok(()) => Ok(swap),
+            Err(error) => {
+                swap.undo()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives the hooks the programs of a build.
+    fn put(&self, build: &Build, types: &Btf) -> Result<(), LoadError> {
+        let hooks = Hooks::of(&self.pins, types)?;
+        for program in known(build, &self.pins)? {
+            hooks.put(build, program)?;
+        }
+        Ok(())
+    }
+
+    /// The new programs are proven: takes the old ones out, and whatever hooks they alone had.
+    pub fn settle(self) -> Result<(), LoadError> {
+        let types = Btf::from_sys_fs().map_err(LoadError::Btf)?;
+        self.keep(&self.own, &types)
+    }
+
+    /// The new programs are no good: brings the old ones back. Gives back what build that is.
+    pub fn undo(self) -> Result<Build, LoadError> {
+        let types = Btf::from_sys_fs().map_err(LoadError::Btf)?;
+        self.put(&self.before, &types)?;
+        self.keep(&self.before, &types)?;
+        Ok(self.before)
+    }
+
+    /// Takes out every other build, and what only those had.
+    fn keep(&self, build: &Build, types: &Btf) -> Result<(), LoadError> {
+        let hooks = Hooks::of(&self.pins, types)?;
+        let kept = build.programs(&self.pins).map_err(LoadError::Pins)?;
+        for other in Build::all_of(&self.pins).map_err(LoadError::Pins)? {
+            if other == *build {
+                continue;
+            }
+            for name in other.programs(&self.pins).map_err(LoadError::Pins)? {
+                if !kept.contains(&name) {
+                    hooks.clear(&name)?;
+                }
+            }
+            pins::remove_tree(&self.pins.build(&other)).map_err(LoadError::Pins)?;
+        }
+        Ok(())
+    }
+}
+
+/// The programs of a build that this binary knows, in the order in which they are attached. One that it does not
+/// know stays where it is.
+pub(super) fn known(build: &Build, pins: &Pins) -> Result<Vec<&'static Program>, LoadError> {
+    let names = build.programs(pins).map_err(LoadError::Pins)?;
+    let is_there = |program: &&Program| names.iter().any(|name| name == program.name);
+    Ok(PROGRAMS.iter().filter(is_there).collect())
+}
