@@ -46,6 +46,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) lsm: &'a str,
     /// How the processor is made.
     pub(crate) processor: Processor,
+    /// Whether systemd is its first process, and runs the command anew whenever the machine boots.
+    pub(crate) systemd: bool,
     /// Processors.
     pub(crate) smp: u32,
     /// Memory in MiB.
@@ -75,6 +77,7 @@ impl<'a> Machine<'a> {
             with: &[],
             lsm: LSM,
             processor: Processor::Fastest,
+            systemd: false,
             smp: 2,
             memory: 1024,
             timeout: Duration::from_secs(1200),
@@ -178,18 +181,24 @@ impl<'a> Machine<'a> {
         // The emulator translates code anew at each address at which it finds it: with programs always at the
         // same one, what starts many of them takes a third of the time.
         let addresses = if model == "host" { "" } else { " norandmaps" };
+        let first = if self.systemd {
+            "panic=0 interlock.init=systemd"
+        } else {
+            qemu.arg("-no-reboot");
+            "panic=-1"
+        };
         qemu.args(processor)
             .args(["-cpu", model])
             .args(["-smp", &self.smp.to_string()])
             .args(["-m", &self.memory.to_string()])
-            .args(["-nodefaults", "-nic", "none", "-no-reboot"])
+            .args(["-nodefaults", "-nic", "none"])
             .arg("-kernel")
             .arg(&self.kernel.image)
             .arg("-initrd")
             .arg(&self.kernel.initramfs)
             .arg("-append")
             .arg(format!(
-                "console=ttyS0 panic=-1 lsm={}{addresses}{}",
+                "console=ttyS0 {first} lsm={}{addresses}{}",
                 self.lsm,
                 self.kernel.series.parameters()
             ))

@@ -13,6 +13,7 @@ mod fixtures;
 mod fuzz;
 mod guest;
 mod initramfs;
+mod installed;
 mod kernels;
 mod kvm;
 mod lint;

@@ -24,6 +24,9 @@ pub(crate) struct Options {
     /// The kernel's active security modules
     #[arg(long, value_name = "LIST", default_value = LSM)]
     lsm: String,
+    /// Boots systemd, which runs the command anew whenever the machine is booted; until it has ended
+    #[arg(long)]
+    systemd: bool,
     /// Processors
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     smp: u32,
@@ -53,6 +56,7 @@ pub(crate) fn run(options: &Options) -> Result<u8> {
         } else {
             Processor::Fastest
         },
+        systemd: options.systemd,
         smp: if options.icount { 1 } else { options.smp },
         memory: options.mem,
         timeout: Duration::from_secs(options.timeout),

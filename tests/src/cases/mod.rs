@@ -4,6 +4,7 @@ mod adopted;
 mod arguments;
 mod as_pod;
 mod bad_input;
+mod boot;
 mod canary;
 mod central;
 mod central_disk;
@@ -131,6 +132,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(loss::tests());
     tests.extend(takeover::tests());
     tests.extend(upgrade::tests());
+    tests.extend(boot::tests());
     tests.extend(evidence::tests());
     tests.extend(evidence_uses::tests());
     tests.extend(canary::tests());

@@ -59,6 +59,11 @@ pub(crate) fn run(verb: PackageVerb) -> Result<()> {
     }
 }
 
+/// Where the Debian packages lie.
+pub(crate) fn debian_folder() -> PathBuf {
+    workspace::target().join("debian")
+}
+
 /// Where parts of packages lie.
 fn folder() -> PathBuf {
     workspace::target().join("package")
@@ -125,7 +130,9 @@ fn debian() -> Result<()> {
     for (_, package) in PROGRAMS {
         let mut deb = cargo("deb");
         deb.args(["--no-build", "--no-strip", "--locked", "--target", TARGET]);
-        deb.args(["--package", package, "--output", "target/debian/"]);
+        deb.args(["--package", package, "--output"]);
+        // With a slash at its end it is a folder.
+        deb.arg(debian_folder().join(""));
         process::show(&mut deb)?;
     }
     Ok(())

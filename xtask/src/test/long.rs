@@ -63,6 +63,7 @@ const IN_MACHINES: &[&str] = &[
     "long.upgrade.undone",
     "long.upgrades",
     "long.lookup.race",
+    "long.boot.package",
     "long.as_pod.daemon",
     "long.containers.pod",
     "long.containers.kinds",

@@ -10,7 +10,7 @@ use super::report::{Line, Tally};
 use crate::kernels::Kernel;
 use crate::machine::{Machine, Stream};
 use crate::series::Series;
-use crate::{build, container_runtime, machine, workspace};
+use crate::{build, container_runtime, installed, machine, workspace};
 
 /// How many machines run at a time when nothing is said.
 pub(super) const JOBS: u32 = 2;
@@ -207,13 +207,18 @@ fn boot(kernel: &Kernel, lsm: &str, command: &[String], may_match_nothing: bool)
 fn boot_once(kernel: &Kernel, lsm: &str, command: &[String]) -> (Tally, Result<u8>) {
     let mut tally = Tally::new(format!("kernel {} ({})", kernel.series, kernel.release));
     let is_long = command.iter().any(|word| word.starts_with(LONG));
-    let with = match container_runtime::wanted_by(command) {
-        Ok(with) => with.into_iter().collect::<Vec<_>>(),
+    let asked = container_runtime::wanted_by(command)
+        .and_then(|runtime| Ok((runtime, installed::wanted_by(command)?)));
+    let (runtime, packages) = match asked {
+        Ok(asked) => asked,
         Err(error) => return (tally, Err(error)),
     };
+    let systemd = packages.is_some();
+    let with = runtime.into_iter().chain(packages).collect::<Vec<_>>();
     let machine = Machine {
         lsm,
         with: &with,
+        systemd,
         timeout: if is_long { LONG_PATIENCE } else { PATIENCE },
         ..Machine::new(kernel)
     };
