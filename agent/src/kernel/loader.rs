@@ -169,7 +169,6 @@ fn take_over(pins: Pins, own: Build) -> Result<Enforcement, LoadError> {
     } else {
         Mode::Degraded("BPF LSM was not available when the programs were loaded".into())
     };
-    let maps = Maps::open(&pins)?;
     let builds = Build::all_of(&pins).map_err(LoadError::Pins)?;
     let (build, how) = match builds.into_iter().find(|build| *build != own) {
         None => (own, How::Adopted),
@@ -179,7 +178,7 @@ fn take_over(pins: Pins, own: Build) -> Result<Enforcement, LoadError> {
         },
     };
     Ok(Enforcement {
-        maps,
+        maps: Maps::open(&Pins::in_force())?,
         mode,
         build,
         how,
