@@ -6,12 +6,12 @@ use crate::harness::kernel;
 use crate::harness::network::DENIED4;
 use crate::harness::policy::Policy;
 use crate::harness::product::{Daemon, said};
+use crate::harness::servers::Serving;
 use crate::harness::session::Place;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::fs;
-use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -37,18 +37,6 @@ const ORDINARY: u16 = 5353;
 
 /// More than any of this asks for.
 const NO_BOUNDS: &str = "pace: {rate: 1000000/s}, newNames: {rate: 1000000/s}";
-
-/// Servers of names, which end with this.
-struct Servers(Vec<Child>);
-
-impl Drop for Servers {
-    fn drop(&mut self) {
-        for server in &mut self.0 {
-            let _ = server.kill();
-            let _ = server.wait();
-        }
-    }
-}
 
 /// Measures one after the other.
 pub(crate) fn run() -> Result<()> {
@@ -153,15 +141,8 @@ fn lay_out() -> Result<()> {
     Ok(())
 }
 
-fn serve() -> Result<Servers> {
-    let start = |program: &str, words: &[&str]| {
-        Command::new(program)
-            .args(words)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .with_context(|| program.to_owned())
-    };
+/// Starts the servers of names.
+fn serve() -> Result<[Serving; 2]> {
     let listen = format!("--port={ORDINARY}");
     let server = format!("--server={DENIED4}");
     let ordinary = [
@@ -176,10 +157,10 @@ fn serve() -> Result<Servers> {
         &listen,
         &server,
     ];
-    let servers = Servers(vec![
-        start("nsd", &["-d", "-c", &format!("{FOLDER}/nsd.conf")])?,
-        start("dnsmasq", &ordinary)?,
-    ]);
+    let servers = [
+        Serving::of("nsd", &["-d", "-c", &format!("{FOLDER}/nsd.conf")])?,
+        Serving::of("dnsmasq", &ordinary)?,
+    ];
     thread::sleep(Duration::from_secs(2));
     Ok(servers)
 }

@@ -5,12 +5,12 @@ use crate::harness::Test;
 use crate::harness::network::{ALLOWED4, DENIED4};
 use crate::harness::policy::Policy;
 use crate::harness::product::{self, Daemon};
+use crate::harness::servers::Serving;
 use crate::harness::session::Place;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Where the files lie that are served.
@@ -141,42 +141,23 @@ print('ready', flush=True)
 server.serve_forever()
 ";
 
-/// The servers, which end with the test.
-pub(super) struct Servers(Child);
-
-impl Servers {
-    pub(super) fn start() -> Result<Self> {
-        let _ = fs::remove_dir_all(FOLDER);
-        fs::create_dir_all(FOLDER)?;
-        fs::write(Path::new(FOLDER).join("hello"), "hello from the server")?;
-        let made = Command::new("sh")
+/// Starts the servers.
+pub(super) fn serve() -> Result<Serving> {
+    let _ = fs::remove_dir_all(FOLDER);
+    fs::create_dir_all(FOLDER)?;
+    fs::write(Path::new(FOLDER).join("hello"), "hello from the server")?;
+    let made = Command::new("sh")
             .args(["-ec", "cd /tmp/clients; export HOME=$PWD; git config --global user.name c; git config --global user.email c@example.org
                 git init -q work; cd work; echo from the repository > file; git add .; git commit -qm c; cd ..
                 git clone -q --bare work repository.git; git -C repository.git update-server-info"])
             .output()?;
-        ensure!(made.status.success(), "{}", product::said(&made));
-        let mut child = Command::new("python3")
-            .args(["-c", SERVER])
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("starting the servers")?;
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().context("its output")?).read_line(&mut line)?;
-        ensure!(line.trim() == "ready", "the servers said {line:?}");
-        Ok(Self(child))
-    }
-}
-
-impl Drop for Servers {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    ensure!(made.status.success(), "{}", product::said(&made));
+    Serving::python(SERVER, &[])
 }
 
 fn ordinary(clients: &[Client]) -> Result<()> {
     Daemon::shared()?;
-    let _servers = Servers::start()?;
+    let _servers = serve()?;
     [ALLOWED4, DENIED4]
         .into_iter()
         .try_for_each(|address| resolving(address, || at(address, address == ALLOWED4, clients)))

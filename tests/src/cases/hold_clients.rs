@@ -1,6 +1,6 @@
 //! Ordinary programs whose actions wait for a person: they notice nothing but the time, or what was denied.
 
-use super::clients::{CLIENTS, MORE_CLIENTS, Servers, resolving};
+use super::clients::{CLIENTS, MORE_CLIENTS, resolving, serve};
 use crate::harness::Test;
 use crate::harness::holds::{answer, open_questions};
 use crate::harness::kernel::unless_it_waits;
@@ -126,7 +126,7 @@ fn answering<T>(
 
 fn clients() -> Result<()> {
     Daemon::shared()?;
-    let _servers = Servers::start()?;
+    let _servers = serve()?;
     let policy = policy();
     let ordinary = CLIENTS.iter().chain(MORE_CLIENTS);
     let works = ordinary.map(|(name, words, works, _)| (*name, *words, *works));
@@ -163,7 +163,7 @@ git log --oneline | wc -l";
 
 fn coding() -> Result<()> {
     Daemon::shared()?;
-    let _servers = Servers::start()?;
+    let _servers = serve()?;
     let policy = policy();
     let words = LOOP.replace("{address}", ALLOWED4);
     let run = || Place::Inside(&policy).run(&["bash", "-c", &words]);

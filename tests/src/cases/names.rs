@@ -4,12 +4,12 @@ use crate::harness::Test;
 use crate::harness::network::{DENIED4, DENIED6, ip};
 use crate::harness::policy::Policy;
 use crate::harness::product::{self, Daemon};
+use crate::harness::servers::Serving;
 use crate::harness::session::Place;
 use crate::harness::steps::Steps;
 use anyhow::{Context, Result, ensure};
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ pub(super) fn tests() -> Vec<Test> {
 /// Servers of names and of a web page, a host that asks them, and what asks.
 pub(super) struct Network {
     pub(super) client: Steps,
-    server: Child,
+    _server: Serving,
     before: [Vec<u8>; 2],
 }
 
@@ -68,14 +68,7 @@ impl Network {
         let before = FILES.map(|file| fs::read(file).unwrap_or_default());
         fs::write(HEARD, "")?;
         let client = Steps::of("/tmp/names-client.py", CLIENT)?;
-        let mut server = Command::new("python3")
-            .args(["-c", SERVER, DENIED4, DENIED6, HEARD])
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("starting the servers")?;
-        let mut line = String::new();
-        BufReader::new(server.stdout.take().context("its output")?).read_line(&mut line)?;
-        ensure!(line.trim() == "ready", "the servers said {line:?}");
+        let server = Serving::python(SERVER, &[DENIED4, DENIED6, HEARD])?;
         fs::write(
             FILES[0],
             format!("nameserver {DENIED4}\noptions timeout:5 attempts:1\n"),
@@ -85,7 +78,7 @@ impl Network {
         thread::sleep(Duration::from_millis(2_500));
         Ok(Self {
             client,
-            server,
+            _server: server,
             before,
         })
     }
@@ -98,8 +91,6 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
         for (file, text) in FILES.iter().zip(&self.before) {
             let _ = fs::write(file, text);
         }

@@ -8,12 +8,12 @@ use crate::harness::events::Events;
 use crate::harness::network::DENIED4;
 use crate::harness::policy::Policy;
 use crate::harness::product::{self, Daemon};
+use crate::harness::servers::Serving;
 use crate::harness::session::Place;
 use crate::harness::steps::{Steps, Talk};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -61,7 +61,7 @@ pub(super) fn tests() -> Vec<Test> {
 /// Web servers beside the servers of names, and what reaches for them.
 pub(super) struct Web {
     pub(super) client: Steps,
-    server: Child,
+    _server: Serving,
     pub(super) names: Network,
 }
 
@@ -77,17 +77,10 @@ impl Web {
             format!("{CERTS}/node-node-1.pem"),
             format!("{CERTS}/node-node-1.key"),
         );
-        let mut server = Command::new("python3")
-            .args(["-c", include_str!("relay/web.py"), &cert, &key, HEARD])
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("starting the servers")?;
-        let mut line = String::new();
-        BufReader::new(server.stdout.take().context("its output")?).read_line(&mut line)?;
-        ensure!(line.trim() == "ready", "the servers said {line:?}");
+        let server = Serving::python(include_str!("relay/web.py"), &[&cert, &key, HEARD])?;
         Ok(Self {
             client: Steps::of("/tmp/relay-client.py", include_str!("relay/client.py"))?,
-            server,
+            _server: server,
             names,
         })
     }
@@ -99,8 +92,6 @@ impl Web {
 
 impl Drop for Web {
     fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
         let _ = fs::remove_dir_all(CERTS);
     }
 }

@@ -20,6 +20,7 @@ pub(crate) mod product;
 pub(crate) mod receiver;
 pub(crate) mod replay;
 pub(crate) mod runner;
+pub(crate) mod servers;
 pub(crate) mod session;
 pub(crate) mod steps;
 
