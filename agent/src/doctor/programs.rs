@@ -30,6 +30,11 @@ pub(super) fn maps() -> Vec<Check> {
             "find the network and port of a rule",
         ),
         ("hash", Map::Hash, "keep the label of each task"),
+        (
+            "prog-array",
+            Map::Programs,
+            "exchange the program of a hook in one step",
+        ),
     ];
     let mut checks: Vec<Check> = required
         .into_iter()

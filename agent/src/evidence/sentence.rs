@@ -19,7 +19,12 @@ pub(crate) fn sentence(record: Record) -> String {
 pub(super) fn of_node(what: &What) -> String {
     match what {
         What::Daemon(daemon) => {
-            let words = [daemon.enforcement.as_ref(), daemon.error.as_ref()];
+            let programs = daemon.programs.as_ref();
+            let words = [
+                daemon.enforcement.clone(),
+                programs.map(|build| format!("kernel programs {build}")),
+                daemon.error.clone(),
+            ];
             let words = words.into_iter().flatten().map(|word| format!("; {word}"));
             let more: String = words.collect();
             format!(

@@ -17,6 +17,8 @@ pub enum Map {
     PrefixTrie,
     /// `BPF_MAP_TYPE_HASH`.
     Hash,
+    /// `BPF_MAP_TYPE_PROG_ARRAY`.
+    Programs,
     /// `BPF_MAP_TYPE_TASK_STORAGE`.
     TaskStorage,
 }
@@ -58,6 +60,7 @@ pub fn map(map: Map) -> Result<(), Refusal> {
         Map::RingBuffer => (bpf_map_type::BPF_MAP_TYPE_RINGBUF, (0, 0, 4096), 0),
         Map::PrefixTrie => (bpf_map_type::BPF_MAP_TYPE_LPM_TRIE, (8, 4, 1), NO_PREALLOC),
         Map::Hash => (bpf_map_type::BPF_MAP_TYPE_HASH, (8, 16, 1), 0),
+        Map::Programs => (bpf_map_type::BPF_MAP_TYPE_PROG_ARRAY, (4, 4, 1), 0),
         Map::TaskStorage => {
             let created = bpf::create_task_storage(NO_PREALLOC);
             return created.map(drop).map_err(Refusal::Create);
