@@ -10,6 +10,7 @@ use crate::central::Permit;
 use crate::control::protocol::{Start, Started};
 use crate::events::ring::Ring;
 use crate::kernel::loader::{self, Mode};
+use crate::kernel::probation::Probation;
 use crate::run::enrol::{self, Enrol};
 use crate::sessions::{CANARY, Sessions, StartError};
 use agent_common::action::Action;
@@ -17,6 +18,7 @@ use agent_common::event::{Denial, Event, FileDenial};
 use nix::errno::Errno;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -77,6 +79,9 @@ pub enum CanaryError {
     /// It did not come to an end.
     #[error("the canary did not come to an end within {LONGEST:?}")]
     Slow,
+    /// The programs on probation had nothing to judge.
+    #[error("the programs on probation did not judge the canary")]
+    NotJudged,
     /// A denial was not told.
     #[error("a denied {0} was not told: events do not reach the daemon")]
     NotTold(Action),
@@ -90,6 +95,7 @@ pub async fn prove(
     sessions: &mut Sessions,
     ring: &mut Ring,
     mode: &Mode,
+    probation: Option<&Probation>,
     others: &mut Vec<Event>,
 ) -> Result<(), CanaryError> {
     if let Some(attempts) = those(&attempts(None).await?, true) {
@@ -97,12 +103,24 @@ pub async fn prove(
     }
     let started = sessions.start(&start(mode), Permit::default())?;
     let session = started.session;
-    let outcome = send_in(started).await;
+    let outcome = match probation.map(Probation::share).transpose() {
+        Ok(probation) => send_in(started, probation).await,
+        Err(errno) => Err(CanaryError::Spawn(errno.into())),
+    };
     let told = expect_events(session.0, ring, actions(mode), others).await;
     // The session must not stay, whatever came of it.
     let ended = sessions.end(session.0);
     judge(outcome?, mode)?;
     ended.map_err(StartError::from)?;
+    if let Some(probation) = probation
+        && probation
+            .judgements()
+            .map_err(|errno| CanaryError::Spawn(errno.into()))?
+            == 0
+        && *mode == Mode::Full
+    {
+        return Err(CanaryError::NotJudged);
+    }
     told
 }
 
@@ -128,10 +146,17 @@ pub fn actions(mode: &Mode) -> Vec<Action> {
     actions
 }
 
-/// Has a process in the session make its attempts.
-pub async fn send_in(started: Started) -> Result<Vec<Attempt>, CanaryError> {
+/// Has a process in the session make its attempts, as the one that programs on probation judge, if there are any.
+pub async fn send_in(
+    started: Started,
+    probation: Option<Probation>,
+) -> Result<Vec<Attempt>, CanaryError> {
     let program = loader::enrol_program().map_err(CanaryError::Enrol)?;
-    let attempts = attempts(Some(Enrol { program, started }));
+    let attempts = attempts(Some(Enrol {
+        program,
+        started,
+        probation,
+    }));
     let outcome = tokio::time::timeout(LONGEST, attempts).await;
     outcome.map_err(|_| CanaryError::Slow)?
 }
@@ -160,7 +185,6 @@ pub fn attempt() {
     );
     report(SIGNAL, signal_daemon());
     report(READ, std::fs::read("/proc/version").map(drop));
-    report(EXECUTE, execute());
     if let Ok(socket) = UdpSocket::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))) {
         report(
             "a datagram to ::1",
@@ -168,6 +192,9 @@ pub fn attempt() {
         );
         report("connect to ::1", TcpStream::connect(loopback6).map(drop));
     }
+    // By this very process: programs on probation judge no other. Where it succeeds nothing more is said.
+    report(EXECUTE, Ok(()));
+    report(EXECUTE, Err(execute()));
 }
 
 /// A signal that does nothing, to the process that started this one.
@@ -175,10 +202,9 @@ fn signal_daemon() -> io::Result<()> {
     nix::sys::signal::kill(nix::unistd::getppid(), None).map_err(io::Error::from)
 }
 
-fn execute() -> io::Result<()> {
-    let mut command = Command::new("/proc/self/exe");
-    command.arg("--version").stdout(Stdio::null());
-    command.status().map(drop)
+fn execute() -> io::Error {
+    // Its output stays as it is: it would stay changed after a denial.
+    Command::new("/proc/self/exe").arg("--version").exec()
 }
 
 fn send(from: SocketAddr, to: SocketAddr) -> io::Result<()> {
@@ -213,11 +239,13 @@ async fn attempts(enrol: Option<Enrol>) -> Result<Vec<Attempt>, CanaryError> {
         .map_err(CanaryError::Spawn)?;
     let output = child.wait_with_output().await.map_err(CanaryError::Spawn)?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let attempts: Vec<_> = text
-        .lines()
-        .filter_map(|line| line.split_once(' '))
-        .filter_map(|(errno, attempt)| Some((errno.parse().ok()?, attempt.to_owned())))
-        .collect();
+    let mut attempts: Vec<Attempt> = Vec::new();
+    for (errno, attempt) in text.lines().filter_map(|line| line.split_once(' ')) {
+        let Ok(errno) = errno.parse() else { continue };
+        // What is said last of an attempt counts.
+        attempts.retain(|(_, known)| known != attempt);
+        attempts.push((errno, attempt.to_owned()));
+    }
     if attempts.is_empty() {
         return Err(CanaryError::Spawn(io::Error::other(format!(
             "it ended {}",

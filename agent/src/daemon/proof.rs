@@ -132,7 +132,7 @@ impl Proof {
         self.missing.replace(canary::actions(&self.mode));
         // Its end is nobody's business.
         sessions.borrow_mut().set_dying(session, true);
-        let outcome = canary::send_in(started).await;
+        let outcome = canary::send_in(started, None).await;
         let ended = sessions.borrow_mut().end(session);
         canary::judge(outcome?, &self.mode)?;
         ended.map_err(StartError::from)?;

@@ -74,6 +74,14 @@ pub const fn instruction(code: u8, to: u8, from: u8, immediate: i32) -> bpf_insn
     }
 }
 
+/// The same with an offset: of memory in bytes, of a jump in instructions that are left out.
+pub const fn with_offset(instruction: bpf_insn, offset: i16) -> bpf_insn {
+    bpf_insn {
+        off: offset,
+        ..instruction
+    }
+}
+
 /// Loads a program, under a name if one is given.
 pub fn load(place: Place<'_>, name: &str, instructions: &[bpf_insn]) -> Result<OwnedFd, Errno> {
     let mut attr = empty();
@@ -197,10 +205,10 @@ pub fn create_task_storage(flags: u32) -> Result<OwnedFd, Errno> {
     unsafe { call_for_fd(bpf_cmd::BPF_MAP_CREATE, &mut attr) }
 }
 
-/// The first value of a map whose keys are numbers and whose values have eight bytes.
-pub fn first(map: &OwnedFd) -> Result<u64, Errno> {
+/// The first value of a map whose keys are numbers and whose values are so many.
+pub fn first<const N: usize>(map: &OwnedFd) -> Result<[u64; N], Errno> {
     let key: u32 = 0;
-    let mut value: u64 = 0;
+    let mut value = [0; N];
     let mut attr = empty();
     attr.__bindgen_anon_2.map_fd = map.as_raw_fd().cast_unsigned();
     attr.__bindgen_anon_2.key = &raw const key as u64;
@@ -209,15 +217,27 @@ pub fn first(map: &OwnedFd) -> Result<u64, Errno> {
     unsafe { call(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &mut attr) }.map(|_| value)
 }
 
-/// Makes a program the first entry of an array of programs.
-pub fn set_first(array: &OwnedFd, program: impl AsFd) -> Result<(), Errno> {
-    let key: u32 = 0;
+/// Makes a program an entry of an array of programs.
+pub fn set_program(array: &OwnedFd, entry: u32, program: impl AsFd) -> Result<(), Errno> {
     let value: u32 = program.as_fd().as_raw_fd().cast_unsigned();
+    // SAFETY: a descriptor has the size of such an array's values.
+    unsafe { set_entry(array, entry, &raw const value as u64) }
+}
+
+/// Writes the first value of a map whose keys are numbers and whose value these are.
+pub fn set_first<const N: usize>(map: &OwnedFd, value: &[u64; N]) -> Result<(), Errno> {
+    // SAFETY: whoever made the map knows how many numbers its value has.
+    unsafe { set_entry(map, 0, value.as_ptr() as u64) }
+}
+
+/// # Safety
+/// At `value` lies what is as large as the map's values.
+unsafe fn set_entry(map: &OwnedFd, entry: u32, value: u64) -> Result<(), Errno> {
     let mut attr = empty();
-    attr.__bindgen_anon_2.map_fd = array.as_raw_fd().cast_unsigned();
-    attr.__bindgen_anon_2.key = &raw const key as u64;
-    attr.__bindgen_anon_2.__bindgen_anon_1.value = &raw const value as u64;
-    // SAFETY: `key` and `value` have the sizes of such an array's, and outlive the call.
+    attr.__bindgen_anon_2.map_fd = map.as_raw_fd().cast_unsigned();
+    attr.__bindgen_anon_2.key = &raw const entry as u64;
+    attr.__bindgen_anon_2.__bindgen_anon_1.value = value;
+    // SAFETY: `entry` has the size of the keys and outlives the call; the caller answers for the value.
     unsafe { call(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr) }.map(drop)
 }
 

@@ -4,6 +4,7 @@ use super::bpf::{self, Place};
 use super::build::Build;
 use super::object::{DIGEST, Kind, Program, hook_function};
 use super::pins::Pins;
+use super::probation::Probation;
 use super::slot::Slot;
 use aya::{Btf, BtfError};
 use aya_obj::btf::BtfKind;
@@ -104,7 +105,11 @@ impl<'a> Hooks<'a> {
                 })
             }
             Exchange::Link => {
-                let link = bpf::attach(self.place(program)?, &code).map_err(refused)?;
+                let link = match bpf::attach(self.place(program)?, &code) {
+                    // A program can be linked once: this one is there.
+                    Err(Errno::EBUSY) => return Ok(()),
+                    link => link.map_err(refused)?,
+                };
                 link.map_or(Ok(()), |link| {
                     exchange(&self.pins.link(program.name), |next| bpf::pin(&link, next))
                 })
@@ -113,6 +118,30 @@ impl<'a> Hooks<'a> {
                 bpf::pin(&code, next)
             }),
         }
+    }
+
+    /// Lets a hook choose between its program of two builds, where it can. Where it cannot, the old one stays.
+    pub(super) fn put_on_probation(
+        &self,
+        probation: &Probation,
+        (before, own): (&Build, &Build),
+        program: &Program,
+    ) -> Result<(), HookError> {
+        // The programs of cgroups cannot ask who acts.
+        let chooses = matches!(program.kind, Kind::Lsm(_) | Kind::Tracepoint(_));
+        let old = self.pins.build(before).join(program.name);
+        if !chooses || program.exchange() != Exchange::Slot || !old.exists() {
+            return Ok(());
+        }
+        let refused = |errno| HookError::Refused(program.name.to_owned(), errno);
+        let old = bpf::pinned(&old).map_err(refused)?;
+        let new = self.pins.build(own).join(program.name);
+        let new = bpf::pinned(&new).map_err(refused)?;
+        let choice = self.pins.probation().join(program.name);
+        let place = self.place(program)?;
+        let switch = probation.switch(place, program.name, (old, new), &choice);
+        let slot = Slot::pinned(&self.pins.slot(program.name)).map_err(refused)?;
+        slot.hold(switch.map_err(refused)?).map_err(refused)
     }
 
     /// Takes away what is at a hook.

@@ -37,8 +37,8 @@ pub enum How {
     Loaded,
     /// They were there already, and are this binary's own.
     Adopted,
-    /// They took the place of another build's, and are not proven yet.
-    Swapped(Swap),
+    /// They are on probation beside another build's.
+    Swapping(Swap),
     /// They are another build's, because this binary's own are no good here, and why.
     Kept(String),
 }
@@ -105,6 +105,9 @@ pub enum LoadError {
         #[source]
         source: Box<ProgramError>,
     },
+    /// The new programs cannot judge one process alone.
+    #[error("cannot put programs on probation")]
+    Probation(#[source] nix::errno::Errno),
     /// A program is not at its hook.
     #[error(transparent)]
     Hook(#[from] HookError),
@@ -173,7 +176,7 @@ fn take_over(pins: Pins, own: Build) -> Result<Enforcement, LoadError> {
     let (build, how) = match builds.into_iter().find(|build| *build != own) {
         None => (own, How::Adopted),
         Some(before) => match Swap::begin(pins, own.clone(), before.clone(), lsm) {
-            Ok(swap) => (own, How::Swapped(swap)),
+            Ok(swap) => (own, How::Swapping(swap)),
             Err(error) => (before, How::Kept(chain(error))),
         },
     };

@@ -16,6 +16,7 @@ pub mod object;
 pub mod offsets;
 pub mod pins;
 pub mod plain;
+pub mod probation;
 pub mod recognised;
 pub mod skipped;
 mod slot;

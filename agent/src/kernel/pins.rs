@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `maps` | the tables, which every build of one version shares |
 //! | `builds/DIGEST` | the programs of a build, as loaded; more than one build only while one takes another's place |
+//! | `probation` | what hooks choose from while a new build is on probation |
 //! | `slots` | where each hook finds the program that it runs |
 //! | `links` | what keeps a hook at its slot |
 //! | `programs` | the programs that user space runs |
@@ -68,6 +69,11 @@ impl Pins {
     /// The folder in which they are put together.
     pub fn build_in_preparation(&self, build: &Build) -> PathBuf {
         self.builds().join(format!("{}-new", build.name()))
+    }
+
+    /// The folder of what hooks choose from while a new build is on probation.
+    pub fn probation(&self) -> PathBuf {
+        self.root.join("probation")
     }
 
     /// The pin of what a hook runs.

@@ -37,7 +37,7 @@ impl Slot {
 
     /// From now on it holds this program.
     pub(super) fn hold(&self, program: impl AsFd) -> Result<(), Errno> {
-        bpf::set_first(&self.0, program)
+        bpf::set_program(&self.0, 0, program)
     }
 
     /// What goes at the hook. It has the name of the program, so that what the kernel counts of it is found.

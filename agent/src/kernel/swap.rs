@@ -1,29 +1,40 @@
 //! One build of the kernel programs takes the place of another, while sessions run.
 //!
-//! The new programs are loaded beside the old ones and share their tables. Then each hook is given its new
-//! program in one step, and the canary goes in. Only when it was denied are the old programs taken out; when it
-//! was not, they come back. Whatever is interrupted is done again by the next daemon, of either build.
+//! The new programs are loaded beside the old ones and share their tables. They are on probation first: they judge
+//! the canary, and the old ones all others. Once that was denied each hook is given its new program, in one step, and the
+//! canary goes in again, for those that could not be on probation. Only then are the old programs taken out. Where it
+//! was not denied, they come back. Whatever is interrupted is done again by the next daemon, of either build.
 
+use super::barrier;
 use super::build::Build;
 use super::hooks::Hooks;
 use super::load;
 use super::loader::LoadError;
 use super::object::{PROGRAMS, Program};
 use super::pins::{self, Pins};
+use super::probation::Probation;
 use aya::Btf;
+use std::fs;
+use std::thread;
+use std::time::Duration;
 
-/// A build at work that has not been proven yet, and the one before it.
+/// Longer than any program runs, which takes microseconds.
+const LONG: Duration = Duration::from_secs(1);
+
+/// A build that is not proven yet, and the one before it.
 #[must_use = "what is not settled or undone is done again by the next daemon"]
 #[derive(Debug)]
 pub struct Swap {
     pins: Pins,
     own: Build,
     before: Build,
+    /// Who is judged by the new programs, until all are.
+    pub probation: Probation,
 }
 
 impl Swap {
-    /// Loads the programs of this binary, if they are not there, and gives them to the hooks. What fails before
-    /// the first hook has changed leaves everything as it was.
+    /// Loads the programs of this binary, if they are not there, and puts them on probation. What fails leaves
+    /// everything as it was.
     pub(super) fn begin(
         pins: Pins,
         own: Build,
@@ -34,14 +45,49 @@ impl Swap {
         if !pins.build(&own).is_dir() {
             load::whole(&pins, &own, &types, lsm)?;
         }
-        let swap = Self { pins, own, before };
-        match swap.put(&swap.own, &types) {
+        let probation = Probation::begin().map_err(LoadError::Probation)?;
+        let swap = Self {
+            pins,
+            own,
+            before,
+            probation,
+        };
+        match swap.put_on_probation(&types) {
             Ok(()) => Ok(swap),
             Err(error) => {
                 swap.undo()?;
                 Err(error)
             }
         }
+    }
+
+    fn put_on_probation(&self, types: &Btf) -> Result<(), LoadError> {
+        // Where another swap was interrupted, hooks may hold whatever that left.
+        self.put(&self.before, types)?;
+        self.end_probation()?;
+        fs::create_dir_all(self.pins.probation()).map_err(LoadError::Pins)?;
+        let hooks = Hooks::of(&self.pins, types)?;
+        for program in known(&self.own, &self.pins)? {
+            hooks.put_on_probation(&self.probation, (&self.before, &self.own), program)?;
+        }
+        Ok(())
+    }
+
+    /// Gives all hooks the new programs.
+    pub fn commit(&self) -> Result<(), LoadError> {
+        let types = Btf::from_sys_fs().map_err(LoadError::Btf)?;
+        self.put(&self.own, &types)?;
+        self.end_probation()
+    }
+
+    /// Takes away what hooks chose from. A hook that was about to choose must have chosen first.
+    fn end_probation(&self) -> Result<(), LoadError> {
+        let folder = self.pins.probation();
+        if folder.exists() && barrier::wait_for_programs().is_err() {
+            // A kernel that leaves processors alone does not say when; what began before has ended long before this.
+            thread::sleep(LONG);
+        }
+        pins::remove_tree(&folder).map_err(LoadError::Pins)
     }
 
     /// Gives the hooks the programs of a build.
@@ -63,6 +109,7 @@ impl Swap {
     pub fn undo(self) -> Result<Build, LoadError> {
         let types = Btf::from_sys_fs().map_err(LoadError::Btf)?;
         self.put(&self.before, &types)?;
+        self.end_probation()?;
         self.keep(&self.before, &types)?;
         Ok(self.before)
     }

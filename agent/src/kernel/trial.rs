@@ -93,6 +93,6 @@ pub fn lsm_is_called(hook: u32, action: impl FnOnce()) -> Result<bool, Refusal> 
     let link = bpf::attach(Place::Lsm(hook), &program).map_err(Refusal::Attach)?;
     action();
     drop(link);
-    let count = bpf::first(&counter).map_err(Refusal::Run)?;
+    let [count] = bpf::first(&counter).map_err(Refusal::Run)?;
     Ok(count > 0)
 }

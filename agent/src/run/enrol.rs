@@ -4,6 +4,7 @@
 
 use super::RunError;
 use crate::control::protocol::Started;
+use crate::kernel::probation::Probation;
 use agent_common::session::Enrolment;
 use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun};
 use nix::errno::Errno;
@@ -19,6 +20,8 @@ pub struct Enrol {
     pub program: RawTracePoint,
     /// The session.
     pub started: Started,
+    /// Where this process is the one that kernel programs on probation judge.
+    pub probation: Option<Probation>,
 }
 
 /// The user that a command becomes.
@@ -66,6 +69,9 @@ pub fn before_exec(command: &mut Command, enrol: Enrol, user: Option<&Become>) {
 }
 
 fn enrol_self(enrol: &Enrol) -> io::Result<()> {
+    if let Some(probation) = &enrol.probation {
+        probation.enter()?;
+    }
     let mut options = RawTracePointRunOptions::new();
     options.args[0] = enrol.started.session.0;
     options.args[1] = u64::from(enrol.started.slot);

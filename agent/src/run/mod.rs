@@ -163,7 +163,12 @@ pub fn run(settings: &Settings) -> Result<Ended, RunError> {
     waiting.restore_in(&mut command);
     command.env(VARIABLE, &started.denials);
     let session = started.session;
-    enrol::before_exec(&mut command, Enrol { program, started }, user.as_ref());
+    let enrol = Enrol {
+        program,
+        started,
+        probation: None,
+    };
+    enrol::before_exec(&mut command, enrol, user.as_ref());
     let child = command
         .spawn()
         .map_err(|source| match enrol::answer(&source) {

@@ -76,7 +76,7 @@ fn package() -> Result<()> {
     systemctl(&["daemon-reload"])?;
     systemctl(&["enable", "interlock", "agent-early", "agent-gated"])?;
     fs::write(SET_UP, "")?;
-    done(Command::new("sync").output()?)?;
+    done(&Command::new("sync").output()?)?;
     systemctl(&["reboot"])?;
     thread::sleep(Duration::from_secs(600));
     bail!("the machine did not boot again")
@@ -95,11 +95,11 @@ fn install() -> Result<()> {
     }
     let mut dpkg = Command::new("dpkg");
     dpkg.args(["--force-depends", "--install"]);
-    done(dpkg.arg(newest_package()?).output()?)?;
+    done(&dpkg.arg(newest_package()?).output()?)?;
     fs::create_dir_all("/etc/interlock/policies")?;
     // The tests' own build stands before it on the PATH.
     let version = Command::new("/usr/bin/interlock").arg("--version").output();
-    done(version?)
+    done(&version?)
 }
 
 fn newest_package() -> Result<std::path::PathBuf> {
@@ -186,7 +186,7 @@ fn watchdog() -> Result<()> {
 /// Who removes the package has nothing left in the kernel.
 fn remove() -> Result<()> {
     done(
-        Command::new("dpkg")
+        &Command::new("dpkg")
             .args(["--remove", "interlock"])
             .output()?,
     )?;
@@ -230,10 +230,10 @@ fn lines(agent: &str) -> Vec<String> {
 }
 
 fn systemctl(words: &[&str]) -> Result<()> {
-    done(Command::new("systemctl").args(words).output()?)
+    done(&Command::new("systemctl").args(words).output()?)
 }
 
-fn done(output: Output) -> Result<()> {
-    ensure!(output.status.success(), "{}", product::said(&output));
+fn done(output: &Output) -> Result<()> {
+    ensure!(output.status.success(), "{}", product::said(output));
     Ok(())
 }
