@@ -79,6 +79,9 @@ pub enum CanaryError {
     /// It did not come to an end.
     #[error("the canary did not come to an end within {LONGEST:?}")]
     Slow,
+    /// The kernel does not say who is on probation.
+    #[error("cannot tell whom the programs on probation judge")]
+    Probation(#[source] Errno),
     /// The programs on probation had nothing to judge.
     #[error("the programs on probation did not judge the canary")]
     NotJudged,
@@ -104,22 +107,20 @@ pub async fn prove(
     let started = sessions.start(&start(mode), Permit::default())?;
     let session = started.session;
     let outcome = match probation.map(Probation::share).transpose() {
-        Ok(probation) => send_in(started, probation).await,
-        Err(errno) => Err(CanaryError::Spawn(errno.into())),
+        Ok(shared) => send_in(started, shared).await,
+        Err(errno) => Err(CanaryError::Probation(errno)),
     };
     let told = expect_events(session.0, ring, actions(mode), others).await;
     // The session must not stay, whatever came of it.
     let ended = sessions.end(session.0);
     judge(outcome?, mode)?;
     ended.map_err(StartError::from)?;
-    if let Some(probation) = probation
-        && probation
-            .judgements()
-            .map_err(|errno| CanaryError::Spawn(errno.into()))?
-            == 0
-        && *mode == Mode::Full
-    {
-        return Err(CanaryError::NotJudged);
+    if let (Some(probation), Mode::Full) = (probation, mode) {
+        match probation.judgements() {
+            Ok(0) => return Err(CanaryError::NotJudged),
+            Ok(_) => {}
+            Err(errno) => return Err(CanaryError::Probation(errno)),
+        }
     }
     told
 }

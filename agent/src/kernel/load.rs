@@ -13,19 +13,12 @@ use aya::programs::{
 };
 use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
 use aya_obj::btf::BtfKind;
-use std::collections::HashMap;
 use std::fs;
-use std::num::NonZero;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 use tracing::{debug, info};
 
 /// The map that 5.10 cannot create.
 const MARKS: &str = "MARKS";
-
-/// Threads that load programs, at most.
-const THREADS: usize = 8;
 
 /// Loads the programs of this binary beside whatever is at work. They are there whole, or not at all.
 pub(super) fn whole(pins: &Pins, own: &Build, types: &Btf, lsm: bool) -> Result<(), LoadError> {
@@ -33,9 +26,16 @@ pub(super) fn whole(pins: &Pins, own: &Build, types: &Btf, lsm: bool) -> Result<
     // What an attempt left that was interrupted.
     pins::remove_tree(&folder).map_err(LoadError::Pins)?;
     fs::create_dir_all(&folder).map_err(LoadError::Pins)?;
+    if let Err(error) = all(pins, types, lsm, &folder) {
+        pins::remove_tree(&folder).map_err(LoadError::Pins)?;
+        return Err(error);
+    }
+    fs::rename(folder, pins.build(own)).map_err(LoadError::Pins)
+}
+
+/// Loads all programs that this kernel has hooks for, and pins them in a folder.
+fn all(pins: &Pins, types: &Btf, lsm: bool, folder: &Path) -> Result<(), LoadError> {
     let mut object = open(pins, types)?;
-    let mut waiting: HashMap<_, _> = object.programs_mut().collect();
-    let mut pairs = Vec::new();
     for program in PROGRAMS.iter().filter(|program| program.is_used(lsm)) {
         if let Some((function, since)) = program.condition()
             && types
@@ -48,61 +48,16 @@ pub(super) fn whole(pins: &Pins, own: &Build, types: &Btf, lsm: bool) -> Result<
             );
             continue;
         }
-        let loadable = waiting.remove(program.name);
-        pairs.push((program, loadable.ok_or(LoadError::NoProgram(program.name))?));
+        let name = program.name;
+        let loaded = object.program_mut(name).ok_or(LoadError::NoProgram(name))?;
+        load_one(loaded, program, types).map_err(|source| LoadError::Refused {
+            name,
+            source: Box::new(source),
+        })?;
+        let pinned = loaded.pin(folder.join(name));
+        pinned.map_err(|source| LoadError::Pin(name, Box::new(source)))?;
     }
-    if let Err(error) = load_all(pairs, types, &folder) {
-        pins::remove_tree(&folder).map_err(LoadError::Pins)?;
-        return Err(error);
-    }
-    fs::rename(folder, pins.build(own)).map_err(LoadError::Pins)
-}
-
-/// Loads programs and pins them in a folder: on several processors, for the kernel reads each to its end, and
-/// that takes all the time there is.
-fn load_all(
-    programs: Vec<(&'static Program, &mut Loadable)>,
-    types: &Btf,
-    folder: &Path,
-) -> Result<(), LoadError> {
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    let waiting = Mutex::new(programs.into_iter());
-    let queue = || waiting.lock().unwrap_or_else(PoisonError::into_inner);
-    let work = || {
-        loop {
-            let Some((program, loadable)) = queue().next() else {
-                return Ok(());
-            };
-            let loaded = load_and_pin(program, loadable, types, folder);
-            if loaded.is_err() {
-                // Without this one the others are of no use.
-                queue().by_ref().for_each(drop);
-                return loaded;
-            }
-        }
-    };
-    thread::scope(|scope| {
-        let one = |_| scope.spawn(work);
-        let running: Vec<_> = (0..threads.min(THREADS)).map(one).collect();
-        running.into_iter().try_for_each(|one| match one.join() {
-            Ok(ended) => ended,
-            Err(panic) => std::panic::resume_unwind(panic),
-        })
-    })
-}
-
-fn load_and_pin(
-    program: &Program,
-    loadable: &mut Loadable,
-    types: &Btf,
-    folder: &Path,
-) -> Result<(), LoadError> {
-    load_one(loadable, program, types).map_err(|source| LoadError::Refused {
-        name: program.name,
-        source: Box::new(source),
-    })?;
-    let pinned = loadable.pin(folder.join(program.name));
-    pinned.map_err(|source| LoadError::Pin(program.name, Box::new(source)))
+    Ok(())
 }
 
 fn load_one(loaded: &mut Loadable, program: &Program, types: &Btf) -> Result<(), ProgramError> {
