@@ -47,6 +47,9 @@ pub const MAP: u8 = 1;
 /// `BPF_PSEUDO_MAP_VALUE`: the immediate is a map, and its first value's address is meant.
 pub const MAP_VALUE: u8 = 2;
 
+/// `bpf_tail_call(r1 = what the hook was given, r2 = the array, r3 = the entry)`; goes on behind it where that is empty.
+pub const TAIL_CALL: bpf_insn = instruction(0x85, 0, 0, 12);
+
 /// The end of a program.
 pub const EXIT: bpf_insn = instruction(0x95, 0, 0, 0);
 

@@ -2,7 +2,7 @@
 
 use super::bpf::{self, Place};
 use super::build::Build;
-use super::object::{DIGEST, Kind, Program, hook_function};
+use super::object::{DIGEST, Kind, PROGRAMS, Program, hook_function};
 use super::pins::Pins;
 use super::probation::Probation;
 use super::slot::Slot;
@@ -82,8 +82,23 @@ impl<'a> Hooks<'a> {
         })
     }
 
-    /// Puts a program of a build that is loaded in place of whatever is at its hook.
-    pub(super) fn put(&self, build: &Build, program: &Program) -> Result<(), HookError> {
+    /// The programs of a build that this binary knows, in the order in which they are attached. One that it does not
+    /// know stays where it is.
+    pub(super) fn known(&self, build: &Build) -> Result<Vec<&'static Program>, HookError> {
+        let names = build.programs(self.pins);
+        let names = names.map_err(|source| HookError::Pin(self.pins.build(build), source))?;
+        let is_there = |program: &&Program| names.iter().any(|name| name == program.name);
+        Ok(PROGRAMS.iter().filter(is_there).collect())
+    }
+
+    /// Gives the hooks the programs of a build that is loaded.
+    pub(super) fn put_all(&self, build: &Build) -> Result<(), HookError> {
+        let mut programs = self.known(build)?.into_iter();
+        programs.try_for_each(|program| self.put(build, program))
+    }
+
+    /// Puts a program in place of whatever is at its hook.
+    fn put(&self, build: &Build, program: &Program) -> Result<(), HookError> {
         let refused = |errno| HookError::Refused(program.name.to_owned(), errno);
         let code = bpf::pinned(&self.pins.build(build).join(program.name)).map_err(refused)?;
         let slot = self.pins.slot(program.name);

@@ -78,7 +78,7 @@ fn load_one(loaded: &mut Loadable, program: &Program, types: &Btf) -> Result<(),
 
 /// Whether the tables that are there are those that these programs expect. The version says so too; whoever
 /// forgets to raise it is found out here.
-fn check_shapes(pins: &Pins) -> Result<(), LoadError> {
+pub(super) fn check_shapes(pins: &Pins) -> Result<(), LoadError> {
     for (name, map) in aya_obj::Object::parse(OBJECT)?.maps {
         let pin = pins.map(&name);
         // What stands in the place of marks has no shape to speak of.
@@ -101,7 +101,6 @@ fn check_shapes(pins: &Pins) -> Result<(), LoadError> {
 
 /// Parses the object, creates the maps and writes the offsets.
 fn open(pins: &Pins, btf: &Btf) -> Result<Ebpf, LoadError> {
-    check_shapes(pins)?;
     let fields = offsets::of_running_kernel()?;
     let has_task_storage = fields
         .iter()

@@ -1,13 +1,11 @@
 //! The kernel programs that are loaded, and what the kernel says of each.
 
+use super::bpf::NAME;
 use super::object::{Kind, PROGRAMS};
 use aya::programs::{ProgramFd, loaded_programs};
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
 use tracing::warn;
-
-/// Bytes of a program's name that the kernel keeps.
-const NAME: usize = 15;
 
 /// A program of ours that is loaded, open for asking.
 pub(super) struct Loaded {

@@ -7,7 +7,7 @@ use super::maps::Maps;
 use super::object::{DIGEST, ENROL, Kind, MOVE, PROGRAMS, Program, REVOKE};
 use super::offsets::OffsetError;
 use super::pins::{self, Pins};
-use super::swap::{self, Swap};
+use super::swap::Swap;
 use crate::chain::chain;
 use aya::Btf;
 use aya::programs::{ProgramError, RawTracePoint};
@@ -193,11 +193,7 @@ fn begin(pins: &Pins, own: &Build, lsm: bool) -> Result<(), LoadError> {
     pins.create().map_err(LoadError::Pins)?;
     let types = Btf::from_sys_fs().map_err(LoadError::Btf)?;
     load::whole(pins, own, &types, lsm)?;
-    let hooks = Hooks::of(pins, &types)?;
-    for program in swap::known(own, pins)? {
-        hooks.put(own, program)?;
-    }
-    Ok(())
+    Ok(Hooks::of(pins, &types)?.put_all(own)?)
 }
 
 /// The program that enrols a process, for the process itself to run.

@@ -3,7 +3,7 @@
 //! For as long as it lasts, a slot holds a switch of a few instructions that looks who acts, and goes on into the new
 //! program or the old one.
 
-use super::bpf::{self, EXIT, MAP, MAP_VALUE, NAME, Place, instruction, set, with_offset};
+use super::bpf::{self, EXIT, MAP, MAP_VALUE, Place, TAIL_CALL, instruction, set, with_offset};
 use aya_obj::generated::bpf_map_type;
 use nix::errno::Errno;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,9 +11,6 @@ use std::path::Path;
 
 /// `bpf_get_current_pid_tgid`, whose upper half is the process.
 const WHO: i32 = 14;
-
-/// `bpf_tail_call`.
-const TAIL_CALL: i32 = 12;
 
 /// Who is on probation, and how often the new programs judged that process.
 #[derive(Debug)]
@@ -59,7 +56,7 @@ impl Probation {
         let [both, both_rest] = bpf::set_map(2, MAP, &both);
         bpf::load(
             place,
-            &name[..name.len().min(NAME)],
+            name,
             &[
                 // r6 = what the hook was given; r0 = the process that acts
                 instruction(0xbf, 6, 1, 0),
@@ -75,11 +72,11 @@ impl Probation {
                 set(9, 1),
                 with_offset(instruction(0xdb, 7, 9, 0), 8),
                 set(3, 1),
-                // bpf_tail_call(r1 = what the hook was given, r2 = both, r3)
+                // on into one of both
                 both,
                 both_rest,
                 instruction(0xbf, 1, 6, 0),
-                instruction(0x85, 0, 0, TAIL_CALL),
+                TAIL_CALL,
                 set(0, place.go_on()),
                 EXIT,
             ],

@@ -4,14 +4,11 @@
 //! holds (a tail call). A hook that runs at the moment of the exchange runs the old program or the new one, never
 //! both and never none. Links cannot do that: those of LSM hooks and tracepoints keep their program for good.
 
-use super::bpf::{self, EXIT, MAP, NAME, Place, instruction, set};
+use super::bpf::{self, EXIT, MAP, Place, TAIL_CALL, set};
 use aya_obj::generated::bpf_map_type;
 use nix::errno::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-
-/// `bpf_tail_call`.
-const TAIL_CALL: i32 = 12;
 
 /// An array of one program.
 pub(super) struct Slot(OwnedFd);
@@ -43,16 +40,14 @@ impl Slot {
     /// What goes at the hook. It has the name of the program, so that what the kernel counts of it is found.
     pub(super) fn stub(&self, place: Place<'_>, name: &str) -> Result<OwnedFd, Errno> {
         let [array, rest] = bpf::set_map(2, MAP, &self.0);
-        let name = &name[..name.len().min(NAME)];
         bpf::load(
             place,
             name,
             &[
-                // bpf_tail_call(r1 = what the hook was given, r2 = the array, r3 = 0); an empty slot: go on
                 array,
                 rest,
                 set(3, 0),
-                instruction(0x85, 0, 0, TAIL_CALL),
+                TAIL_CALL,
                 set(0, place.go_on()),
                 EXIT,
             ],

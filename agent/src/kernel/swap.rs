@@ -10,7 +10,6 @@ use super::build::Build;
 use super::hooks::Hooks;
 use super::load;
 use super::loader::LoadError;
-use super::object::{PROGRAMS, Program};
 use super::pins::{self, Pins};
 use super::probation::Probation;
 use aya::Btf;
@@ -43,6 +42,7 @@ impl Swap {
     ) -> Result<Self, LoadError> {
         let types = Btf::from_sys_fs().map_err(LoadError::Btf)?;
         if !pins.build(&own).is_dir() {
+            load::check_shapes(&pins)?;
             load::whole(&pins, &own, &types, lsm)?;
         }
         let probation = Probation::begin().map_err(LoadError::Probation)?;
@@ -67,7 +67,7 @@ impl Swap {
         self.end_probation()?;
         fs::create_dir_all(self.pins.probation()).map_err(LoadError::Pins)?;
         let hooks = Hooks::of(&self.pins, types)?;
-        for program in known(&self.own, &self.pins)? {
+        for program in hooks.known(&self.own)? {
             hooks.put_on_probation(&self.probation, (&self.before, &self.own), program)?;
         }
         Ok(())
@@ -92,11 +92,7 @@ impl Swap {
 
     /// Gives the hooks the programs of a build.
     fn put(&self, build: &Build, types: &Btf) -> Result<(), LoadError> {
-        let hooks = Hooks::of(&self.pins, types)?;
-        for program in known(build, &self.pins)? {
-            hooks.put(build, program)?;
-        }
-        Ok(())
+        Ok(Hooks::of(&self.pins, types)?.put_all(build)?)
     }
 
     /// The new programs are proven: takes the old ones out, and whatever hooks they alone had.
@@ -131,12 +127,4 @@ impl Swap {
         }
         Ok(())
     }
-}
-
-/// The programs of a build that this binary knows, in the order in which they are attached. One that it does not
-/// know stays where it is.
-pub(super) fn known(build: &Build, pins: &Pins) -> Result<Vec<&'static Program>, LoadError> {
-    let names = build.programs(pins).map_err(LoadError::Pins)?;
-    let is_there = |program: &&Program| names.iter().any(|name| name == program.name);
-    Ok(PROGRAMS.iter().filter(is_there).collect())
 }

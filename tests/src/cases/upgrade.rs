@@ -140,11 +140,12 @@ fn loaded() -> Result<BTreeMap<String, u32>> {
 
 /// The kernel must have as many of each as it had.
 fn expect_loaded(before: &BTreeMap<String, u32>) -> Result<()> {
-    let mut after = loaded()?;
-    after.retain(|name, count| before.get(name) != Some(count));
+    let after = loaded()?;
+    let mut names = before.keys().chain(after.keys());
+    let changed = names.find(|name| before.get(*name) != after.get(*name));
     ensure!(
-        after.is_empty(),
-        "more or fewer than before: {after:?} of {before:?}"
+        changed.is_none(),
+        "other programs of the name {changed:?} than before: {after:?}, {before:?}"
     );
     Ok(())
 }
