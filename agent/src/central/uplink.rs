@@ -5,6 +5,7 @@ use super::report::{Own, Report};
 use super::{Heard, Shown, show};
 use crate::chain::chain;
 use crate::events::explain;
+use crate::pauses::Pauses;
 use agent_proto::client::{Client, ClientError};
 use agent_proto::wire::directives_request::What as Said;
 use agent_proto::wire::directives_response::What as Told;
@@ -103,7 +104,7 @@ impl Uplink {
     }
 
     async fn keep_connected(self, outcomes: &mut UnboundedReceiver<Outcome>) {
-        let mut pause = PAUSES.0 / self.haste;
+        let mut pauses = Pauses::between(PAUSES.0 / self.haste, PAUSES.1 / self.haste);
         loop {
             let began = std::time::Instant::now();
             let Err(error) = self.talk(outcomes).await;
@@ -125,12 +126,10 @@ impl Uplink {
                 return;
             }
             // One that lasted is no reason to wait long for the next.
-            if began.elapsed() > pause * 4 {
-                pause = PAUSES.0 / self.haste;
+            if began.elapsed() > pauses.upcoming() * 4 {
+                pauses.begin_anew();
             }
-            // Not all nodes at once when the controller comes back.
-            tokio::time::sleep(pause.mul_f64(0.5 + share())).await;
-            pause = (pause * 2).min(PAUSES.1 / self.haste);
+            tokio::time::sleep(pauses.take()).await;
             // They are of a connection that is over: the controller asks again.
             while outcomes.try_recv().is_ok() {}
         }
@@ -246,11 +245,4 @@ pub(super) async fn next<T>(answers: &mut Streaming<T>) -> Result<T, EndError> {
 async fn send(say: &Sender<DirectivesRequest>, what: Said) -> Result<(), EndError> {
     let sent = say.send(DirectivesRequest { what: Some(what) }).await;
     sent.map_err(|_| EndError::Over("directives"))
-}
-
-/// A number between 0 and 1. Where none can be drawn, all wait the same.
-fn share() -> f64 {
-    use rand::TryRngCore as _;
-    let drawn = rand::rngs::OsRng.try_next_u32().unwrap_or(u32::MAX / 2);
-    f64::from(drawn) / f64::from(u32::MAX)
 }
