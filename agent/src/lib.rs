@@ -18,6 +18,7 @@
 //! | `names` | the resolver of sessions |
 //! | `relay` | connections whose rules want to hear first for which name they are, or that go through a gateway |
 //! | `netns` | network namespaces |
+//! | `otlp` | events and metrics for a collector of OpenTelemetry |
 //! | `pauses` | how long to wait before something is tried again |
 //! | `containers` | whose a container is, as its runtime tells |
 //! | `daemon` | what runs all the time |
@@ -45,6 +46,7 @@ pub mod kernel;
 pub mod library;
 pub mod names;
 pub mod netns;
+pub mod otlp;
 mod pauses;
 pub mod policy;
 pub mod policy_cli;

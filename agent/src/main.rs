@@ -8,7 +8,7 @@ use interlock_agent::run::{self, Ended, signals};
 use interlock_agent::{
     central, containers, ctl, doctor, evidence, health,
     holds::{bell, deputy},
-    library, names, policy_cli, report, show, uninstall,
+    library, names, otlp, policy_cli, report, show, uninstall,
 };
 use std::io::Write;
 use std::process::ExitCode;
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Command::Daemon(options) => {
             // Standard output belongs to the events.
             agent_log::start(options.log);
+            let options = *options;
             let settings = daemon::Settings {
                 socket: options.socket,
                 policies: match options.policies {
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
                     when_away: options.containers.when_away,
                 },
                 bell: bell_settings(options.bell),
+                otlp: otlp_settings(options.otlp),
                 enter_host: options.enter_host,
                 health: health::Settings {
                     address: options.metrics,
@@ -110,6 +112,15 @@ fn bell_settings(options: interlock_agent::cli::Bell) -> Option<bell::Settings> 
         url: options.bell?,
         key: options.bell_key?,
         authorities: options.bell_ca,
+    })
+}
+
+fn otlp_settings(options: interlock_agent::cli::Otlp) -> Option<otlp::Settings> {
+    Some(otlp::Settings {
+        url: options.otlp?,
+        authorities: options.otlp_ca,
+        headers: options.otlp_headers,
+        bounds: otlp::Bounds::default(),
     })
 }
 

@@ -4,6 +4,7 @@ use crate::central::ControllerInfo;
 use crate::control::client::{self, AskError};
 use crate::control::protocol::{EvidenceInfo, Request, Response, SessionInfo, Status};
 use crate::kernel::loader::Mode;
+use crate::otlp::OtlpInfo;
 use serde::Serialize;
 use std::path::Path;
 
@@ -113,6 +114,9 @@ fn print_status(status: &Status) {
         print_controller(controller);
     }
     print_evidence(&status.evidence);
+    if let Some(otlp) = &status.otlp {
+        print_otlp(otlp);
+    }
     print_ways(status);
     print_policies(status);
     for hook in &status.hooks_missing {
@@ -167,6 +171,21 @@ fn print_evidence(evidence: &EvidenceInfo) {
     for repaired in &evidence.repaired {
         println!("REPAIRED     evidence: {repaired}");
     }
+}
+
+fn print_otlp(otlp: &OtlpInfo) {
+    let OtlpInfo { url, since, .. } = otlp;
+    let error = otlp.error.as_ref().map(|error| format!(": {error}"));
+    let error = error.unwrap_or_default();
+    match (otlp.connected, error.is_empty()) {
+        (true, _) => println!("collector    {url}, connected since {since}{error}"),
+        (false, true) => println!("collector    {url}: not connected yet"),
+        (false, false) => println!("collector    {url}: NOT CONNECTED since {since}{error}"),
+    }
+    println!(
+        "             events sent {}, waiting {}, lost {}",
+        otlp.sent, otlp.waiting, otlp.lost
+    );
 }
 
 fn print_ways(status: &Status) {

@@ -7,6 +7,9 @@ use clap::Args;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+/// The authorities that a host knows, where it is Debian's or like it.
+const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
 /// Options of `daemon`.
 #[derive(Debug, Args)]
 pub struct Daemon {
@@ -51,6 +54,9 @@ pub struct Daemon {
     /// Who is told of questions.
     #[command(flatten)]
     pub bell: Bell,
+    /// Which collector hears of events and metrics.
+    #[command(flatten)]
+    pub otlp: Otlp,
     /// Enter the mounts and cgroups of process 1 first: for a container that shares the host's processes,
     /// whose paths policies are about. All folders named here are then the host's
     #[arg(long)]
@@ -90,12 +96,24 @@ pub struct Bell {
     #[arg(long, value_name = "FILE", requires = "bell")]
     pub bell_key: Option<PathBuf>,
     /// The authorities that the certificate there may be of
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "/etc/ssl/certs/ca-certificates.crt"
-    )]
+    #[arg(long, value_name = "FILE", default_value = AUTHORITIES)]
     pub bell_ca: PathBuf,
+}
+
+/// Which collector hears of events and metrics.
+#[derive(Debug, Args)]
+pub struct Otlp {
+    /// Where to send events and metrics by OTLP over gRPC, such as http://127.0.0.1:4317 for a collector on this
+    /// node, or https://otel.example.com:4317 [default: nowhere]
+    #[arg(long, value_name = "URL", env = "INTERLOCK_OTLP")]
+    pub otlp: Option<String>,
+    /// The authorities that the certificate there may be of
+    #[arg(long, value_name = "FILE", default_value = AUTHORITIES)]
+    pub otlp_ca: PathBuf,
+    /// A file of headers for it, one `NAME: VALUE` a line, such as a token: with https:// alone. It may be replaced at
+    /// any time
+    #[arg(long, value_name = "FILE", requires = "otlp")]
+    pub otlp_headers: Option<PathBuf>,
 }
 
 /// How a node reaches the controller.

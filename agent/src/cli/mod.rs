@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 pub(crate) use daemon::pair;
-pub use daemon::{Bell, Central, Daemon};
+pub use daemon::{Bell, Central, Daemon, Otlp};
 pub use evidence::{Evidence, EvidenceExport, EvidenceShow, EvidenceVerify};
 pub use policy::{Check, Compile, Diff, Explain, Graph, New, Policy, Reading, Simulate, Test};
 
@@ -33,7 +33,7 @@ pub enum Command {
     /// of its own attempt what it must be denied; then says `ready` on standard error. Events are
     /// printed on standard output, one JSON object a line. SIGTERM ends the daemon and leaves
     /// enforcement in force: `interlock uninstall` takes it out.
-    Daemon(Daemon),
+    Daemon(Box<Daemon>),
     /// Start a command as a session of an agent
     ///
     /// The command and all that descends from it are held to the agent's policy. Its exit code is

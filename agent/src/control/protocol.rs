@@ -6,6 +6,7 @@ use crate::holds::HoldInfo;
 use crate::holds::answer::{Answer, Answered};
 use crate::ids::SessionId;
 use crate::kernel::loader::Mode;
+use crate::otlp::OtlpInfo;
 use agent_evidence::record::Container;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -301,6 +302,9 @@ pub struct Status {
     pub controller: Option<Box<ControllerInfo>>,
     /// The record of what happens.
     pub evidence: EvidenceInfo,
+    /// How the way to the collector is, if there is one. Nothing depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub otlp: Option<Box<OtlpInfo>>,
     /// Why enforcement is not proven at the moment, if it is not: then no session is started.
     pub not_proven: Option<String>,
 }

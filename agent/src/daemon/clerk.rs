@@ -23,6 +23,7 @@ use crate::kernel::maps::MapsError;
 use crate::kernel::pins::Pins;
 use crate::kernel::skipped::Skipped;
 use crate::library::Library;
+use crate::otlp::Queue;
 use crate::recognition::Recognition;
 use crate::sessions::Sessions;
 use crate::sessions::census::Census;
@@ -48,6 +49,8 @@ pub(super) struct Clerk {
     pub(super) mode: Mode,
     pub(super) programs: ProgramsInfo,
     pub(super) central: RefCell<Option<Rc<Central>>>,
+    /// Where events wait for a collector.
+    pub(super) otlp: Option<Queue>,
     pub(super) recorder: Recorder,
     pub(super) evidence: PathBuf,
     pub(super) proof: Rc<Proof>,
@@ -260,6 +263,7 @@ impl Clerk {
                 .as_ref()
                 .map(|central| Box::new(central.info())),
             evidence: evidence::info(&self.recorder, &self.evidence),
+            otlp: self.otlp.as_ref().map(|queue| Box::new(queue.info())),
             not_proven: self.proof.failure(),
         })
     }

@@ -8,12 +8,13 @@ use crate::health::metrics::{
     CONTROLLER_FORKED, CONTROLLER_HELD_UP, CONTROLLER_WAITING, DEGRADED, DOUBTS, EVENTS_LOST,
     EVIDENCE_DEGRADED, EVIDENCE_LOST, EVIDENCE_RECORDED, EVIDENCE_REPAIRED, EVIDENCE_WAITING,
     FORKS_REFUSED, HOLDS_ASKED, HOLDS_OLDEST, HOLDS_OPEN, HOOK_RUNS, HOOK_SECONDS, INFO, LOOKUPS,
-    LOOP_AGE, PACKETS_DROPPED, POLICIES, POLICIES_REJECTED, POLICY_GENERATION, PROBES,
-    PROGRAMS_KEPT, PROGRAMS_MISSING, PROGRAMS_SKIPPED, PROVEN, SESSIONS, SESSIONS_NOT_READY,
-    TABLE_CAPACITY, TABLE_ENTRIES, WAYS_BROKEN,
+    LOOP_AGE, OTLP_CONNECTED, OTLP_LOST, OTLP_SENT, OTLP_WAITING, PACKETS_DROPPED, POLICIES,
+    POLICIES_REJECTED, POLICY_GENERATION, PROBES, PROGRAMS_KEPT, PROGRAMS_MISSING,
+    PROGRAMS_SKIPPED, PROVEN, SESSIONS, SESSIONS_NOT_READY, TABLE_CAPACITY, TABLE_ENTRIES,
+    WAYS_BROKEN,
 };
 use crate::health::tally::{OTHER, Tally};
-use crate::health::{Health, Reading, Wanted};
+use crate::health::{Health, Reading, Starts, Wanted};
 use crate::kernel::hook_times::HookTimes;
 use crate::kernel::loader::Mode;
 use crate::kernel::maps::MapsError;
@@ -30,6 +31,7 @@ pub(super) struct Figures {
     pub(super) health: Health,
     pub(super) tally: Rc<Tally>,
     pub(super) hook_times: Option<HookTimes>,
+    pub(super) starts: Starts,
 }
 
 impl Figures {
@@ -49,11 +51,12 @@ impl Figures {
     fn read(&self) -> Result<Reading, MapsError> {
         let clerk = &self.clerk;
         let status = clerk.status()?;
-        let mut reading = Reading::default();
+        let mut reading = Reading::since(self.starts);
         self.add_health(&mut reading, &status);
         add_sessions(&mut reading, &status);
         add_evidence(&mut reading, &status.evidence);
         add_controller(&mut reading, &status);
+        add_otlp(&mut reading, &status);
         let sessions = clerk.sessions.borrow();
         for (table, taken, room) in sessions.fill()? {
             reading.add(&TABLE_ENTRIES, &[table], taken);
@@ -145,4 +148,14 @@ fn add_controller(reading: &mut Reading, status: &Status) {
     reading.add(&CONTROLLER_FORKED, &[], controller.forked.is_some());
     reading.add(&CONTROLLER_HELD_UP, &[], controller.held_up.is_some());
     reading.add(&CONTROLLER_EPOCH, &[], controller.epoch);
+}
+
+fn add_otlp(reading: &mut Reading, status: &Status) {
+    let Some(otlp) = &status.otlp else {
+        return;
+    };
+    reading.add(&OTLP_CONNECTED, &[], otlp.connected);
+    reading.add(&OTLP_WAITING, &[], otlp.waiting);
+    reading.add(&OTLP_SENT, &[], otlp.sent);
+    reading.add(&OTLP_LOST, &[], otlp.lost);
 }

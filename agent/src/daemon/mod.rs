@@ -47,7 +47,7 @@ use crate::evidence::scribe::{Scribe, note_life};
 use crate::health::server as health_server;
 use crate::health::tally::Tally;
 use crate::health::watchdog::Systemd;
-use crate::health::{self, Health, Loop};
+use crate::health::{self, Health, Loop, Starts};
 use crate::holds::Holds;
 use crate::holds::bell::BellError;
 use crate::holds::deputy::Deputy;
@@ -60,6 +60,7 @@ use crate::library::given::Given;
 use crate::library::watch::Watch;
 use crate::library::{Library, Look};
 use crate::names::Names;
+use crate::otlp::{Exporter, OtlpError};
 use crate::recognition::Recognition;
 use crate::sessions::Sessions;
 use crate::sessions::census::Census;
@@ -105,6 +106,9 @@ pub enum DaemonError {
     /// There is no bell.
     #[error("people cannot be told of questions")]
     Bell(#[from] BellError),
+    /// There is no way to the collector.
+    #[error("events and metrics cannot be sent to a collector")]
+    Otlp(#[from] OtlpError),
     /// Nobody can ask how it is.
     #[error(transparent)]
     Health(#[from] health_server::BeginError),
@@ -162,7 +166,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let health = Health::default();
     let (wish, wishes) = health::wishes();
     if let Some(address) = settings.health.address {
-        let address = health_server::begin(address, health.clone(), wish)?;
+        let address = health_server::begin(address, health.clone(), wish.clone())?;
         info!(%address, "metrics, liveness and readiness");
     }
     let journal = Journal::open(&settings.events).unwrap_or_else(|error| {
@@ -175,6 +179,8 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     // Ends last: what the others have handed in by then is recorded and signed.
     let named = begun.as_ref().map(|begun| begun.node().to_owned());
     let bell = settings.bell(named.clone())?;
+    let exporter = settings.exporter(named.clone(), wish)?;
+    let queue = exporter.as_ref().map(Exporter::queue);
     let (recorder, _writer) = evidence::begin(&settings.evidence, named);
     let own = Own::new(
         recorder.clone(),
@@ -219,6 +225,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let mut earlier = Vec::new();
     let proving = programs::prove((build, how), &mut sessions, &mut ring, &mode, &mut earlier);
     let programs = proving.await?;
+    let starts = Starts::read(&Pins::in_force(), &programs.build);
     // Who can connect can rely on enforcement: the socket is not there before the proof.
     let mut library = Library::of(settings.policies.clone());
     // Before the first look: what changes from now on is heard.
@@ -288,6 +295,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
             journal,
             scribe: Scribe::new(recorder.clone()),
             tally: Rc::clone(&tally),
+            otlp: queue.clone(),
         },
     );
     let leaving_note = recorder.clone();
@@ -306,6 +314,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         evidence: settings.evidence.folder.clone(),
         proof,
         central: RefCell::new(None),
+        otlp: queue,
         holds,
         lines: follower.lines.clone(),
     });
@@ -346,6 +355,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         health: health.clone(),
         tally,
         hook_times,
+        starts,
     };
     let systemd = Systemd::begin().map_err(failed("watchdog"))?;
     let mut tasks = JoinSet::new();

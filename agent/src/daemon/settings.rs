@@ -4,12 +4,15 @@ use crate::central;
 use crate::containers;
 use crate::evidence::{self, Keeping};
 use crate::health;
+use crate::health::Wanted;
 use crate::holds;
 use crate::holds::bell::{Bell, BellError};
 use crate::kernel::pins;
 use crate::names;
+use crate::otlp::{self, Exporter, OtlpError};
 use crate::sessions::guarded::Guarded;
 use std::path::PathBuf;
+use tokio::sync::mpsc::Sender;
 
 /// How the daemon is set up.
 #[derive(Debug, Clone)]
@@ -34,6 +37,8 @@ pub struct Settings {
     pub containers: containers::Settings,
     /// Whom it tells of questions to people, if anybody.
     pub bell: Option<holds::bell::Settings>,
+    /// Which collector it tells of events and metrics, if any.
+    pub otlp: Option<otlp::Settings>,
     /// How it shows how it is.
     pub health: health::Settings,
     /// Whether it enters the mounts and cgroups of process 1 first, out of a container.
@@ -49,6 +54,19 @@ impl Settings {
         };
         let begin = |to| Bell::begin(to, node.or_else(host).unwrap_or_default());
         self.bell.as_ref().map(begin).transpose()
+    }
+
+    /// Who tells a collector of events and metrics, under the name that the record has for this node.
+    pub(super) fn exporter(
+        &self,
+        node: Option<String>,
+        daemon: Sender<Wanted>,
+    ) -> Result<Option<Exporter>, OtlpError> {
+        let begin = |to: &otlp::Settings| {
+            let node = self.evidence.name_of_node(node);
+            Exporter::begin(to.clone(), &node, daemon)
+        };
+        self.otlp.as_ref().map(begin).transpose()
     }
 
     /// What no session reaches, or changes.
@@ -70,6 +88,8 @@ impl Settings {
             .bell
             .iter()
             .fold(guarded, |guarded, bell| guarded.closed(&bell.key));
+        let headers = self.otlp.iter().filter_map(|otlp| otlp.headers.as_ref());
+        let guarded = headers.fold(guarded, |guarded, path| guarded.closed(path));
         let guarded = self
             .policies
             .iter()

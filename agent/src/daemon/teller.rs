@@ -10,6 +10,7 @@ use crate::events::process::{Programs, readable};
 use crate::evidence::scribe::Scribe;
 use crate::health::tally::Tally;
 use crate::holds::{self, Controller, Holds};
+use crate::otlp::Queue;
 use crate::recognition::{Recognition, containers, late};
 use crate::sessions::Sessions;
 use agent_common::counter::Counter;
@@ -38,6 +39,8 @@ pub struct Outlets {
     pub scribe: Scribe,
     /// Metrics.
     pub tally: Rc<Tally>,
+    /// A collector.
+    pub otlp: Option<Queue>,
 }
 
 /// Turns records into lines on standard output.
@@ -334,6 +337,9 @@ impl Teller {
         if let Err(error) = written {
             // A full disk stops no enforcement, and what was printed can still be kept.
             warn!(%error, "events are printed, but not in the journal");
+        }
+        if let Some(queue) = &self.outlets.otlp {
+            queue.put(&text);
         }
         self.output.write_all(&text).await?;
         self.output.flush().await

@@ -22,8 +22,17 @@ const NICE: libc::c_int = -10;
 
 /// The daemon's share, for this thread and those it begins.
 pub fn ask_for_more() {
+    ask_for(NICE);
+}
+
+/// Anybody's share, for a thread of the daemon that nothing waits for.
+pub fn ask_for_no_more() {
+    ask_for(0);
+}
+
+fn ask_for(nice: libc::c_int) {
     // SAFETY: three integers, no memory.
-    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
     if let Err(error) = Errno::result(result) {
         debug!(%error, "the nice value stays");
     }

@@ -78,10 +78,17 @@ pub struct Keeping {
     pub age: Option<std::time::Duration>,
 }
 
+impl Keeping {
+    /// What this node is called: as it is told, or as the controller has it, or the host.
+    pub fn name_of_node(&self, named: Option<String>) -> String {
+        self.node.clone().or(named).unwrap_or_else(host_name)
+    }
+}
+
 /// Begins to record, under the name that the controller has for this node, if it has one. The writer
 /// ends, and signs, when it is dropped.
 pub fn begin(keeping: &Keeping, named: Option<String>) -> (Recorder, Option<Writer>) {
-    let node = keeping.node.clone().or(named).unwrap_or_else(host_name);
+    let node = keeping.name_of_node(named);
     match try_begin(keeping, &node) {
         Ok((recorder, writer)) => (recorder, Some(writer)),
         Err(error) => (Recorder::none(chain(error)), None),

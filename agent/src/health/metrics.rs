@@ -1,11 +1,13 @@
 //! Every figure that the daemon shows, by its name. `docs/metrics.md` has the same table, and a test holds one
 //! against the other.
 
+use super::starts::Since;
+
 /// What a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Only grows, until what counts it is loaded anew. Its samples end in `_total`.
-    Counter,
+    /// Only grows, since then. Its samples end in `_total`.
+    Counter(Since),
     /// What is so now.
     Gauge,
 }
@@ -23,13 +25,24 @@ pub struct Metric {
     pub help: &'static str,
 }
 
+impl Metric {
+    /// What its samples are called.
+    pub fn sample_name(&self) -> String {
+        let end = match self.kind {
+            Kind::Counter(_) => "_total",
+            Kind::Gauge => "",
+        };
+        format!("{}{end}", self.name)
+    }
+}
+
 macro_rules! metrics {
-    ($($constant:ident = $kind:ident $name:literal [$($label:literal),*]: $help:literal;)*) => {
+    ($($constant:ident = $kind:ident $(($since:ident))? $name:literal [$($label:literal),*]: $help:literal;)*) => {
         $(
             #[doc = $help]
             pub const $constant: Metric = Metric {
                 name: $name,
-                kind: Kind::$kind,
+                kind: Kind::$kind $((Since::$since))?,
                 labels: &[$($label),*],
                 help: $help,
             };
@@ -49,24 +62,24 @@ metrics! {
     PROGRAMS_MISSING = Gauge "interlock_programs_missing" []: "Kernel programs that should be attached and are not, without those that not every kernel has a hook for";
     LOOP_AGE = Gauge "interlock_loop_age_seconds" ["loop"]: "How long ago each loop of the daemon turned last";
     SESSIONS = Gauge "interlock_sessions" ["agent"]: "Sessions in force";
-    SESSIONS_STARTED = Counter "interlock_sessions_started" ["agent"]: "Sessions that had their first process, since the daemon began";
-    SESSIONS_ENDED = Counter "interlock_sessions_ended" ["agent", "outcome"]: "Sessions that are over, since the daemon began";
-    REVOCATIONS = Counter "interlock_revocations" ["agent", "cause"]: "Sessions of which something was killed or cut, since the daemon began";
-    SESSIONS_NOT_READY = Counter "interlock_sessions_not_ready" []: "Sessions that should have begun when none lay ready";
+    SESSIONS_STARTED = Counter(Daemon) "interlock_sessions_started" ["agent"]: "Sessions that had their first process, since the daemon began";
+    SESSIONS_ENDED = Counter(Daemon) "interlock_sessions_ended" ["agent", "outcome"]: "Sessions that are over, since the daemon began";
+    REVOCATIONS = Counter(Daemon) "interlock_revocations" ["agent", "cause"]: "Sessions of which something was killed or cut, since the daemon began";
+    SESSIONS_NOT_READY = Counter(Tables) "interlock_sessions_not_ready" []: "Sessions that should have begun when none lay ready";
     WAYS_BROKEN = Gauge "interlock_ways_broken" []: "Ways by which sessions should be recognised and are not";
-    ACTIONS = Counter "interlock_actions" ["verdict"]: "Actions of sessions, by what the kernel decided";
-    DENIALS = Counter "interlock_denials" ["agent", "action", "verdict"]: "Actions that were not allowed and that the daemon told of, since it began";
-    DOUBTS = Counter "interlock_doubts" []: "Actions denied because something could not be read or told apart";
-    FORKS_REFUSED = Counter "interlock_forks_refused" []: "Forks of sessions that failed because the child could not be labelled";
-    PROBES = Counter "interlock_probes" []: "Times the kernel looked whether a session has a capability, and it has not";
-    PACKETS_DROPPED = Counter "interlock_packets_dropped" ["reason"]: "Packets of sessions that were dropped";
-    EVENTS_LOST = Counter "interlock_events_lost" []: "Events that found the ring full; their verdicts were enforced";
-    PROGRAMS_SKIPPED = Counter "interlock_programs_skipped" ["program"]: "Times the kernel did not run a program that it had interrupted";
+    ACTIONS = Counter(Tables) "interlock_actions" ["verdict"]: "Actions of sessions, by what the kernel decided";
+    DENIALS = Counter(Daemon) "interlock_denials" ["agent", "action", "verdict"]: "Actions that were not allowed and that the daemon told of, since it began";
+    DOUBTS = Counter(Tables) "interlock_doubts" []: "Actions denied because something could not be read or told apart";
+    FORKS_REFUSED = Counter(Tables) "interlock_forks_refused" []: "Forks of sessions that failed because the child could not be labelled";
+    PROBES = Counter(Tables) "interlock_probes" []: "Times the kernel looked whether a session has a capability, and it has not";
+    PACKETS_DROPPED = Counter(Tables) "interlock_packets_dropped" ["reason"]: "Packets of sessions that were dropped";
+    EVENTS_LOST = Counter(Tables) "interlock_events_lost" []: "Events that found the ring full; their verdicts were enforced";
+    PROGRAMS_SKIPPED = Counter(Programs) "interlock_programs_skipped" ["program"]: "Times the kernel did not run a program that it had interrupted";
     HOLDS_OPEN = Gauge "interlock_holds_open" []: "Questions to people that are open";
     HOLDS_OLDEST = Gauge "interlock_holds_oldest_age_seconds" []: "How long the oldest open question has waited";
-    HOLDS_ASKED = Counter "interlock_holds_asked" []: "Questions that were put to people";
-    HOLDS_ANSWERED = Counter "interlock_holds_answered" ["answer"]: "Questions that are closed, since the daemon began";
-    LOOKUPS = Counter "interlock_lookups" ["outcome"]: "Names that sessions looked up, since the daemon began";
+    HOLDS_ASKED = Counter(Tables) "interlock_holds_asked" []: "Questions that were put to people";
+    HOLDS_ANSWERED = Counter(Daemon) "interlock_holds_answered" ["answer"]: "Questions that are closed, since the daemon began";
+    LOOKUPS = Counter(Daemon) "interlock_lookups" ["outcome"]: "Names that sessions looked up, since the daemon began";
     POLICIES = Gauge "interlock_policies" []: "Policies that are loaded";
     POLICY_GENERATION = Gauge "interlock_policy_generation" ["agent"]: "Which version of an agent's policy is loaded, counted since the daemon began";
     POLICIES_REJECTED = Gauge "interlock_policies_rejected" []: "Files and folders of which what is there now was not taken";
@@ -74,7 +87,7 @@ metrics! {
     TABLE_CAPACITY = Gauge "interlock_table_capacity" ["table"]: "Entries that there is room for";
     EVIDENCE_RECORDED = Gauge "interlock_evidence_recorded" []: "Number of the newest record that is on the disk";
     EVIDENCE_WAITING = Gauge "interlock_evidence_waiting" []: "Records that wait to be written";
-    EVIDENCE_LOST = Counter "interlock_evidence_lost" []: "Records that found no room, since the daemon began";
+    EVIDENCE_LOST = Counter(Daemon) "interlock_evidence_lost" []: "Records that found no room, since the daemon began";
     EVIDENCE_REPAIRED = Gauge "interlock_evidence_repaired" []: "Faults of the record that the daemon found when it began";
     EVIDENCE_DEGRADED = Gauge "interlock_evidence_degraded" []: "Whether not everything is recorded";
     CONTROLLER_CONNECTED = Gauge "interlock_controller_connected" []: "Whether the controller is connected";
@@ -83,8 +96,12 @@ metrics! {
     CONTROLLER_FORKED = Gauge "interlock_controller_forked" []: "Whether the controller takes no records because they are not what it has";
     CONTROLLER_HELD_UP = Gauge "interlock_controller_held_up" []: "Whether the controller takes no records for now";
     CONTROLLER_EPOCH = Gauge "interlock_controller_epoch" []: "The newest directive's epoch";
-    HOOK_RUNS = Counter "interlock_hook_runs" ["program"]: "Runs of a kernel program, while `--hook-times` measures them";
-    HOOK_SECONDS = Counter "interlock_hook_seconds" ["program"]: "Time that a kernel program ran, while `--hook-times` measures it";
+    OTLP_CONNECTED = Gauge "interlock_otlp_connected" []: "Whether the collector took what was sent to it last";
+    OTLP_WAITING = Gauge "interlock_otlp_waiting" []: "Events that wait to be sent to the collector";
+    OTLP_SENT = Counter(Daemon) "interlock_otlp_sent" []: "Events that the collector took, since the daemon began";
+    OTLP_LOST = Counter(Daemon) "interlock_otlp_lost" []: "Events that the collector did not get, since the daemon began: they found no room, or it refused them";
+    HOOK_RUNS = Counter(Programs) "interlock_hook_runs" ["program"]: "Runs of a kernel program, while `--hook-times` measures them";
+    HOOK_SECONDS = Counter(Programs) "interlock_hook_seconds" ["program"]: "Time that a kernel program ran, while `--hook-times` measures it";
 }
 
 #[cfg(test)]
@@ -110,13 +127,13 @@ mod tests {
     #[test]
     fn the_documentation_has_the_same_table() {
         let said = ALL.iter().map(|metric| {
-            let (kind, end) = match metric.kind {
-                Kind::Counter => ("counter", "_total"),
-                Kind::Gauge => ("gauge", ""),
+            let kind = match metric.kind {
+                Kind::Counter(_) => "counter",
+                Kind::Gauge => "gauge",
             };
             let labels: Vec<_> = metric.labels.iter().map(|it| format!("`{it}`")).collect();
             [
-                format!("`{}{end}`", metric.name),
+                format!("`{}`", metric.sample_name()),
                 kind.to_owned(),
                 labels.join(", "),
                 metric.help.to_owned(),
@@ -148,10 +165,7 @@ mod tests {
                 let rest = text.get(at..).unwrap_or_default();
                 let end = rest.find(|c| !is_of_a_name(c)).unwrap_or(rest.len());
                 let name = rest.get(..end).unwrap_or_default();
-                let is_there = ALL.iter().any(|metric| match metric.kind {
-                    Kind::Counter => name.strip_suffix("_total") == Some(metric.name),
-                    Kind::Gauge => name == metric.name,
-                });
+                let is_there = ALL.iter().any(|metric| metric.sample_name() == name);
                 assert!(is_there, "no metric is called `{name}`");
                 spoken_of += 1;
             }

@@ -14,12 +14,14 @@ pub mod metrics;
 pub mod pulse;
 pub mod reading;
 pub mod server;
+pub mod starts;
 pub mod tally;
 pub mod watchdog;
 
 pub use condition::Condition;
 pub use pulse::{Loop, Pulse, Pulses};
 pub use reading::Reading;
+pub use starts::Starts;
 use std::net::SocketAddr;
 use tokio::sync::{mpsc, oneshot};
 
@@ -41,7 +43,7 @@ pub struct Health {
     pub condition: Condition,
 }
 
-/// Somebody wants to know all figures.
+/// Somebody wants to know all figures: the thread above, or the one that sends them to a collector.
 pub type Wanted = oneshot::Sender<Reading>;
 
 /// Where such wishes come in, one at a time.

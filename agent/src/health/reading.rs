@@ -1,6 +1,7 @@
 //! All figures at one moment, and how they are written down.
 
 use super::metrics::{ALL, Kind, Metric};
+use super::starts::Starts;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -42,17 +43,37 @@ impl From<Duration> for Figure {
     }
 }
 
+/// A figure, with a value for each label of its metric.
+pub type Sample = (Vec<String>, Figure);
+
 /// All figures at one moment.
 #[derive(Debug, Clone, Default)]
-pub struct Reading(BTreeMap<&'static str, Vec<(Vec<String>, Figure)>>);
+pub struct Reading {
+    /// Since when its counters count.
+    pub starts: Starts,
+    samples: BTreeMap<&'static str, Vec<Sample>>,
+}
 
 impl Reading {
+    /// Nothing yet, of counters that began then.
+    pub fn since(starts: Starts) -> Self {
+        let samples = BTreeMap::new();
+        Self { starts, samples }
+    }
+
     /// Adds one figure of a metric, with a value for each of its labels.
     pub fn add(&mut self, metric: &'static Metric, labels: &[&str], figure: impl Into<Figure>) {
         debug_assert_eq!(labels.len(), metric.labels.len(), "{}", metric.name);
         let labels = labels.iter().map(|&label| label.to_owned()).collect();
-        let of = self.0.entry(metric.name).or_default();
+        let of = self.samples.entry(metric.name).or_default();
         of.push((labels, figure.into()));
+    }
+
+    /// Every metric that has a figure, in the order in which they are shown.
+    pub fn families(&self) -> impl Iterator<Item = (&'static Metric, &[Sample])> {
+        let of =
+            |metric: &&'static Metric| Some((*metric, self.samples.get(metric.name)?.as_slice()));
+        ALL.iter().filter_map(of)
     }
 
     /// In the text format of OpenMetrics.
@@ -67,12 +88,9 @@ impl Reading {
 
 impl Collector for Reading {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        for metric in ALL {
-            let Some(samples) = self.0.get(metric.name) else {
-                continue;
-            };
+        for (metric, samples) in self.families() {
             let kind = match metric.kind {
-                Kind::Counter => MetricType::Counter,
+                Kind::Counter(_) => MetricType::Counter,
                 Kind::Gauge => MetricType::Gauge,
             };
             let help = format!("{}.", metric.help);
@@ -94,10 +112,10 @@ impl Collector for Reading {
 
 fn sample(encoder: &mut MetricEncoder<'_>, kind: Kind, figure: Figure) -> fmt::Result {
     match (kind, figure) {
-        (Kind::Counter, Figure::Whole(whole)) => {
+        (Kind::Counter(_), Figure::Whole(whole)) => {
             encoder.encode_counter::<NoLabelSet, _, u64>(&whole, None)
         }
-        (Kind::Counter, Figure::Part(part)) => {
+        (Kind::Counter(_), Figure::Part(part)) => {
             encoder.encode_counter::<NoLabelSet, _, f64>(&part, None)
         }
         (Kind::Gauge, Figure::Whole(whole)) => encoder.encode_gauge(&whole),

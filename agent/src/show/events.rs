@@ -65,6 +65,15 @@ fn row(event: &Value) -> String {
     )
 }
 
+/// An event in a sentence, for who sees no table.
+pub(crate) fn sentence(event: &Value) -> String {
+    let (kind, what) = (word(event, "kind"), what(event));
+    match event["agent"].as_str() {
+        Some(agent) => format!("{kind}, agent {agent}: {what}"),
+        None => format!("{kind}: {what}"),
+    }
+}
+
 fn what(event: &Value) -> String {
     match word(event, "kind") {
         "denial" => format!(

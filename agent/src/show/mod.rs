@@ -19,7 +19,7 @@ fn refused(response: Response) -> ReportError {
 }
 
 /// What an event says of something, or a dash.
-fn word<'a>(event: &'a serde_json::Value, field: &str) -> &'a str {
+pub(crate) fn word<'a>(event: &'a serde_json::Value, field: &str) -> &'a str {
     event[field].as_str().unwrap_or("-")
 }
 
