@@ -1,7 +1,8 @@
-//! What the daemon says of itself to Prometheus, to a kubelet and to systemd.
+//! What the daemon says of itself to Prometheus, to a kubelet, to systemd and to a collector of OpenTelemetry.
 
 use super::canary::Hole;
 use crate::harness::Test;
+use crate::harness::collector::{self, Collector};
 use crate::harness::health::{self, ADDRESS, Figures};
 use crate::harness::kernel;
 use crate::harness::network::{DENIED4, PORT, at};
@@ -17,7 +18,7 @@ pub(super) fn tests() -> Vec<Test> {
     vec![
         Test::new(
             "health.served",
-            "metrics count what happens, readiness is the canary's, a stopped daemon is not alive, systemd is told",
+            "metrics count what happens, a collector hears of it, readiness is the canary's, a stopped daemon is not alive, systemd is told",
             served,
         )
         .unless(kernel::unless_with_bpf_lsm)
@@ -72,21 +73,28 @@ fn served() -> Result<()> {
     product::stop()?;
     crate::harness::network::set_up()?;
     let systemd = Systemd::listen()?;
+    let collector = Collector::begin()?;
     let started = Daemon::try_start_as(
-        &["--metrics", ADDRESS, "--hook-times"],
+        &[
+            "--metrics",
+            ADDRESS,
+            "--hook-times",
+            "--otlp",
+            collector::URL,
+        ],
         &[
             ("NOTIFY_SOCKET", Systemd::SOCKET),
             ("WATCHDOG_USEC", "3000000"),
         ],
     )?;
     let daemon = started.map_err(anyhow::Error::msg)?;
-    let outcome = shows(daemon, &systemd);
+    let outcome = shows(daemon, &systemd, &collector);
     daemon.signal(libc::SIGCONT)?;
     let ended = daemon.end(libc::SIGTERM);
     outcome.and(ended)
 }
 
-fn shows(daemon: Daemon, systemd: &Systemd) -> Result<()> {
+fn shows(daemon: Daemon, systemd: &Systemd, collector: &Collector) -> Result<()> {
     systemd.hears("READY=1")?;
     let status = systemd.hears("STATUS=")?;
     ensure!(
@@ -97,6 +105,7 @@ fn shows(daemon: Daemon, systemd: &Systemd) -> Result<()> {
     // From here on systemd does not listen for a while, which holds nothing up.
     figures()?;
     readiness()?;
+    told(collector)?;
     // One that stands still is not alive, for whoever watches.
     daemon.freeze()?;
     let answer = health::get("/livez", Duration::from_secs(2));
@@ -158,6 +167,30 @@ fn figures() -> Result<()> {
         "an address is a label:\n{}",
         after.text()
     );
+    Ok(())
+}
+
+/// The collector has heard of that denial, and of the count that it moved.
+fn told(collector: &Collector) -> Result<()> {
+    let denial = [
+        ("interlock.agent", "health"),
+        ("interlock.action", "connect"),
+        ("interlock.verdict", "deny"),
+        ("interlock.object.address", DENIED4),
+    ];
+    let sentence = collector.hears_event("interlock.denial", &denial)?;
+    let expected = format!("denial, agent health: deny: connect {DENIED4}:{PORT}/tcp (");
+    ensure!(sentence.starts_with(&expected), "the event says {sentence}");
+    let labels = [
+        ("agent", "other"),
+        ("action", "connect"),
+        ("verdict", "deny"),
+    ];
+    collector.hears_count("interlock_denials_total", &labels)?;
+    let sent = Figures::now()?.get("interlock_otlp_sent_total")?;
+    ensure!(sent >= 1.0, "the daemon has sent {sent} events");
+    let lost = Figures::now()?.get("interlock_otlp_lost_total")?;
+    ensure!(lost == 0.0, "the collector has not heard {lost} events");
     Ok(())
 }
 
