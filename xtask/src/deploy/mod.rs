@@ -37,6 +37,9 @@ const RENDERED: [(&str, &[&str]); 3] = [
             "daemon.policies.demo\\.yaml=apiVersion: interlock.dev/v1alpha1",
             "daemon.controller.requireGrant=true",
             "daemon.metrics.hookTimes=true",
+            "daemon.otlp.endpoint=https://otel.example.com:4317",
+            "daemon.otlp.caSecret=collector",
+            "daemon.otlp.headersSecret=token",
             "daemon.seLinuxOptions.type=spc_t",
             "daemon.podLabels.team=a",
             "daemon.podAnnotations.note=b",
@@ -54,9 +57,10 @@ const RENDERED: [(&str, &[&str]); 3] = [
 ];
 
 /// Values that the schema must refuse, each with what the refusal must name.
-const REFUSED: [(&str, &str); 5] = [
+const REFUSED: [(&str, &str); 6] = [
     ("controler.enabled=true", "controler"),
     ("daemon.metrics.port=70000", "port"),
+    ("daemon.otlp.endpoint=http://host:4318/v1/logs", "endpoint"),
     ("log.format=xml", "format"),
     ("image.digest=latest", "digest"),
     ("daemon.policies.readme\\.txt=x", "readme.txt"),
