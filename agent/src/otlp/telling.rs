@@ -15,8 +15,9 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 use tracing::warn;
 
-/// Events in one message, and bytes of them: collectors take 4 MiB.
-const BATCH: (usize, usize) = (512, 1 << 20);
+/// Events in one message, and bytes of them: with the names of attributes it is up to three times as long, and
+/// collectors take 4 MiB.
+const BATCH: (usize, usize) = (512, 1 << 19);
 
 /// Who tells.
 pub(super) struct Telling {

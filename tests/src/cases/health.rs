@@ -186,7 +186,19 @@ fn told(collector: &Collector) -> Result<()> {
         ("action", "connect"),
         ("verdict", "deny"),
     ];
-    collector.hears_count("interlock_denials_total", &labels)?;
+    let daemon = collector.hears_count("interlock_denials_total", &labels)?;
+    let tables = collector.hears_count("interlock_actions_total", &[("verdict", "deny")])?;
+    // Whoever made the tables, they are older than this daemon's proof.
+    ensure!(
+        0 < tables && tables < daemon,
+        "the daemon counts since {daemon}, the tables since {tables}"
+    );
+    let programs = [("program", "socket_connect")];
+    let programs = collector.hears_count("interlock_hook_runs_total", &programs)?;
+    ensure!(
+        tables <= programs && programs < daemon,
+        "the programs count since {programs}, the tables since {tables}"
+    );
     let sent = Figures::now()?.get("interlock_otlp_sent_total")?;
     ensure!(sent >= 1.0, "the daemon has sent {sent} events");
     let lost = Figures::now()?.get("interlock_otlp_lost_total")?;

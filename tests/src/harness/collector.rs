@@ -79,14 +79,15 @@ impl Collector {
             .with_context(|| format!("no event {name} with {said:?} was heard"))
     }
 
-    /// Waits for a count of this name with these labels, which is not zero.
-    pub(crate) fn hears_count(&self, name: &str, labels: Said<'_>) -> Result<i64> {
+    /// Waits for a count of this name with these labels, which is not zero: since when it counts, in nanoseconds
+    /// since 1970.
+    pub(crate) fn hears_count(&self, name: &str, labels: Said<'_>) -> Result<u64> {
         let find = |heard: &Heard| {
             let mut counts = heard.counts.iter().rev();
             let is_it = |point: &NumberDataPoint| says(&point.attributes, labels);
-            let found = counts.find(|(metric, point)| metric == name && is_it(point));
-            match found?.1.value {
-                Some(Value::AsInt(count)) if count > 0 => Some(count),
+            let (_, point) = counts.find(|(metric, point)| metric == name && is_it(point))?;
+            match point.value {
+                Some(Value::AsInt(count)) if count > 0 => Some(point.start_time_unix_nano),
                 _ => None,
             }
         };
