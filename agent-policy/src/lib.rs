@@ -7,6 +7,7 @@
 mod cases;
 mod check;
 mod compile;
+mod crd;
 mod demand;
 mod describe;
 mod diff;
@@ -32,6 +33,7 @@ pub use compile::{
     Layout, MAX_NETWORKS, MAX_PATHS, MAX_PORTS, MAX_RULES, MAX_TOOLS, NO_LIST, Need, NetworkEntry,
     Objects, PathEntry, PathKind, Place, PortEntry, RuleSource, Speech, Spoken, ToolTables,
 };
+pub use crd::{REPORT_KIND, crds};
 pub use demand::not_enforced;
 pub use describe::{Description, Paragraph, describe};
 pub use diff::{Change, Difference, diff};

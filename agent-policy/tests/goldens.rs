@@ -102,3 +102,22 @@ fn a_whole_policy_in_words() {
     let (policy, _) = coder();
     compare("describe.txt", |_, _| describe(&policy).to_string());
 }
+
+#[test]
+fn resource_definitions_of_the_chart() {
+    for crd in agent_policy::crds() {
+        let name = crd["spec"]["names"]["plural"].as_str().expect("its name");
+        let folder = "../deploy/helm/interlock/crds";
+        let path = format!("{}/{folder}/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        let found = serde_json::to_string_pretty(&crd).expect("JSON") + "\n";
+        if std::env::var("INTERLOCK_GOLDEN").is_ok_and(|word| word == "write") {
+            std::fs::write(&path, found).expect("the file");
+            continue;
+        }
+        let expected = std::fs::read_to_string(&path).expect("the file");
+        assert_eq!(
+            found, expected,
+            "{path}: `INTERLOCK_GOLDEN=write` writes it anew"
+        );
+    }
+}

@@ -43,6 +43,7 @@ pub mod health;
 pub mod holds;
 pub mod ids;
 pub mod kernel;
+pub mod kubernetes;
 pub mod library;
 pub mod names;
 pub mod netns;

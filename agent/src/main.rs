@@ -8,7 +8,7 @@ use interlock_agent::run::{self, Ended, signals};
 use interlock_agent::{
     central, containers, ctl, doctor, evidence, health,
     holds::{bell, deputy},
-    library, names, otlp, policy_cli, report, show, uninstall,
+    kubernetes, library, names, otlp, policy_cli, report, show, uninstall,
 };
 use std::io::Write;
 use std::process::ExitCode;
@@ -28,6 +28,7 @@ fn main() -> ExitCode {
                 records: options.records,
                 denials: options.denials,
                 events: options.events,
+                kubernetes: kubernetes_settings(options.kubernetes),
                 central: central_settings(options.central),
                 evidence: evidence::Keeping {
                     folder: options.evidence,
@@ -112,6 +113,15 @@ fn bell_settings(options: interlock_agent::cli::Bell) -> Option<bell::Settings> 
         url: options.bell?,
         key: options.bell_key?,
         authorities: options.bell_ca,
+    })
+}
+
+fn kubernetes_settings(options: interlock_agent::cli::Kubernetes) -> Option<kubernetes::Settings> {
+    Some(kubernetes::Settings {
+        account: options.account?,
+        server: options.server.unwrap_or_else(kubernetes::server),
+        node: options.node.unwrap_or_else(kubernetes::node),
+        folder: options.folder,
     })
 }
 

@@ -114,6 +114,7 @@ pub(crate) const ENFORCED: &[Need] = &[
     Need::Cgroups,
     Need::Executables,
     Need::Pods,
+    Need::ServiceAccounts,
     Need::ControllerLost,
     Need::UnixSockets,
     Need::Handoffs,
@@ -163,8 +164,10 @@ mod tests {
 
     #[test]
     fn what_the_kernel_programs_do_not_enforce_is_refused_with_its_line() {
-        let found = error("  session: [run, {kubernetes: {namespace: a, serviceAccount: b}}]\n");
-        let first = "p.yaml:9:18: error: found recognition by service account";
+        let found = error(
+            "  files: {allow: [{paths: [/a], access: [read], limit: {bytesPerSession: 1MB}}]}\n",
+        );
+        let first = "p.yaml:9:19: error: found budgets of bytes for what is no egress";
         assert!(found.starts_with(first) && found.contains('^'), "{found}");
         for spec in ["  session: [run]\n", "  mode: audit\n"] {
             assert!(compile(&start(spec, "a")).is_ok());

@@ -4,6 +4,7 @@ use crate::central::ControllerInfo;
 use crate::control::client::{self, AskError};
 use crate::control::protocol::{EvidenceInfo, Request, Response, SessionInfo, Status};
 use crate::kernel::loader::Mode;
+use crate::kubernetes::KubernetesInfo;
 use crate::otlp::OtlpInfo;
 use serde::Serialize;
 use std::path::Path;
@@ -110,6 +111,9 @@ fn print_status(status: &Status) {
     }
     println!("probes       {}", status.probes);
     println!("not ready    {}", status.not_ready);
+    if let Some(kubernetes) = &status.kubernetes {
+        print_kubernetes(kubernetes);
+    }
     if let Some(controller) = &status.controller {
         print_controller(controller);
     }
@@ -121,6 +125,26 @@ fn print_status(status: &Status) {
     print_policies(status);
     for hook in &status.hooks_missing {
         println!("not here     {hook}: see `interlock doctor`");
+    }
+}
+
+fn print_kubernetes(kubernetes: &KubernetesInfo) {
+    let KubernetesInfo {
+        server,
+        node,
+        heard,
+        errors,
+        leads,
+    } = kubernetes;
+    let leads = if *leads { ", counts for all nodes" } else { "" };
+    match heard {
+        Some(heard) => println!("Kubernetes   {server} as {node}, heard since {heard}{leads}"),
+        None => {
+            println!("Kubernetes   {server} as {node}: NOT HEARD yet: what was known before holds")
+        }
+    }
+    for (wanted, error) in errors {
+        println!("             {wanted}: {error}");
     }
 }
 

@@ -22,6 +22,18 @@ pub(crate) struct Archive {
 impl Archive {
     /// Opens the suites under a name of the cache; reads their package lists when those are old.
     pub(crate) fn open(name: &str, suites: &[&str]) -> Result<Self> {
+        let mirror = Mirror::of_this_machine();
+        let lines = suites.iter().map(|suite| mirror.line(suite));
+        Self::of_lines(name, &lines.collect::<String>())
+    }
+
+    /// The same for the sources of a suite.
+    pub(crate) fn of_sources(name: &str, suite: &str) -> Result<Self> {
+        let line = Mirror::of_this_machine().line(suite);
+        Self::of_lines(name, &line.replacen("deb ", "deb-src ", 1))
+    }
+
+    fn of_lines(name: &str, sources: &str) -> Result<Self> {
         let archive = Self {
             folder: workspace::cache().join("apt").join(name),
         };
@@ -30,19 +42,14 @@ impl Archive {
             fs::create_dir_all(&folder)
                 .with_context(|| format!("cannot make {}", folder.display()))?;
         }
-        let mirror = Mirror::of_this_machine();
-        let sources = suites
-            .iter()
-            .map(|suite| mirror.line(suite))
-            .collect::<String>();
         let list = archive.folder.join("sources.list");
-        let changed = fs::read_to_string(&list).ok().as_deref() != Some(sources.as_str());
+        let changed = fs::read_to_string(&list).ok().as_deref() != Some(sources);
         let stamp = archive.folder.join("updated");
         if changed || age(&stamp).is_none_or(|age| age > FRESH) {
             fs::write(&list, sources)?;
             // An empty database: dependencies are resolved down to the C library.
             fs::write(archive.folder.join("status"), "")?;
-            eprintln!("reading package lists: {}", suites.join(", "));
+            eprintln!("reading package lists: {}", sources.trim_end());
             process::run(archive.apt("apt-get").args(["--quiet", "update"]))?;
             fs::write(&stamp, "")?;
         }
@@ -85,6 +92,18 @@ impl Archive {
                 .args(packages),
         )?;
         packages_in(&self.folder.join("cache/archives"))
+    }
+
+    /// Downloads the source of a package, as its authors wrote it, and returns the file.
+    pub(crate) fn source(&self, package: &str) -> Result<PathBuf> {
+        let folder = self.folder.join("download");
+        fs::create_dir_all(&folder)?;
+        let mut get = self.apt("apt-get");
+        get.args(["--quiet", "--download-only", "source", package]);
+        process::run(get.current_dir(&folder))?;
+        let mut files = fs::read_dir(&folder)?.flatten().map(|entry| entry.path());
+        let source = files.find(|path| path.to_string_lossy().contains(".orig.tar."));
+        source.with_context(|| format!("the source of {package} is not in {}", folder.display()))
     }
 
     /// Removes the package files that were downloaded.

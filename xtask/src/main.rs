@@ -1,6 +1,7 @@
 //! The developer's commands: everything that one does to this project is a verb of
 //! `cargo xtask`.
 
+mod api_server;
 mod archive;
 mod bench;
 mod build;

@@ -65,7 +65,7 @@ pub enum Need {
     Executables,
     /// Sessions that are containers of pods.
     Pods,
-    /// The same, selected by what no runtime tells.
+    /// The same, selected by what the Kubernetes API tells, and no runtime.
     ServiceAccounts,
 }
 

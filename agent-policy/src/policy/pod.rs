@@ -50,11 +50,26 @@ pub struct Container {
     pub image: String,
     /// The digests that the runtime knows that image by.
     pub digests: Vec<String>,
+    /// The pod's service account, where somebody tells it: no runtime does.
+    pub service_account: Option<String>,
 }
 
 impl Pod {
     /// Whether it selects a container.
     pub fn selects(&self, container: &Container) -> bool {
+        let account = &self.service_account;
+        self.selects_by_all_else(container)
+            && (account.is_none() || *account == container.service_account)
+    }
+
+    /// Whether that hangs on a service account that nobody has told.
+    pub fn hangs_on_account(&self, container: &Container) -> bool {
+        self.service_account.is_some()
+            && container.service_account.is_none()
+            && self.selects_by_all_else(container)
+    }
+
+    fn selects_by_all_else(&self, container: &Container) -> bool {
         let has = |all: &BTreeMap<String, String>, wanted: &[(String, String)]| {
             wanted
                 .iter()
@@ -63,9 +78,10 @@ impl Pod {
         self.namespace == container.namespace
             && has(&container.labels, &self.labels)
             && has(&container.annotations, &self.annotations)
-            // No runtime tells it.
-            && self.service_account.is_none()
-            && self.container.as_ref().is_none_or(|name| *name == container.name)
+            && self
+                .container
+                .as_ref()
+                .is_none_or(|name| *name == container.name)
             && self.image.as_ref().is_none_or(|image| image.is(container))
     }
 }
@@ -217,6 +233,7 @@ mod tests {
             name: "main".into(),
             image: "registry:5000/a/b:1".into(),
             digests: vec![DIGEST.into()],
+            service_account: Some("robot".into()),
         }
     }
 
@@ -341,6 +358,27 @@ mod tests {
         ] {
             assert_eq!(pod.selects(&container()), expected, "{pod:?}");
         }
+    }
+
+    #[test]
+    fn a_service_account_that_nobody_tells_leaves_it_open() {
+        let by = |account: &str| Pod {
+            service_account: Some(account.into()),
+            ..pod()
+        };
+        let told = container();
+        assert!(by("robot").selects(&told) && !by("robot").hangs_on_account(&told));
+        let untold = Container {
+            service_account: None,
+            ..container()
+        };
+        assert!(!by("robot").selects(&untold) && by("robot").hangs_on_account(&untold));
+        assert!(!pod().hangs_on_account(&untold), "it asks for none");
+        let elsewhere = Pod {
+            namespace: "other".into(),
+            ..by("robot")
+        };
+        assert!(!elsewhere.hangs_on_account(&untold));
     }
 
     #[test]

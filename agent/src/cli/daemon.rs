@@ -48,6 +48,9 @@ pub struct Daemon {
     /// --enter-host it is the container's, if that has one
     #[arg(long, value_name = "FILE", default_value = "/etc/resolv.conf")]
     pub resolv_conf: PathBuf,
+    /// How the Kubernetes API is asked.
+    #[command(flatten)]
+    pub kubernetes: Kubernetes,
     /// How containers are recognised.
     #[command(flatten)]
     pub containers: Containers,
@@ -71,6 +74,24 @@ pub struct Daemon {
     /// of the host, which costs each run two looks at the clock
     #[arg(long, requires = "metrics")]
     pub hook_times: bool,
+}
+
+/// How a node asks the Kubernetes API.
+#[derive(Debug, Args)]
+pub struct Kubernetes {
+    /// Follow AgentPolicies of the Kubernetes API, and what it tells of this node's pods, as the service account
+    /// whose token, ca.crt and namespace lie there [default: it is asked nothing]
+    #[arg(long = "kubernetes", value_name = "DIR")]
+    pub account: Option<PathBuf>,
+    /// Where that API is [default: as $KUBERNETES_SERVICE_HOST and $KUBERNETES_SERVICE_PORT say]
+    #[arg(long = "kubernetes-server", value_name = "URL", requires = "account")]
+    pub server: Option<String>,
+    /// What this node is called there [default: as the host]
+    #[arg(long = "kubernetes-node", value_name = "NAME", env = "NODE_NAME")]
+    pub node: Option<String>,
+    /// Where to keep the policies of it; must outlive the boot
+    #[arg(long = "kubernetes-folder", value_name = "DIR", default_value = crate::kubernetes::FOLDER)]
+    pub folder: PathBuf,
 }
 
 /// How a node recognises containers, where policies select them.

@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 pub(crate) use daemon::pair;
-pub use daemon::{Bell, Central, Daemon, Otlp};
+pub use daemon::{Bell, Central, Daemon, Kubernetes, Otlp};
 pub use evidence::{Evidence, EvidenceExport, EvidenceShow, EvidenceVerify};
 pub use policy::{Check, Compile, Diff, Explain, Graph, New, Policy, Reading, Simulate, Test};
 

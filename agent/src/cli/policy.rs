@@ -38,6 +38,9 @@ pub enum Policy {
         /// Print JSON, as is done anyway
         #[arg(long)]
         json: bool,
+        /// Print the resource definitions for the API server of Kubernetes: policies, profiles, nodes' reports
+        #[arg(long)]
+        crd: bool,
     },
 }
 

@@ -10,6 +10,7 @@ mod cri;
 pub use cgroup::{Cgroup, all};
 pub use cri::CriError;
 
+use crate::kubernetes::Pods;
 use agent_evidence::record::Container;
 use cri::Cri;
 use std::collections::BTreeMap;
@@ -83,18 +84,25 @@ pub struct Known {
     pub selected: agent_policy::Container,
 }
 
-/// The runtimes of this node.
+/// The runtimes of this node, and the Kubernetes API where it is asked, too.
 #[derive(Debug)]
 pub struct Runtimes {
     named: Vec<Runtime>,
+    pods: Option<Pods>,
 }
 
 impl Runtimes {
     /// Those that are named, or those that are there when somebody asks.
-    pub fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &Settings, pods: Option<Pods>) -> Self {
         Self {
             named: settings.runtimes.clone(),
+            pods,
         }
+    }
+
+    /// Whether something of a pod has changed since the last time somebody asked.
+    pub fn have_changed(&self) -> bool {
+        self.pods.as_ref().is_some_and(Pods::have_changed)
     }
 
     fn there(&self) -> Vec<Runtime> {
@@ -112,11 +120,33 @@ impl Runtimes {
         for runtime in self.there() {
             match tell(&runtime, id).await {
                 Ok(Told::Unknown) => {}
+                Ok(Told::Container(mut known)) => {
+                    self.add_pod(&mut known).await;
+                    return Ok(Told::Container(known));
+                }
                 Ok(told) => return Ok(told),
                 Err(error) => failed = Some(error),
             }
         }
         failed.map_or(Ok(Told::Unknown), Err)
+    }
+
+    /// What the API tells of a container's pod counts more: labels change, and a runtime hears nothing of it.
+    async fn add_pod(&self, known: &mut Known) {
+        let Some(pods) = &self.pods else {
+            return;
+        };
+        let Container {
+            uid,
+            namespace,
+            pod,
+            ..
+        } = &known.container;
+        if let Some(pod) = pods.find(uid, namespace, pod).await {
+            known.selected.labels = pod.labels;
+            known.selected.annotations = pod.annotations;
+            known.selected.service_account = Some(pod.service_account);
+        }
     }
 }
 
@@ -167,6 +197,7 @@ fn known(container: cri::Container, status: cri::ContainerStatus, pod: cri::PodS
             name: name.clone(),
             image: image.clone(),
             digests: digests.clone(),
+            service_account: None,
         },
         container: Container {
             id: container.id,

@@ -6,6 +6,7 @@ use crate::holds::HoldInfo;
 use crate::holds::answer::{Answer, Answered};
 use crate::ids::SessionId;
 use crate::kernel::loader::Mode;
+use crate::kubernetes::KubernetesInfo;
 use crate::otlp::OtlpInfo;
 use agent_evidence::record::Container;
 use serde::{Deserialize, Serialize};
@@ -300,6 +301,9 @@ pub struct Status {
     /// How the way to the controller is, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub controller: Option<Box<ControllerInfo>>,
+    /// How the way to the Kubernetes API is, if it is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<Box<KubernetesInfo>>,
     /// The record of what happens.
     pub evidence: EvidenceInfo,
     /// How the way to the collector is, if there is one. Nothing depends on it.

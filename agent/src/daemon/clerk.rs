@@ -22,6 +22,7 @@ use crate::kernel::loader::{self, Mode};
 use crate::kernel::maps::MapsError;
 use crate::kernel::pins::Pins;
 use crate::kernel::skipped::Skipped;
+use crate::kubernetes::Kubernetes;
 use crate::library::Library;
 use crate::otlp::Queue;
 use crate::recognition::Recognition;
@@ -49,6 +50,7 @@ pub(super) struct Clerk {
     pub(super) mode: Mode,
     pub(super) programs: ProgramsInfo,
     pub(super) central: RefCell<Option<Rc<Central>>>,
+    pub(super) kubernetes: Option<Rc<Kubernetes>>,
     /// Where events wait for a collector.
     pub(super) otlp: Option<Queue>,
     pub(super) recorder: Recorder,
@@ -257,6 +259,10 @@ impl Clerk {
             rejected: rejected.collect(),
             not_ready: count(Counter::NotReady)?,
             ways,
+            kubernetes: self
+                .kubernetes
+                .as_ref()
+                .map(|kubernetes| Box::new(kubernetes.info())),
             controller: self
                 .central
                 .borrow()

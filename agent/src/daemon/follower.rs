@@ -7,6 +7,7 @@ use crate::chain::chain;
 use crate::events::line::Line;
 use crate::evidence::scribe::note_change;
 use crate::kernel::maps::MapsError;
+use crate::kubernetes::Kubernetes;
 use crate::library::given::Given;
 use crate::library::watch::Watch;
 use crate::library::{Change, Library, Look};
@@ -52,6 +53,8 @@ pub(super) struct Follower {
     /// Where what is to be told goes.
     pub(super) lines: UnboundedSender<Line>,
     pub(super) recorder: Recorder,
+    /// Who tells the Kubernetes API how they stand, where it is asked.
+    pub(super) kubernetes: Option<Rc<Kubernetes>>,
 }
 
 impl Follower {
@@ -92,6 +95,9 @@ impl Follower {
         for line in begun {
             // Only a daemon that is ending hears no more.
             let _ = self.lines.send(line);
+        }
+        if let Some(kubernetes) = &self.kubernetes {
+            kubernetes.tell(&library);
         }
         Ok(())
     }

@@ -56,6 +56,7 @@ use crate::kernel::hook_times::HookTimes;
 use crate::kernel::loader::{self, Enforcement, LoadError, Mode};
 use crate::kernel::maps::MapsError;
 use crate::kernel::pins::Pins;
+use crate::kubernetes::{Kubernetes, KubernetesError};
 use crate::library::given::Given;
 use crate::library::watch::Watch;
 use crate::library::{Library, Look};
@@ -103,6 +104,9 @@ pub enum DaemonError {
     /// The controller cannot be had.
     #[error(transparent)]
     Central(#[from] CentralError),
+    /// The Kubernetes API cannot be had.
+    #[error(transparent)]
+    Kubernetes(#[from] KubernetesError),
     /// There is no bell.
     #[error("people cannot be told of questions")]
     Bell(#[from] BellError),
@@ -187,6 +191,8 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         &evidence::Place::of(&settings.evidence.folder),
     );
     let begun = begun.map(|begun| begun.connect(own)).transpose()?;
+    let kubernetes = settings.kubernetes.clone().map(Kubernetes::begin);
+    let mut kubernetes = kubernetes.transpose()?;
     let Enforcement {
         maps,
         mode,
@@ -215,6 +221,11 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     if begun.is_some() {
         sessions.set_controller();
     }
+    if let Some(kubernetes) = &mut kubernetes {
+        sessions.set_kubernetes();
+        kubernetes.set_mode(&mode);
+    }
+    let kubernetes = kubernetes.map(Rc::new);
     let measured = settings
         .health
         .hook_times
@@ -227,7 +238,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let programs = proving.await?;
     let starts = Starts::read(&Pins::in_force(), &programs.build);
     // Who can connect can rely on enforcement: the socket is not there before the proof.
-    let mut library = Library::of(settings.policies.clone());
+    let mut library = Library::of(settings.policies());
     // Before the first look: what changes from now on is heard.
     let watch = Watch::begin(library.roots()).map_err(failed("policies"))?;
     let host = sessions.host();
@@ -241,7 +252,13 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     for change in library.take(look) {
         announce_change(&change, &mut sessions, &recorder);
     }
-    let mut recognition = Recognition::new(&Pins::in_force(), &settings.containers);
+    if let Some(kubernetes) = &kubernetes {
+        kubernetes.tell(&library);
+    }
+    let pods = kubernetes
+        .as_ref()
+        .map(|kubernetes| kubernetes.pods.clone());
+    let mut recognition = Recognition::new(&Pins::in_force(), &settings.containers, pods);
     let adoptions = recognition.take_over(&mut sessions, &library)?;
     let haste = Haste::of_this_thread();
     let door = place.open(haste.clone())?;
@@ -279,6 +296,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         recognition: Rc::clone(&recognition),
         lines,
         recorder: recorder.clone(),
+        kubernetes: kubernetes.clone(),
     };
     let (pins, began_ns) = (Pins::in_force(), place.since_ns());
     let holds = Holds::adopt(&pins, &settings.records, bell, began_ns)?;
@@ -314,6 +332,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
         evidence: settings.evidence.folder.clone(),
         proof,
         central: RefCell::new(None),
+        kubernetes,
         otlp: queue,
         holds,
         lines: follower.lines.clone(),

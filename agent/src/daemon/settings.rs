@@ -8,6 +8,7 @@ use crate::health::Wanted;
 use crate::holds;
 use crate::holds::bell::{Bell, BellError};
 use crate::kernel::pins;
+use crate::kubernetes;
 use crate::names;
 use crate::otlp::{self, Exporter, OtlpError};
 use crate::sessions::guarded::Guarded;
@@ -27,6 +28,8 @@ pub struct Settings {
     pub denials: PathBuf,
     /// Where it keeps the newest events.
     pub events: PathBuf,
+    /// How it asks the Kubernetes API, if it does.
+    pub kubernetes: Option<kubernetes::Settings>,
     /// How it reaches the controller, if it has one.
     pub central: Option<central::Settings>,
     /// How it keeps the record.
@@ -54,6 +57,12 @@ impl Settings {
         };
         let begin = |to| Bell::begin(to, node.or_else(host).unwrap_or_default());
         self.bell.as_ref().map(begin).transpose()
+    }
+
+    /// The files and folders of policies, those of the Kubernetes API included.
+    pub(super) fn policies(&self) -> Vec<PathBuf> {
+        let given = self.kubernetes.iter().map(kubernetes::folder);
+        self.policies.iter().cloned().chain(given).collect()
     }
 
     /// Who tells a collector of events and metrics, under the name that the record has for this node.
@@ -91,7 +100,11 @@ impl Settings {
         let headers = self.otlp.iter().filter_map(|otlp| otlp.headers.as_ref());
         let guarded = headers.fold(guarded, |guarded, path| guarded.closed(path));
         let guarded = self
-            .policies
+            .kubernetes
+            .iter()
+            .fold(guarded, |guarded, api| guarded.closed(&api.account));
+        let guarded = self
+            .policies()
             .iter()
             .fold(guarded, |guarded, path| guarded.unchanged(path));
         // Who writes them says where names lead.

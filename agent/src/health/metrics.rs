@@ -96,6 +96,7 @@ metrics! {
     CONTROLLER_FORKED = Gauge "interlock_controller_forked" []: "Whether the controller takes no records because they are not what it has";
     CONTROLLER_HELD_UP = Gauge "interlock_controller_held_up" []: "Whether the controller takes no records for now";
     CONTROLLER_EPOCH = Gauge "interlock_controller_epoch" []: "The newest directive's epoch";
+    KUBERNETES_FAILING = Gauge "interlock_kubernetes_failing" []: "Things that the Kubernetes API does not tell, or take";
     OTLP_CONNECTED = Gauge "interlock_otlp_connected" []: "Whether the collector took what was sent to it last";
     OTLP_WAITING = Gauge "interlock_otlp_waiting" []: "Events that wait to be sent to the collector";
     OTLP_SENT = Counter(Daemon) "interlock_otlp_sent" []: "Events that the collector took, since the daemon began";

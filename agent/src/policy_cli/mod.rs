@@ -36,7 +36,7 @@ pub fn run(verb: &Policy) -> Result<ExitCode, Fault> {
         Policy::Diff(options) => diff::run(options),
         Policy::Graph(options) => graph::run(options),
         Policy::Compile(options) => compile::run(options),
-        Policy::Schema { json: _ } => schema::run(),
+        Policy::Schema { json: _, crd } => schema::run(*crd),
     }?;
     answer.print()
 }

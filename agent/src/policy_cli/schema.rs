@@ -1,8 +1,14 @@
-//! `interlock policy schema`: for editors.
+//! `interlock policy schema`: for editors, and for the API server of Kubernetes.
 
 use super::answer::{Answer, Outcome};
 use super::fault::Fault;
+use serde_json::json;
 
-pub(super) fn run() -> Result<Answer, Fault> {
-    Answer::json(&agent_policy::schema(), Outcome::Fine)
+pub(super) fn run(as_resources: bool) -> Result<Answer, Fault> {
+    let schema = if as_resources {
+        json!({"apiVersion": "v1", "kind": "List", "items": agent_policy::crds()})
+    } else {
+        agent_policy::schema()
+    };
+    Answer::json(&schema, Outcome::Fine)
 }

@@ -15,6 +15,7 @@ use crate::events::line::{Line, NotReady, Released};
 use crate::events::process::Programs;
 use crate::holds::wake::{self, Found, LOOKS};
 use crate::kernel::maps::MapsError;
+use crate::kubernetes::Pods;
 use crate::sessions::Sessions;
 use agent_common::event::{Begun, Process};
 use agent_common::recognise::{Inside, LATEST_NS, UNKNOWN_WAY, Watch};
@@ -44,9 +45,9 @@ pub(super) struct Containers {
 }
 
 impl Containers {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &Settings, pods: Option<Pods>) -> Self {
         Self {
-            runtimes: Rc::new(Runtimes::new(settings)),
+            runtimes: Rc::new(Runtimes::new(settings, pods)),
             when_away: settings.when_away,
             asked: BTreeSet::new(),
             told: BTreeMap::new(),
@@ -61,6 +62,12 @@ impl Containers {
             WhenAway::Deny => Watch::DENY,
             WhenAway::Release => Watch::RELEASE,
         }
+    }
+
+    /// Whether all are to be looked at: policies have changed, or what selects pods has.
+    fn begin_to_settle(&mut self) -> bool {
+        // Both: what is looked at now is looked at for both reasons.
+        std::mem::take(&mut self.unsettled) | self.runtimes.have_changed()
     }
 
     /// What is known of a session's container.
@@ -95,7 +102,8 @@ pub fn ask(
     let (recognition, sessions) = (Rc::clone(recognition), Rc::clone(sessions));
     let (pid, began_ns) = (process.pid, process.start_ns);
     tokio::task::spawn_local(async move {
-        let told = ask_until_known(&runtimes, &cgroup.id).await;
+        let is_enough = |told: &Known| recognition.borrow().untold(told).is_none();
+        let told = ask_until_known(&runtimes, &cgroup.id, is_enough).await;
         let noted = {
             let mut recognition = recognition.borrow_mut();
             recognition.containers.asked.remove(&cgroup.number);
@@ -109,14 +117,23 @@ pub fn ask(
     });
 }
 
-/// Asks until a runtime knows, for as long as the kernel lets anybody wait.
-async fn ask_until_known(runtimes: &Runtimes, id: &str) -> Result<Told, CriError> {
+/// Asks until a runtime knows, and all that policies ask is told, for as long as the kernel lets anybody wait.
+async fn ask_until_known(
+    runtimes: &Runtimes,
+    id: &str,
+    is_enough: impl Fn(&Known) -> bool,
+) -> Result<Told, CriError> {
     let [mut pause, longest] = PAUSES;
     let end = Instant::now() + Duration::from_nanos(LATEST_NS);
     loop {
-        match runtimes.ask(id).await {
-            Ok(Told::Unknown) | Err(_) if Instant::now() < end => {}
-            told => return told,
+        let told = runtimes.ask(id).await;
+        let is_told = match &told {
+            Ok(Told::Container(known)) => is_enough(known),
+            Ok(Told::Sandbox) => true,
+            Ok(Told::Unknown) | Err(_) => false,
+        };
+        if is_told || Instant::now() >= end {
+            return told;
         }
         tokio::time::sleep(pause).await;
         pause = longest.min(pause * 2);
@@ -148,7 +165,7 @@ pub fn keep_house(
         };
         ask(recognition, sessions, &process);
     }
-    if std::mem::take(&mut recognition.borrow_mut().containers.unsettled) {
+    if recognition.borrow_mut().containers.begin_to_settle() {
         let recognition = Rc::clone(recognition);
         let (sessions, lines) = (Rc::clone(sessions), lines.clone());
         tokio::task::spawn_local(async move { settle(&recognition, &sessions, &lines).await });
@@ -236,6 +253,12 @@ impl Recognition {
         let is_open = sessions.recognised().door(cgroup.number)?.is_some();
         let is_new = inside.is_some_and(|inside| inside.kind == Inside::UNKNOWN) && !is_open;
         let Some((number, known)) = way.zip(known) else {
+            let is_ones =
+                |it: Inside| it.kind == Inside::CONTAINER && self.ways.contains_key(&it.way);
+            if is_open && inside.is_some_and(is_ones) {
+                // Whose labels change does not leave its session by that.
+                return Ok(None);
+            }
             sessions
                 .recognised()
                 .set_cgroup(cgroup.number, inside_of(cgroup, None))?;
@@ -274,7 +297,11 @@ impl Recognition {
     fn heard(&mut self, told: Result<Told, CriError>) -> Option<Option<Rc<Known>>> {
         self.containers.failure = None;
         match told {
-            Ok(Told::Container(known)) => Some(Some(Rc::new(*known))),
+            Ok(Told::Container(known)) => {
+                self.containers.failure = self.untold(&known);
+                let is_told = self.containers.failure.is_none();
+                is_told.then(|| Some(Rc::new(*known)))
+            }
             Ok(Told::Sandbox) => Some(None),
             Ok(Told::Unknown) => {
                 self.containers.failure = Some("no container runtime knows it".to_owned());
@@ -286,6 +313,17 @@ impl Recognition {
                 None
             }
         }
+    }
+
+    /// What nobody has told of a container and policies ask, in words.
+    fn untold(&self, known: &Known) -> Option<String> {
+        let mut ways = self.ways.values();
+        let hangs = ways.any(|way| way.sought.hangs_on_account(&known.selected));
+        hangs.then(|| {
+            let pod = &known.container;
+            let (namespace, pod) = (&pod.namespace, &pod.pod);
+            format!("the Kubernetes API did not tell the service account of {namespace}/{pod}")
+        })
     }
 
     /// A container that nobody told of did not get in, or was let be.

@@ -20,6 +20,7 @@ use crate::events::process::Programs;
 use crate::kernel::maps::MapsError;
 use crate::kernel::pins::Pins;
 use crate::kernel::skipped::Skipped;
+use crate::kubernetes::Pods;
 use crate::library::{Library, Loaded};
 use crate::sessions::ready::Prepared;
 use crate::sessions::{Sessions, StartError, ttl_ns};
@@ -83,7 +84,7 @@ pub struct Recognition {
 
 impl Recognition {
     /// Nothing is recognised, but by what an earlier daemon has left in force.
-    pub fn new(pins: &Pins, containers: &Settings) -> Self {
+    pub fn new(pins: &Pins, containers: &Settings, pods: Option<Pods>) -> Self {
         Self {
             ways: BTreeMap::new(),
             followed: BTreeSet::new(),
@@ -91,7 +92,7 @@ impl Recognition {
             refused: 0,
             skipped: (Skipped::open(), BTreeMap::new()),
             failed: BTreeMap::new(),
-            containers: Containers::new(containers),
+            containers: Containers::new(containers, pods),
         }
     }
 

@@ -64,6 +64,11 @@ impl Sought {
         matches!(self, Self::Pod(pod) if pod.selects(container))
     }
 
+    /// Whether that hangs on a service account that nobody has told.
+    pub fn hangs_on_account(&self, container: &Container) -> bool {
+        matches!(self, Self::Pod(pod) if pod.hangs_on_account(container))
+    }
+
     /// The cgroups that it is now.
     pub fn cgroups(&self) -> Vec<PathBuf> {
         let root = Path::new(CGROUPS);

@@ -80,6 +80,8 @@ pub struct Host {
     judges_files: bool,
     /// Whether the daemon has a controller, which it may lose.
     has_controller: bool,
+    /// Whether the Kubernetes API is asked, without which nobody tells service accounts.
+    has_kubernetes: bool,
     /// Whether there are a resolver, without which no name leads anywhere, and a relay.
     diverts: bool,
 }
@@ -90,6 +92,9 @@ impl Host {
         if !self.has_controller && compiled.needs().contains(&Need::ControllerLost) {
             return Err(StartError::NoController(compiled.name.clone()));
         }
+        if !self.has_kubernetes && compiled.needs().contains(&Need::ServiceAccounts) {
+            return Err(StartError::NoKubernetes(compiled.name.clone()));
+        }
         if !self.diverts && compiled.is_diverted() {
             return Err(StartError::NoDiversion(compiled.name.clone()));
         }
@@ -99,6 +104,7 @@ impl Host {
             Need::Tools,
             Need::Executables,
             Need::Pods,
+            Need::ServiceAccounts,
             Need::UnixSockets,
             Need::Handoffs,
             Need::Approvals,
@@ -180,6 +186,7 @@ impl Sessions {
             host: Host {
                 judges_files,
                 has_controller: false,
+                has_kubernetes: false,
                 diverts: false,
             },
         };
@@ -315,6 +322,11 @@ impl Sessions {
     /// What sessions may look up, and were answered.
     pub fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// Says that the daemon asks the Kubernetes API.
+    pub fn set_kubernetes(&mut self) {
+        self.host.has_kubernetes = true;
     }
 
     /// Says that the daemon has a controller.

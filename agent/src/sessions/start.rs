@@ -54,6 +54,12 @@ pub enum StartError {
          `interlock daemon --controller`"
     )]
     NoController(String),
+    /// Nobody tells service accounts.
+    #[error(
+        "the policy of `{0}` selects pods by serviceAccount, which the Kubernetes API tells, and this daemon \
+         does not ask it: `interlock daemon --kubernetes`"
+    )]
+    NoKubernetes(String),
     /// Nobody would look names up, or relay connections.
     #[error(
         "the policy of `{0}` names hosts or a gateway, and this daemon has no resolver and no relay: its \

@@ -90,7 +90,7 @@ pub(super) fn words(words: &[String]) -> Vec<&str> {
 }
 
 /// How a container's one probe ended.
-fn expect(node: &Node, container: &Container, expected: i32, what: &str) -> Result<()> {
+pub(super) fn expect(node: &Node, container: &Container, expected: i32, what: &str) -> Result<()> {
     let ended = node.ended(container)?;
     ensure!(
         ended.exit_code == expected,
@@ -128,7 +128,7 @@ fn pod() -> Result<()> {
 const STAYS: [&str; 2] = ["/usr/bin/sleep", "1000"];
 
 /// Waits until so many sessions of an agent are there.
-fn sessions(name: &str, count: usize) -> Result<()> {
+pub(super) fn sessions(name: &str, count: usize) -> Result<()> {
     wait_until(&format!("{count} sessions of {name}"), || {
         let listed = call(&["sessions", "--json"])?;
         let listed: serde_json::Value = serde_json::from_slice(&listed.stdout)?;

@@ -33,6 +33,7 @@ mod hold_life;
 mod hold_matrix;
 mod hold_shell;
 mod inherit;
+mod kubernetes;
 mod label;
 mod late;
 mod life_end;
@@ -141,6 +142,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(recognise::tests());
     tests.extend(late::tests());
     tests.extend(containers::tests());
+    tests.extend(kubernetes::tests());
     tests.extend(containers_storm::tests());
     tests.extend(central::tests());
     tests.extend(central_disk::tests());

@@ -6,6 +6,7 @@
 //! to `product` and `events` alone.
 
 pub(crate) mod another;
+pub(crate) mod api_server;
 pub(crate) mod collector;
 pub(crate) mod controller;
 pub(crate) mod cri;

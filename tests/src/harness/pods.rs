@@ -88,6 +88,8 @@ pub(crate) struct Spec<'a> {
     pub(crate) privileged: bool,
     /// It has a network of its own.
     pub(crate) network: bool,
+    /// Its name and its number, where somebody else has given them.
+    pub(crate) identity: Option<(&'a str, &'a str)>,
 }
 
 /// A container of a pod.
@@ -110,16 +112,18 @@ impl Node {
     pub(crate) fn pod(&self, spec: Spec<'_>) -> Result<Pod> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("pod-{}-{number}", std::process::id());
+        let made = format!("pod-{}-{number}", std::process::id());
+        let number = format!("uid-{made}");
+        let (name, uid) = spec.identity.unwrap_or((&made, &number));
         let pairs = |pairs: &[(&str, &str)]| {
             let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
             pairs.iter().map(owned).collect::<HashMap<_, _>>()
         };
         let config = PodSandboxConfig {
             metadata: Some(PodSandboxMetadata {
-                uid: format!("uid-{name}"),
+                uid: uid.to_owned(),
                 namespace: spec.namespace.to_owned(),
-                name: name.clone(),
+                name: name.to_owned(),
             }),
             labels: pairs(spec.labels),
             annotations: pairs(spec.annotations),

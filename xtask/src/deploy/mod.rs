@@ -97,7 +97,7 @@ pub(crate) fn check() -> Result<()> {
 fn render(tools: &Tools, chart: &Path, values: &[&str]) -> Result<String> {
     let mut helm = tools.helm("template");
     helm.arg("interlock").arg(chart);
-    helm.args(["--namespace", "interlock"]);
+    helm.args(["--namespace", "interlock", "--include-crds"]);
     for value in values {
         helm.args(["--set", value]);
     }

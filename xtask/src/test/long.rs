@@ -71,6 +71,7 @@ const IN_MACHINES: &[&str] = &[
     "long.containers.before",
     "long.containers.network",
     "long.containers.away",
+    "long.containers.kubernetes",
     "long.containers.storm",
 ];
 

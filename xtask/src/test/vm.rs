@@ -10,7 +10,7 @@ use super::report::{Line, Tally};
 use crate::kernels::Kernel;
 use crate::machine::{Machine, Stream};
 use crate::series::Series;
-use crate::{build, container_runtime, installed, machine, workspace};
+use crate::{api_server, build, container_runtime, installed, machine, workspace};
 
 /// How many machines run at a time when nothing is said.
 pub(super) const JOBS: u32 = 2;
@@ -207,14 +207,23 @@ fn boot(kernel: &Kernel, lsm: &str, command: &[String], may_match_nothing: bool)
 fn boot_once(kernel: &Kernel, lsm: &str, command: &[String]) -> (Tally, Result<u8>) {
     let mut tally = Tally::new(format!("kernel {} ({})", kernel.series, kernel.release));
     let is_long = command.iter().any(|word| word.starts_with(LONG));
-    let asked = container_runtime::wanted_by(command)
-        .and_then(|runtime| Ok((runtime, installed::wanted_by(command)?)));
-    let (runtime, packages) = match asked {
+    let asked = || {
+        let given = [
+            container_runtime::wanted_by(command)?,
+            api_server::wanted_by(command)?,
+        ];
+        Ok((given, installed::wanted_by(command)?))
+    };
+    let (given, packages) = match asked() {
         Ok(asked) => asked,
         Err(error) => return (tally, Err(error)),
     };
     let systemd = packages.is_some();
-    let with = runtime.into_iter().chain(packages).collect::<Vec<_>>();
+    let with = given
+        .into_iter()
+        .flatten()
+        .chain(packages)
+        .collect::<Vec<_>>();
     let machine = Machine {
         lsm,
         with: &with,
