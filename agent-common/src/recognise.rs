@@ -56,7 +56,8 @@ pub struct Watch {
     pub adopting: u32,
     /// Not zero while anything that already runs is being adopted.
     pub settling: u32,
-    /// Zero where containers are not; otherwise what becomes of one that nobody can be asked about:
+    /// Zero where containers are not; otherwise, of pods in the lowest bits and of engines
+    /// [`Watch::ENGINES`] bits higher, what becomes of one that nobody can be asked about:
     /// [`Watch::DENY`] or [`Watch::RELEASE`].
     pub containers: u32,
 }
@@ -68,6 +69,22 @@ impl Watch {
     pub const DENY: u32 = 1;
     /// They are, in no session.
     pub const RELEASE: u32 = 2;
+    /// Where in `containers` stands what becomes of those of pods.
+    pub const PODS: u32 = 0;
+    /// And of those of engines: Docker and podman.
+    pub const ENGINES: u32 = 2;
+
+    /// Whether containers of pods, or of engines, are looked at.
+    #[inline(always)]
+    pub const fn looks_at(self, whose: u32) -> bool {
+        self.containers >> whose & (Self::DENY | Self::RELEASE) != 0
+    }
+
+    /// Whether a container is let be of which nobody can be asked whose it is.
+    #[inline(always)]
+    pub const fn releases(self) -> bool {
+        self.containers & (Self::RELEASE | Self::RELEASE << Self::ENGINES) != 0
+    }
 }
 
 /// How long a process waits for a session to lie ready, from its first attempt, in nanoseconds.
@@ -137,12 +154,40 @@ pub const CONTAINER_ID: usize = 64;
 /// Where Kubernetes puts the cgroups of its pods, and nobody else any.
 pub const PODS: &[u8] = b"/kubepods";
 
-/// What stands before a container's number in the name of its cgroup: as containerd and CRI-O have
-/// systemd make it, and as they make it themselves.
-pub const BEFORE_ID: [&[u8]; 3] = [b"cri-containerd-", b"crio-", b""];
+/// Where Docker puts the cgroups of its containers without systemd, with no more than their numbers for
+/// names.
+pub const DOCKERS: &[u8] = b"/docker/";
 
-/// What stands behind it where systemd makes it.
-pub const BEHIND_ID: &[u8] = b".scope";
+/// What the name of a container's cgroup is made of: its number, and what stands before and behind.
+#[derive(Clone, Copy, Debug)]
+pub struct Name {
+    /// Before.
+    pub before: &'static [u8],
+    /// Behind: systemd's ending where it makes the cgroup.
+    pub behind: &'static [u8],
+}
+
+impl Name {
+    /// The number alone.
+    pub const BARE: Self = Self::new(b"", b"");
+    /// As containerd, CRI-O and Docker have systemd make it.
+    pub const CONTAINERD: Self = Self::new(b"cri-containerd-", b".scope");
+    /// See above.
+    pub const CRIO: Self = Self::new(b"crio-", b".scope");
+    /// See above.
+    pub const DOCKER: Self = Self::new(b"docker-", b".scope");
+    /// As podman has systemd make it, makes it itself, and makes it in the cgroup of the unit that
+    /// started it (`--cgroups=split`).
+    pub const PODMAN: [Self; 3] = [
+        Self::new(b"libpod-", b".scope"),
+        Self::new(b"libpod-", b""),
+        Self::new(b"libpod-payload-", b""),
+    ];
+
+    const fn new(before: &'static [u8], behind: &'static [u8]) -> Self {
+        Self { before, behind }
+    }
+}
 
 /// Under what the session of a process's tree is open, by when the process began: no cgroup has
 /// such a number, nor has another process that runs.

@@ -199,13 +199,13 @@ pub struct Lifecycle {
 pub struct Container {
     /// Its number.
     pub id: String,
-    /// Its name in the pod.
+    /// Its name; where it is of a pod, its name there.
     pub name: String,
-    /// Its image, as whoever made the pod named it.
+    /// Its image, as whoever made it named it.
     pub image: String,
     /// What the runtime knows that image by.
     pub digests: Vec<String>,
-    /// The pod's name.
+    /// The pod's name; empty, as what follows, where it is of none.
     pub pod: String,
     /// The pod's namespace.
     pub namespace: String,
@@ -216,11 +216,11 @@ pub struct Container {
 impl std::fmt::Display for Container {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let id = self.id.get(..12).unwrap_or(&self.id);
-        write!(
-            f,
-            "container {} ({id}) of pod {}/{}, image {}",
-            self.name, self.namespace, self.pod, self.image
-        )
+        write!(f, "container {} ({id})", self.name)?;
+        if !self.pod.is_empty() {
+            write!(f, " of pod {}/{}", self.namespace, self.pod)?;
+        }
+        write!(f, ", image {}", self.image)
     }
 }
 

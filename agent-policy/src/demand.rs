@@ -62,7 +62,7 @@ fn place(policy: &Policy, need: Need) -> (&Arc<Source>, Span) {
         Need::Failure => revokes(|on| *on == RevokeOn::Failure),
         Need::Timeout => revokes(|on| *on == RevokeOn::Timeout).or(failed_by("timeout")),
         Need::ControllerLost => revokes(|on| matches!(on, RevokeOn::ControllerLost(_))),
-        Need::Cgroups | Need::Executables | Need::Pods | Need::ServiceAccounts => {
+        Need::Cgroups | Need::Executables | Need::Pods | Need::Engines | Need::ServiceAccounts => {
             let mut ways = spans.recognised.iter();
             let way = ways.find(|(way, _)| way.need() == Some(need));
             way.map(|(_, span)| *span)
@@ -103,6 +103,7 @@ fn rule_needs(rule: &Authored<'_>, need: Need) -> bool {
         | Need::Cgroups
         | Need::Executables
         | Need::Pods
+        | Need::Engines
         | Need::ServiceAccounts => false,
         Need::Kill => common.effect == Effect::Kill,
         Need::Limits => !common.limits.is_empty(),

@@ -42,11 +42,11 @@ pub use graph::{Graph, graph};
 pub use notation::ActionError;
 pub use policy::{
     API_VERSION, Approval, Argument, Block, Chain, Common, Container, Destination, Direction,
-    Effect, EgressRule, End, ExecRule, Fact, FileRule, Gateway, Grant, Host, Hours, Identity,
-    Image, KIND, Limit, LimitKind, Lookups, MinEnforcement, Mode, Network, OnChange, OnDeviation,
-    Owner, PROFILE_KIND, Pace, Pattern, Pod, Policy, PortRange, Profiles, Protocol, Recognised,
-    RecordKind, RevokeOn, Stage, Step, Tool, UNKNOWN_HISTORY, Word, bytes_of, parse, parse_with,
-    program_digest,
+    Effect, EgressRule, End, Engine, ExecRule, Fact, FileRule, Gateway, Grant, Host, Hours,
+    Identity, Image, KIND, Limit, LimitKind, Lookups, MinEnforcement, Mode, Network, OnChange,
+    OnDeviation, Owner, PROFILE_KIND, Pace, Pattern, Pod, Policy, PortRange, Profiles, Protocol,
+    Recognised, RecordKind, RevokeOn, Stage, Step, Tool, UNKNOWN_HISTORY, Word, bytes_of, parse,
+    parse_with, program_digest,
 };
 pub use schema::schema;
 pub use simulate::{Recorded, SimulateError, Simulation, Time};

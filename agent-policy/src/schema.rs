@@ -82,7 +82,8 @@ fn spec_field(key: &str) -> Value {
             object(&["kubernetes"], json!({"kubernetes": object(&["namespace"], json!({
                 "namespace": text(), "podLabels": texts(), "podAnnotations": texts(),
                 "serviceAccount": text(), "container": text(), "image": text()
-            }))}))
+            }))})),
+            object(&["container"], json!({"container": container()}))
         ]}}),
         "extends" => reference("words"),
         "variables" => texts(),
@@ -165,6 +166,18 @@ fn privileges() -> Value {
 
 fn reference(name: &str) -> Value {
     json!({"$ref": format!("#/$defs/{name}")})
+}
+
+/// What selects containers of Docker and podman: something of them.
+fn container() -> Value {
+    let mut container = object(
+        &[],
+        json!({"name": text(), "image": text(), "labels": texts()}),
+    );
+    if let Some(fields) = container.as_object_mut() {
+        fields.insert("minProperties".to_owned(), json!(1));
+    }
+    container
 }
 
 fn text() -> Value {

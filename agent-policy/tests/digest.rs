@@ -25,7 +25,7 @@ fn digests_stay_as_they_are() {
         ),
         (
             WHOLE,
-            "1b4d70a4fadd487db730d08c59b4a1886e9dad9878355115ca52f5c4ac14af39",
+            "227e05b695522bc74081f8fe9dcf54e45655540534bd3e0fb7e17289766b4867",
         ),
     ] {
         let first = compile(text);

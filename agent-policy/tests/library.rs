@@ -360,6 +360,11 @@ fn what_the_kernel_side_cannot_enforce_is_an_error_where_it_stands() {
             "6:13",
         ),
         (
+            "  session: [run, {container: {labels: {app: a}}}]\n",
+            vec![Need::Engines],
+            "6:18",
+        ),
+        (
             "  facts: [{fact: a, expires: 1m}]\n",
             vec![Need::Timers],
             "6:18",

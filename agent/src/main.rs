@@ -41,12 +41,7 @@ fn main() -> ExitCode {
                     ..names::Settings::default()
                 },
                 containers: containers::Settings {
-                    runtimes: options
-                        .containers
-                        .runtime
-                        .into_iter()
-                        .map(containers::Runtime::at)
-                        .collect(),
+                    runtimes: options.containers.runtime,
                     when_away: options.containers.when_away,
                 },
                 bell: bell_settings(options.bell),

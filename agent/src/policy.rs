@@ -115,6 +115,7 @@ pub(crate) const ENFORCED: &[Need] = &[
     Need::Executables,
     Need::Pods,
     Need::ServiceAccounts,
+    Need::Engines,
     Need::ControllerLost,
     Need::UnixSockets,
     Need::Handoffs,

@@ -17,9 +17,10 @@ use crate::tell;
 use agent_common::counter::Counter;
 use agent_common::event::Begun;
 use agent_common::recognise::{
-    BEFORE_ID, BEHIND_ID, CONTAINER_ID, Inside, PLACE, PODS, UNKNOWN_WAY,
+    CONTAINER_ID, DOCKERS, Inside, Name, PLACE, PODS, UNKNOWN_WAY, Watch,
 };
 use agent_common::session::Label;
+use aya_ebpf::helpers::bpf_get_current_uid_gid;
 
 /// What becomes of who executes a program.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -108,15 +109,26 @@ fn join(label: Label) -> u32 {
     DENIED
 }
 
-/// Whether a new cgroup is a container's, given its path. For the tracepoint that tells of new ones, as
-/// [`Cgroup::recognised`] is.
+/// Whether a new cgroup is a container's of which somebody asks, given its path. For the tracepoint that tells
+/// of new ones, as [`Cgroup::recognised`] is. Only root's runtimes are asked, and they make cgroups as root:
+/// one that another user makes is that user's own matter, whatever its name.
 #[inline(always)]
 pub fn is_made(made: Cgroup, path: u64) -> bool {
-    container_name(path, made.name()) != 0
+    let user = bpf_get_current_uid_gid() as u32;
+    user == 0
+        && match container_name(path, made.name()) {
+            OF_POD => watch::looks_at(Watch::PODS),
+            OF_ENGINE => watch::looks_at(Watch::ENGINES),
+            _ => false,
+        }
 }
 
-/// A global function of numbers: the verifier looks at it once. Every place is a constant where the name is
-/// compared, because compilers fold sums of others so that it sees them begin below zero.
+const OF_POD: u32 = 1;
+const OF_ENGINE: u32 = 2;
+
+/// Whose a cgroup is by its path and name: a container's of a pod or of an engine, or zero. A global function
+/// of numbers: the verifier looks at it once. Every place is a constant where the name is compared, because
+/// compilers fold sums of others so that it sees them begin below zero.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn container_name(path: u64, name: u64) -> u32 {
@@ -125,25 +137,35 @@ extern "C" fn container_name(path: u64, name: u64) -> u32 {
     };
     // SAFETY: the pointer came from a successful lookup, and nobody else uses the key now.
     let text = unsafe { &mut (*key).0 };
-    if copy_string(path, text) as usize >= PLACE || !has(text, 0, PODS) {
+    if copy_string(path, text) == 0 {
         return 0;
     }
+    let in_pods = has(text, 0, PODS);
+    let in_dockers = has(text, 0, DOCKERS);
     let length = copy_string(name, text) as usize;
-    let [containerd, crio, own] = BEFORE_ID;
-    let is_one = is_named(text, length, containerd, BEHIND_ID)
-        || is_named(text, length, crio, BEHIND_ID)
-        || is_named(text, length, own, b"");
-    u32::from(is_one)
+    if in_pods
+        && (is_named(text, length, Name::CONTAINERD)
+            || is_named(text, length, Name::CRIO)
+            || is_named(text, length, Name::BARE))
+    {
+        return OF_POD;
+    }
+    let [scope, own, split] = Name::PODMAN;
+    if is_named(text, length, Name::DOCKER)
+        || in_dockers && is_named(text, length, Name::BARE)
+        || is_named(text, length, scope)
+        || is_named(text, length, own)
+        || is_named(text, length, split)
+    {
+        return OF_ENGINE;
+    }
+    0
 }
 
-/// Whether a name is a container's number between two others.
+/// Whether a text is a container's number in such a name.
 #[inline(always)]
-fn is_named(
-    text: &[u8; PLACE],
-    length: usize,
-    before: &'static [u8],
-    behind: &'static [u8],
-) -> bool {
+fn is_named(text: &[u8; PLACE], length: usize, name: Name) -> bool {
+    let Name { before, behind } = name;
     if length != before.len() + CONTAINER_ID + behind.len()
         || !has(text, 0, before)
         || !has(text, before.len() + CONTAINER_ID, behind)

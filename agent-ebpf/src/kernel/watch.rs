@@ -1,7 +1,6 @@
 //! What is recognised at all.
 
 use crate::maps::WATCH;
-use agent_common::recognise::Watch;
 
 /// Whether cgroups are.
 #[inline(always)]
@@ -33,10 +32,14 @@ pub fn containers() -> bool {
     WATCH.get(0).is_some_and(|watch| watch.containers != 0)
 }
 
+/// Whether those of pods, or of engines, are.
+#[inline(always)]
+pub fn looks_at(whose: u32) -> bool {
+    WATCH.get(0).is_some_and(|watch| watch.looks_at(whose))
+}
+
 /// Whether a container is let be of which nobody can be asked whose it is.
 #[inline(always)]
 pub fn releases_containers() -> bool {
-    WATCH
-        .get(0)
-        .is_some_and(|watch| watch.containers == Watch::RELEASE)
+    WATCH.get(0).is_some_and(|watch| watch.releases())
 }

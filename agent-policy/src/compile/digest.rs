@@ -4,8 +4,8 @@
 use sha2::{Digest, Sha256};
 
 use crate::policy::{
-    Argument, End, Grant, Lookups, MinEnforcement, Mode, OnChange, OnDeviation, Owner, Pattern,
-    Policy, Recognised, RevokeOn,
+    Argument, End, Grant, Image, Lookups, MinEnforcement, Mode, OnChange, OnDeviation, Owner,
+    Pattern, Policy, Recognised, RevokeOn,
 };
 
 use super::plan::{ApprovalInfo, FactKind};
@@ -49,6 +49,12 @@ impl Encoder {
             encoder.text(key);
             encoder.text(value);
         });
+    }
+
+    fn image(&mut self, image: &Image) {
+        self.text(&image.repository);
+        self.maybe_text(image.tag.as_deref());
+        self.maybe_text(image.digest.as_deref());
     }
 
     /// Nothing and an empty text are different.
@@ -173,10 +179,14 @@ fn recognised(encoder: &mut Encoder, way: &Recognised) {
             }
             if let Some(image) = &pod.image {
                 encoder.text("image");
-                encoder.text(&image.repository);
-                encoder.maybe_text(image.tag.as_deref());
-                encoder.maybe_text(image.digest.as_deref());
+                encoder.image(image);
             }
+        }
+        Recognised::Container(engine) => {
+            encoder.number(6);
+            encoder.maybe_text(engine.name.as_deref());
+            encoder.maybe(engine.image.as_ref(), Encoder::image);
+            encoder.pairs(&engine.labels);
         }
     }
 }

@@ -65,6 +65,8 @@ pub enum Need {
     Executables,
     /// Sessions that are containers of pods.
     Pods,
+    /// Sessions that are containers of Docker or podman.
+    Engines,
     /// The same, selected by what the Kubernetes API tells, and no runtime.
     ServiceAccounts,
 }
@@ -99,6 +101,7 @@ impl Need {
             Self::Cgroups => "recognition by cgroup or systemd unit",
             Self::Executables => "recognition by executable",
             Self::Pods => "recognition by pod",
+            Self::Engines => "recognition by container of Docker or podman",
             Self::ServiceAccounts => "recognition by service account",
         }
     }
@@ -113,6 +116,7 @@ impl Recognised {
             Self::SystemdUnit(_) | Self::Cgroup(_) => Some(Need::Cgroups),
             Self::Kubernetes(pod) if pod.service_account.is_some() => Some(Need::ServiceAccounts),
             Self::Kubernetes(_) => Some(Need::Pods),
+            Self::Container(_) => Some(Need::Engines),
         }
     }
 }
@@ -191,6 +195,7 @@ impl Compiled {
             (Need::Cgroups, by(Need::Cgroups)),
             (Need::Executables, by(Need::Executables)),
             (Need::Pods, by(Need::Pods)),
+            (Need::Engines, by(Need::Engines)),
             (Need::ServiceAccounts, by(Need::ServiceAccounts)),
         ];
         needs

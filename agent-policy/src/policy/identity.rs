@@ -3,6 +3,7 @@
 use crate::text::{Fields, Node, Reader, Span, Value, quoted};
 
 use super::condition;
+use super::container::{self, Engine};
 use super::document::bounded;
 use super::path::Pattern;
 use super::pod::{self, Pod};
@@ -40,6 +41,8 @@ pub enum Recognised {
     Cgroup(String),
     /// By its pod.
     Kubernetes(Pod),
+    /// By its container, which Docker or podman runs.
+    Container(Engine),
 }
 
 pub(super) fn owner(reader: &mut Reader<'_>, node: &Node) -> Option<Owner> {
@@ -104,7 +107,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Identity {
     }
 }
 
-const RECOGNISED: &str = "one of run, executable, systemdUnit, cgroup and kubernetes";
+const RECOGNISED: &str = "one of run, executable, systemdUnit, cgroup, kubernetes and container";
 
 pub(super) fn recognised(reader: &mut Reader<'_>, node: &Node) -> Vec<(Recognised, Span)> {
     let mut found = Vec::new();
@@ -114,7 +117,13 @@ pub(super) fn recognised(reader: &mut Reader<'_>, node: &Node) -> Vec<(Recognise
             found.extend(run.map(|()| (Recognised::Run, item.span)));
             continue;
         }
-        let known = ["executable", "systemdUnit", "cgroup", "kubernetes"];
+        let known = [
+            "executable",
+            "systemdUnit",
+            "cgroup",
+            "kubernetes",
+            "container",
+        ];
         let Some(fields) = Fields::of(reader, item, "a way to recognise a session", &known) else {
             continue;
         };
@@ -141,6 +150,10 @@ pub(super) fn recognised(reader: &mut Reader<'_>, node: &Node) -> Vec<(Recognise
                 .and_then(|node| pod::read(reader, node))
                 .map(|pod| (Recognised::Kubernetes(pod), item.span)),
         );
+        let engine = fields
+            .get("container")
+            .and_then(|node| container::read(reader, node));
+        found.extend(engine.map(|engine| (Recognised::Container(engine), item.span)));
         if found.len() > before + 1 {
             reader.found(item.span, "several ways in one entry", RECOGNISED);
         }

@@ -1,11 +1,12 @@
 //! Pods and their containers: what a policy selects them by, and whether it selects one.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::text::{Fields, Node, Reader, quoted};
+use crate::text::{Fields, Node, Reader};
 
-use super::document::{bounded, texts};
+use super::container::{self, Container, has};
+use super::document::bounded;
+use super::image::{self, Image};
 
 /// What selects containers of pods. All that is named must be so.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,36 +25,6 @@ pub struct Pod {
     pub image: Option<Image>,
 }
 
-/// An image: all of a repository, one tag of it, or one digest, with or without a tag.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Image {
-    /// The repository, with its registry.
-    pub repository: String,
-    /// The tag.
-    pub tag: Option<String>,
-    /// The digest, with its algorithm.
-    pub digest: Option<String>,
-}
-
-/// A container as its runtime tells of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Container {
-    /// The pod's namespace.
-    pub namespace: String,
-    /// The pod's labels.
-    pub labels: BTreeMap<String, String>,
-    /// The pod's annotations.
-    pub annotations: BTreeMap<String, String>,
-    /// Its name in the pod.
-    pub name: String,
-    /// Its image as whoever made the pod named it.
-    pub image: String,
-    /// The digests that the runtime knows that image by.
-    pub digests: Vec<String>,
-    /// The pod's service account, where somebody tells it: no runtime does.
-    pub service_account: Option<String>,
-}
-
 impl Pod {
     /// Whether it selects a container.
     pub fn selects(&self, container: &Container) -> bool {
@@ -70,12 +41,7 @@ impl Pod {
     }
 
     fn selects_by_all_else(&self, container: &Container) -> bool {
-        let has = |all: &BTreeMap<String, String>, wanted: &[(String, String)]| {
-            wanted
-                .iter()
-                .all(|(name, value)| all.get(name) == Some(value))
-        };
-        self.namespace == container.namespace
+        container.namespace.as_ref() == Some(&self.namespace)
             && has(&container.labels, &self.labels)
             && has(&container.annotations, &self.annotations)
             && self
@@ -108,66 +74,6 @@ impl fmt::Display for Pod {
     }
 }
 
-impl fmt::Display for Image {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.repository)?;
-        if let Some(tag) = &self.tag {
-            write!(f, ":{tag}")?;
-        }
-        if let Some(digest) = &self.digest {
-            write!(f, "@{digest}")?;
-        }
-        Ok(())
-    }
-}
-
-impl Image {
-    /// Reads a reference as people write it.
-    pub fn read(text: &str) -> Option<Self> {
-        let (rest, digest) = match text.split_once('@') {
-            Some((rest, digest)) => (rest, Some(digest)),
-            None => (text, None),
-        };
-        // A colon before a slash is a registry's port.
-        let (repository, tag) = match rest.rsplit_once(':') {
-            Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag)),
-            _ => (rest, None),
-        };
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        let in_name = |byte: u8| plain(byte) || b"/:".contains(&byte);
-        let is_digest = |digest: &str| {
-            digest.strip_prefix("sha256:").is_some_and(|hex| {
-                let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-                hex.len() == 64 && hex.bytes().all(is_digit)
-            })
-        };
-        let is_valid = !repository.is_empty()
-            && repository.bytes().all(in_name)
-            && tag.is_none_or(|tag| !tag.is_empty() && tag.bytes().all(plain))
-            && digest.is_none_or(is_digest);
-        is_valid.then(|| Self {
-            repository: repository.to_owned(),
-            tag: tag.map(str::to_owned),
-            digest: digest.map(str::to_owned),
-        })
-    }
-
-    /// Whether a container has it. A digest is the runtime's word; a tag is what the pod's maker wrote.
-    fn is(&self, container: &Container) -> bool {
-        let Some(found) = Self::read(&container.image) else {
-            return false;
-        };
-        self.repository == found.repository
-            && (self.tag.is_none() || self.tag == found.tag)
-            && self
-                .digest
-                .as_ref()
-                .is_none_or(|digest| container.digests.contains(digest))
-    }
-}
-
-const IMAGE: &str = "an image such as registry.example.com/agents/expenses, with :TAG, @sha256:DIGEST, both or neither";
-
 pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Pod> {
     let known = [
         "namespace",
@@ -181,27 +87,15 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Pod> {
     let namespace = fields
         .require(reader, "namespace", "the pod's namespace")
         .and_then(|node| bounded(reader, node, "the pod's namespace"));
-    let pairs = |reader: &mut Reader<'_>, key: &str, expected: &str| {
-        let node = fields.get(key);
-        node.map(|node| texts(reader, node, expected))
-            .unwrap_or_default()
-    };
-    let labels = pairs(reader, "podLabels", "labels of the pod");
-    let annotations = pairs(reader, "podAnnotations", "annotations of the pod");
+    let labels = container::pairs(reader, &fields, "podLabels", "labels of the pod");
+    let annotations = container::pairs(reader, &fields, "podAnnotations", "annotations of the pod");
     let service_account = fields
         .get("serviceAccount")
         .and_then(|node| bounded(reader, node, "a service account"));
     let container = fields
         .get("container")
         .and_then(|node| bounded(reader, node, "the container's name in its pod"));
-    let image = fields.get("image").and_then(|node| {
-        let text = bounded(reader, node, IMAGE)?;
-        let image = Image::read(&text);
-        if image.is_none() {
-            reader.found(node.span, &quoted(&text), IMAGE);
-        }
-        image
-    });
+    let image = image::read(reader, &fields);
     if known[1..].iter().all(|key| fields.get(key).is_none()) {
         reader.found(
             node.span,
@@ -222,12 +116,13 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Pod> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     fn container() -> Container {
         Container {
-            namespace: "agents".into(),
+            namespace: Some("agents".into()),
             labels: BTreeMap::from([("app".into(), "a".into()), ("tier".into(), "x".into())]),
             annotations: BTreeMap::from([("team".into(), "finance".into())]),
             name: "main".into(),
@@ -379,25 +274,5 @@ mod tests {
             ..by("robot")
         };
         assert!(!elsewhere.hangs_on_account(&untold));
-    }
-
-    #[test]
-    fn an_image_is_a_reference() {
-        for text in [
-            "",
-            ":1",
-            "a:",
-            "a b",
-            "a@sha256:12",
-            "a@md5:12",
-            &format!("a@{}", DIGEST.to_uppercase()),
-        ] {
-            assert_eq!(Image::read(text), None, "{text}");
-        }
-        let image = Image::read("localhost:5000/a").expect("a port is no tag");
-        assert_eq!(
-            (image.repository.as_str(), image.tag),
-            ("localhost:5000/a", None)
-        );
     }
 }

@@ -1,6 +1,6 @@
 //! The words of `interlock daemon`.
 
-use crate::containers::WhenAway;
+use crate::containers::{Runtime, WhenAway};
 use crate::control::SOCKET;
 use crate::sessions::records::FOLDER;
 use clap::Args;
@@ -97,12 +97,13 @@ pub struct Kubernetes {
 /// How a node recognises containers, where policies select them.
 #[derive(Debug, Args)]
 pub struct Containers {
-    /// The socket of a container runtime that speaks CRI; may be repeated
-    /// [default: those of containerd, CRI-O and k3s that are there]
-    #[arg(long, value_name = "SOCKET")]
-    pub runtime: Vec<PathBuf>,
-    /// What becomes of a new container of a pod while no daemon is there to ask whose it is: the kernel does
-    /// not know its namespace, so this is one word for all
+    /// The socket of a container runtime: as it is, or after `cri:`, of one that runs pods; after `docker:` of
+    /// Docker or podman; may be repeated [default: for pods those of containerd, CRI-O and k3s that are there,
+    /// for Docker and podman /run/docker.sock and /run/podman/podman.sock]
+    #[arg(long, value_name = "[cri:|docker:]SOCKET")]
+    pub runtime: Vec<Runtime>,
+    /// What becomes of a new container, of such as policies select, while no daemon is there to ask whose it is:
+    /// the kernel does not know more of it, so this is one word for all
     #[arg(long, value_name = "WHAT", value_enum, default_value = "deny")]
     pub when_away: WhenAway,
 }

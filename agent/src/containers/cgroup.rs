@@ -1,6 +1,7 @@
 //! The cgroups of containers, as the kernel programs know them.
 
-use agent_common::recognise::{BEFORE_ID, BEHIND_ID, CONTAINER_ID, PODS};
+use super::Interface;
+use agent_common::recognise::{CONTAINER_ID, DOCKERS, Name, PODS};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -9,9 +10,32 @@ use std::path::{Path, PathBuf};
 /// Where the unified hierarchy is mounted.
 const ROOT: &str = "/sys/fs/cgroup";
 
+/// Who runs a container, as the place and name of its cgroup tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A runtime of Kubernetes: it is of a pod.
+    Pod,
+    /// Docker.
+    Docker,
+    /// Podman.
+    Podman,
+}
+
+impl Kind {
+    /// What those who know such a container are asked in.
+    pub(super) const fn interface(self) -> Interface {
+        match self {
+            Self::Pod => Interface::Cri,
+            Self::Docker | Self::Podman => Interface::Docker,
+        }
+    }
+}
+
 /// The cgroup of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cgroup {
+    /// Who runs it.
+    pub kind: Kind,
     /// The container's number.
     pub id: String,
     /// The cgroup's.
@@ -39,9 +63,10 @@ impl Cgroup {
 
     /// The container whose cgroup has a path from the root of the hierarchy, if it is one's.
     fn at(path: &Path) -> Option<Self> {
-        let id = id(path.as_os_str().as_bytes())?;
-        let path = Path::new(ROOT).join(path.strip_prefix("/").ok()?);
+        let (kind, id) = id(path.as_os_str().as_bytes())?;
+        let path = on_host(path);
         Some(Self {
+            kind,
             id,
             number: fs::metadata(&path).ok()?.ino(),
             path,
@@ -49,23 +74,38 @@ impl Cgroup {
     }
 }
 
-/// The number of the container whose cgroup has a path.
-fn id(path: &[u8]) -> Option<String> {
-    if !path.starts_with(PODS) {
-        return None;
-    }
-    let name = path.rsplit(|byte| *byte == b'/').next()?;
-    let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    let [containerd, crio, own] = BEFORE_ID;
-    let kinds: [(&[u8], &[u8]); 3] = [(containerd, BEHIND_ID), (crio, BEHIND_ID), (own, b"")];
-    let id = kinds.iter().find_map(|(before, behind)| {
-        let id = name.strip_prefix(*before)?.strip_suffix(*behind)?;
-        (id.len() == CONTAINER_ID && id.iter().all(is_digit)).then_some(id)
-    })?;
-    Some(String::from_utf8_lossy(id).into_owned())
+/// Where a cgroup lies that has a path from the root of the hierarchy.
+fn on_host(path: &Path) -> PathBuf {
+    Path::new(ROOT).join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// Every container's cgroup that there is now.
+/// The number of the container whose cgroup has a path, and who runs it.
+fn id(path: &[u8]) -> Option<(Kind, String)> {
+    let name = path.rsplit(|byte| *byte == b'/').next()?;
+    let [scope, own, split] = Name::PODMAN;
+    let in_pods = path.starts_with(PODS);
+    let in_dockers = path.starts_with(DOCKERS);
+    [
+        (in_pods, Name::CONTAINERD, Kind::Pod),
+        (in_pods, Name::CRIO, Kind::Pod),
+        (in_pods, Name::BARE, Kind::Pod),
+        (in_dockers, Name::BARE, Kind::Docker),
+        (true, Name::DOCKER, Kind::Docker),
+        (true, scope, Kind::Podman),
+        (true, own, Kind::Podman),
+        (true, split, Kind::Podman),
+    ]
+    .into_iter()
+    .filter(|(is_there, ..)| *is_there)
+    .find_map(|(_, form, kind)| {
+        let id = name.strip_prefix(form.before)?.strip_suffix(form.behind)?;
+        let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let is_number = id.len() == CONTAINER_ID && id.iter().all(is_digit);
+        is_number.then(|| (kind, String::from_utf8_lossy(id).into_owned()))
+    })
+}
+
+/// Every container's cgroup that there is now, and that a runtime of root's has made.
 pub fn all() -> Vec<Cgroup> {
     let mut found = Vec::new();
     look_into(Path::new("/"), &mut found);
@@ -73,18 +113,17 @@ pub fn all() -> Vec<Cgroup> {
 }
 
 fn look_into(path: &Path, found: &mut Vec<Cgroup>) {
-    let Ok(entries) = fs::read_dir(Path::new(ROOT).join(path.strip_prefix("/").unwrap_or(path)))
-    else {
+    let path_on_host = on_host(path);
+    // What lies in a user's cgroup may be that user's make.
+    let is_roots = fs::metadata(&path_on_host).is_ok_and(|it| it.uid() == 0);
+    let Ok(entries) = fs::read_dir(path_on_host) else {
         return;
     };
     for entry in entries.flatten() {
-        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+        if !is_roots || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             continue;
         }
         let below = path.join(entry.file_name());
-        if !below.as_os_str().as_bytes().starts_with(PODS) {
-            continue;
-        }
         match Cgroup::at(&below) {
             Some(cgroup) => found.push(cgroup),
             None => look_into(&below, found),
@@ -94,32 +133,45 @@ fn look_into(path: &Path, found: &mut Vec<Cgroup>) {
 
 #[cfg(test)]
 mod tests {
-    use super::id;
+    use super::{Kind, id};
 
     #[test]
     fn a_container_is_known_by_the_path_of_its_cgroup() {
         let hex = "0123456789abcdef".repeat(4);
-        for (path, is_one) in [
-            (format!("/kubepods/besteffort/pod1/{hex}"), true),
+        for (path, kind) in [
+            ("/kubepods/besteffort/pod1/ID", Some(Kind::Pod)),
             (
-                format!("/kubepods.slice/a.slice/cri-containerd-{hex}.scope"),
-                true,
+                "/kubepods.slice/a.slice/cri-containerd-ID.scope",
+                Some(Kind::Pod),
             ),
-            (format!("/kubepods.slice/a.slice/crio-{hex}.scope"), true),
+            ("/kubepods.slice/a.slice/crio-ID.scope", Some(Kind::Pod)),
+            ("/kubepods.slice/a.slice/crio-conmon-ID.scope", None),
+            ("/kubepods.slice/a.slice/other-ID.scope", None),
+            ("/kubepods/pod1/ID.scope", None),
+            ("/kubepods/pod1/aID", None),
+            ("/kubepods", None),
+            ("/system.slice/docker-ID.scope", Some(Kind::Docker)),
+            ("/agents.slice/docker-ID.scope", Some(Kind::Docker)),
+            ("/docker/ID", Some(Kind::Docker)),
+            ("/docker/buildkit/abc", None),
+            ("/dockers/ID", None),
+            ("/system.slice/ID", None),
+            ("/machine.slice/libpod-ID.scope", Some(Kind::Podman)),
+            ("/machine.slice/libpod-conmon-ID.scope", None),
+            ("/libpod_parent/libpod-ID", Some(Kind::Podman)),
+            ("/libpod_parent/conmon", None),
             (
-                format!("/kubepods.slice/a.slice/crio-conmon-{hex}.scope"),
-                false,
+                "/system.slice/a.service/libpod-payload-ID",
+                Some(Kind::Podman),
             ),
-            (format!("/kubepods.slice/a.slice/other-{hex}.scope"), false),
-            (format!("/kubepods/pod1/{hex}.scope"), false),
-            (format!("/kubepods/pod1/a{hex}"), false),
-            (format!("/kubepods/pod1/{}", hex.to_uppercase()), false),
-            (format!("/kubepods/pod1/{}", &hex[1..]), false),
-            (format!("/system.slice/{hex}"), false),
-            ("/kubepods".to_owned(), false),
+            ("/machine.slice/libpod-ID.scope/container", None),
         ] {
-            let expected = is_one.then(|| hex.clone());
+            let path = path.replace("ID", &hex);
+            let expected = kind.map(|kind| (kind, hex.clone()));
             assert_eq!(id(path.as_bytes()), expected, "{path}");
+        }
+        for number in [hex.to_uppercase(), hex[1..].to_owned()] {
+            assert_eq!(id(format!("/docker/{number}").as_bytes()), None);
         }
     }
 }

@@ -7,9 +7,12 @@
 //! | nobody's | any other answer; nobody asks again, until the policies change |
 //! | not there | it was made before anybody looked, or released while no daemon was there |
 
+use super::sought::Sought;
 use super::{Recognition, RecognitionError, running};
 use crate::chain::chain;
-use crate::containers::{self, Cgroup, CriError, Known, Runtimes, Settings, Told, WhenAway};
+use crate::containers::{
+    self, Cgroup, Kind, Known, RuntimeError, Runtimes, Settings, Told, WhenAway,
+};
 use crate::events::explain;
 use crate::events::line::{Line, NotReady, Released};
 use crate::events::process::Programs;
@@ -56,12 +59,17 @@ impl Containers {
         }
     }
 
-    /// What the kernel programs are told.
-    pub(super) fn watch(&self) -> u32 {
-        match self.when_away {
+    /// What the kernel programs are told, by what is sought.
+    pub(super) fn watch<'a>(&self, sought: impl Iterator<Item = &'a Sought>) -> u32 {
+        let what = match self.when_away {
             WhenAway::Deny => Watch::DENY,
             WhenAway::Release => Watch::RELEASE,
-        }
+        };
+        sought.fold(0, |watch, sought| match sought {
+            Sought::Pod(_) => watch | what << Watch::PODS,
+            Sought::Engine(_) => watch | what << Watch::ENGINES,
+            _ => watch,
+        })
     }
 
     /// Whether all are to be looked at: policies have changed, or what selects pods has.
@@ -92,18 +100,22 @@ pub fn ask(
     let Some(cgroup) = Cgroup::of(process.pid) else {
         return;
     };
-    let runtimes = {
+    let (runtimes, is_sought) = {
         let mut recognition = recognition.borrow_mut();
         if !recognition.containers.asked.insert(cgroup.number) {
             return;
         }
-        Rc::clone(&recognition.containers.runtimes)
+        let runtimes = Rc::clone(&recognition.containers.runtimes);
+        (runtimes, recognition.looks_at(cgroup.kind))
     };
     let (recognition, sessions) = (Rc::clone(recognition), Rc::clone(sessions));
     let (pid, began_ns) = (process.pid, process.start_ns);
     tokio::task::spawn_local(async move {
         let is_enough = |told: &Known| recognition.borrow().untold(told).is_none();
-        let told = ask_until_known(&runtimes, &cgroup.id, is_enough).await;
+        let told = match is_sought {
+            true => ask_until_known(&runtimes, &cgroup, is_enough).await,
+            false => Ok(Told::Unasked),
+        };
         let noted = {
             let mut recognition = recognition.borrow_mut();
             recognition.containers.asked.remove(&cgroup.number);
@@ -120,16 +132,16 @@ pub fn ask(
 /// Asks until a runtime knows, and all that policies ask is told, for as long as the kernel lets anybody wait.
 async fn ask_until_known(
     runtimes: &Runtimes,
-    id: &str,
+    cgroup: &Cgroup,
     is_enough: impl Fn(&Known) -> bool,
-) -> Result<Told, CriError> {
+) -> Result<Told, RuntimeError> {
     let [mut pause, longest] = PAUSES;
     let end = Instant::now() + Duration::from_nanos(LATEST_NS);
     loop {
-        let told = runtimes.ask(id).await;
+        let told = runtimes.ask(cgroup).await;
         let is_told = match &told {
             Ok(Told::Container(known)) => is_enough(known),
-            Ok(Told::Sandbox) => true,
+            Ok(Told::Sandbox | Told::Unasked) => true,
             Ok(Told::Unknown) | Err(_) => false,
         };
         if is_told || Instant::now() >= end {
@@ -180,7 +192,11 @@ async fn settle(
 ) {
     let runtimes = Rc::clone(&recognition.borrow().containers.runtimes);
     for cgroup in containers::all() {
-        let told = runtimes.ask(&cgroup.id).await;
+        let is_sought = recognition.borrow().looks_at(cgroup.kind);
+        let told = match is_sought {
+            true => runtimes.ask(&cgroup).await,
+            false => Ok(Told::Unasked),
+        };
         let mut recognition = recognition.borrow_mut();
         if told.is_err() {
             // Another look, at the next second.
@@ -207,11 +223,11 @@ impl Recognition {
         &mut self,
         sessions: &mut Sessions,
         cgroup: &Cgroup,
-        told: Result<Told, CriError>,
+        told: Result<Told, RuntimeError>,
         pid: u32,
     ) -> Result<(), MapsError> {
         self.forget_gone(sessions)?;
-        let Some(known) = self.heard(told) else {
+        let Some(known) = self.heard(cgroup, told) else {
             return Ok(());
         };
         let way = known.as_ref().and_then(|known| self.way_of(known));
@@ -243,9 +259,9 @@ impl Recognition {
         &mut self,
         sessions: &mut Sessions,
         cgroup: &Cgroup,
-        told: Result<Told, CriError>,
+        told: Result<Told, RuntimeError>,
     ) -> Result<Option<Line>, RecognitionError> {
-        let Some(known) = self.heard(told) else {
+        let Some(known) = self.heard(cgroup, told) else {
             return Ok(None);
         };
         let way = known.as_ref().and_then(|known| self.way_of(known));
@@ -293,26 +309,32 @@ impl Recognition {
             .map(Line::Started))
     }
 
-    /// What was answered: nothing, or a container of a pod, or none that a policy could select.
-    fn heard(&mut self, told: Result<Told, CriError>) -> Option<Option<Rc<Known>>> {
+    /// Whether a policy could select a container of a kind.
+    fn looks_at(&self, kind: Kind) -> bool {
+        self.ways.values().any(|way| way.sought.looks_at(kind))
+    }
+
+    /// What was answered: nothing, or a container, or none that a policy could select.
+    fn heard(
+        &mut self,
+        cgroup: &Cgroup,
+        told: Result<Told, RuntimeError>,
+    ) -> Option<Option<Rc<Known>>> {
         self.containers.failure = None;
-        match told {
-            Ok(Told::Container(known)) => {
-                self.containers.failure = self.untold(&known);
-                let is_told = self.containers.failure.is_none();
-                is_told.then(|| Some(Rc::new(*known)))
-            }
-            Ok(Told::Sandbox) => Some(None),
-            Ok(Told::Unknown) => {
-                self.containers.failure = Some("no container runtime knows it".to_owned());
-                None
-            }
-            Err(error) => {
-                let error = chain(error);
-                self.containers.failure = Some(error);
-                None
-            }
+        let mut failure = match told {
+            Ok(Told::Container(known)) => match self.untold(&known) {
+                None => return Some(Some(Rc::new(*known))),
+                Some(untold) => untold,
+            },
+            Ok(Told::Sandbox | Told::Unasked) => return Some(None),
+            Ok(Told::Unknown) => "no container runtime knows it".to_owned(),
+            Err(error) => chain(error),
+        };
+        if cgroup.kind == Kind::Podman {
+            failure.push_str(" (`systemctl enable --now podman.socket` has podman answer)");
         }
+        self.containers.failure = Some(failure);
+        None
     }
 
     /// What nobody has told of a container and policies ask, in words.

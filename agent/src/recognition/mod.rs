@@ -168,18 +168,14 @@ impl Recognition {
                 .keys()
                 .chain(self.ways.values().map(|way| &way.sought))
         };
-        let selects_pods = all().any(|sought| matches!(sought, Sought::Pod(_)));
+        let watched = self.containers.watch(all());
         sessions.recognised().set_watch(Watch {
             cgroups: u32::from(all().any(cgroups)),
             executables: u32::from(!all().all(cgroups)),
-            containers: if selects_pods {
-                self.containers.watch()
-            } else {
-                0
-            },
+            containers: watched,
             ..Watch::default()
         })?;
-        self.containers.unsettled = selects_pods;
+        self.containers.unsettled = watched != 0;
         let ways = &self.ways;
         self.failed
             .retain(|sought, _| ways.values().any(|way| way.sought == *sought));
@@ -267,14 +263,14 @@ impl Recognition {
             }
         }
         let ways = || self.ways.values();
-        let selects_pods = ways().any(|way| matches!(way.sought, Sought::Pod(_)));
+        let selects_containers = ways().any(|way| way.sought.is_container());
         for (cgroup, inside) in maps.cgroups()? {
             match inside.kind {
                 _ if self.ways.contains_key(&inside.way) => {}
-                Inside::CONTAINER if selects_pods => {
+                Inside::CONTAINER if selects_containers => {
                     maps.set_cgroup(cgroup, Inside::unknown(inside.door))?;
                 }
-                Inside::UNKNOWN | Inside::NOBODYS if selects_pods => {}
+                Inside::UNKNOWN | Inside::NOBODYS if selects_containers => {}
                 _ => maps.remove_cgroup(cgroup)?,
             }
         }

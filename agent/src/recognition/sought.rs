@@ -1,7 +1,7 @@
 //! What sessions are recognised by, as this host has it.
 
 use agent_common::recognise::{Executable, NAME, PlaceKey};
-use agent_policy::{Container, Pattern, Pod, Recognised};
+use agent_policy::{Container, Engine, Pattern, Pod, Recognised};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::containers::Kind;
 use crate::sessions::mounts::Mounts;
 
 /// Where the unified hierarchy is mounted.
@@ -24,8 +25,10 @@ pub enum Sought {
     Unit(String),
     /// By its first program.
     Executable(String),
-    /// By its container.
+    /// By its container, of a pod.
     Pod(Box<Pod>),
+    /// By its container, of Docker or podman.
+    Engine(Box<Engine>),
 }
 
 impl fmt::Display for Sought {
@@ -35,6 +38,7 @@ impl fmt::Display for Sought {
             Self::Unit(unit) => write!(f, "systemd unit {unit}"),
             Self::Executable(path) => write!(f, "executable {path}"),
             Self::Pod(pod) => pod.fmt(f),
+            Self::Engine(engine) => engine.fmt(f),
         }
     }
 }
@@ -47,6 +51,7 @@ impl Sought {
             Recognised::SystemdUnit(unit) => Some(Self::Unit(unit.clone())),
             Recognised::Cgroup(path) => Some(Self::Cgroup(path.clone())),
             Recognised::Kubernetes(pod) => Some(Self::Pod(Box::new(pod.clone()))),
+            Recognised::Container(engine) => Some(Self::Engine(Box::new(engine.clone()))),
             _ => None,
         }
     }
@@ -55,13 +60,30 @@ impl Sought {
     pub fn place(&self) -> Option<PlaceKey> {
         match self {
             Self::Cgroup(text) | Self::Unit(text) => PlaceKey::new(text.as_bytes()),
-            Self::Executable(_) | Self::Pod(_) => None,
+            Self::Executable(_) | Self::Pod(_) | Self::Engine(_) => None,
         }
     }
 
     /// Whether it selects a container.
     pub fn selects(&self, container: &Container) -> bool {
-        matches!(self, Self::Pod(pod) if pod.selects(container))
+        match self {
+            Self::Pod(pod) => pod.selects(container),
+            Self::Engine(engine) => engine.selects(container),
+            _ => false,
+        }
+    }
+
+    /// Whether it could select one of a kind.
+    pub fn looks_at(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Pod => matches!(self, Self::Pod(_)),
+            Kind::Docker | Kind::Podman => matches!(self, Self::Engine(_)),
+        }
+    }
+
+    /// Whether it could select any.
+    pub fn is_container(&self) -> bool {
+        matches!(self, Self::Pod(_) | Self::Engine(_))
     }
 
     /// Whether that hangs on a service account that nobody has told.
@@ -86,7 +108,7 @@ impl Sought {
                 units(root, unit, &mut found);
                 found
             }
-            Self::Executable(_) | Self::Pod(_) => Vec::new(),
+            Self::Executable(_) | Self::Pod(_) | Self::Engine(_) => Vec::new(),
         }
     }
 

@@ -105,6 +105,7 @@ impl Host {
             Need::Executables,
             Need::Pods,
             Need::ServiceAccounts,
+            Need::Engines,
             Need::UnixSockets,
             Need::Handoffs,
             Need::Approvals,
