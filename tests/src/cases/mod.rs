@@ -18,6 +18,7 @@ mod differential;
 mod digest;
 mod egress;
 mod elsewhere;
+mod engines;
 mod evidence;
 mod evidence_uses;
 mod exec;
@@ -144,6 +145,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(containers::tests());
     tests.extend(kubernetes::tests());
     tests.extend(containers_storm::tests());
+    tests.extend(engines::tests());
     tests.extend(central::tests());
     tests.extend(central_disk::tests());
     tests.extend(adopted::tests());

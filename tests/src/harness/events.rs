@@ -163,6 +163,7 @@ pub(crate) enum Exit {
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct NotReady {
     pub(crate) agent: Option<String>,
+    pub(crate) recognised: Option<String>,
 }
 
 /// Lost events.

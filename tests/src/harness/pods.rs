@@ -7,11 +7,13 @@ use super::cri::{
     NamespaceOption, Nothing, OWN, PodSandboxConfig, PodSandboxMetadata, RunPodSandboxRequest,
     SandboxSecurityContext, StopContainerRequest,
 };
-use anyhow::{Context, Result, bail, ensure};
+use super::image::IMAGE;
+use super::{given, image};
+use anyhow::{Context, Result, ensure};
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,9 +26,6 @@ const SOCKET: &str = "/run/containerd/containerd.sock";
 const LOG: &str = "/run/containerd.log";
 /// How long the runtime, or a container, may take.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// The image of all containers.
-pub(crate) const IMAGE: &str = "registry.test/agents/demo:1";
-
 const CONFIGURATION: &str = r#"
 version = 2
 [plugins."io.containerd.grpc.v1.cri"]
@@ -43,29 +42,9 @@ const NETWORK: &str = r#"
   "type": "host-local", "subnet": "203.0.113.0/24", "routes": [{"dst": "0.0.0.0/0"}]}}]}
 "#;
 
-/// Makes an image: a static busybox, and links to where the node's programs are mounted.
-const MAKE_IMAGE: &str = r#"
-set -e
-rm -rf /tmp/image; mkdir -p /tmp/image/layer; cd /tmp/image
-mkdir -p layer/bin layer/usr layer/proc layer/sys layer/dev layer/tmp layer/etc
-cp /usr/bin/busybox layer/bin/busybox
-ln -s usr/lib layer/lib; ln -s usr/lib64 layer/lib64
-tar -C layer -cf layer.tar .
-digest=$(sha256sum layer.tar | cut -d' ' -f1)
-cat > config.json <<END
-{"architecture":"amd64","os":"linux","config":{"Entrypoint":["/bin/busybox","sleep","1000000"],"Env":["PATH=/usr/local/bin:/usr/bin:/bin"]},"rootfs":{"type":"layers","diff_ids":["sha256:$digest"]}}
-END
-cat > manifest.json <<END
-[{"Config":"config.json","RepoTags":["registry.test/agents/demo:1"],"Layers":["layer.tar"]}]
-END
-tar -cf image.tar config.json manifest.json layer.tar
-ctr -n k8s.io images import image.tar
-"#;
-
 /// Whether the machine was given a runtime.
 pub(crate) fn unless_there() -> Option<String> {
-    let there = Path::new(PROGRAMS).exists();
-    (!there).then(|| "this machine was given no container runtime".to_owned())
+    given::unless_there(PROGRAMS)
 }
 
 /// A node with containerd.
@@ -257,20 +236,7 @@ impl Node {
 }
 
 fn begin() -> Result<()> {
-    for (from, to) in [
-        ("usr/bin", "/usr/local/bin"),
-        ("usr/sbin", "/usr/local/bin"),
-        ("usr/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu"),
-    ] {
-        let from = Path::new(PROGRAMS).join(from);
-        for entry in fs::read_dir(&from).with_context(|| from.display().to_string())? {
-            let entry = entry?;
-            let link = Path::new(to).join(entry.file_name());
-            if !link.exists() {
-                std::os::unix::fs::symlink(entry.path(), link)?;
-            }
-        }
-    }
+    given::install(PROGRAMS)?;
     fs::create_dir_all("/etc/containerd")?;
     fs::write("/etc/containerd/config.toml", CONFIGURATION)?;
     fs::create_dir_all("/etc/cni/net.d")?;
@@ -278,25 +244,6 @@ fn begin() -> Result<()> {
     let _ = Command::new("modprobe")
         .args(["-a", "overlay", "veth"])
         .status();
-    let log = fs::File::create(LOG)?;
-    Command::new("setsid")
-        .arg("containerd")
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .spawn()
-        .context("containerd")?;
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let made = Command::new("bash").args(["-c", MAKE_IMAGE]).output()?;
-        if made.status.success() {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            let said = String::from_utf8_lossy(&made.stderr).into_owned();
-            let log = fs::read_to_string(LOG).unwrap_or_default();
-            bail!("no image: {said}\n{log}");
-        }
-        thread::sleep(Duration::from_millis(500));
-    }
+    given::begin(&Command::new("containerd"), LOG)?;
+    image::load(&["ctr", "-n", "k8s.io", "images", "import"], LOG)
 }

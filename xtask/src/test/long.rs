@@ -73,6 +73,10 @@ const IN_MACHINES: &[&str] = &[
     "long.containers.away",
     "long.containers.kubernetes",
     "long.containers.storm",
+    "long.podman.session",
+    "long.podman.service",
+    "long.podman.before",
+    "long.docker.session",
 ];
 
 const SEED: &str = "INTERLOCK_SEED";

@@ -208,22 +208,16 @@ fn boot_once(kernel: &Kernel, lsm: &str, command: &[String]) -> (Tally, Result<u
     let mut tally = Tally::new(format!("kernel {} ({})", kernel.series, kernel.release));
     let is_long = command.iter().any(|word| word.starts_with(LONG));
     let asked = || {
-        let given = [
-            container_runtime::wanted_by(command)?,
-            api_server::wanted_by(command)?,
-        ];
-        Ok((given, installed::wanted_by(command)?))
+        let mut with = container_runtime::wanted_by(command)?;
+        with.extend(api_server::wanted_by(command)?);
+        Ok((with, installed::wanted_by(command)?))
     };
-    let (given, packages) = match asked() {
+    let (mut with, packages) = match asked() {
         Ok(asked) => asked,
         Err(error) => return (tally, Err(error)),
     };
     let systemd = packages.is_some();
-    let with = given
-        .into_iter()
-        .flatten()
-        .chain(packages)
-        .collect::<Vec<_>>();
+    with.extend(packages);
     let machine = Machine {
         lsm,
         with: &with,
