@@ -113,10 +113,10 @@ fn bell_settings(options: interlock_agent::cli::Bell) -> Option<bell::Settings> 
 
 fn kubernetes_settings(options: interlock_agent::cli::Kubernetes) -> Option<kubernetes::Settings> {
     Some(kubernetes::Settings {
-        account: options.account?,
-        server: options.server.unwrap_or_else(kubernetes::server),
-        node: options.node.unwrap_or_else(kubernetes::node),
-        folder: options.folder,
+        account: options.kubernetes?,
+        server: options.kubernetes_server.unwrap_or_else(kubernetes::server),
+        node: options.kubernetes_node.unwrap_or_else(kubernetes::node),
+        folder: options.kubernetes_folder,
     })
 }
 

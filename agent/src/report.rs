@@ -140,7 +140,7 @@ fn print_kubernetes(kubernetes: &KubernetesInfo) {
     match heard {
         Some(heard) => println!("Kubernetes   {server} as {node}, heard since {heard}{leads}"),
         None => {
-            println!("Kubernetes   {server} as {node}: NOT HEARD yet: what was known before holds")
+            println!("Kubernetes   {server} as {node}: NOT HEARD yet: what was known before holds");
         }
     }
     for (wanted, error) in errors {

@@ -19,6 +19,10 @@ const NAME: &str = "kubernetes";
 /// What the tests that need one are named after.
 const TESTS: &str = "kubernetes";
 
+/// What builds it. The source's own copy of the library crashes where it is built by a Go after 1.17.
+const BUILDERS: [&str; 2] = ["golang-go", "golang-github-modern-go-reflect2-dev"];
+const LIBRARY: &str = "github.com/modern-go/reflect2";
+
 /// What its source calls itself.
 const IMPORT: &str = "k8s.io/kubernetes";
 
@@ -54,7 +58,7 @@ pub(crate) fn wanted_by(command: &[String]) -> Result<Option<PathBuf>> {
 fn build(suite: &str, folder: &Path, to: &Path) -> Result<()> {
     eprintln!("building a Kubernetes API server from Debian's source, which takes some minutes");
     let archive = Archive::open("root", &[suite])?;
-    archive::unpack(&archive.download_closure(&["golang-go"])?, folder)?;
+    archive::unpack(&archive.download_closure(&BUILDERS)?, folder)?;
     archive.forget_downloads()?;
     let source = Archive::of_sources("source", suite)?.source("kubernetes")?;
     let place = folder.join("go/src").join(IMPORT);
@@ -62,6 +66,10 @@ fn build(suite: &str, folder: &Path, to: &Path) -> Result<()> {
     let mut tar = Command::new("tar");
     tar.args(["--extract", "--strip-components=1", "--file"]);
     process::run(tar.arg(&source).arg("--directory").arg(&place))?;
+    let old = place.join("vendor").join(LIBRARY);
+    fs::remove_dir_all(&old).with_context(|| format!("cannot remove {}", old.display()))?;
+    let new = folder.join("usr/share/gocode/src").join(LIBRARY);
+    process::run(Command::new("cp").arg("--recursive").args([&new, &old]))?;
     let go = Go {
         root: folder.join("usr/lib/go"),
         path: folder.join("go"),

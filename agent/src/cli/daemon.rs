@@ -81,17 +81,17 @@ pub struct Daemon {
 pub struct Kubernetes {
     /// Follow AgentPolicies of the Kubernetes API, and what it tells of this node's pods, as the service account
     /// whose token, ca.crt and namespace lie there [default: it is asked nothing]
-    #[arg(long = "kubernetes", value_name = "DIR")]
-    pub account: Option<PathBuf>,
+    #[arg(long, value_name = "DIR")]
+    pub kubernetes: Option<PathBuf>,
     /// Where that API is [default: as $KUBERNETES_SERVICE_HOST and $KUBERNETES_SERVICE_PORT say]
-    #[arg(long = "kubernetes-server", value_name = "URL", requires = "account")]
-    pub server: Option<String>,
+    #[arg(long, value_name = "URL", requires = "kubernetes")]
+    pub kubernetes_server: Option<String>,
     /// What this node is called there [default: as the host]
-    #[arg(long = "kubernetes-node", value_name = "NAME", env = "NODE_NAME")]
-    pub node: Option<String>,
+    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
+    pub kubernetes_node: Option<String>,
     /// Where to keep the policies of it; must outlive the boot
-    #[arg(long = "kubernetes-folder", value_name = "DIR", default_value = crate::kubernetes::FOLDER)]
-    pub folder: PathBuf,
+    #[arg(long, value_name = "DIR", default_value = crate::kubernetes::FOLDER)]
+    pub kubernetes_folder: PathBuf,
 }
 
 /// How a node recognises containers, where policies select them.

@@ -24,7 +24,6 @@ pub use client::ClientError;
 pub use pods::{PodFacts, Pods};
 use reports::Standing;
 
-use crate::chain::chain;
 use crate::events::explain;
 use crate::kernel::loader::Mode;
 use crate::library::Library;
@@ -103,7 +102,7 @@ impl Shown {
 
     /// Notes that something was heard, or why not.
     fn note<E: std::error::Error + 'static>(&self, wanted: &str, heard: Result<(), E>) {
-        let error = heard.err().map(|error| chain(error));
+        let error = heard.err().map(client::said);
         self.change(|info| {
             let before = match &error {
                 Some(error) => info.errors.insert(wanted.to_owned(), error.clone()),
@@ -128,7 +127,8 @@ pub struct Kubernetes {
     pub pods: Pods,
     folder: PathBuf,
     enforcement: String,
-    standing: watch::Sender<Standing>,
+    /// Nothing until the daemon has taken up what there is.
+    standing: watch::Sender<Option<Standing>>,
     shown: Shown,
 }
 
@@ -148,7 +148,7 @@ impl Kubernetes {
             info.node.clone_from(&settings.node);
         });
         let (ask, asked) = mpsc::channel(ASKED);
-        let (standing, stands) = watch::channel(Standing::default());
+        let (standing, stands) = watch::channel(None);
         let pods = Pods::new(ask);
         let (known, says) = (pods.clone(), shown.clone());
         let work = move || async move {
@@ -184,7 +184,7 @@ impl Kubernetes {
 
     /// Says how the policies stand on this node.
     pub fn tell(&self, library: &Library) {
-        let standing = Standing::of(library, &self.folder, &self.enforcement);
+        let standing = Some(Standing::of(library, &self.folder, &self.enforcement));
         self.standing.send_if_modified(|before| {
             let is_new = *before != standing;
             *before = standing;

@@ -92,11 +92,17 @@ fn reason(path: &Path, error: &str) -> String {
 pub(super) async fn send(
     client: &Client,
     node: &str,
-    mut stands: watch::Receiver<Standing>,
+    mut stands: watch::Receiver<Option<Standing>>,
     shown: &Shown,
 ) {
     loop {
-        let standing = stands.borrow_and_update().clone();
+        let Ok(standing) = stands.wait_for(Option::is_some).await.as_deref().cloned() else {
+            // The daemon has ended.
+            return;
+        };
+        let Some(standing) = standing else {
+            continue;
+        };
         let sent = send_one(client, node, &standing).await;
         let failed = sent.is_err();
         shown.note(REPORT_KIND, sent);

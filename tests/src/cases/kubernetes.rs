@@ -1,7 +1,7 @@
 //! Policies and pods as a real Kubernetes API server has them.
 
 use super::containers::{ALLOWED, DENIED, expect, of, probe, sessions, unless, words};
-use crate::harness::api_server::{self, ACCOUNT, ApiServer, SERVER};
+use crate::harness::api_server::{self, ACCOUNT, ApiServer, SERVER, wait};
 use crate::harness::pods::{Node, Pod, Spec};
 use crate::harness::product::{self, Daemon, call, said};
 use crate::harness::{Test, network};
@@ -53,17 +53,21 @@ fn policies() -> Result<()> {
     let node = Node::get()?;
     status(&api)?;
     by_account(&api, &node)?;
+    let known = made(&api, &node, "known", ("robot", ""))?;
     let agent = by_label(&api, &node)?;
-    let waits = made(&api, &node, "waits", ("robot", ""))?;
     drop(api);
-    away(&node, &waits)?;
+    // What was told holds on.
+    let container = node.run(&known, "main", &words(&probe()?))?;
+    expect(&node, &container, DENIED, "one that was told of")?;
+    let unknown = node.pod(of(&[]))?;
+    away(&node, &unknown)?;
     // The next daemon finds the policies where the last one left them.
     daemon.end(libc::SIGTERM)?;
     start()?;
     in_force("by-account", true)?;
     sessions("by-label", 1)?;
-    away(&node, &waits)?;
-    for pod in [agent, waits] {
+    away(&node, &unknown)?;
+    for pod in [agent, known, unknown] {
         node.remove(pod)?;
     }
     Ok(())
@@ -96,12 +100,13 @@ fn policy(name: &str, by: &str, more: &str) -> String {
 
 /// Whether the daemon has a policy.
 fn in_force(name: &str, expected: bool) -> Result<()> {
-    super::recognise::wait_until(&format!("{name} is in force: {expected}"), || {
+    let waited = wait(&format!("{name} is in force: {expected}"), || {
         let status = call(&["status", "--json"])?;
         let status: serde_json::Value = serde_json::from_slice(&status.stdout)?;
         let policies = status["policies"].as_array().context("policies")?;
         Ok(policies.iter().any(|it| it["agent"] == name) == expected)
-    })
+    });
+    waited.with_context(|| said(&call(&["status"]).expect("a status")))
 }
 
 /// Waits until the status of a policy is this.
@@ -119,7 +124,7 @@ fn summary(
         "-o",
         "jsonpath={.status.summary}",
     ];
-    let waited = api.wait(expected, || {
+    let waited = wait(expected, || {
         last = api.call(&get, "")?;
         Ok(is_right(&last))
     });
@@ -247,8 +252,8 @@ fn by_label(api: &ApiServer, node: &Node) -> Result<Pod> {
 }
 
 /// While the API does not tell, a container that hangs on what it tells does not begin; another one does.
-fn away(node: &Node, waits: &Pod) -> Result<()> {
-    let begun = node.run(waits, "main", &words(&probe()?));
+fn away(node: &Node, unknown: &Pod) -> Result<()> {
+    let begun = node.run(unknown, "main", &words(&probe()?));
     if let Ok(container) = begun {
         let code = node.ended(&container)?.exit_code;
         ensure!(![ALLOWED, DENIED].contains(&code), "it has run: {code}");

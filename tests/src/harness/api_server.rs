@@ -20,7 +20,7 @@ pub(crate) const ACCOUNT: &str = "/run/interlock-tests.account";
 /// The namespace that the daemon runs in.
 const NAMESPACE: &str = "interlock";
 /// How long it may take, on an emulated machine.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(150);
 
 const CRDS: [&str; 3] = [
     include_str!("../../../deploy/helm/interlock/crds/agentpolicies.json"),
@@ -78,7 +78,7 @@ impl ApiServer {
             ],
         )?;
         let api = Self { storage, server };
-        api.wait("it answers", || {
+        wait("it answers", || {
             Ok(api.call(&["get", "--raw", "/readyz"], "").is_ok())
         })?;
         api.install()?;
@@ -140,21 +140,6 @@ impl ApiServer {
         self.call(&["apply", "--validate=false", "-f", "-"], text)?;
         Ok(())
     }
-
-    /// Waits until something is so.
-    pub(crate) fn wait(&self, what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        while !is_so()? {
-            if Instant::now() > deadline {
-                let log = fs::read_to_string(format!("{FOLDER}/kube-apiserver.log"));
-                let log = log.unwrap_or_default();
-                let last: Vec<&str> = log.lines().rev().take(20).collect();
-                bail!("not within {PATIENCE:?}: {what}\n{}", last.join("\n"));
-            }
-            thread::sleep(Duration::from_millis(500));
-        }
-        Ok(())
-    }
 }
 
 impl Drop for ApiServer {
@@ -164,6 +149,21 @@ impl Drop for ApiServer {
             let _ = child.wait();
         }
     }
+}
+
+/// Waits until something is so, or the server has said why not.
+pub(crate) fn wait(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so()? {
+        if Instant::now() > deadline {
+            let log = fs::read_to_string(format!("{FOLDER}/kube-apiserver.log"));
+            let log = log.unwrap_or_default();
+            let last: Vec<&str> = log.lines().rev().take(20).collect();
+            bail!("not within {PATIENCE:?}: {what}\n{}", last.join("\n"));
+        }
+        thread::sleep(Duration::from_millis(500));
+    }
+    Ok(())
 }
 
 fn begin(name: &str, words: &[&str]) -> Result<Child> {
