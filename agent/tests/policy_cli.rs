@@ -126,24 +126,25 @@ fn check_answers_1_where_there_are_only_warnings() {
 
 #[test]
 fn check_says_what_is_not_enforced_and_can_take_it_for_an_error() {
-    let folder = Folder::new("gap").with("demo.yaml", &format!("{HEAD}{PODS}"));
-    let gap = "demo.yaml: not enforced by this version, so `interlock run` refuses agent `demo`: recognition by service account\n";
+    let folder = Folder::new("gap").with("demo.yaml", &format!("{HEAD}{BYTES}"));
+    let gap = "demo.yaml: not enforced by this version, so `interlock run` refuses agent `demo`: budgets of bytes for what is no egress to a network\n";
     let said = folder.run(&["check", "demo.yaml"]);
     assert!(said.out.contains(gap), "{}", said.out);
     assert_eq!(said.code, 0, "{}", said.out);
     let said = folder.run(&["check", "--enforceable", "demo.yaml"]);
     assert!(said.out.contains(gap), "{}", said.out);
-    assert!(said.out.contains(NO_PODS), "{}", said.out);
+    assert!(said.out.contains(NO_BYTES), "{}", said.out);
     assert_eq!(said.code, 2, "{}", said.out);
     let json = folder.run(&["check", "--json", "demo.yaml"]).json(0);
     assert_eq!(
         json["notEnforced"][0]["demands"][0],
-        "recognition by service account"
+        "budgets of bytes for what is no egress to a network"
     );
 }
 
-const PODS: &str = "  session:\n    - kubernetes: {namespace: agents, serviceAccount: expenses}\n";
-const NO_PODS: &str = "demo.yaml:7:7: error: found recognition by service account, which no kernel program enforces yet, expected a policy that can be held whole\n   |\n 7 |     - kubernetes: {namespace: agents, serviceAccount: expenses}\n   |       ^\n  = help: ";
+const BYTES: &str =
+    "  files:\n    allow:\n      - {access: [read], paths: [/a], limit: {bytesPerSession: 1MB}}\n";
+const NO_BYTES: &str = "demo.yaml:8:9: error: found budgets of bytes for what is no egress to a network, which no kernel program enforces yet, expected a policy that can be held whole\n   |\n 8 |       - {access: [read], paths: [/a], limit: {bytesPerSession: 1MB}}\n   |         ^\n  = help: ";
 
 /// `run` reads and refuses as the other verbs do, before it asks the daemon.
 #[test]
@@ -159,10 +160,13 @@ fn run_shows_what_is_wrong_with_its_line_and_reads_profiles() {
         let said = String::from_utf8(output.stderr).expect("UTF-8");
         (output.status.code(), said)
     };
-    let folder = Folder::new("run-pods").with("demo.yaml", &format!("{HEAD}{PODS}"));
+    let folder = Folder::new("run-bytes").with("demo.yaml", &format!("{HEAD}{BYTES}"));
     let (code, said) = run(&folder, &[]);
     assert_eq!(code, Some(2), "{said}");
-    assert!(said.starts_with(&format!("interlock: {NO_PODS}")), "{said}");
+    assert!(
+        said.starts_with(&format!("interlock: {NO_BYTES}")),
+        "{said}"
+    );
 
     let extends = format!("{HEAD}  extends: [web]\n");
     let profile = format!(

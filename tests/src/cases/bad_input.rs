@@ -52,13 +52,13 @@ pub(super) fn tests() -> Vec<Test> {
             &[":11:", "192.0.2.256"],
         ),
         (
-            "service_account",
-            "a service account, by which no runtime knows a container,",
+            "bytes_of_listeners",
+            "a budget of bytes for what listens, which nothing counts,",
             replaced(
                 "  owner:\n",
-                "  session:\n    - kubernetes: {namespace: agents, serviceAccount: expenses}\n  owner:\n",
+                "  listen:\n    allow:\n      - {on: [127.0.0.1], ports: [80], limit: {bytesPerSession: 1MB}}\n  owner:\n",
             ),
-            &[":7:7:", "recognition by service account", "^"],
+            &[":8:9:", "budgets of bytes", "^"],
         ),
         (
             "no_owner",
