@@ -26,6 +26,7 @@ pub(super) fn tests() -> Vec<Test> {
             swapped,
         )
         .unless(kernel::unless_with_bpf_lsm)
+        .patience(480)
         .removes(),
         Test::new(
             "long.upgrade.undone",
