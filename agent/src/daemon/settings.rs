@@ -49,13 +49,9 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Who tells people of questions. A host without a controller is named as the kernel names it.
+    /// Who tells people of questions, under the name that the record has for this node.
     pub(super) fn bell(&self, node: Option<String>) -> Result<Option<Bell>, BellError> {
-        let host = || {
-            let names = nix::sys::utsname::uname().ok();
-            names.map(|names| names.nodename().to_string_lossy().into_owned())
-        };
-        let begin = |to| Bell::begin(to, node.or_else(host).unwrap_or_default());
+        let begin = |to| Bell::begin(to, self.evidence.name_of_node(node));
         self.bell.as_ref().map(begin).transpose()
     }
 

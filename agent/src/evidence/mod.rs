@@ -132,7 +132,7 @@ pub fn info(recorder: &Recorder, folder: &Path) -> EvidenceInfo {
 }
 
 /// What this host calls itself.
-fn host_name() -> String {
+pub(crate) fn host_name() -> String {
     let name = nix::unistd::gethostname().ok();
     let name = name.and_then(|name| name.into_string().ok());
     name.filter(|name| !name.is_empty())

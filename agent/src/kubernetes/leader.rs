@@ -30,7 +30,7 @@ pub(super) async fn lead(client: &Client, (namespace, node): (&str, &str), shown
             Ok(false) => Ok(()),
             Err(error) => Err(error),
         };
-        shown.note(WANTED, counted);
+        shown.heard(WANTED, counted);
     }
 }
 

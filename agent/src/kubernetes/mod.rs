@@ -25,11 +25,13 @@ pub use pods::{PodFacts, Pods};
 use reports::Standing;
 
 use crate::events::explain;
+use crate::evidence::host_name;
 use crate::kernel::loader::Mode;
 use crate::library::Library;
 use crate::serving;
 use files::Files;
 use serde::{Deserialize, Serialize};
+use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -100,9 +102,12 @@ impl Shown {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Notes that something was heard, or why not.
-    fn note<E: std::error::Error + 'static>(&self, wanted: &str, heard: Result<(), E>) {
-        let error = heard.err().map(client::said);
+    /// What was heard, if anything was; notes that, or why not.
+    fn heard<T, E: Error + 'static>(&self, wanted: &str, told: Result<T, E>) -> Option<T> {
+        let (heard, error) = match told {
+            Ok(heard) => (Some(heard), None),
+            Err(error) => (None, Some(client::said(error))),
+        };
         self.change(|info| {
             let before = match &error {
                 Some(error) => info.errors.insert(wanted.to_owned(), error.clone()),
@@ -114,6 +119,7 @@ impl Shown {
                 _ => {}
             }
         });
+        heard
     }
 
     fn heard_policies(&self) {
@@ -152,9 +158,8 @@ impl Kubernetes {
         let pods = Pods::new(ask);
         let (known, says) = (pods.clone(), shown.clone());
         let work = move || async move {
-            let client = match client::connect(config) {
-                Ok(client) => client,
-                Err(error) => return says.note("everything", Err(error)),
+            let Some(client) = says.heard("everything", client::connect(config)) else {
+                return;
             };
             tokio::join!(
                 policies::follow(&client, &files, &says),
@@ -217,7 +222,5 @@ pub fn server() -> String {
 
 /// What this node is called, unless told otherwise: as the kubelet calls it.
 pub fn node() -> String {
-    let names = nix::sys::utsname::uname();
-    let name = names.map(|names| names.nodename().to_string_lossy().to_lowercase());
-    name.unwrap_or_default()
+    host_name().to_lowercase()
 }

@@ -119,14 +119,9 @@ pub(super) async fn follow(client: &Client, node: &str, pods: &Pods, shown: &Sho
     let mut events = pin!(watcher(api, here).default_backoff());
     let mut listed = Vec::new();
     while let Some(event) = events.next().await {
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => {
-                shown.note("Pods", Err(error));
-                continue;
-            }
+        let Some(event) = shown.heard("Pods", event) else {
+            continue;
         };
-        shown.note::<std::io::Error>("Pods", Ok(()));
         match event {
             Event::Init => listed.clear(),
             Event::InitApply(pod) => {

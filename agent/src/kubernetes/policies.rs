@@ -10,7 +10,6 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::io;
 use std::path::Path;
 use std::pin::pin;
 
@@ -27,17 +26,14 @@ async fn follow_kind(client: &Client, (kind, suffix): (&str, &str), files: &File
     let api = resources::all(client, kind);
     let mut events = pin!(watcher(api, watcher::Config::default()).default_backoff());
     let mut there = BTreeMap::new();
+    // As it lies in the folder. Each status that is written tells of a policy that has not changed.
+    let mut kept = None;
     // What is being listed takes the place of all once it is complete.
     let mut listed = None;
     while let Some(event) = events.next().await {
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => {
-                shown.note(kind, Err(error));
-                continue;
-            }
+        let Some(event) = shown.heard(kind, event) else {
+            continue;
         };
-        shown.note::<io::Error>(kind, Ok(()));
         match event {
             Event::Init => listed = Some(BTreeMap::new()),
             Event::InitApply(object) => {
@@ -51,7 +47,10 @@ async fn follow_kind(client: &Client, (kind, suffix): (&str, &str), files: &File
             }
         }
         if listed.is_none() {
-            shown.note("the folder of policies", files.keep(suffix, &there));
+            if kept.as_ref() != Some(&there) {
+                let keeping = shown.heard("the folder of policies", files.keep(suffix, &there));
+                kept = keeping.map(|()| there.clone());
+            }
             if kind == KIND {
                 shown.heard_policies();
             }

@@ -104,9 +104,7 @@ pub(super) async fn send(
             continue;
         };
         let sent = send_one(client, node, &standing).await;
-        let failed = sent.is_err();
-        shown.note(REPORT_KIND, sent);
-        if failed {
+        if shown.heard(REPORT_KIND, sent).is_none() {
             sleep(PAUSE).await;
             continue;
         }
