@@ -12,6 +12,7 @@
 //! | `health` | how the daemon is, for Prometheus, a kubelet and systemd |
 //! | `holds` | questions to people, and their answers |
 //! | `ids` | numbers of sessions and questions, as people read and write them |
+//! | `cgroups` | where the unified hierarchy of cgroups lies |
 //! | `chain` | errors in words |
 //! | `control` | the daemon's local socket |
 //! | `divert` | what the kernel sends to the daemon instead of where a session wanted to go |
@@ -29,6 +30,7 @@
 //! | `run` | what starts a command as a session |
 
 pub mod central;
+pub mod cgroups;
 mod chain;
 pub mod cli;
 pub mod containers;

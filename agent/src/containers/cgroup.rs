@@ -1,14 +1,12 @@
 //! The cgroups of containers, as the kernel programs know them.
 
 use super::Interface;
+use crate::cgroups::{self, on_host};
 use agent_common::recognise::{CONTAINER_ID, DOCKERS, Name, PODS};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-/// Where the unified hierarchy is mounted.
-const ROOT: &str = "/sys/fs/cgroup";
 
 /// Who runs a container, as the place and name of its cgroup tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,11 +72,6 @@ impl Cgroup {
     }
 }
 
-/// Where a cgroup lies that has a path from the root of the hierarchy.
-fn on_host(path: &Path) -> PathBuf {
-    Path::new(ROOT).join(path.strip_prefix("/").unwrap_or(path))
-}
-
 /// The number of the container whose cgroup has a path, and who runs it.
 fn id(path: &[u8]) -> Option<(Kind, String)> {
     let name = path.rsplit(|byte| *byte == b'/').next()?;
@@ -108,15 +101,37 @@ fn id(path: &[u8]) -> Option<(Kind, String)> {
 /// Every container's cgroup that there is now, and that a runtime of root's has made.
 pub fn all() -> Vec<Cgroup> {
     let mut found = Vec::new();
-    look_into(Path::new("/"), &mut found);
+    look_into(cgroups::root(), Path::new("/"), &mut |path| {
+        let cgroup = Cgroup::at(path);
+        let is_containers = cgroup.is_some();
+        found.extend(cgroup);
+        is_containers
+    });
     found
 }
 
-fn look_into(path: &Path, found: &mut Vec<Cgroup>) {
-    let path_on_host = on_host(path);
+/// A container whose runtime has made cgroups of version 1 for it and none of the unified hierarchy. The kernel
+/// programs do not see it.
+pub fn unseen() -> Option<PathBuf> {
+    let mut found = None;
+    for root in cgroups::of_version_1() {
+        look_into(root, Path::new("/"), &mut |path| {
+            let is_containers = id(path.as_os_str().as_bytes()).is_some();
+            if is_containers && !on_host(path).exists() {
+                found.get_or_insert_with(|| root.join(path.strip_prefix("/").unwrap_or(path)));
+            }
+            is_containers
+        });
+    }
+    found
+}
+
+/// Shows the cgroups of a hierarchy by their paths, but for those below one that is taken.
+fn look_into(root: &Path, path: &Path, take: &mut impl FnMut(&Path) -> bool) {
+    let place = root.join(path.strip_prefix("/").unwrap_or(path));
     // What lies in a user's cgroup may be that user's make.
-    let is_roots = fs::metadata(&path_on_host).is_ok_and(|it| it.uid() == 0);
-    let Ok(entries) = fs::read_dir(path_on_host) else {
+    let is_roots = fs::metadata(&place).is_ok_and(|it| it.uid() == 0);
+    let Ok(entries) = fs::read_dir(place) else {
         return;
     };
     for entry in entries.flatten() {
@@ -124,9 +139,8 @@ fn look_into(path: &Path, found: &mut Vec<Cgroup>) {
             continue;
         }
         let below = path.join(entry.file_name());
-        match Cgroup::at(&below) {
-            Some(cgroup) => found.push(cgroup),
-            None => look_into(&below, found),
+        if !take(&below) {
+            look_into(root, &below, take);
         }
     }
 }

@@ -8,7 +8,7 @@ mod cgroup;
 mod cri;
 mod engine;
 
-pub use cgroup::{Cgroup, Kind, all};
+pub use cgroup::{Cgroup, Kind, all, unseen};
 pub use cri::CriError;
 pub use engine::EngineError;
 

@@ -1,6 +1,7 @@
 //! The machine: who we are, what is mounted, what the kernel says of itself.
 
 use super::check::{Check, Group, State, Weight};
+use crate::cgroups;
 use crate::chain::chain;
 use crate::kernel::btf::{Btf, BtfError, Kind};
 use crate::kernel::{offsets, pins};
@@ -11,7 +12,6 @@ use procfs::process::Process;
 use procfs::sys::kernel::Version;
 use std::fs;
 
-const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 const LSM_LIST: &str = "/sys/kernel/security/lsm";
 const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
 const SECURITYFS: &str = "mount securityfs: mount -t securityfs securityfs /sys/kernel/security";
@@ -225,21 +225,37 @@ pub(super) fn kernel_parameter(list: &str) -> String {
 }
 
 pub(super) fn cgroup() -> Check {
+    let check = Check::ok(Group::Host, "cgroup-v2", "attach the cgroup programs", "");
+    match cgroups::find() {
+        Some(place) => Check {
+            found: format!("mounted at {}", place.display()),
+            ..check
+        },
+        None => check
+            .missing(format!("no cgroup v2 at {}", cgroups::PLACES.join(" or ")))
+            .remedy(
+                "start the kernel with systemd.unified_cgroup_hierarchy=1, or without systemd: \
+                 mount -t cgroup2 none /sys/fs/cgroup",
+            ),
+    }
+}
+
+/// A runtime may make its containers' cgroups in the hierarchies of version 1 alone, and then nobody sees them.
+pub(super) fn cgroup_v1() -> Option<Check> {
+    let place = cgroups::of_version_1().first()?;
     let check = Check::ok(
         Group::Host,
-        "cgroup-v2",
-        "attach the cgroup programs",
-        format!("mounted at {CGROUP_ROOT}"),
+        "cgroup-v1",
+        "recognise every container by its cgroup",
+        "",
     );
-    if is_mounted(CGROUP_ROOT, "cgroup2") {
-        return check;
-    }
-    check
-        .missing(format!("no cgroup v2 at {CGROUP_ROOT}"))
-        .remedy(
-            "start the kernel with systemd.unified_cgroup_hierarchy=1, or without systemd: \
-             mount -t cgroup2 none /sys/fs/cgroup",
-        )
+    Some(
+        check
+            .weighing(Weight::Informing)
+            .missing(format!("version 1 is in use too, at {}", place.display()))
+            .without("a container whose runtime makes its cgroups of version 1 alone is not recognised, and status says so; all else is as with version 2")
+            .remedy("let runtimes use systemd's cgroup driver, or start the kernel with systemd.unified_cgroup_hierarchy=1"),
+    )
 }
 
 pub(super) fn bpffs() -> Check {

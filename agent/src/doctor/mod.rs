@@ -41,6 +41,7 @@ fn examine() -> Report {
     let lsm_list = host::lsm_list();
     checks.push(lsm_list.check());
     checks.push(host::cgroup());
+    checks.extend(host::cgroup_v1());
     checks.push(host::bpffs());
     checks.push(host::namespaces());
     if is_root {

@@ -2,6 +2,7 @@
 
 use super::check::{Check, Group, Weight};
 use super::host::LsmList;
+use crate::cgroups;
 use crate::chain::chain;
 use crate::kernel::bpf::Place;
 use crate::kernel::btf::{Btf, Kind as TypeKind};
@@ -56,7 +57,8 @@ pub(super) fn maps() -> Vec<Check> {
 
 pub(super) fn programs(btf: Option<&Btf>, lsm_list: &LsmList) -> Vec<Check> {
     let calling = lsm_calls(btf);
-    let cgroup = File::open("/sys/fs/cgroup");
+    let root = cgroups::root();
+    let cgroup = File::open(root);
     PROGRAMS
         .iter()
         .map(|program| {
@@ -82,7 +84,7 @@ pub(super) fn programs(btf: Option<&Btf>, lsm_list: &LsmList) -> Vec<Check> {
                             tried(Group::Program, &id, program.purpose, result)
                         }
                         Err(error) => Check::ok(Group::Program, &id, program.purpose, "")
-                            .missing(format!("cannot open /sys/fs/cgroup: {error}")),
+                            .missing(format!("cannot open {}: {error}", root.display())),
                     }
                 }
                 Kind::Iter(objects) => {

@@ -6,6 +6,7 @@ use super::object::{DIGEST, Kind, PROGRAMS, Program, hook_function};
 use super::pins::Pins;
 use super::probation::Probation;
 use super::slot::Slot;
+use crate::cgroups;
 use aya::{Btf, BtfError};
 use aya_obj::btf::BtfKind;
 use nix::errno::Errno;
@@ -13,15 +14,15 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The root of the cgroup hierarchy, where the cgroup programs see every process.
-const CGROUP_ROOT: &str = "/sys/fs/cgroup";
-
 /// Why a program is not at its hook.
 #[derive(Debug, thiserror::Error)]
 pub enum HookError {
     /// The root cgroup could not be opened.
-    #[error("cannot open {CGROUP_ROOT}, where cgroup v2 belongs")]
-    Cgroup(#[source] io::Error),
+    #[error("cannot open {}", .0.display())]
+    Cgroup(&'static Path, #[source] io::Error),
+    /// Nothing is mounted that it could be the root of.
+    #[error("no cgroup v2 is mounted at {}", cgroups::PLACES.join(" or "))]
+    NoCgroup,
     /// The kernel's types do not name the hook.
     #[error("the kernel does not say where `{0}` is")]
     NoHook(&'static str, #[source] BtfError),
@@ -74,7 +75,9 @@ pub(super) struct Hooks<'a> {
 
 impl<'a> Hooks<'a> {
     pub(super) fn of(pins: &'a Pins, types: &'a Btf) -> Result<Self, HookError> {
-        let cgroup = File::open(CGROUP_ROOT).map_err(HookError::Cgroup)?;
+        // There the cgroup programs see every process.
+        let root = cgroups::find().ok_or(HookError::NoCgroup)?;
+        let cgroup = File::open(root).map_err(|source| HookError::Cgroup(root, source))?;
         Ok(Self {
             pins,
             types,

@@ -45,6 +45,8 @@ pub(super) struct Containers {
     pub(super) unsettled: bool,
     /// Why the last that was asked of a runtime had no answer.
     pub(super) failure: Option<String>,
+    /// Why there are containers that nobody sees.
+    pub(super) unseen: Option<String>,
 }
 
 impl Containers {
@@ -56,6 +58,7 @@ impl Containers {
             told: BTreeMap::new(),
             unsettled: false,
             failure: None,
+            unseen: None,
         }
     }
 
@@ -76,6 +79,18 @@ impl Containers {
     fn begin_to_settle(&mut self) -> bool {
         // Both: what is looked at now is looked at for both reasons.
         std::mem::take(&mut self.unsettled) | self.runtimes.have_changed()
+    }
+
+    /// Finds out whether there is a container that the kernel programs do not see.
+    pub(super) fn look_for_unseen(&mut self) {
+        let unseen = containers::unseen().map(|path| {
+            let path = path.display();
+            format!("a container has {path} and no cgroup of version 2: let its runtime use systemd's driver")
+        });
+        if let Some(unseen) = unseen.as_ref().filter(|_| self.unseen.is_none()) {
+            warn!(reason = unseen, "a container is NOT recognised");
+        }
+        self.unseen = unseen;
     }
 
     /// What is known of a session's container.

@@ -338,7 +338,11 @@ impl Recognition {
                 ready,
                 not_ready,
                 last_not_ready,
-                error: None,
+                error: self
+                    .containers
+                    .unseen
+                    .clone()
+                    .filter(|_| way.sought.is_container()),
             });
         }
         list.extend(self.failed.iter().map(|(sought, (agent, error))| WayInfo {
@@ -368,6 +372,9 @@ impl Recognition {
             self.fill(sessions, number);
         }
         self.follow_executables(sessions)?;
+        if self.ways.values().any(|way| way.sought.is_container()) {
+            self.containers.look_for_unseen();
+        }
         self.forget_gone(sessions)?;
         let refused = sessions.maps().count(Counter::LabelsRefused)?;
         if !self.ways.is_empty() && (refused != self.refused || self.has_skipped()) {

@@ -10,11 +10,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::cgroups;
 use crate::containers::Kind;
 use crate::sessions::mounts::Mounts;
-
-/// Where the unified hierarchy is mounted.
-const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// One way of recognising a session.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,10 +91,9 @@ impl Sought {
 
     /// The cgroups that it is now.
     pub fn cgroups(&self) -> Vec<PathBuf> {
-        let root = Path::new(CGROUPS);
         match self {
             Self::Cgroup(path) => {
-                let found = root.join(path.trim_start_matches('/'));
+                let found = cgroups::on_host(Path::new(path));
                 if found.is_dir() {
                     vec![found]
                 } else {
@@ -105,7 +102,7 @@ impl Sought {
             }
             Self::Unit(unit) => {
                 let mut found = Vec::new();
-                units(root, unit, &mut found);
+                units(cgroups::root(), unit, &mut found);
                 found
             }
             Self::Executable(_) | Self::Pod(_) | Self::Engine(_) => Vec::new(),
@@ -207,8 +204,8 @@ pub fn holds_the_host(cgroup: &Path) -> bool {
         .iter()
         .filter_map(|file| fs::read_to_string(file).ok())
         .any(|text| {
-            let unified = text.lines().find_map(|line| line.strip_prefix("0::/"));
-            unified.is_some_and(|path| Path::new(CGROUPS).join(path).starts_with(cgroup))
+            let unified = text.lines().find_map(|line| line.strip_prefix("0::"));
+            unified.is_some_and(|path| cgroups::on_host(Path::new(path)).starts_with(cgroup))
         })
 }
 

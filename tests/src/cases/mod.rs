@@ -33,6 +33,7 @@ mod hold_clients;
 mod hold_life;
 mod hold_matrix;
 mod hold_shell;
+mod hybrid;
 mod inherit;
 mod kubernetes;
 mod label;
@@ -146,6 +147,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(kubernetes::tests());
     tests.extend(containers_storm::tests());
     tests.extend(engines::tests());
+    tests.extend(hybrid::tests());
     tests.extend(central::tests());
     tests.extend(central_disk::tests());
     tests.extend(adopted::tests());

@@ -57,6 +57,7 @@ const IN_MACHINES: &[&str] = &[
     "long.net.differential",
     "long.clients",
     "long.hold.clients",
+    "long.hybrid.anew",
     "long.hold.loop",
     "long.hold.first_exec_late",
     "long.kills",
