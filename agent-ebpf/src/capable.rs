@@ -19,9 +19,6 @@ const UNKNOWN: u8 = 63;
 /// `CAP_OPT_NOAUDIT`: the kernel wants to know and has no wish to log a denial.
 const QUIET: u32 = 1 << 1;
 
-/// `open_by_handle_at`, on x86-64 and on i386.
-const OPEN_BY_HANDLE: [u64; 2] = [304, 342];
-
 /// `security_capable(const struct cred *, struct user_namespace *, int cap, unsigned int opts)`.
 #[lsm(hook = "capable")]
 pub fn capable(ctx: LsmContext) -> i32 {
@@ -61,9 +58,7 @@ pub fn capable(ctx: LsmContext) -> i32 {
 /// that nothing else opens is `open_by_handle_at`.
 #[inline(always)]
 fn is_way_to_override(capability: u32) -> bool {
-    capability == u32::from(Privilege::CapDacReadSearch.wire())
-        && !call::current_call()
-            .is_some_and(|call| call == OPEN_BY_HANDLE[0] || call == OPEN_BY_HANDLE[1])
+    capability == u32::from(Privilege::CapDacReadSearch.wire()) && !call::opens_by_handle()
 }
 
 /// Whether the kernel asks for `CAP_SYS_NICE` before it knows whether it is needed, as it does before 6.0

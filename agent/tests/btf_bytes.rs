@@ -2,7 +2,7 @@
 //! never panics or runs on.
 
 use interlock_agent::kernel::btf::{Btf, BtfError, Kind, OffsetError};
-use interlock_agent::kernel::offsets;
+use interlock_agent::kernel::{offsets, processor};
 use proptest::prelude::*;
 use std::path::Path;
 
@@ -11,7 +11,9 @@ fn ask(bytes: Vec<u8>) {
     let Ok(btf) = Btf::from_bytes(bytes, "test") else {
         return;
     };
-    let _ = offsets::resolve(&btf);
+    for processor in [&processor::X86_64, &processor::AARCH64] {
+        let _ = offsets::resolve(&btf, processor);
+    }
     for name in ["s", "file", "sock", "task_struct", ""] {
         for path in [
             "f",

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use interlock_agent::kernel::{
     btf::{Btf, OffsetError},
-    offsets,
+    offsets, processor,
 };
 
 const V5_10: &str = "5.10.0-46-cloud-amd64";
@@ -14,6 +14,7 @@ const V6_12: &str = "6.12.117+deb12-cloud-amd64";
 const V6_18: &str = "6.18.15+deb13-cloud-amd64";
 const V7: &str = "7.3.4+deb13-cloud-amd64";
 const MATRIX: [&str; 5] = [V5_10, V6_1, V6_12, V6_18, V7];
+const ARM64: &str = "6.12.117+deb12-cloud-arm64";
 
 fn bytes(release: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/btf/{release}.btf"));
@@ -234,9 +235,11 @@ fn every_field_is_where_the_kernel_has_it() {
 fn every_needed_field_resolves_and_only_task_storage_may_be_absent() {
     for release in MATRIX {
         let kernel = btf(release);
-        let resolved = offsets::resolve(&kernel).expect("every kernel of the matrix serves");
-        assert_eq!(resolved.len(), offsets::NEEDED.len());
-        for (field, (global, offset)) in offsets::NEEDED.iter().zip(resolved) {
+        let resolved = offsets::resolve(&kernel, &processor::X86_64)
+            .expect("every kernel of the matrix serves");
+        let needed = offsets::NEEDED.iter().chain(processor::X86_64.registers);
+        assert_eq!(resolved.len(), needed.clone().count());
+        for (field, (global, offset)) in needed.zip(resolved) {
             assert_eq!(field.global, global);
             match kernel.offset_of(field.name, field.path) {
                 Ok(place) => assert_eq!(offset, place, "{release}: {global}"),
@@ -247,6 +250,26 @@ fn every_needed_field_resolves_and_only_task_storage_may_be_absent() {
             }
         }
     }
+}
+
+#[test]
+fn the_words_of_a_call_are_where_arm64_has_them() {
+    let fields = offsets::resolve(&btf(ARM64), &processor::AARCH64).expect("this kernel serves");
+    // 31 registers, then the stack's, the program's and the processor's state.
+    for (global, place) in [
+        ("REGS_RESULT", 0),
+        ("REGS_SECOND", 8),
+        ("REGS_THIRD", 16),
+        ("REGS_FIRST", 34 * 8),
+        ("REGS_CALL", 35 * 8),
+    ] {
+        assert!(fields.contains(&(global, place)), "{global}: {fields:?}");
+    }
+    let error = offsets::resolve(&btf(V6_12), &processor::AARCH64).expect_err("another processor");
+    assert_eq!(
+        error.to_string(),
+        format!("kernel {V6_12}: struct pt_regs has no field syscallno")
+    );
 }
 
 #[test]

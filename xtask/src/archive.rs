@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::arch::Arch;
 use crate::mirror::Mirror;
 use crate::{process, workspace};
 
@@ -17,25 +18,33 @@ const FRESH: Duration = Duration::from_secs(12 * 60 * 60);
 /// Some suites of the archive, and a folder for what apt knows about them.
 pub(crate) struct Archive {
     folder: PathBuf,
+    arch: Arch,
 }
 
 impl Archive {
     /// Opens the suites under a name of the cache; reads their package lists when those are old.
     pub(crate) fn open(name: &str, suites: &[&str]) -> Result<Self> {
+        Self::of_arch(name, suites, Arch::OWN)
+    }
+
+    /// The same for another processor.
+    pub(crate) fn of_arch(name: &str, suites: &[&str], arch: Arch) -> Result<Self> {
         let mirror = Mirror::of_this_machine();
         let lines = suites.iter().map(|suite| mirror.line(suite));
-        Self::of_lines(name, &lines.collect::<String>())
+        Self::of_lines(name, &lines.collect::<String>(), arch)
     }
 
     /// The same for the sources of a suite.
     pub(crate) fn of_sources(name: &str, suite: &str) -> Result<Self> {
         let line = Mirror::of_this_machine().line(suite);
-        Self::of_lines(name, &line.replacen("deb ", "deb-src ", 1))
+        Self::of_lines(name, &line.replacen("deb ", "deb-src ", 1), Arch::OWN)
     }
 
-    fn of_lines(name: &str, sources: &str) -> Result<Self> {
+    fn of_lines(name: &str, sources: &str, arch: Arch) -> Result<Self> {
+        let name = format!("{name}{}", arch.suffix());
         let archive = Self {
             folder: workspace::cache().join("apt").join(name),
+            arch,
         };
         for folder in ["lists/partial", "cache/archives/partial"] {
             let folder = archive.folder.join(folder);
@@ -138,6 +147,8 @@ impl Archive {
             ("APT::Update::Post-Invoke", String::new()),
             ("APT::Update::Post-Invoke-Success", String::new()),
             ("APT::Sandbox::User", String::new()),
+            ("APT::Architecture", self.arch.debian().to_owned()),
+            ("APT::Architectures", self.arch.debian().to_owned()),
             ("Acquire::Languages", "none".to_owned()),
             // Suites out of regular support keep a signature, but its date has passed.
             ("Acquire::Check-Valid-Until", "false".to_owned()),

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use crate::arch::Arch;
 use crate::setup::{self, Part};
 use crate::{process, workspace};
 
@@ -55,29 +56,44 @@ pub(crate) enum Profile {
 
 impl Profile {
     /// Where a program of it lies.
-    pub(crate) fn program(self, name: &str) -> PathBuf {
+    pub(crate) fn program(self, arch: Arch, name: &str) -> PathBuf {
         let folder = match self {
             Self::Dev => "debug",
             Self::Release => "release",
         };
-        workspace::target().join(folder).join(name)
+        let target = workspace::target();
+        let target = match arch {
+            Arch::OWN => target,
+            _ => target.join(arch.target()),
+        };
+        target.join(folder).join(name)
     }
 }
 
 /// Builds what runs in a test machine.
-pub(crate) fn guest_programs(profile: Profile) -> Result<()> {
+pub(crate) fn guest_programs(profile: Profile, arch: Arch) -> Result<()> {
     setup::ensure(&[Part::Build, Part::Vm])?;
-    process::show(
-        cargo("build")
-            .args([
-                "--quiet",
-                "--package",
-                "agent",
-                "--package",
-                "controller",
-                "--package",
-                "interlock-tests",
-            ])
-            .args((profile == Profile::Release).then_some("--release")),
-    )
+    let mut build = cargo("build");
+    build.arg("--quiet");
+    for package in ["agent", "controller", "interlock-tests"] {
+        build.args(["--package", package]);
+    }
+    build.args((profile == Profile::Release).then_some("--release"));
+    if arch != Arch::OWN {
+        setup::ensure(&[Part::Foreign])?;
+        foreign(&mut build, arch);
+    }
+    process::show(&mut build)
+}
+
+/// Makes a cargo command build for a processor that is not this machine's.
+pub(crate) fn foreign(cargo: &mut Command, arch: Arch) {
+    cargo.args(["--target", arch.target()]);
+    cargo.env(of_target(arch, "LINKER"), arch.cross_compiler());
+}
+
+/// The variable by which cargo is told something of one target.
+pub(crate) fn of_target(arch: Arch, what: &str) -> String {
+    let name = arch.target().replace('-', "_").to_uppercase();
+    format!("CARGO_TARGET_{name}_{what}")
 }

@@ -10,7 +10,7 @@ use crate::{build, vm};
 /// Builds, boots, shows, and returns the demonstration's exit code.
 pub(crate) fn run(series: Series) -> Result<u8> {
     eprintln!("building (a few minutes the first time)");
-    build::guest_programs(build::Profile::Dev)?;
+    build::guest_programs(build::Profile::Dev, series.arch())?;
     let kernel = Kernel::get(series)?;
     eprintln!(
         "booting Linux {} in a virtual machine; nothing is loaded into this machine's kernel\n",

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
+use crate::arch::Arch;
 use crate::build::Profile;
 use crate::disk;
 
@@ -15,11 +16,15 @@ const PROGRAMS: [&str; 3] = ["interlock", "interlock-controller", "interlock-tes
 const INIT: &str = include_str!("guest/init.sh");
 
 /// Lays out the tree in `folder`.
-pub(crate) fn lay_out(folder: &Path, profile: Profile, command: Option<&[String]>) -> Result<()> {
+pub(crate) fn lay_out(
+    folder: &Path,
+    (profile, arch): (Profile, Arch),
+    command: Option<&[String]>,
+) -> Result<()> {
     let programs = folder.join("bin");
     fs::create_dir_all(&programs)?;
     for name in PROGRAMS {
-        let built = profile.program(name);
+        let built = profile.program(arch, name);
         if built.is_file() {
             disk::copy(&built, &programs.join(name))?;
         }

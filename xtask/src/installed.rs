@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use crate::arch::Arch;
 use crate::package::{self, PackageVerb};
 
 /// What the tests that want one are named after.
@@ -15,6 +16,6 @@ pub(crate) fn wanted_by(command: &[String]) -> Result<Option<PathBuf>> {
     if !command.iter().any(|word| word.contains(TESTS)) {
         return Ok(None);
     }
-    package::run(PackageVerb::Deb)?;
+    package::run(PackageVerb::Deb, Arch::OWN)?;
     Ok(Some(package::debian_folder()))
 }

@@ -90,7 +90,7 @@ pub(crate) fn list() -> Result<()> {
 
 /// Fetches the newest kernel of a series, unless the cache holds it already.
 pub(crate) fn fetch(series: Series) -> Result<Kernel> {
-    let archive = Archive::open("kernels", &SUITES)?;
+    let archive = Archive::of_arch("kernels", &SUITES, series.arch())?;
     let names = archive.names("linux-")?;
     let Some(choice) = choose(series, &names) else {
         bail!(
@@ -138,7 +138,7 @@ fn make(series: Series, choice: &Choice, archive: &Archive) -> Result<()> {
             .arg(&tree)
             .arg(&choice.release),
     )?;
-    let busybox = fs::read(root_image::busybox()?)?;
+    let busybox = fs::read(root_image::busybox(series.arch())?)?;
     fs::write(work.join("initramfs"), initramfs::make(&modules, &busybox)?)?;
     disk::make(&tree.join("lib/modules"), &work.join("modules.ext4"), 0)?;
     fs::remove_dir_all(&unpacked)?;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use crate::arch::Arch;
 use crate::kernels::Kernel;
 use crate::machine::{Machine, Processor};
 use crate::workspace;
@@ -20,7 +21,7 @@ fn answer_file() -> PathBuf {
 /// Whether a machine with KVM was seen to boot.
 pub(crate) fn works(kernel: &Kernel) -> bool {
     static TRIAL: Mutex<()> = Mutex::new(());
-    if !Path::new("/dev/kvm").exists() {
+    if kernel.series.arch() != Arch::OWN || !Path::new("/dev/kvm").exists() {
         return false;
     }
     let _one_at_a_time = TRIAL

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::arch::Arch;
 use crate::build::Profile;
 use crate::kernels::Kernel;
 use crate::{disk, guest, kvm, process, root_image, workspace};
@@ -150,8 +151,11 @@ impl<'a> Machine<'a> {
     }
 
     fn qemu(&self, files: &Files) -> Result<Command> {
-        let program = process::find("qemu-system-x86_64")
-            .context("no qemu-system-x86_64 on this machine: run `cargo xtask setup`")?;
+        let arch = self.kernel.series.arch();
+        let program = process::find(arch.emulator()).with_context(|| {
+            let name = arch.emulator();
+            format!("no {name} on this machine: run `cargo xtask setup`")
+        })?;
         // QEMU must not outlive an xtask that was killed.
         let mut qemu = match process::find("setpriv") {
             Some(setpriv) => {
@@ -172,6 +176,7 @@ impl<'a> Machine<'a> {
             Processor::Fastest | Processor::Kvm => &["-accel", "kvm"],
         };
         let model = match self.processor {
+            _ if arch == Arch::Arm64 => "neoverse-n1",
             // Fast string instructions count as one whatever their length, which falsifies a count.
             Processor::Counted => "max,-cx16,-erms,-fsrm",
             _ if processor.contains(&"kvm") => "host",
@@ -187,7 +192,12 @@ impl<'a> Machine<'a> {
             qemu.arg("-no-reboot");
             "panic=-1"
         };
+        let (board, terminal) = match arch {
+            Arch::Amd64 => ("pc", "ttyS0"),
+            Arch::Arm64 => ("virt,gic-version=3", "ttyAMA0"),
+        };
         qemu.args(processor)
+            .args(["-machine", board])
             .args(["-cpu", model])
             .args(["-smp", &self.smp.to_string()])
             .args(["-m", &self.memory.to_string()])
@@ -198,7 +208,7 @@ impl<'a> Machine<'a> {
             .arg(&self.kernel.initramfs)
             .arg("-append")
             .arg(format!(
-                "console=ttyS0 {first} lsm={}{addresses}{}",
+                "console={terminal} {first} lsm={}{addresses}{}",
                 self.lsm,
                 self.kernel.series.parameters()
             ))
@@ -283,10 +293,15 @@ impl Files {
         fs::create_dir_all(&self.folder)
             .with_context(|| format!("cannot make {}", self.folder.display()))?;
         let local = self.path("local");
-        guest::lay_out(&local, machine.profile, command)?;
+        let arch = machine.kernel.series.arch();
+        guest::lay_out(&local, (machine.profile, arch), command)?;
         let programs = self.path("local.ext4");
         disk::make(&local, &programs, SPARE)?;
-        self.disks = vec![root_image::get()?, machine.kernel.modules.clone(), programs];
+        self.disks = vec![
+            root_image::get(arch)?,
+            machine.kernel.modules.clone(),
+            programs,
+        ];
         if !machine.with.is_empty() {
             let staged = self.path("with");
             fs::create_dir_all(&staged)?;

@@ -2,6 +2,7 @@
 //! `cargo xtask`.
 
 mod api_server;
+mod arch;
 mod archive;
 mod bench;
 mod build;
@@ -35,6 +36,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::arch::Arch;
 use crate::kernels::Kernel;
 use crate::series::Series;
 
@@ -93,6 +95,9 @@ enum Verb {
         /// What to make
         #[arg(value_enum)]
         verb: package::PackageVerb,
+        /// For which processor
+        #[arg(long, value_enum, default_value_t = Arch::OWN)]
+        arch: Arch,
     },
     /// Makes Rust of the contract in agent-proto/proto, after each change of it
     Proto,
@@ -148,7 +153,7 @@ fn main() -> ExitCode {
         Verb::Deploy { verb } => match verb {
             deploy::DeployVerb::Check => (deploy::check().map(|()| 0), 1),
         },
-        Verb::Package { verb } => (package::run(verb).map(|()| 0), 1),
+        Verb::Package { verb, arch } => (package::run(verb, arch).map(|()| 0), 1),
         Verb::Proto => (build::contract().map(|()| 0), 1),
         Verb::Vm(options) => (vm::run(&options), MACHINE_FAILED),
         Verb::Kernels { verb, kernels } => (run_kernels(verb, &kernels).map(|()| 0), 1),
@@ -174,7 +179,7 @@ fn run_kernels(verb: KernelsVerb, kernels: &[Series]) -> anyhow::Result<()> {
             };
             for &series in kernels {
                 let kernel = kernels::fetch(series)?;
-                println!("{series:8} {}", kernel.release);
+                println!("{:10} {}", series.to_string(), kernel.release);
             }
             Ok(())
         }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::arch::Arch;
 use crate::archive::{self, Archive};
 use crate::{disk, os, workspace};
 
@@ -78,8 +79,8 @@ const VERSION: u32 = 2;
 
 const GIB: u64 = 1 << 30;
 
-fn folder() -> PathBuf {
-    workspace::cache().join("root")
+fn folder(arch: Arch) -> PathBuf {
+    workspace::cache().join(format!("root{}", arch.suffix()))
 }
 
 fn stamp(suite: &str) -> String {
@@ -87,29 +88,29 @@ fn stamp(suite: &str) -> String {
 }
 
 /// The image, if it is there and up to date.
-pub(crate) fn cached() -> Option<PathBuf> {
+pub(crate) fn cached(arch: Arch) -> Option<PathBuf> {
     let suite = os::debian_suite()?;
-    let made = fs::read_to_string(folder().join("stamp")).ok()?;
-    let image = folder().join("root.ext4");
+    let made = fs::read_to_string(folder(arch).join("stamp")).ok()?;
+    let image = folder(arch).join("root.ext4");
     (made == stamp(&suite) && image.exists()).then_some(image)
 }
 
 /// The image, made when it is not there yet.
-pub(crate) fn get() -> Result<PathBuf> {
-    if let Some(image) = cached() {
+pub(crate) fn get(arch: Arch) -> Result<PathBuf> {
+    if let Some(image) = cached(arch) {
         return Ok(image);
     }
-    make().context("cannot make the root file system of the test machines")?;
-    cached().context("the root file system was made but is not there")
+    make(arch).context("cannot make the root file system of the test machines")?;
+    cached(arch).context("the root file system was made but is not there")
 }
 
 /// A static busybox, for the RAM file systems.
-pub(crate) fn busybox() -> Result<PathBuf> {
-    get()?;
-    Ok(folder().join("busybox"))
+pub(crate) fn busybox(arch: Arch) -> Result<PathBuf> {
+    get(arch)?;
+    Ok(folder(arch).join("busybox"))
 }
 
-fn make() -> Result<()> {
+fn make(arch: Arch) -> Result<()> {
     let Some(suite) = os::debian_suite() else {
         bail!("this needs a Debian system, from whose suite the packages are taken");
     };
@@ -118,8 +119,9 @@ fn make() -> Result<()> {
         format!("{suite}-updates"),
         format!("{suite}-security"),
     ];
-    let archive = Archive::open("root", &suites.each_ref().map(String::as_str))?;
-    eprintln!("making the root file system of the test machines from {suite}");
+    let archive = Archive::of_arch("root", &suites.each_ref().map(String::as_str), arch)?;
+    let name = arch.debian();
+    eprintln!("making the root file system of the {name} test machines from {suite}");
     let work = workspace::cache().join(format!("root.{}.part", std::process::id()));
     let _ = fs::remove_dir_all(&work);
     let tree = work.join("tree");
@@ -131,8 +133,8 @@ fn make() -> Result<()> {
     disk::make(&tree, &work.join("root.ext4"), GIB)?;
     fs::remove_dir_all(&tree)?;
     fs::write(work.join("stamp"), stamp(&suite))?;
-    let _ = fs::remove_dir_all(folder());
-    fs::rename(&work, folder())?;
+    let _ = fs::remove_dir_all(folder(arch));
+    fs::rename(&work, folder(arch))?;
     Ok(())
 }
 

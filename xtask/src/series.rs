@@ -5,14 +5,17 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
-/// Debian's smallest kernels: they boot fastest and have all that is tested here.
-const FLAVOUR: &str = "-cloud-amd64";
+use crate::arch::Arch;
 
-/// A line of kernels: all of one minor version, or all of one major version.
+/// Debian's smallest kernels: they boot fastest and have all that is tested here.
+const FLAVOUR: &str = "-cloud";
+
+/// A line of kernels for one processor: all of one minor version, or all of one major version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Series {
     major: u32,
     minor: Option<u32>,
+    arch: Arch,
 }
 
 impl Series {
@@ -20,6 +23,7 @@ impl Series {
         Self {
             major,
             minor: Some(minor),
+            arch: Arch::OWN,
         }
     }
 
@@ -32,8 +36,15 @@ impl Series {
         Self {
             major: 7,
             minor: None,
+            arch: Arch::OWN,
         },
     ];
+
+    /// For another processor than this machine's: emulated whatever the machine, and in no matrix.
+    pub(crate) const FOREIGN: Self = Self {
+        arch: Arch::Arm64,
+        ..Self::MATRIX[2]
+    };
 
     /// What `test` runs on when nothing is said.
     pub(crate) const DEFAULT: [Self; 3] = [Self::MATRIX[1], Self::MATRIX[2], Self::MATRIX[4]];
@@ -51,6 +62,16 @@ impl Series {
         if self.major >= 7 { " slab_debug=F" } else { "" }
     }
 
+    /// The processor that it is for.
+    pub(crate) fn arch(self) -> Arch {
+        self.arch
+    }
+
+    /// How the releases of its kernels end.
+    fn flavour(self) -> String {
+        format!("{FLAVOUR}-{}", self.arch.debian())
+    }
+
     fn holds(self, release: &str) -> bool {
         let mut parts = release.split(['.', '-', '+']);
         let mut number = || parts.next().and_then(|part| part.parse::<u32>().ok());
@@ -62,8 +83,8 @@ impl Series {
 impl fmt::Display for Series {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.minor {
-            Some(minor) => write!(f, "{}.{minor}", self.major),
-            None => write!(f, "{}.x", self.major),
+            Some(minor) => write!(f, "{}.{minor}{}", self.major, self.arch.suffix()),
+            None => write!(f, "{}.x{}", self.major, self.arch.suffix()),
         }
     }
 }
@@ -72,19 +93,33 @@ impl FromStr for Series {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parsed = match text.split_once('.') {
+        let foreign = Self::FOREIGN.arch;
+        let (version, arch) = match text.strip_suffix(foreign.suffix().as_str()) {
+            Some(version) => (version, foreign),
+            None => (text, Arch::OWN),
+        };
+        let parsed = match version.split_once('.') {
             _ if text == "newest" => Some(Self::MATRIX[Self::MATRIX.len() - 1]),
-            Some((major, "x")) => major.parse().ok().map(|major| Self { major, minor: None }),
-            Some((major, minor)) => major
-                .parse()
-                .ok()
-                .zip(minor.parse().ok())
-                .map(|(major, minor)| Self::new(major, minor)),
+            Some((major, "x")) => major.parse().ok().map(|major| Self {
+                major,
+                minor: None,
+                arch,
+            }),
+            Some((major, minor)) => {
+                let numbers = major.parse().ok().zip(minor.parse().ok());
+                numbers.map(|(major, minor)| Self {
+                    arch,
+                    ..Self::new(major, minor)
+                })
+            }
             None => None,
         };
         parsed.ok_or_else(|| {
             let names = Self::MATRIX.map(|series| series.to_string()).join(", ");
-            format!("`{text}` is no kernel of the matrix; expected one of {names}, newest")
+            let foreign = Self::FOREIGN;
+            format!(
+                "`{text}` is no kernel of the matrix; expected one of {names}, newest, or {foreign}"
+            )
         })
     }
 }
@@ -104,6 +139,7 @@ pub(crate) struct Choice {
 /// modules are in `linux-modules`, and a release may be in the archive by halves.
 pub(crate) fn choose(series: Series, names: &[String]) -> Option<Choice> {
     let package = |kind: &str, release: &str| format!("linux-{kind}-{release}");
+    let flavour = series.flavour();
     let in_archive = |package: &String| names.contains(package);
     names
         .iter()
@@ -113,7 +149,7 @@ pub(crate) fn choose(series: Series, names: &[String]) -> Option<Choice> {
             } else {
                 (name.strip_prefix("linux-image-")?, false)
             };
-            let version = release.strip_suffix(FLAVOUR)?;
+            let version = release.strip_suffix(flavour.as_str())?;
             // `linux-image-6.1-cloud-amd64` is a name for whichever is newest, not a kernel.
             let is_kernel = version.split('.').count() > 2 && !version.contains("rt");
             if !is_kernel || !series.holds(version) {
@@ -134,8 +170,10 @@ pub(crate) fn choose(series: Series, names: &[String]) -> Option<Choice> {
         .max_by(|a, b| natural(version(&a.release), version(&b.release)))
 }
 
+/// A release without its flavour.
 fn version(release: &str) -> &str {
-    release.strip_suffix(FLAVOUR).unwrap_or(release)
+    let version = release.split_once(FLAVOUR).map(|(version, _)| version);
+    version.unwrap_or(release)
 }
 
 /// Orders texts with the numbers in them taken as numbers.
@@ -215,8 +253,21 @@ mod tests {
     }
 
     #[test]
+    fn another_processor() {
+        let names = [
+            "linux-image-6.12.107+deb12-cloud-amd64",
+            "linux-image-6.12.95+deb12-cloud-arm64",
+        ];
+        let foreign = Series::FOREIGN.to_string();
+        assert_eq!(
+            chosen(&foreign, &names).as_deref(),
+            Some("linux-image-6.12.95+deb12-cloud-arm64")
+        );
+    }
+
+    #[test]
     fn names_of_series() {
-        for series in Series::MATRIX {
+        for series in Series::MATRIX.into_iter().chain([Series::FOREIGN]) {
             assert_eq!(series.to_string().parse(), Ok(series));
         }
         assert_eq!("newest".parse(), Ok(Series::MATRIX[4]));

@@ -104,15 +104,26 @@ offsets! {
     PROC_INODE_PID,
     /// `proc_inode.vfs_inode.i_mode`.
     PROC_INODE_MODE,
-    /// `pt_regs.orig_ax`: the number of the system call.
+    /// In `pt_regs`: the number of the system call.
     REGS_CALL,
-    /// `pt_regs.si`: the second argument of the system call.
+    /// In `pt_regs`: the second argument of the system call.
     REGS_SECOND,
-    /// `pt_regs.dx`: the third argument of the system call.
+    /// In `pt_regs`: the third argument of the system call.
     REGS_THIRD,
-    /// `pt_regs.ax`: the result of the system call, once it has one.
+    /// In `pt_regs`: the result of the system call, once it has one.
     REGS_RESULT,
-    /// One where the kernel has the helper `bpf_task_pt_regs`; no offset.
+    /// In `pt_regs`: where the first argument is kept that also lies where the result is to be. Zero where
+    /// `-ENOSYS` lies there until then.
+    REGS_FIRST,
+    /// The number of `execve`; no offset, and those that follow are none.
+    CALL_EXECVE,
+    /// The number of `execveat`.
+    CALL_EXECVEAT,
+    /// The number of `open_by_handle_at`.
+    CALL_OPEN_BY_HANDLE,
+    /// The same as 32-bit programs count.
+    CALL_OPEN_BY_HANDLE_32,
+    /// One where the kernel has the helper `bpf_task_pt_regs`.
     HAS_TASK_REGS,
     /// `task_struct.flags`.
     TASK_FLAGS,

@@ -4,7 +4,7 @@ use super::check::{Check, Group, State, Weight};
 use crate::cgroups;
 use crate::chain::chain;
 use crate::kernel::btf::{Btf, BtfError, Kind};
-use crate::kernel::{offsets, pins};
+use crate::kernel::{offsets, pins, processor};
 use crate::netns;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::unistd::AccessFlags;
@@ -133,7 +133,7 @@ pub(super) fn fields(btf: &Result<Btf, BtfError>) -> Check {
         "",
     );
     let resolved = match btf {
-        Ok(btf) => offsets::resolve(btf),
+        Ok(btf) => offsets::resolve(btf, processor::HERE),
         Err(error) => {
             return check
                 .missing(chain(error))

@@ -172,6 +172,10 @@ fn lsm(
         .without(NO_LSM)
         .remedy(if !is_built_in {
             "use a kernel built with CONFIG_BPF_LSM=y".to_owned()
+        } else if list.has_bpf() && cfg!(target_arch = "aarch64") {
+            "bpf is in the LSM list, and yet this machine refuses the program: arm64 calls LSM programs \
+             since Linux 6.4"
+                .to_owned()
         } else if list.has_bpf() {
             "bpf is in the LSM list, and yet this machine refuses the program: no kernel parameter \
              changes that, use another kernel or machine"

@@ -116,7 +116,8 @@ pub fn load(place: Place<'_>, name: &str, instructions: &[bpf_insn]) -> Result<O
     attr.__bindgen_anon_3.license = c"GPL".as_ptr() as u64;
     let mut kept = [0; NAME + 1];
     for (to, from) in kept.iter_mut().zip(name.bytes().take(NAME)) {
-        *to = from.cast_signed();
+        // Which of both a character is depends on the processor.
+        *to = from as std::ffi::c_char;
     }
     attr.__bindgen_anon_3.prog_name = kept;
     // SAFETY: `instructions` and the licence outlive the call; the kernel only reads them.

@@ -17,6 +17,7 @@ pub mod offsets;
 pub mod pins;
 pub mod plain;
 pub mod probation;
+pub mod processor;
 pub mod recognised;
 pub mod skipped;
 mod slot;

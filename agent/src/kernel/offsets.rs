@@ -4,6 +4,7 @@
 //! of the kernel programs that the loader overrides before load. No offset comes from a header.
 
 use super::btf::{Btf, Kind};
+use super::processor::{self, Processor};
 
 pub use super::btf::OffsetError;
 
@@ -19,6 +20,8 @@ pub struct Field {
     /// Bytes that the programs read there. A field of another width would be misread, so it counts
     /// as missing.
     pub size: u32,
+    /// Which of its values of that width, where it is an array of them.
+    pub element: Option<u32>,
     /// Whether every kernel that we support has it.
     pub presence: Presence,
 }
@@ -32,7 +35,8 @@ pub enum Presence {
     Optional,
 }
 
-const fn required(
+/// A field that is there on every kernel.
+pub(super) const fn required(
     global: &'static str,
     name: &'static str,
     path: &'static str,
@@ -43,11 +47,26 @@ const fn required(
         name,
         path,
         size,
+        element: None,
         presence: Presence::Required,
     }
 }
 
-/// Every field that the kernel programs read, by the names of `agent-ebpf/src/kernel/offsets.rs`.
+/// One of the values of an array that is there on every kernel.
+pub(super) const fn element(
+    global: &'static str,
+    name: &'static str,
+    path: &'static str,
+    size: u32,
+    number: u32,
+) -> Field {
+    Field {
+        element: Some(number),
+        ..required(global, name, path, size)
+    }
+}
+
+/// The fields that the kernel programs read on every processor, by the names of `agent-ebpf/src/kernel/offsets.rs`.
 pub const NEEDED: &[Field] = &[
     // Task storage came with 5.11. Without it the label is found by the task's address alone.
     Field {
@@ -100,10 +119,6 @@ pub const NEEDED: &[Field] = &[
     required("SB_MAGIC", "super_block", "s_magic", 8),
     required("PROC_INODE_PID", "proc_inode", "pid", 8),
     required("PROC_INODE_MODE", "proc_inode", "vfs_inode.i_mode", 2),
-    required("REGS_CALL", "pt_regs", "orig_ax", 8),
-    required("REGS_SECOND", "pt_regs", "si", 8),
-    required("REGS_THIRD", "pt_regs", "dx", 8),
-    required("REGS_RESULT", "pt_regs", "ax", 8),
     required("TASK_FLAGS", "task_struct", "flags", 4),
     required("TASK_MM", "task_struct", "mm", 8),
     required("MM_EXE_FILE", "mm_struct", "exe_file", 8),
@@ -158,7 +173,8 @@ const MOVED: &[(&str, &str, &str)] = &[
 /// Finds every needed field in the running kernel, and which helpers it has.
 pub fn of_running_kernel() -> Result<Vec<(&'static str, u32)>, OffsetError> {
     let btf = Btf::of_running_kernel()?;
-    let mut globals = resolve(&btf)?;
+    let mut globals = resolve(&btf, processor::HERE)?;
+    globals.extend(processor::HERE.numbers);
     globals.extend(HELPERS.iter().map(|(global, helper)| {
         let found = btf.find(Kind::Function, helper).is_some();
         (*global, u32::from(found))
@@ -182,9 +198,9 @@ pub fn of_running_kernel() -> Result<Vec<(&'static str, u32)>, OffsetError> {
 }
 
 /// Finds every needed field. The result pairs each global with its value.
-pub fn resolve(btf: &Btf) -> Result<Vec<(&'static str, u32)>, OffsetError> {
-    NEEDED
-        .iter()
+pub fn resolve(btf: &Btf, processor: &Processor) -> Result<Vec<(&'static str, u32)>, OffsetError> {
+    let fields = NEEDED.iter().chain(processor.registers);
+    fields
         .map(|field| Ok((field.global, field.find(btf)?)))
         .collect()
 }
@@ -197,7 +213,11 @@ impl Field {
             }
             found => found?,
         };
-        if member.size != self.size {
+        let (place, fits) = match self.element {
+            None => (0, member.size == self.size),
+            Some(number) => (number * self.size, member.size > number * self.size),
+        };
+        if !fits {
             return Err(OffsetError::Size {
                 release: btf.release().to_owned(),
                 name: self.name.to_owned(),
@@ -206,6 +226,6 @@ impl Field {
                 found: member.size,
             });
         }
-        Ok(member.offset)
+        Ok(member.offset.saturating_add(place))
     }
 }

@@ -35,6 +35,9 @@ pub enum Refusal {
     /// To attach it once loaded.
     #[error("the kernel loads it and refuses to attach it")]
     Attach(#[source] Errno),
+    /// To attach it on this processor: `ENOTSUPP`, which is not for user space and has no name there.
+    #[error("the kernel loads it and cannot attach it on this processor")]
+    Processor,
     /// To run it once loaded.
     #[error("the kernel loads it and refuses to run it")]
     Run(#[source] Errno),
@@ -51,7 +54,16 @@ pub fn program(place: Place<'_>) -> Result<(), Refusal> {
     }
     bpf::attach(place, &program)
         .map(drop)
-        .map_err(Refusal::Attach)
+        .map_err(Refusal::of_attaching)
+}
+
+impl Refusal {
+    fn of_attaching(errno: Errno) -> Self {
+        match errno {
+            Errno::UnknownErrno => Self::Processor,
+            known => Self::Attach(known),
+        }
+    }
 }
 
 /// Creates a map of this sort, and lets it go.
@@ -90,7 +102,7 @@ pub fn lsm_is_called(hook: u32, action: impl FnOnce()) -> Result<bool, Refusal> 
         ],
     )
     .map_err(Refusal::Load)?;
-    let link = bpf::attach(Place::Lsm(hook), &program).map_err(Refusal::Attach)?;
+    let link = bpf::attach(Place::Lsm(hook), &program).map_err(Refusal::of_attaching)?;
     action();
     drop(link);
     let [count] = bpf::first(&counter).map_err(Refusal::Run)?;

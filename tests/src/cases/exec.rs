@@ -3,6 +3,7 @@
 
 use crate::harness::Test;
 use crate::harness::events::{Denial, Events};
+use crate::harness::given;
 use crate::harness::kernel::unless_with_bpf_lsm;
 use crate::harness::policy::Policy;
 use crate::harness::product::Daemon;
@@ -10,6 +11,7 @@ use crate::harness::session::{Obedient, Place, own_program};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Where the tests have their programs: on the root file system.
@@ -228,7 +230,12 @@ fn own() -> Result<()> {
 
 /// The dynamic loader, as the kernel resolves it.
 fn loader_path() -> Result<String> {
-    let path = fs::canonicalize("/lib64/ld-linux-x86-64.so.2").context("the loader")?;
+    let place = if cfg!(target_arch = "aarch64") {
+        "/lib/ld-linux-aarch64.so.1"
+    } else {
+        "/lib64/ld-linux-x86-64.so.2"
+    };
+    let path = fs::canonicalize(place).context("the loader")?;
     Ok(path.display().to_string())
 }
 
@@ -343,7 +350,7 @@ fn preload() -> Result<()> {
     Daemon::shared()?;
     set_up(&[("sourced", "exit 9\n")])?;
     let library = format!("{HERE}/library.so");
-    let first = fs::read_dir("/usr/lib/x86_64-linux-gnu")?
+    let first = fs::read_dir(Path::new("/usr/lib").join(given::libraries()))?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.file_name().is_some_and(|name| name == "libm.so.6"))
         .context("libm.so.6")?;

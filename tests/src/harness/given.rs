@@ -5,6 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+/// What the folder of libraries is called, below `/usr/lib`.
+pub(crate) fn libraries() -> String {
+    format!("{}-linux-gnu", std::env::consts::ARCH)
+}
+
 /// Whether this machine was given those of a folder.
 pub(crate) fn unless_there(folder: &str) -> Option<String> {
     let there = Path::new(folder).exists();
@@ -13,11 +18,13 @@ pub(crate) fn unless_there(folder: &str) -> Option<String> {
 
 /// Puts links to the programs and libraries of a folder where they are looked for.
 pub(crate) fn install(folder: &str) -> Result<()> {
+    let libraries = libraries();
+    let places = format!("/usr/lib/{libraries}");
     for (from, to) in [
         ("usr/bin", "/usr/local/bin"),
         ("usr/sbin", "/usr/local/bin"),
-        ("usr/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu"),
-        ("lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu"),
+        (&format!("usr/lib/{libraries}"), &places),
+        (&format!("lib/{libraries}"), &places),
     ] {
         let from = Path::new(folder).join(from);
         if !from.exists() {

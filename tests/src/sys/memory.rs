@@ -8,8 +8,12 @@ use std::ptr;
 
 /// Bytes of every mapping here.
 const PAGE: usize = 4096;
-/// A function that returns [`ANSWER`].
+/// A function that returns [`ANSWER`]: `mov`, `ret`.
+#[cfg(target_arch = "x86_64")]
 const CODE: [u8; 6] = [0xb8, ANSWER, 0, 0, 0, 0xc3];
+/// A function that returns [`ANSWER`]: `mov`, which has its number from bit 5 on, and `ret`.
+#[cfg(target_arch = "aarch64")]
+const CODE: [u8; 8] = [ANSWER << 5, ANSWER >> 3, 0x80, 0x52, 0xc0, 0x03, 0x5f, 0xd6];
 /// What the code answers.
 const ANSWER: u8 = 42;
 
@@ -109,8 +113,22 @@ impl Page {
         unsafe { ptr::copy_nonoverlapping(CODE.as_ptr(), self.at.cast::<u8>(), CODE.len()) };
     }
 
+    /// This processor sees what is written into code.
+    #[cfg(target_arch = "x86_64")]
+    fn let_the_processor_see(&self) {}
+
+    /// This processor may still have what was in the place of the code.
+    #[cfg(target_arch = "aarch64")]
+    fn let_the_processor_see(&self) {
+        // SAFETY: the page is mapped, and no other instructions are in it than those that were written.
+        unsafe {
+            std::arch::asm!("dc cvau, {at}", "dsb ish", "ic ivau, {at}", "dsb ish", "isb", at = in(reg) self.at);
+        }
+    }
+
     /// Runs what was written into it. It must be executable.
     pub(crate) fn run(&self) -> io::Result<()> {
+        self.let_the_processor_see();
         // SAFETY: the page holds a whole function of that type.
         let function: extern "C" fn() -> i32 = unsafe { mem::transmute(self.at) };
         match function() {

@@ -7,6 +7,10 @@
 )]
 
 pub(crate) mod call;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod entry;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "no_entry.rs"]
 pub(crate) mod entry;
 pub(crate) mod exec;
 pub(crate) mod file;

@@ -240,9 +240,16 @@ pub(crate) fn perf_event() -> io::Result<OwnedFd> {
 }
 
 /// `iopl(2)`: every I/O port.
+#[cfg(target_arch = "x86_64")]
 pub(crate) fn ports() -> io::Result<()> {
     // SAFETY: takes a number; no port is used.
     check_long(unsafe { libc::syscall(libc::SYS_iopl, 3) }).map(drop)
+}
+
+/// Other processors have none.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn ports() -> io::Result<()> {
+    Err(io::Error::from_raw_os_error(libc::ENOSYS))
 }
 
 /// `reboot(2)`: what Ctrl-Alt-Delete does, as it is.

@@ -12,7 +12,6 @@ use std::io;
 use std::mem;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
-use std::ptr;
 use std::thread;
 use std::time::Duration;
 
@@ -115,10 +114,10 @@ impl Traced {
         let begins = *inside;
         let registers = registers(pid)?;
         if begins {
-            let is_load = i64::try_from(registers.orig_rax) == Ok(libc::SYS_bpf)
-                && registers.rdi == BPF_PROG_LOAD;
+            let is_load = i64::try_from(registers.call) == Ok(libc::SYS_bpf)
+                && registers.first == BPF_PROG_LOAD;
             if is_load {
-                let attr = registers.rsi;
+                let attr = registers.second;
                 let mut name = [0; NAME_BYTES];
                 read(pid, attr + NAME, &mut name)?;
                 let name = text(&name);
@@ -127,7 +126,7 @@ impl Traced {
                 if name.is_empty() || name.starts_with("aya") {
                     return Ok(None);
                 }
-                let buffer = (registers.rsp - BELOW_STACK) & !15;
+                let buffer = (registers.stack - BELOW_STACK) & !15;
                 let mut wanted = [0; 16];
                 wanted[..4].copy_from_slice(&BPF_LOG_STATS.to_ne_bytes());
                 wanted[4..8].copy_from_slice(&LOG_BYTES.to_ne_bytes());
@@ -140,7 +139,7 @@ impl Traced {
         let Some((name, buffer)) = self.loading.remove(&pid) else {
             return Ok(None);
         };
-        let result = registers.rax.cast_signed();
+        let result = registers.result.cast_signed();
         let mut log = vec![0; LOG_BYTES as usize];
         // A load that fails before the verifier leaves the buffer unmapped: there is no log.
         let log = match read(pid, buffer, &mut log) {
@@ -164,19 +163,58 @@ fn resume(pid: i32, signal: i32) -> io::Result<()> {
     }
 }
 
-fn registers(pid: i32) -> io::Result<libc::user_regs_struct> {
+/// The registers of a system call, as this processor calls them.
+struct Registers {
+    call: u64,
+    first: u64,
+    second: u64,
+    result: u64,
+    stack: u64,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl From<libc::user_regs_struct> for Registers {
+    fn from(all: libc::user_regs_struct) -> Self {
+        Self {
+            call: all.orig_rax,
+            first: all.rdi,
+            second: all.rsi,
+            result: all.rax,
+            stack: all.rsp,
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+impl From<libc::user_regs_struct> for Registers {
+    fn from(all: libc::user_regs_struct) -> Self {
+        Self {
+            call: all.regs[8],
+            first: all.regs[0],
+            second: all.regs[1],
+            result: all.regs[0],
+            stack: all.sp,
+        }
+    }
+}
+
+fn registers(pid: i32) -> io::Result<Registers> {
     // SAFETY: registers are integers, for which zero is a value.
     let mut registers: libc::user_regs_struct = unsafe { mem::zeroed() };
-    // SAFETY: the kernel fills the structure it knows by this name; the tracee is stopped.
+    let mut room = libc::iovec {
+        iov_base: (&raw mut registers).cast(),
+        iov_len: size_of_val(&registers),
+    };
+    // SAFETY: the kernel fills the structure that it knows by this number; the tracee is stopped.
     check_long(unsafe {
         libc::ptrace(
-            libc::PTRACE_GETREGS,
+            libc::PTRACE_GETREGSET,
             pid,
-            ptr::null_mut::<u8>(),
-            &raw mut registers,
+            libc::NT_PRSTATUS,
+            &raw mut room,
         )
     })?;
-    Ok(registers)
+    Ok(registers.into())
 }
 
 fn read(pid: i32, from: u64, to: &mut [u8]) -> io::Result<()> {

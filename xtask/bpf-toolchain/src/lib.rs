@@ -140,10 +140,9 @@ impl Toolchain {
             .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &self.linker)
             .env(
                 "CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS",
-                format!(
-                    "--cfg bpf_target_arch=\"{}\" -C debuginfo=2 -C link-arg=--btf",
-                    std::env::consts::ARCH
-                ),
+                // aya asks for a processor. The programs are told it when they are loaded, so that the
+                // object is the same for all.
+                "--cfg bpf_target_arch=\"x86_64\" -C debuginfo=2 -C link-arg=--btf",
             );
         cargo
     }

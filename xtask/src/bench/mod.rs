@@ -94,8 +94,6 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         ];
         return process::show(build::cargo("bench").arg("--quiet").args(bench)).map(|()| true);
     }
-    // The kernel programs are the same in either build, and the verifier sees nothing else.
-    build::guest_programs(options.subject.profile())?;
     let kernels = match (options.kernels.as_slice(), options.subject) {
         ([], Subject::Calls) => &[Series::BENCH],
         ([], Subject::Memory) => &Series::MATRIX[1..3],
@@ -106,6 +104,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let mut rows = Vec::new();
     let mut faults = Vec::new();
     for &series in kernels {
+        build::guest_programs(options.subject.profile(), series.arch())?;
         let kernel = Kernel::get(series)?;
         eprintln!("measuring on {}", kernel.release);
         let (here, fault) = measure(options, &kernel)?;

@@ -1,21 +1,24 @@
 //! The container image: both programs and nothing else, made by buildah without a registry and without a daemon.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::{PROGRAMS, built, folder};
+use crate::arch::Arch;
 use crate::{process, workspace};
 
 /// Makes it, and makes it once more: it must be the same.
-pub(super) fn make() -> Result<()> {
+pub(super) fn make(arch: Arch) -> Result<()> {
     let target = workspace::target().join("image");
     fs::create_dir_all(&target)?;
-    let archive = target.join(format!("interlock-{}.tar", env!("CARGO_PKG_VERSION")));
-    let digest = once(&archive)?;
+    let version = env!("CARGO_PKG_VERSION");
+    let archive = target.join(format!("interlock-{version}{}.tar", arch.suffix()));
+    let digest = once(&archive, arch)?;
     let again = target.join("again.tar");
-    let other = once(&again)?;
+    let other = once(&again, arch)?;
     fs::remove_file(&again)?;
     ensure!(
         digest == other,
@@ -26,16 +29,16 @@ pub(super) fn make() -> Result<()> {
 }
 
 /// The digest of the image that was put into an archive.
-fn once(archive: &std::path::Path) -> Result<String> {
+fn once(archive: &Path, arch: Arch) -> Result<String> {
     let container = said(&["from", "scratch"])?;
-    let outcome = fill(&container, archive);
+    let outcome = fill(&container, archive, arch);
     said(&["rm", &container])?;
     outcome
 }
 
-fn fill(container: &str, archive: &std::path::Path) -> Result<String> {
+fn fill(container: &str, archive: &Path, arch: Arch) -> Result<String> {
     for (program, _) in PROGRAMS {
-        let path = built(program);
+        let path = built(program, arch);
         let path = path.to_str().context("a path of UTF-8")?;
         let to = format!("/{program}");
         said(&[
@@ -54,6 +57,8 @@ fn fill(container: &str, archive: &std::path::Path) -> Result<String> {
     );
     said(&[
         "config",
+        "--arch",
+        arch.debian(),
         "--entrypoint",
         r#"["/interlock"]"#,
         "--cmd",
@@ -75,7 +80,7 @@ fn fill(container: &str, archive: &std::path::Path) -> Result<String> {
 }
 
 /// What an archive says of the image in it.
-fn digest(archive: &std::path::Path) -> Result<String> {
+fn digest(archive: &Path) -> Result<String> {
     let mut tar = Command::new("tar");
     tar.arg("--extract").arg("--to-stdout");
     let index = process::text(tar.arg("--file").arg(archive).arg("index.json"))?;

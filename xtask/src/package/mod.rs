@@ -11,7 +11,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 
-use crate::build::cargo;
+use crate::arch::Arch;
+use crate::build::{Profile, cargo, foreign, guest_programs, of_target};
 use crate::setup::{self, Part};
 use crate::{process, workspace};
 
@@ -26,9 +27,6 @@ pub(crate) enum PackageVerb {
     Sbom,
 }
 
-/// The target that both programs are built for.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
-
 /// Both programs, each with the package that it is built from.
 const PROGRAMS: [(&str, &str); 2] = [
     ("interlock", "agent"),
@@ -36,25 +34,25 @@ const PROGRAMS: [(&str, &str); 2] = [
 ];
 
 /// Makes it.
-pub(crate) fn run(verb: PackageVerb) -> Result<()> {
+pub(crate) fn run(verb: PackageVerb, arch: Arch) -> Result<()> {
     fs::create_dir_all(folder())?;
     for (program, package) in PROGRAMS {
         let file = folder().join(format!("{program}.cdx.json"));
-        fs::write(&file, sbom::of(package, program)?)?;
+        fs::write(&file, sbom::of(package, program, arch)?)?;
         println!("{}", workspace::shown(&file));
     }
     match verb {
         PackageVerb::Sbom => Ok(()),
         PackageVerb::Deb => {
             setup::ensure(&[Part::Build, Part::Deb])?;
-            build()?;
-            manuals()?;
-            debian()
+            build(arch)?;
+            manuals(arch)?;
+            debian(arch)
         }
         PackageVerb::Image => {
             setup::ensure(&[Part::Build, Part::Image])?;
-            build()?;
-            image::make()
+            build(arch)?;
+            image::make(arch)
         }
     }
 }
@@ -70,15 +68,15 @@ fn folder() -> PathBuf {
 }
 
 /// A program of the static build.
-fn built(program: &str) -> PathBuf {
+fn built(program: &str, arch: Arch) -> PathBuf {
     workspace::target()
-        .join(TARGET)
+        .join(arch.target())
         .join("release")
         .join(program)
 }
 
 /// Without a dynamic loader, and without the paths of this machine in it: the same sources give the same bytes.
-fn build() -> Result<()> {
+fn build(arch: Arch) -> Result<()> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
     let home = home.context("neither CARGO_HOME nor HOME is set")?;
@@ -88,12 +86,17 @@ fn build() -> Result<()> {
         remapped(&home, "/cargo"),
     ];
     let mut build = cargo("build");
-    build.args(["--release", "--locked", "--target", TARGET]);
+    build.args(["--release", "--locked"]);
+    if arch == Arch::OWN {
+        build.args(["--target", arch.target()]);
+    } else {
+        setup::ensure(&[Part::Foreign])?;
+        foreign(&mut build, arch);
+    }
     for (_, package) in PROGRAMS {
         build.args(["--package", package]);
     }
-    let name = TARGET.replace('-', "_").to_uppercase();
-    build.env(format!("CARGO_TARGET_{name}_RUSTFLAGS"), flags.join(" "));
+    build.env(of_target(arch, "RUSTFLAGS"), flags.join(" "));
     process::show(&mut build)
 }
 
@@ -101,8 +104,12 @@ fn remapped(from: &Path, to: &str) -> String {
     format!("--remap-path-prefix={}={to}", from.display())
 }
 
-/// What the programs say of themselves: manual pages and completions.
-fn manuals() -> Result<()> {
+/// What the programs say of themselves: manual pages and completions. Those for another processor do not run
+/// here, but this machine's own say the same.
+fn manuals(arch: Arch) -> Result<()> {
+    if arch != Arch::OWN {
+        guest_programs(Profile::Dev, Arch::OWN)?;
+    }
     let (man, completions) = (folder().join("man"), folder().join("completions"));
     for folder in [&man, &completions] {
         // Of commands that there are no more, nothing is left.
@@ -112,24 +119,35 @@ fn manuals() -> Result<()> {
         fs::create_dir_all(folder)?;
     }
     for (program, _) in PROGRAMS {
-        process::run(Command::new(built(program)).arg("manual").arg(&man))?;
+        let runs = if arch == Arch::OWN {
+            built(program, arch)
+        } else {
+            Profile::Dev.program(Arch::OWN, program)
+        };
+        process::run(Command::new(&runs).arg("manual").arg(&man))?;
         let files = [
             ("bash", program.to_owned()),
             ("zsh", format!("_{program}")),
             ("fish", format!("{program}.fish")),
         ];
         for (shell, file) in files {
-            let words = process::text(Command::new(built(program)).args(["completions", shell]))?;
+            let words = process::text(Command::new(&runs).args(["completions", shell]))?;
             fs::write(completions.join(file), words)?;
         }
     }
     Ok(())
 }
 
-fn debian() -> Result<()> {
+fn debian(arch: Arch) -> Result<()> {
     for (_, package) in PROGRAMS {
         let mut deb = cargo("deb");
-        deb.args(["--no-build", "--no-strip", "--locked", "--target", TARGET]);
+        deb.args([
+            "--no-build",
+            "--no-strip",
+            "--locked",
+            "--target",
+            arch.target(),
+        ]);
         deb.args(["--package", package, "--output"]);
         // With a slash at its end it is a folder.
         deb.arg(debian_folder().join(""));

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::TARGET;
+use crate::arch::Arch;
 use crate::build::cargo;
 use crate::{process, workspace};
 
@@ -56,13 +56,13 @@ impl Package {
 }
 
 /// The list for one program of a package.
-pub(super) fn of(package: &str, program: &str) -> Result<String> {
+pub(super) fn of(package: &str, program: &str, arch: Arch) -> Result<String> {
     let said = process::text(cargo("metadata").args([
         "--format-version",
         "1",
         "--locked",
         "--filter-platform",
-        TARGET,
+        arch.target(),
     ]))?;
     let metadata: Metadata = serde_json::from_str(&said).context("cargo metadata")?;
     let lock = fs::read_to_string(workspace::root().join("Cargo.lock"))?;

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::arch::Arch;
 use crate::kernels::{self, Kernel};
 use crate::series::Series;
 use crate::{os, process, root_image};
@@ -27,6 +28,8 @@ pub(crate) enum Part {
     Deb,
     /// What `package image` makes the image with
     Image,
+    /// What builds for another processor than this machine's, and emulates it
+    Foreign,
 }
 
 /// What `cargo xtask setup` takes.
@@ -139,8 +142,8 @@ fn install(packages: &[&str]) -> Result<()> {
 }
 
 fn test_bench() -> Result<()> {
-    let there = root_image::cached().is_some();
-    root_image::get()?;
+    let there = root_image::cached(Arch::OWN).is_some();
+    root_image::get(Arch::OWN)?;
     println!(
         "{} the root file system of the test machines",
         if there { "found   " } else { "made    " }

@@ -1,11 +1,13 @@
 //! What each part needs, why, and where it comes from.
 
+use std::path::Path;
 use std::process::Command;
 
 use bpf_toolchain::{Missing, Toolchain};
 
 use super::Part;
-use crate::process;
+use crate::arch::Arch;
+use crate::{process, workspace};
 
 /// One thing that must be on this machine.
 pub(super) struct Need {
@@ -34,27 +36,51 @@ impl Need {
     }
 }
 
-/// A program that cargo builds from crates.io.
+/// How what no package holds comes here.
 #[derive(Clone, Copy)]
-pub(super) struct Build {
-    arguments: &'static [&'static str],
-    environment: &'static [(&'static str, &'static str)],
+pub(super) enum Build {
+    /// A program that cargo builds from crates.io.
+    Install {
+        /// Which, and how.
+        arguments: &'static [&'static str],
+        /// What cargo is told beside that.
+        environment: &'static [(&'static str, &'static str)],
+    },
+    /// Rust's library for another processor.
+    Library(Arch),
 }
 
 impl Build {
     /// The command.
     pub(super) fn command(self) -> Command {
-        let mut cargo = Command::new("cargo");
-        cargo.arg("install").args(self.arguments);
-        cargo.envs(self.environment.iter().copied());
-        // Not in the workspace, whose toolchain file and settings are not meant for it.
-        cargo.current_dir("/");
-        cargo
+        match self {
+            Self::Install {
+                arguments,
+                environment,
+            } => {
+                let mut cargo = Command::new("cargo");
+                cargo.arg("install").args(arguments);
+                cargo.envs(environment.iter().copied());
+                // Not in the workspace, whose toolchain file and settings are not meant for it.
+                cargo.current_dir("/");
+                cargo
+            }
+            Self::Library(arch) => {
+                let mut rustup = Command::new("rustup");
+                rustup.args(["target", "add", arch.target()]);
+                // For the toolchain of the workspace.
+                rustup.current_dir(workspace::root());
+                rustup
+            }
+        }
     }
 
     /// The command, for a person.
     pub(super) fn line(self) -> String {
-        format!("cargo install {}", self.arguments.join(" "))
+        match self {
+            Self::Install { arguments, .. } => format!("cargo install {}", arguments.join(" ")),
+            Self::Library(arch) => format!("rustup target add {}", arch.target()),
+        }
     }
 }
 
@@ -86,7 +112,7 @@ const BUILD: &[Need] = &[
             "libzstd-dev",
             "libxml2-dev",
         ],
-        build: Some(Build {
+        build: Some(Build::Install {
             arguments: &[
                 "bpf-linker@0.13.0",
                 "--quiet",
@@ -162,7 +188,7 @@ const LINT: &[Need] = &[
         reason: "checks licences and sources of all dependencies",
         packages: &[],
         // It runs for a second: compiling it fast is worth more than compiling it well.
-        build: Some(Build {
+        build: Some(Build::Install {
             arguments: &["cargo-deny@0.20.2", "--quiet", "--locked"],
             environment: &[
                 ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
@@ -196,7 +222,7 @@ const FUZZ: &[Need] = &[
         name: "cargo-fuzz",
         reason: "builds the fuzz targets",
         packages: &[],
-        build: Some(Build {
+        build: Some(Build::Install {
             arguments: &["cargo-fuzz@0.13.2", "--quiet", "--locked"],
             environment: &[("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")],
         }),
@@ -218,7 +244,7 @@ const DEB: &[Need] = &[
         name: "cargo-deb",
         reason: "makes the Debian packages",
         packages: &[],
-        build: Some(Build {
+        build: Some(Build::Install {
             arguments: &["cargo-deb@3.8.0", "--quiet", "--locked"],
             environment: &[
                 ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
@@ -240,6 +266,40 @@ const IMAGE: &[Need] = &[Need {
     found: || process::find("buildah").is_some(),
 }];
 
+const FOREIGN: &[Need] = &[
+    Need {
+        name: "a C compiler for arm64",
+        reason: "builds and links user space for it",
+        packages: &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
+        build: None,
+        elsewhere: "aarch64-linux-gnu-gcc, with a C library",
+        found: || process::find(Arch::Arm64.cross_compiler()).is_some(),
+    },
+    Need {
+        name: "Rust's library for arm64",
+        reason: "is linked into user space for it",
+        packages: &[],
+        build: Some(Build::Library(Arch::Arm64)),
+        elsewhere: "`rustup target add aarch64-unknown-linux-gnu`",
+        found: has_library_for_arm64,
+    },
+    Need {
+        name: "qemu-system-aarch64",
+        reason: "runs test machines with arm64",
+        packages: &["qemu-system-arm"],
+        build: None,
+        elsewhere: "QEMU 7.2 or newer, for arm64",
+        found: || process::find(Arch::Arm64.emulator()).is_some(),
+    },
+];
+
+fn has_library_for_arm64() -> bool {
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--print", "target-libdir", "--target", Arch::Arm64.target()]);
+    process::text(rustc.current_dir(workspace::root()))
+        .is_ok_and(|folder| Path::new(folder.trim()).exists())
+}
+
 /// What a part needs.
 pub(super) fn of(part: Part) -> &'static [Need] {
     match part {
@@ -249,6 +309,7 @@ pub(super) fn of(part: Part) -> &'static [Need] {
         Part::Fuzz => FUZZ,
         Part::Deb => DEB,
         Part::Image => IMAGE,
+        Part::Foreign => FOREIGN,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The end-to-end tests: `interlock-tests run` in a machine per kernel, some at a time.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -59,7 +59,10 @@ pub(super) fn run(
     extent: Extent,
     jobs: u32,
 ) -> Result<Vec<Tally>> {
-    build::guest_programs(build::Profile::Dev)?;
+    let arches: HashSet<_> = kernels.iter().map(|series| series.arch()).collect();
+    for arch in arches {
+        build::guest_programs(build::Profile::Dev, arch)?;
+    }
     // One after the other, and before the first machine needs the processor.
     let kernels = kernels
         .iter()

@@ -212,7 +212,10 @@ pub(super) const ACTS: &[Act] = &[
         ..system("privilege.disk", "read", &["disk"])
     },
     system("privilege.perf", "perf", &["perf"]),
-    system("privilege.ports", "ports", &["cap_sys_rawio"]),
+    Act {
+        unless: unless_ports,
+        ..system("privilege.ports", "ports", &["cap_sys_rawio"])
+    },
     system("privilege.reboot", "ctrl-alt-delete", &["cap_sys_boot"]),
     system("privilege.syslog", "console-level", &["cap_syslog"]),
     system("privilege.accounting", "accounting", &["cap_sys_pacct"]),
@@ -249,6 +252,12 @@ pub(super) fn unless_i386() -> Option<String> {
         Ok(false) => Some("this kernel does not take i386 calls".to_owned()),
         Err(error) => Some(format!("cannot try an i386 call: {error}")),
     })
+}
+
+fn unless_ports() -> Option<String> {
+    let lacks = !cfg!(target_arch = "x86_64");
+    let lacks = lacks.then(|| "this processor has no I/O ports".to_owned());
+    kernel::unless_with_bpf_lsm().or(lacks)
 }
 
 fn unless_x32() -> Option<String> {
