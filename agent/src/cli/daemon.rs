@@ -3,7 +3,7 @@
 use crate::containers::{Runtime, WhenAway};
 use crate::control::SOCKET;
 use crate::sessions::records::FOLDER;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -12,6 +12,8 @@ const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Options of `daemon`.
 #[derive(Debug, Args)]
+// What shows figures: one of them, or both.
+#[command(group = ArgGroup::new("figures").args(["metrics", "otlp"]).multiple(true))]
 pub struct Daemon {
     /// The socket to listen on
     #[arg(long, default_value = SOCKET)]
@@ -72,7 +74,7 @@ pub struct Daemon {
     pub log: agent_log::Options,
     /// Have the kernel measure how long its programs run, for the metrics; it then measures every BPF program
     /// of the host, which costs each run two looks at the clock
-    #[arg(long, requires = "metrics")]
+    #[arg(long, requires = "figures")]
     pub hook_times: bool,
 }
 
@@ -162,4 +164,31 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
     let pair = pair.ok_or_else(|| "expected NAME=VALUE".to_owned())?;
     Ok((pair.0.to_owned(), pair.1.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::Cli;
+    use clap::Parser as _;
+
+    #[test]
+    fn run_times_are_measured_for_whoever_shows_them() {
+        for (shown, is_taken) in [
+            (&[][..], false),
+            (&["--metrics", "127.0.0.1:9464"], true),
+            (&["--otlp", "http://127.0.0.1:4317"], true),
+            (
+                &[
+                    "--metrics",
+                    "127.0.0.1:9464",
+                    "--otlp",
+                    "http://127.0.0.1:4317",
+                ],
+                true,
+            ),
+        ] {
+            let words = ["interlock", "daemon", "--hook-times"].iter().chain(shown);
+            assert_eq!(Cli::try_parse_from(words).is_ok(), is_taken, "{shown:?}");
+        }
+    }
 }
