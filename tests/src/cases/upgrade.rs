@@ -10,6 +10,7 @@ use crate::harness::product::{self, Daemon, PINS, Programs};
 use crate::harness::session::Place;
 use crate::harness::steps::{Steps, Talk};
 use anyhow::{Context as _, Result, ensure};
+use aya::maps::Array;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -28,6 +29,12 @@ pub(super) fn tests() -> Vec<Test> {
         .unless(kernel::unless_with_bpf_lsm)
         .patience(480)
         .removes(),
+        Test::new(
+            "upgrade.other_shape",
+            "kernel programs that expect a table of another shape than is there are not put at their hooks, which is said",
+            other_shape,
+        )
+        .unless(kernel::unless_with_bpf_lsm),
         Test::new(
             "long.upgrade.undone",
             "programs that deny nothing make way for the old ones again, which is said",
@@ -183,6 +190,27 @@ fn swapped() -> Result<()> {
     let programs = follow(&other)?;
     ensure!(programs.how == "adopted", "{programs:?}");
     product::remove()
+}
+
+fn other_shape() -> Result<()> {
+    Daemon::shared()?;
+    let other = another::build(Change::Nothing, "5a5a")?;
+    let version = fs::read_dir(PINS)?.next().context("nothing is pinned")??;
+    // No daemon opens it, and the programs at work have it whatever its name stands for.
+    let (table, aside) = (
+        version.path().join("maps/ARRIVING"),
+        format!("{PINS}-aside"),
+    );
+    fs::rename(&table, &aside).context("putting a table aside")?;
+    let in_its_place = Array::<_, u64>::create(1, 0).context("making a table")?;
+    in_its_place.pin(&table).context("pinning a table")?;
+    let kept = expect_kept(&other, "table `ARRIVING` is there with keys of 4 bytes");
+    fs::remove_file(&table)?;
+    fs::rename(&aside, &table).context("putting the table back")?;
+    kept?;
+    let programs = follow(&another::which(product::INTERLOCK)?)?;
+    ensure!(programs.how == "adopted", "{programs:?}");
+    Ok(())
 }
 
 fn undone() -> Result<()> {
