@@ -49,12 +49,18 @@ pub enum ClientError {
     },
 }
 
+/// A connection that comes about.
+pub type Reaching = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+
+/// Reaches a `HOST:PORT`.
+pub type Reach = Arc<dyn Fn(String) -> Reaching + Send + Sync>;
+
 /// Where the controller is, and who asks it.
-#[derive(Debug)]
 pub struct Client {
     address: String,
     name: ServerName<'static>,
     config: Arc<Followed<ClientConfig>>,
+    reach: Reach,
 }
 
 impl Client {
@@ -73,7 +79,13 @@ impl Client {
             address: address.to_owned(),
             name,
             config: Arc::new(Followed::begin(files)?),
+            reach: Arc::new(|address| Box::pin(TcpStream::connect(address))),
         })
+    }
+
+    /// The same, reached in a way of its own.
+    pub fn reached_by(self, reach: Reach) -> Self {
+        Self { reach, ..self }
     }
 
     /// Whom the own certificate names.
@@ -102,6 +114,7 @@ impl Client {
             address: self.address.clone(),
             name: self.name.clone(),
             config: self.config.now().0,
+            reach: Arc::clone(&self.reach),
         };
         endpoint
             .connect_with_connector(connector)
@@ -118,6 +131,7 @@ struct Connector {
     address: String,
     name: ServerName<'static>,
     config: Arc<ClientConfig>,
+    reach: Reach,
 }
 
 impl Service<Uri> for Connector {
@@ -137,7 +151,7 @@ impl Service<Uri> for Connector {
 
 impl Connector {
     async fn connect(&self) -> io::Result<TlsStream<TcpStream>> {
-        let tcp = TcpStream::connect(&self.address).await?;
+        let tcp = (self.reach)(self.address.clone()).await?;
         tcp.set_nodelay(true)?;
         let tls = TlsConnector::from(Arc::clone(&self.config));
         let handshake = tls.connect(self.name.clone(), tcp);

@@ -123,6 +123,7 @@ fn kubernetes_settings(options: interlock_agent::cli::Kubernetes) -> Option<kube
 fn otlp_settings(options: interlock_agent::cli::Otlp) -> Option<otlp::Settings> {
     Some(otlp::Settings {
         url: options.otlp?,
+        finder: names::Finder::Host,
         authorities: options.otlp_ca,
         headers: options.otlp_headers,
         bounds: otlp::Bounds::default(),
@@ -132,6 +133,7 @@ fn otlp_settings(options: interlock_agent::cli::Otlp) -> Option<otlp::Settings> 
 fn central_settings(options: interlock_agent::cli::Central) -> Option<central::Settings> {
     Some(central::Settings {
         address: options.controller?,
+        finder: names::Finder::Host,
         files: Files::in_folder(&options.certs, "node"),
         folder: options.central,
         labels: options.label.into_iter().collect(),

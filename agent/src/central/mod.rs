@@ -22,6 +22,7 @@ mod there;
 mod uplink;
 
 use crate::control::protocol::Start;
+use crate::names::Finder;
 use agent_proto::files::Files;
 use agent_proto::wire::{EnrolRequest, EnrolResponse, InventoryRequest, Outcome, SignedDirective};
 pub use grants::Latch;
@@ -49,6 +50,8 @@ const WAITING: usize = 64;
 pub struct Settings {
     /// `HOST:PORT`.
     pub address: String,
+    /// How that is found.
+    pub finder: Finder,
     /// The node's certificates.
     pub files: Files,
     /// Where what was heard is kept.
@@ -230,6 +233,11 @@ pub(crate) fn now_ms() -> u64 {
 pub fn begin(settings: &Settings) -> Result<Begun, CentralError> {
     use agent_proto::identity::Identity;
     let client = agent_proto::client::Client::new(&settings.address, settings.files.clone())?;
+    let finder = settings.finder.clone();
+    let client = client.reached_by(Arc::new(move |address| {
+        let finder = finder.clone();
+        Box::pin(async move { finder.connect(&address).await })
+    }));
     let node = match client.own()? {
         Identity::Node(name) => name,
         other => return Err(CentralError::NoNode(other)),

@@ -148,6 +148,7 @@ pub fn run(mut settings: Settings) -> Result<(), DaemonError> {
     if settings.enter_host {
         // A kubelet tells the pod, and not the node, who knows the names of the cluster.
         settings.names.servers = enter::kept(&settings.names.servers);
+        settings.find_by_servers();
         enter::host()?;
     }
     let started = |source| DaemonError::Task {

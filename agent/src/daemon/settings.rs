@@ -9,7 +9,7 @@ use crate::holds;
 use crate::holds::bell::{Bell, BellError};
 use crate::kernel::pins;
 use crate::kubernetes;
-use crate::names;
+use crate::names::{self, Finder};
 use crate::otlp::{self, Exporter, OtlpError};
 use crate::sessions::guarded::Guarded;
 use std::path::PathBuf;
@@ -49,6 +49,17 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Has whom the daemon itself wants to reach found by the servers that sessions' names are found by.
+    pub(super) fn find_by_servers(&mut self) {
+        let finder = Finder::Servers(self.names.servers.clone());
+        if let Some(central) = &mut self.central {
+            central.finder = finder.clone();
+        }
+        if let Some(otlp) = &mut self.otlp {
+            otlp.finder = finder;
+        }
+    }
+
     /// Who tells people of questions, under the name that the record has for this node.
     pub(super) fn bell(&self, node: Option<String>) -> Result<Option<Bell>, BellError> {
         let begin = |to| Bell::begin(to, self.evidence.name_of_node(node));

@@ -15,6 +15,7 @@ mod book;
 mod bounds;
 mod cache;
 mod echo;
+mod finder;
 mod hosts;
 mod known;
 pub mod message;
@@ -25,6 +26,7 @@ mod server;
 mod upstream;
 mod wall;
 
+pub use finder::Finder;
 pub use known::Names;
 pub use server::Resolver;
 use std::path::PathBuf;

@@ -4,6 +4,8 @@ use super::event::attribute;
 use super::headers::headers;
 use super::settings::{OtlpError, Settings, read};
 use crate::chain::chain;
+use crate::names::Finder;
+use hyper_util::rt::TokioIo;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -13,12 +15,15 @@ use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::metrics::v1::{Metric, ResourceMetrics, ScopeMetrics};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use std::error::Error as _;
+use std::io;
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Uri};
 use tonic::{Code, Request, Response, Status};
+use tower::service_fn;
 
 /// What we call ourselves.
 const NAME: &str = "interlock";
@@ -153,7 +158,11 @@ impl Collector {
         let request = self.request(message)?;
         let channel = match self.channel.take() {
             Some(channel) => channel,
-            None => self.endpoint()?.connect_lazy(),
+            None => {
+                let finder = self.settings.finder.clone();
+                let reach = service_fn(move |uri| reach(finder.clone(), uri));
+                self.endpoint()?.connect_with_connector_lazy(reach)
+            }
         };
         let patience = self.settings.bounds.patience;
         let sent = timeout(patience, send(channel.clone(), request)).await;
@@ -194,6 +203,17 @@ impl Collector {
                 source,
             })
     }
+}
+
+/// Connects to where an URL says. What is said there the caller knows.
+async fn reach(finder: Finder, uri: Uri) -> io::Result<TokioIo<TcpStream>> {
+    let secret = uri.scheme_str() == Some("https");
+    let port = uri.port_u16().unwrap_or(if secret { 443 } else { 80 });
+    let host = uri.host().unwrap_or_default();
+    finder
+        .connect(&format!("{host}:{port}"))
+        .await
+        .map(TokioIo::new)
 }
 
 fn refused(count: i64, why: String) -> Refused {

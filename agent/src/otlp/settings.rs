@@ -1,5 +1,6 @@
 //! Where the collector is, and how long and how much waits for it.
 
+use crate::names::Finder;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +11,8 @@ use tonic::transport::Uri;
 pub struct Settings {
     /// `http://HOST:PORT` or `https://HOST:PORT`.
     pub url: String,
+    /// How that is found.
+    pub finder: Finder,
     /// The authorities that its certificate may be of.
     pub authorities: PathBuf,
     /// The file with headers that each message has, such as a token.
@@ -135,6 +138,7 @@ mod tests {
     fn an_address_is_one_of_grpc_and_holds_no_secret() {
         let said = |url: &str, headers: Option<&str>| {
             let settings = Settings {
+                finder: Finder::Host,
                 url: url.to_owned(),
                 authorities: PathBuf::new(),
                 headers: headers.map(PathBuf::from),

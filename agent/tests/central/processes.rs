@@ -6,6 +6,7 @@ use agent_proto::wire::{EnrolRequest, InventoryRequest};
 use interlock_agent::central::report::Own;
 use interlock_agent::central::{self, Heard};
 use interlock_agent::evidence::{self, Keeping};
+use interlock_agent::names::Finder;
 use interlock_controller::door::Limits;
 use interlock_controller::serve::{Controller, Settings};
 use std::io::Write as _;
@@ -102,6 +103,7 @@ fn node_process() {
     std::fs::create_dir_all(home.join("node")).unwrap();
     let settings = central::Settings {
         address: told(ADDRESS).unwrap(),
+        finder: Finder::Host,
         files: Files::in_folder(&home.join("certs"), "node-n1"),
         folder: home.join("node/central"),
         labels: Default::default(),

@@ -8,6 +8,7 @@ mod boot;
 mod canary;
 mod central;
 mod central_disk;
+mod central_service;
 mod chain;
 mod clients;
 mod command;
@@ -150,6 +151,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(hybrid::tests());
     tests.extend(central::tests());
     tests.extend(central_disk::tests());
+    tests.extend(central_service::tests());
     tests.extend(adopted::tests());
     tests.extend(workout::tests());
     tests.sort_by_key(|test| test.removes);

@@ -46,6 +46,15 @@ impl Controller {
 
     /// The same with more options.
     pub(crate) fn start_with(lease: u32, options: &[&str]) -> Result<Self> {
+        Self::make(lease, options, &["localhost", "127.0.0.1"])
+    }
+
+    /// The same under a name of its own.
+    pub(crate) fn start_named(lease: u32, name: &str) -> Result<Self> {
+        Self::make(lease, &[], &["127.0.0.1", name])
+    }
+
+    fn make(lease: u32, options: &[&str], hosts: &[&str]) -> Result<Self> {
         let made = Command::new(PROGRAM)
             .args([
                 "certs",
@@ -55,6 +64,7 @@ impl Controller {
                 "--operator",
                 "grace=approver",
             ])
+            .args(hosts.iter().flat_map(|host| ["--host", host]))
             .output()?;
         ensure!(made.status.success(), "certs: {}", said(&made));
         for end in ["pem", "key"] {
@@ -96,9 +106,14 @@ pub(crate) fn daemon() -> Result<Daemon> {
 
 /// The same with more options.
 pub(crate) fn daemon_with(options: &[&str]) -> Result<Daemon> {
+    daemon_of(ADDRESS, options)
+}
+
+/// The same, which is told another address of the controller.
+pub(crate) fn daemon_of(address: &str, options: &[&str]) -> Result<Daemon> {
     let own = [
         "--controller",
-        ADDRESS,
+        address,
         "--label",
         LABEL,
         "--evidence",

@@ -8,6 +8,7 @@ use super::{Bounds, Exporter, OtlpInfo, Settings};
 use crate::events::journal::Journal;
 use crate::events::line::{Line, Loss};
 use crate::health::{Wanted, wishes};
+use crate::names::Finder;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
@@ -28,6 +29,7 @@ fn bounds() -> Bounds {
 fn settings(url: String, bounds: Bounds) -> Settings {
     Settings {
         url,
+        finder: Finder::Host,
         authorities: PathBuf::new(),
         headers: None,
         bounds,
