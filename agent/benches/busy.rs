@@ -24,6 +24,7 @@ use interlock_agent::events::process::Programs;
 use interlock_agent::evidence::scribe::Scribe;
 use interlock_agent::evidence::{self, Keeping};
 use interlock_agent::ids::SessionId;
+use interlock_agent::names::Finder;
 use interlock_controller::certs::{self, Wanted};
 use interlock_controller::door::Limits;
 use interlock_controller::serve::{Controller, Settings};
@@ -222,6 +223,7 @@ fn measure(home: &Path, address: SocketAddr, connected: bool, rate: u64, seconds
     let (recorder, writer) = evidence::begin(&keeping, None);
     let settings = central::Settings {
         address: address.to_string(),
+        finder: Finder::Host,
         files: Files::in_folder(&home.join("certs"), "node-n1"),
         folder: folder.with_extension("central"),
         labels: Default::default(),
