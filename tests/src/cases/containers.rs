@@ -4,13 +4,14 @@
 use super::names::Network;
 use super::recognise::{daemon, wait_until};
 use crate::harness::Test;
+use crate::harness::cri::EXITED;
 use crate::harness::events::{Events, Line};
 use crate::harness::image::IMAGE;
 use crate::harness::kernel::unless_it_waits;
 use crate::harness::network::{DENIED4, PORT, at};
 use crate::harness::pods::{Container, Node, Spec, unless_there};
 use crate::harness::policy::Policy;
-use crate::harness::product::{Daemon, call, said};
+use crate::harness::product::{self, Daemon, call, said};
 use anyhow::{Result, ensure};
 use std::thread;
 use std::time::Duration;
@@ -52,6 +53,11 @@ pub(super) fn tests() -> Vec<Test> {
             "long.containers.away",
             "while no daemon is there a new container is denied, or released and adopted later, as it was set",
             away,
+        ),
+        Test::new(
+            "long.containers.gated",
+            "a pod whose first container waits for its node, as docs/install.md has it, comes after the daemon",
+            gated,
         ),
     ];
     all.into_iter()
@@ -123,6 +129,32 @@ fn pod() -> Result<()> {
     );
     node.remove(agents)?;
     node.remove(others)
+}
+
+fn gated() -> Result<()> {
+    const SERVED: &str = "127.0.0.1:9464";
+    // A node that has just booted: the policy is there, and nothing is loaded.
+    daemon(&[&selecting(
+        "gated",
+        "podLabels: {app: gated}, container: agent",
+    )])?;
+    product::stop()?;
+    product::uninstall()?;
+    let node = Node::get()?;
+    let pod = node.pod(of(&[("app", "gated")]))?;
+    let wait = format!(
+        "until /bin/busybox wget -qO- http://{SERVED}/readyz; do /bin/busybox sleep 1; done"
+    );
+    let gate = node.run(&pod, "interlock", &["/bin/busybox", "sh", "-c", &wait])?;
+    thread::sleep(Duration::from_secs(5));
+    let status = node.status(&gate)?;
+    ensure!(status.state != EXITED, "it did not wait: {status:?}");
+    let daemon = Daemon::try_start_with(&["--metrics", SERVED])?;
+    ensure!(daemon.is_ok(), "the daemon: {:?}", daemon.err());
+    expect(&node, &gate, 0, "who waits for the node")?;
+    let agent = node.run(&pod, "agent", &words(&probe()?))?;
+    expect(&node, &agent, DENIED, "who came after it")?;
+    node.remove(pod)
 }
 
 /// A program that stays, and is there to be executed into.

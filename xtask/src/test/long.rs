@@ -72,6 +72,7 @@ const IN_MACHINES: &[&str] = &[
     "long.containers.before",
     "long.containers.network",
     "long.containers.away",
+    "long.containers.gated",
     "long.containers.kubernetes",
     "long.containers.storm",
     "long.podman.session",
