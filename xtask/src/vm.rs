@@ -15,7 +15,7 @@ use crate::setup::{self, Part};
 /// What `cargo xtask vm` takes.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// The kernel: one of `cargo xtask kernels list`, or `newest`
+    /// The kernel: one of `cargo xtask kernels list`, `newest`, or `6.12-arm64`, whose programs are cross-built
     #[arg(long, default_value_t = Series::DEMO)]
     kernel: Series,
     /// Copies a folder into the machine, as /with/<its name>
