@@ -141,8 +141,16 @@ impl Toolchain {
             .env(
                 "CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS",
                 // aya asks for a processor. The programs are told it when they are loaded, so that the
-                // object is the same for all.
-                "--cfg bpf_target_arch=\"x86_64\" -C debuginfo=2 -C link-arg=--btf",
+                // object is the same for all. And it is the same wherever it is built.
+                format!(
+                    "--cfg bpf_target_arch=\"x86_64\" -C debuginfo=2 -C link-arg=--btf \
+                     --remap-path-prefix={}=/interlock{}",
+                    root.display(),
+                    cargo_home().map_or_else(String::new, |home| format!(
+                        " --remap-path-prefix={}=/cargo",
+                        home.display()
+                    ))
+                ),
             );
         cargo
     }
@@ -196,11 +204,15 @@ fn sysroot(rustc: &mut Command) -> Option<PathBuf> {
         .then(|| PathBuf::from(text.trim_end()))
 }
 
-/// Where `cargo install` puts programs.
-pub fn cargo_bin() -> Option<PathBuf> {
+/// Where cargo keeps what it has fetched.
+pub fn cargo_home() -> Option<PathBuf> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))
-        .map(|home| home.join("bin"))
+}
+
+/// Where `cargo install` puts programs.
+pub fn cargo_bin() -> Option<PathBuf> {
+    cargo_home().map(|home| home.join("bin"))
 }
 
 fn find_linker() -> Option<PathBuf> {

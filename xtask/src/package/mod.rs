@@ -77,9 +77,7 @@ fn built(program: &str, arch: Arch) -> PathBuf {
 
 /// Without a dynamic loader, and without the paths of this machine in it: the same sources give the same bytes.
 fn build(arch: Arch) -> Result<()> {
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
-    let home = home.context("neither CARGO_HOME nor HOME is set")?;
+    let home = bpf_toolchain::cargo_home().context("neither CARGO_HOME nor HOME is set")?;
     let flags = [
         "-Ctarget-feature=+crt-static".to_owned(),
         remapped(workspace::root(), "/interlock"),
