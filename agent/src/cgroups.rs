@@ -34,5 +34,10 @@ pub fn of_version_1() -> &'static [PathBuf] {
 
 /// Where a cgroup lies that has a path from the root of the hierarchy.
 pub fn on_host(path: &Path) -> PathBuf {
-    root().join(path.strip_prefix("/").unwrap_or(path))
+    below(root(), path)
+}
+
+/// The same of any hierarchy.
+pub fn below(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
 }

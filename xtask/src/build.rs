@@ -80,16 +80,17 @@ pub(crate) fn guest_programs(profile: Profile, arch: Arch) -> Result<()> {
     }
     build.args((profile == Profile::Release).then_some("--release"));
     if arch != Arch::OWN {
-        setup::ensure(&[Part::Foreign])?;
-        foreign(&mut build, arch);
+        foreign(&mut build, arch)?;
     }
     process::show(&mut build)
 }
 
 /// Makes a cargo command build for a processor that is not this machine's.
-pub(crate) fn foreign(cargo: &mut Command, arch: Arch) {
+pub(crate) fn foreign(cargo: &mut Command, arch: Arch) -> Result<()> {
+    setup::ensure(&[Part::Foreign])?;
     cargo.args(["--target", arch.target()]);
     cargo.env(of_target(arch, "LINKER"), arch.cross_compiler());
+    Ok(())
 }
 
 /// The variable by which cargo is told something of one target.

@@ -1,7 +1,7 @@
 //! The cgroups of containers, as the kernel programs know them.
 
 use super::Interface;
-use crate::cgroups::{self, on_host};
+use crate::cgroups::{self, below, on_host};
 use agent_common::recognise::{CONTAINER_ID, DOCKERS, Name, PODS};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -118,7 +118,7 @@ pub fn unseen() -> Option<PathBuf> {
         look_into(root, Path::new("/"), &mut |path| {
             let is_containers = id(path.as_os_str().as_bytes()).is_some();
             if is_containers && !on_host(path).exists() {
-                found.get_or_insert_with(|| root.join(path.strip_prefix("/").unwrap_or(path)));
+                found.get_or_insert_with(|| below(root, path));
             }
             is_containers
         });
@@ -128,7 +128,7 @@ pub fn unseen() -> Option<PathBuf> {
 
 /// Shows the cgroups of a hierarchy by their paths, but for those below one that is taken.
 fn look_into(root: &Path, path: &Path, take: &mut impl FnMut(&Path) -> bool) {
-    let place = root.join(path.strip_prefix("/").unwrap_or(path));
+    let place = below(root, path);
     // What lies in a user's cgroup may be that user's make.
     let is_roots = fs::metadata(&place).is_ok_and(|it| it.uid() == 0);
     let Ok(entries) = fs::read_dir(place) else {
@@ -138,9 +138,9 @@ fn look_into(root: &Path, path: &Path, take: &mut impl FnMut(&Path) -> bool) {
         if !is_roots || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             continue;
         }
-        let below = path.join(entry.file_name());
-        if !take(&below) {
-            look_into(root, &below, take);
+        let inside = path.join(entry.file_name());
+        if !take(&inside) {
+            look_into(root, &inside, take);
         }
     }
 }

@@ -172,14 +172,13 @@ fn lsm(
         .without(NO_LSM)
         .remedy(if !is_built_in {
             "use a kernel built with CONFIG_BPF_LSM=y".to_owned()
-        } else if list.has_bpf() && cfg!(target_arch = "aarch64") {
-            "bpf is in the LSM list, and yet this machine refuses the program: arm64 calls LSM programs \
-             since Linux 6.4"
-                .to_owned()
         } else if list.has_bpf() {
-            "bpf is in the LSM list, and yet this machine refuses the program: no kernel parameter \
-             changes that, use another kernel or machine"
-                .to_owned()
+            let instead = if cfg!(target_arch = "aarch64") {
+                "arm64 calls LSM programs since Linux 6.4"
+            } else {
+                "no kernel parameter changes that, use another kernel or machine"
+            };
+            format!("bpf is in the LSM list, and yet this machine refuses the program: {instead}")
         } else {
             list.remedy()
         })

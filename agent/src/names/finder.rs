@@ -33,9 +33,7 @@ impl Finder {
     /// A connection to `HOST:PORT`, at the first of its addresses where somebody listens.
     pub async fn connect(&self, address: &str) -> io::Result<TcpStream> {
         let found = self.find(address).await?;
-        let stream = TcpStream::connect(found.as_slice()).await?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
+        TcpStream::connect(found.as_slice()).await
     }
 }
 

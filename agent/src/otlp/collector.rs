@@ -210,10 +210,9 @@ async fn reach(finder: Finder, uri: Uri) -> io::Result<TokioIo<TcpStream>> {
     let secret = uri.scheme_str() == Some("https");
     let port = uri.port_u16().unwrap_or(if secret { 443 } else { 80 });
     let host = uri.host().unwrap_or_default();
-    finder
-        .connect(&format!("{host}:{port}"))
-        .await
-        .map(TokioIo::new)
+    let stream = finder.connect(&format!("{host}:{port}")).await?;
+    stream.set_nodelay(true)?;
+    Ok(TokioIo::new(stream))
 }
 
 fn refused(count: i64, why: String) -> Refused {

@@ -7,7 +7,7 @@ use crate::harness::network::{DENIED4, DENIED6, PORT, at};
 use crate::harness::policy::Policy;
 use crate::harness::product::{self, Daemon, PINS, call, said};
 use crate::harness::session::Place;
-use crate::sys::{host, map, process};
+use crate::sys::{host, map};
 use agent_common::abi;
 use anyhow::{Context, Result, ensure};
 use aya::maps::MapData;
@@ -55,9 +55,7 @@ pub(super) fn tests() -> Vec<Test> {
 fn wrong_cgroup() -> Result<()> {
     product::remove()?;
     crate::harness::network::set_up()?;
-    process::unshare(libc::CLONE_NEWNS).context("leaving the mount namespace")?;
-    host::mount(None, "/", libc::MS_REC | libc::MS_PRIVATE)
-        .context("keeping mounts to ourselves")?;
+    host::keep_mounts_to_ourselves().context("keeping mounts to ourselves")?;
     let aside = "/sys/fs/cgroup/interlock-tests-aside";
     if !fs::exists(aside)? {
         fs::create_dir(aside).context(aside)?;

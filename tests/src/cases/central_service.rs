@@ -3,10 +3,10 @@
 use crate::harness::Test;
 use crate::harness::controller::{Controller, daemon_of, is_connected, until};
 use crate::harness::product;
-use crate::sys::{host, process};
+use crate::harness::servers::Serving;
+use crate::sys::host;
 use anyhow::{Context, Result};
 use std::fs;
-use std::process::{Child, Command, Stdio};
 
 /// What the chart has a node's daemon connect to.
 const NAME: &str = "interlock-controller.interlock.svc";
@@ -24,43 +24,30 @@ pub(super) fn tests() -> Vec<Test> {
     )]
 }
 
-/// Who knows the cluster's names; ends when this is dropped.
-struct Server(Child);
-
-impl Server {
-    fn begin() -> Result<Self> {
-        let mut server = Command::new("dnsmasq");
-        server.args([
-            "--keep-in-foreground",
-            "--user=root",
-            "--pid-file=",
-            "--no-resolv",
-            "--no-hosts",
-        ]);
-        server.args(["--bind-interfaces", "--local=/cluster.local/"]);
-        server.arg(format!("--listen-address={SERVER}"));
-        server.arg(format!("--address=/{NAME}.cluster.local/127.0.0.1"));
-        let begun = server.stdin(Stdio::null()).spawn();
-        Ok(Self(begun.context("starting dnsmasq")?))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Both fail when it has ended, which is as good.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// Who knows the cluster's names.
+fn server() -> Result<Serving> {
+    let server = format!("--listen-address={SERVER}");
+    let known = format!("--address=/{NAME}.cluster.local/127.0.0.1");
+    let words = [
+        "--keep-in-foreground",
+        "--user=root",
+        "--pid-file=",
+        "--no-resolv",
+        "--no-hosts",
+        "--bind-interfaces",
+        "--local=/cluster.local/",
+        &server,
+        &known,
+    ];
+    Serving::of("dnsmasq", &words)
 }
 
 fn by_service() -> Result<()> {
     product::stop()?;
-    let _server = Server::begin()?;
+    let _server = server()?;
     let _controller = Controller::start_named(6, NAME)?;
     // As in a container: other mounts than those of process 1, and in them another file of servers.
-    process::unshare(libc::CLONE_NEWNS).context("leaving the mount namespace")?;
-    host::mount(None, "/", libc::MS_REC | libc::MS_PRIVATE)
-        .context("keeping mounts to ourselves")?;
+    host::keep_mounts_to_ourselves().context("keeping mounts to ourselves")?;
     let told = "/tmp/resolv.conf.pod";
     fs::write(told, TOLD)?;
     host::mount(Some(told), "/etc/resolv.conf", libc::MS_BIND).context("a file of servers")?;

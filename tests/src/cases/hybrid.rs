@@ -5,7 +5,7 @@ use crate::harness::Test;
 use crate::harness::network::{DENIED4, PORT, at};
 use crate::harness::product::{self, call, said};
 use crate::harness::session::Place;
-use crate::sys::{host, process};
+use crate::sys::host;
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::process::Command;
@@ -42,9 +42,7 @@ pub(super) fn tests() -> Vec<Test> {
 
 fn hybrid() -> Result<()> {
     product::stop()?;
-    process::unshare(libc::CLONE_NEWNS).context("leaving the mount namespace")?;
-    host::mount(None, "/", libc::MS_REC | libc::MS_PRIVATE)
-        .context("keeping mounts to ourselves")?;
+    host::keep_mounts_to_ourselves().context("keeping mounts to ourselves")?;
     let laid_out = Command::new("bash").args(["-c", BOTH]).output()?;
     ensure!(laid_out.status.success(), "{laid_out:?}");
     beside_version_1()?;

@@ -143,13 +143,8 @@ impl Toolchain {
                 // aya asks for a processor. The programs are told it when they are loaded, so that the
                 // object is the same for all. And it is the same wherever it is built.
                 format!(
-                    "--cfg bpf_target_arch=\"x86_64\" -C debuginfo=2 -C link-arg=--btf \
-                     --remap-path-prefix={}=/interlock{}",
-                    root.display(),
-                    cargo_home().map_or_else(String::new, |home| format!(
-                        " --remap-path-prefix={}=/cargo",
-                        home.display()
-                    ))
+                    "--cfg bpf_target_arch=\"x86_64\" -C debuginfo=2 -C link-arg=--btf {}",
+                    without_folders(root)
                 ),
             );
         cargo
@@ -202,6 +197,15 @@ fn sysroot(rustc: &mut Command) -> Option<PathBuf> {
         .status
         .success()
         .then(|| PathBuf::from(text.trim_end()))
+}
+
+/// Flags by which what the compiler makes names no folder of this machine, and is the same wherever it is built.
+pub fn without_folders(root: &Path) -> String {
+    let root = (root.to_owned(), "/interlock");
+    let home = cargo_home().map(|home| (home, "/cargo"));
+    let flags = [root].into_iter().chain(home);
+    let flags = flags.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    flags.collect::<Vec<_>>().join(" ")
 }
 
 /// Where cargo keeps what it has fetched.

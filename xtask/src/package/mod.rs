@@ -5,7 +5,7 @@ mod image;
 mod sbom;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -77,29 +77,21 @@ fn built(program: &str, arch: Arch) -> PathBuf {
 
 /// Without a dynamic loader, and without the paths of this machine in it: the same sources give the same bytes.
 fn build(arch: Arch) -> Result<()> {
-    let home = bpf_toolchain::cargo_home().context("neither CARGO_HOME nor HOME is set")?;
-    let flags = [
-        "-Ctarget-feature=+crt-static".to_owned(),
-        remapped(workspace::root(), "/interlock"),
-        remapped(&home, "/cargo"),
-    ];
+    bpf_toolchain::cargo_home().context("neither CARGO_HOME nor HOME is set")?;
+    let unnamed = bpf_toolchain::without_folders(workspace::root());
+    let flags = format!("-Ctarget-feature=+crt-static {unnamed}");
     let mut build = cargo("build");
     build.args(["--release", "--locked"]);
     if arch == Arch::OWN {
         build.args(["--target", arch.target()]);
     } else {
-        setup::ensure(&[Part::Foreign])?;
-        foreign(&mut build, arch);
+        foreign(&mut build, arch)?;
     }
     for (_, package) in PROGRAMS {
         build.args(["--package", package]);
     }
-    build.env(of_target(arch, "RUSTFLAGS"), flags.join(" "));
+    build.env(of_target(arch, "RUSTFLAGS"), flags);
     process::show(&mut build)
-}
-
-fn remapped(from: &Path, to: &str) -> String {
-    format!("--remap-path-prefix={}={to}", from.display())
 }
 
 /// What the programs say of themselves: manual pages and completions. Those for another processor do not run
