@@ -121,29 +121,54 @@ pub struct Inside {
     pub door: u64,
     /// The way.
     pub way: u32,
+    /// The way of who executes a program in a container whose session has begun.
+    pub entered: u32,
     /// One of the kinds below.
     pub kind: u32,
+    /// Padding, zero.
+    pub reserved: u32,
 }
 
-assert_layout!(Inside, size 16, door at 0, way at 8, kind at 12);
+assert_layout!(Inside, size 24, door at 0, way at 8, entered at 12, kind at 16);
 
 impl Inside {
     /// A place that a policy names: who is in it belongs to the session.
     pub const PLACE: u32 = 0;
-    /// A session's container: who executes a program in it belongs to the session. What the runtime
-    /// does in it until then, it does as itself.
+    /// A session's container: who executes a program in it belongs to the session, or to another that
+    /// begins with it, where this one has begun. What the runtime does in it until then, it does as itself.
     pub const CONTAINER: u32 = 1;
     /// A container that nobody has told of yet: who executes a program in it waits.
     pub const UNKNOWN: u32 = 2;
     /// A container of no session.
     pub const NOBODYS: u32 = 3;
 
+    /// A place, by the way that names it.
+    pub const fn place(door: u64, way: u32) -> Self {
+        Self::new(door, Self::PLACE, way, way)
+    }
+
+    /// A session's container, and the way of who comes into it later.
+    pub const fn container(door: u64, way: u32, entered: u32) -> Self {
+        Self::new(door, Self::CONTAINER, way, entered)
+    }
+
     /// A container that has just been made.
     pub const fn unknown(door: u64) -> Self {
+        Self::new(door, Self::UNKNOWN, UNKNOWN_WAY, UNKNOWN_WAY)
+    }
+
+    /// A container of no session.
+    pub const fn nobodys(door: u64) -> Self {
+        Self::new(door, Self::NOBODYS, UNKNOWN_WAY, UNKNOWN_WAY)
+    }
+
+    const fn new(door: u64, kind: u32, way: u32, entered: u32) -> Self {
         Self {
             door,
-            way: UNKNOWN_WAY,
-            kind: Self::UNKNOWN,
+            way,
+            entered,
+            kind,
+            reserved: 0,
         }
     }
 }

@@ -155,7 +155,7 @@ pub static POOLS: Array<Pool> = Array::pinned(MAX_WAYS, 0);
 
 /// Sessions that lay ready and were taken, until the daemon has put others in their place.
 #[map]
-pub static CLAIMS: HashMap<u64, u8> = HashMap::pinned(abi::MAX_SESSIONS, 0);
+pub static CLAIMS: HashMap<u64, u64> = HashMap::pinned(abi::MAX_SESSIONS, 0);
 
 /// Cgroups whose processes belong to a session.
 #[map]

@@ -10,7 +10,7 @@ use crate::kernel::cgroup::{self, Cgroup};
 use crate::kernel::container::{self, Entry};
 use crate::kernel::late::Late;
 use crate::kernel::member::Member;
-use crate::kernel::ready;
+use crate::kernel::ready::{self, Arrival};
 use crate::kernel::task::{Admission, Task};
 use crate::kernel::walk::Page;
 use crate::kernel::{counts, executable, late, state, tree, verdict, watch};
@@ -46,11 +46,7 @@ pub fn cgroup_made(ctx: BtfTracePointContext) -> i32 {
     let inside = match above {
         Some(inside) => inside,
         None => match made.recognised(ctx.arg(1)) {
-            Some(way) => Inside {
-                door: id,
-                way,
-                kind: Inside::PLACE,
-            },
+            Some(way) => Inside::place(id, way),
             None if watch::containers() && container::is_made(made, ctx.arg(1)) => {
                 Inside::unknown(id)
             }
@@ -294,7 +290,7 @@ pub fn check(binprm: Binprm) -> i32 {
         return verdict::lsm(true);
     };
     if !late::is_over(way) {
-        if let Some(label) = ready::take(way, 0)
+        if let Some(label) = ready::take(Arrival::by(way))
             && ARRIVING.insert(task.address(), label, 0).is_ok()
         {
             late::forget();
@@ -356,7 +352,7 @@ fn container_of(task: Task) -> Option<Inside> {
 /// The session of who can no longer be refused its program.
 #[inline(always)]
 fn late(way: u32) -> Label {
-    ready::take(way, 0).unwrap_or_else(|| {
+    ready::take(Arrival::by(way)).unwrap_or_else(|| {
         counts::add(Counter::NotReady);
         Label::HOMELESS
     })

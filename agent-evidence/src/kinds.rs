@@ -188,9 +188,12 @@ pub struct Lifecycle {
     /// Who started that process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<Process>,
-    /// The container that the session is.
+    /// The container that the session is, or is in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
+    /// The session into whose container somebody came from outside, whose session it is: a person, or a probe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entered: Option<String>,
 }
 
 /// A container, as its runtime told of it.

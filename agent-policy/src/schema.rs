@@ -81,7 +81,8 @@ fn spec_field(key: &str) -> Value {
             object(&["cgroup"], json!({"cgroup": text()})),
             object(&["kubernetes"], json!({"kubernetes": object(&["namespace"], json!({
                 "namespace": text(), "podLabels": texts(), "podAnnotations": texts(),
-                "serviceAccount": text(), "container": text(), "image": text()
+                "serviceAccount": text(), "container": text(), "image": text(),
+                "entered": {"type": "boolean"}
             }))})),
             object(&["container"], json!({"container": container()}))
         ]}}),
@@ -172,7 +173,7 @@ fn reference(name: &str) -> Value {
 fn container() -> Value {
     let mut container = object(
         &[],
-        json!({"name": text(), "image": text(), "labels": texts()}),
+        json!({"name": text(), "image": text(), "labels": texts(), "entered": {"type": "boolean"}}),
     );
     if let Some(fields) = container.as_object_mut() {
         fields.insert("minProperties".to_owned(), json!(1));

@@ -63,6 +63,7 @@ pub fn sessions(socket: &Path, json: bool) -> Result<(), ReportError> {
         facts,
         tasks,
         container,
+        entered,
         ..
     } in &sessions
     {
@@ -74,6 +75,9 @@ pub fn sessions(socket: &Path, json: bool) -> Result<(), ReportError> {
         println!("{session}  {agent:<24}  {tasks:>6}  {facts:<24}  {digest}  {file}");
         if let Some(container) = container {
             println!("                  {container}");
+        }
+        if let Some(entered) = entered {
+            println!("                  entered from outside, where session {entered} is");
         }
     }
     Ok(())

@@ -4,11 +4,12 @@
 //! What a runtime does in a container's cgroup before that it does with its own programs, as itself, and
 //! sees what its parent sees: it executes a copy of itself, it prepares the mounts. The container's program
 //! is executed when that is done. An image cannot choose otherwise, and a session never has a task that
-//! came in before.
+//! came in before. Who comes in when the session has begun is somebody else: a person (`kubectl exec`), a
+//! probe of the kubelet's.
 
 use super::cgroup::Cgroup;
 use super::late::{self, Late};
-use super::ready;
+use super::ready::{self, Arrival};
 use super::record::{copy_string, now};
 use super::task::Task;
 use super::{counts, state, watch};
@@ -72,19 +73,23 @@ extern "C" fn container_entry() -> u32 {
         tell::begun(Label::HOMELESS, UNKNOWN_WAY, task, Begun::RELEASED);
         return OUTSIDE;
     }
-    if !late::is_over(inside.way) {
+    let arrival = Arrival::into(inside);
+    if !late::is_over(arrival.way) {
         if inside.kind == Inside::CONTAINER
-            && let Some(label) = ready::find(inside, task)
+            && let Some(label) = ready::find(arrival, task)
         {
             late::forget();
             return join(label);
         }
-        if late::wait(inside.way) == Late::Waits {
+        if late::wait(arrival.way) == Late::Waits {
             return WAITS;
         }
     }
     counts::add(Counter::NotReady);
-    tell::begun(Label::HOMELESS, inside.way, task, 0);
+    if let Some(label) = arrival.host(inside) {
+        return join(label);
+    }
+    tell::begun(Label::HOMELESS, arrival.way, task, 0);
     DENIED
 }
 

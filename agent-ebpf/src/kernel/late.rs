@@ -5,7 +5,7 @@
 
 use super::call;
 use super::cgroup::Cgroup;
-use super::ready;
+use super::ready::{self, Arrival};
 use super::record::now;
 use super::state;
 use super::task::Task;
@@ -127,11 +127,12 @@ extern "C" fn late_home() -> u32 {
     let Some(inside) = Cgroup::of(task).and_then(Cgroup::inside) else {
         return DENIED;
     };
-    if is_over(inside.way) {
+    let arrival = Arrival::into(inside);
+    if is_over(arrival.way) {
         return DENIED;
     }
-    let Some(label) = ready::find(inside, task) else {
-        return late_wait(inside.way);
+    let Some(label) = ready::find(arrival, task) else {
+        return late_wait(arrival.way);
     };
     state::task_added(label);
     member.relabel(label);

@@ -13,10 +13,59 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 
 const ONLY_NEW: u64 = BPF_NOEXIST as u64;
 
-/// Takes a session that lies ready for a way. `door` is the cgroup that it is for, or zero.
+/// Somebody for whom a session lies ready.
+#[derive(Clone, Copy)]
+pub struct Arrival {
+    /// The way by which it comes.
+    pub way: u32,
+    /// The cgroup that the session is for, or zero.
+    door: u64,
+    /// The session into whose container it comes, or zero.
+    entered: u64,
+}
+
+impl Arrival {
+    /// Who executes the program of a way.
+    #[inline(always)]
+    pub fn by(way: u32) -> Self {
+        Self {
+            way,
+            door: 0,
+            entered: 0,
+        }
+    }
+
+    /// Who comes into a cgroup. Into a container whose session has begun comes somebody else than that
+    /// session's agent, unless its permission has ended: then nobody comes in.
+    #[inline(always)]
+    pub fn into(inside: Inside) -> Self {
+        let begun = door(inside.door)
+            .filter(|open| inside.kind == Inside::CONTAINER && state::is_permitted(*open));
+        Self {
+            way: if begun.is_some() {
+                inside.entered
+            } else {
+                inside.way
+            },
+            door: inside.door,
+            entered: begun.map_or(0, |begun| begun.session),
+        }
+    }
+
+    /// The session into whose container it comes, where the same policy is for both: what is left for whom
+    /// no other lies ready.
+    #[inline(always)]
+    pub fn host(self, inside: Inside) -> Option<Label> {
+        let is_same = self.entered != 0 && self.way == inside.way;
+        is_same.then(|| door(inside.door)).flatten()
+    }
+}
+
+/// Takes a session that lies ready.
 #[inline(always)]
-pub fn take(way: u32, door: u64) -> Option<Label> {
-    let slot = (take_ready(u64::from(way), door) as u32).wrapping_sub(1);
+pub fn take(arrival: Arrival) -> Option<Label> {
+    let Arrival { way, door, entered } = arrival;
+    let slot = (take_ready(u64::from(way), door, entered) as u32).wrapping_sub(1);
     // A slot that was not found is beyond the map.
     let session = SESSIONS.get(slot)?;
     Some(Label {
@@ -36,7 +85,7 @@ pub fn give_back(label: Label) {
 /// at it once. Each session is claimed once: its number goes into a map, and who is second fails.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn take_ready(way: u64, door: u64) -> u64 {
+extern "C" fn take_ready(way: u64, door: u64, entered: u64) -> u64 {
     let Some(pool) = POOLS.get_ptr(way as u32) else {
         return 0;
     };
@@ -49,7 +98,7 @@ extern "C" fn take_ready(way: u64, door: u64) -> u64 {
         if label.session == 0 || state::recorded(label).is_none() {
             continue;
         }
-        if CLAIMS.insert(label.session, 1, ONLY_NEW).is_err() {
+        if CLAIMS.insert(label.session, entered, ONLY_NEW).is_err() {
             continue;
         }
         // SAFETY: as above.
@@ -93,27 +142,30 @@ fn begin(label: Label, ttl_ns: u64, door: u64) {
 /// told, and it is nobody's.
 #[inline(always)]
 pub fn of_cgroup(inside: Inside, task: Task) -> Label {
-    if let Some(label) = find(inside, task) {
+    let arrival = Arrival::into(inside);
+    if let Some(label) = find(arrival, task) {
         return label;
     }
     counts::add(Counter::NotReady);
-    tell::begun(Label::HOMELESS, inside.way, task, 0);
+    tell::begun(Label::HOMELESS, arrival.way, task, 0);
     Label::HOMELESS
 }
 
 /// The same, if there is one.
 #[inline(always)]
-pub fn find(inside: Inside, task: Task) -> Option<Label> {
-    if let Some(open) = door(inside.door) {
+pub fn find(arrival: Arrival, task: Task) -> Option<Label> {
+    if arrival.entered == 0
+        && let Some(open) = door(arrival.door)
+    {
         return Some(open);
     }
-    let label = take(inside.way, inside.door)?;
-    if DOORS.insert(inside.door, label, ONLY_NEW).is_ok() {
-        tell::begun(label, inside.way, task, 0);
+    let label = take(arrival)?;
+    if arrival.entered != 0 || DOORS.insert(arrival.door, label, ONLY_NEW).is_ok() {
+        tell::begun(label, arrival.way, task, 0);
         return Some(label);
     }
     give_back(label);
-    door(inside.door)
+    door(arrival.door)
 }
 
 /// The session that is open for a cgroup, if it is one that is known.

@@ -181,13 +181,21 @@ fn recognised(encoder: &mut Encoder, way: &Recognised) {
                 encoder.text("image");
                 encoder.image(image);
             }
+            entered(encoder, pod.entered);
         }
         Recognised::Container(engine) => {
             encoder.number(6);
             encoder.maybe_text(engine.name.as_deref());
             encoder.maybe(engine.image.as_ref(), Encoder::image);
             encoder.pairs(&engine.labels);
+            entered(encoder, engine.entered);
         }
+    }
+}
+
+fn entered(encoder: &mut Encoder, entered: bool) {
+    if entered {
+        encoder.text("entered");
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::text::{Fields, Node, Reader};
 
+use super::condition;
 use super::document::{bounded, texts};
 use super::image::{self, Image};
 
@@ -36,6 +37,8 @@ pub struct Engine {
     pub image: Option<Image>,
     /// Labels that it has.
     pub labels: Vec<(String, String)>,
+    /// Whether it selects who comes into such a container when its session has begun, instead.
+    pub entered: bool,
 }
 
 impl Engine {
@@ -53,7 +56,7 @@ impl Engine {
 
 impl fmt::Display for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("containers")?;
+        write!(f, "{}containers", who(self.entered))?;
         let rest = [
             ("name", self.name.clone()),
             ("image", self.image.as_ref().map(Image::to_string)),
@@ -69,6 +72,11 @@ impl fmt::Display for Engine {
         }
         Ok(())
     }
+}
+
+/// Whom of a container something selects, before the container's own words.
+pub(super) const fn who(entered: bool) -> &'static str {
+    if entered { "who enters " } else { "" }
 }
 
 /// Whether all that is wanted is there.
@@ -92,18 +100,24 @@ pub(super) fn pairs(
 
 pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Engine> {
     const NAME: &str = "the container's name, as `docker ps` shows it";
-    let fields = Fields::of(reader, node, "container", &["name", "image", "labels"])?;
+    let fields = Fields::of(
+        reader,
+        node,
+        "container",
+        &["name", "image", "labels", "entered"],
+    )?;
     let engine = Engine {
         name: fields
             .get("name")
             .and_then(|node| bounded(reader, node, NAME)),
         image: image::read(reader, &fields),
         labels: pairs(reader, &fields, "labels", "labels of the container"),
+        entered: condition::flag(reader, &fields, "entered"),
     };
     let names_something = ["name", "image"]
         .iter()
         .any(|key| fields.get(key).is_some());
-    if !names_something && engine.labels.is_empty() {
+    if !names_something && engine.labels.is_empty() && !engine.entered {
         reader.found(node.span, "any container", "name, image or labels");
         return None;
     }
@@ -159,10 +173,16 @@ mod tests {
             name: Some("expenses".into()),
             image: Image::read("demo:1"),
             labels: vec![("app".into(), "a".into())],
+            entered: false,
         };
         assert_eq!(
             engine.to_string(),
             "containers of name expenses, image demo:1, label app=a"
         );
+        let engine = Engine {
+            entered: true,
+            ..Engine::default()
+        };
+        assert_eq!(engine.to_string(), "who enters containers");
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::text::{Fields, Node, Reader};
 
+use super::condition;
 use super::container::{self, Container, has};
 use super::document::bounded;
 use super::image::{self, Image};
@@ -23,6 +24,8 @@ pub struct Pod {
     pub container: Option<String>,
     /// The container's image.
     pub image: Option<Image>,
+    /// Whether it selects who comes into such a container when its session has begun, instead.
+    pub entered: bool,
 }
 
 impl Pod {
@@ -54,7 +57,8 @@ impl Pod {
 
 impl fmt::Display for Pod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "pods of {}", self.namespace)?;
+        let who = container::who(self.entered);
+        write!(f, "{who}pods of {}", self.namespace)?;
         let labels = self.labels.iter().map(|pair| ("label", pair));
         let annotations = self.annotations.iter().map(|pair| ("annotation", pair));
         for (what, (name, value)) in labels.chain(annotations) {
@@ -82,6 +86,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Pod> {
         "serviceAccount",
         "container",
         "image",
+        "entered",
     ];
     let fields = Fields::of(reader, node, "kubernetes", &known)?;
     let namespace = fields
@@ -96,7 +101,13 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Pod> {
         .get("container")
         .and_then(|node| bounded(reader, node, "the container's name in its pod"));
     let image = image::read(reader, &fields);
-    if known[1..].iter().all(|key| fields.get(key).is_none()) {
+    // Of those whom they select, only containers of agents are entered: all of a namespace may be meant.
+    let entered = condition::flag(reader, &fields, "entered");
+    if !entered
+        && known
+            .iter()
+            .all(|key| ["namespace", "entered"].contains(key) || fields.get(key).is_none())
+    {
         reader.found(
             node.span,
             "a whole namespace",
@@ -110,6 +121,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Pod> {
         service_account,
         container,
         image,
+        entered,
     })
 }
 

@@ -400,6 +400,9 @@ pub struct Session {
     pub facts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, tag = "8")]
     pub recognised: ::prost::alloc::string::String,
+    /// The session into whose container somebody came from outside, whose session this is.
+    #[prost(string, tag = "9")]
+    pub entered: ::prost::alloc::string::String,
 }
 /// An agent that has a policy on a node.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -32,6 +32,7 @@ impl Known {
                 tasks: info.tasks,
                 facts: info.facts,
                 recognised: info.recognised.unwrap_or_default(),
+                entered: info.entered.map(|it| it.to_string()).unwrap_or_default(),
             }
         });
         let told: Vec<Session> = told.collect();

@@ -470,9 +470,12 @@ pub struct SessionInfo {
     /// How it was recognised, if not by `interlock run`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recognised: Option<String>,
-    /// The container that it is.
+    /// The container that it is, or is in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
+    /// The session into whose container somebody came, whose session it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entered: Option<SessionId>,
     /// Where it can read its own denials.
     pub denials: PathBuf,
 }

@@ -146,7 +146,7 @@ impl Asker {
                     "node": node, "connected": connected, "session": session.session,
                     "agent": session.agent, "task": session.task, "grant": session.grant,
                     "policy": session.policy, "tasks": session.tasks, "facts": session.facts,
-                    "recognised": session.recognised,
+                    "recognised": session.recognised, "entered": session.entered,
                 })
             });
             return print_json(&list.collect());

@@ -222,7 +222,7 @@ impl Killer {
         let mut sessions = self.sessions.borrow_mut();
         sessions.set_dying(id, false);
         match sessions.end_if_empty(id) {
-            Ok(Some(ended)) => self.send(Line::Ended(ended)),
+            Ok(Some(ended)) => self.send(Line::Ended(Box::new(ended))),
             Ok(None) => {}
             Err(error) => warn!(error = %chain(error), "cannot end a session"),
         }

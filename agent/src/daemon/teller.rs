@@ -162,7 +162,12 @@ impl Teller {
                         .sessions
                         .borrow_mut()
                         .end_if_empty(empty.header.session);
-                    lines.extend(ended.map_err(io::Error::other)?.map(Line::Ended));
+                    lines.extend(
+                        ended
+                            .map_err(io::Error::other)?
+                            .map(Box::new)
+                            .map(Line::Ended),
+                    );
                     self.programs.forget(empty.header.session);
                 }
                 Err(error) => lines.push(Line::Garbled(Garbled {
@@ -322,7 +327,7 @@ impl Teller {
             .borrow_mut()
             .reap(ring_drained)
             .map_err(io::Error::other)?;
-        Ok(over.into_iter().map(Line::Ended).collect())
+        Ok(over.into_iter().map(Box::new).map(Line::Ended).collect())
     }
 
     /// Tells lines that others have made.

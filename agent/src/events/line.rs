@@ -24,7 +24,7 @@ pub enum Line {
     /// A session's permission has ended.
     Revoked(Revocation),
     /// A session's last process is gone.
-    Ended(Ended),
+    Ended(Box<Ended>),
     /// A session reached another, or was denied it; told once for each of the two.
     Handoff(Box<Handoff>),
     /// Enforcement is not proven any more, or is again.
@@ -253,9 +253,12 @@ pub struct Session {
     /// How it was recognised, if not by `interlock run`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recognised: Option<String>,
-    /// The container that it is.
+    /// The container that it is, or is in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
+    /// The session into whose container somebody came, whose session it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entered: Option<SessionId>,
     /// It had begun before this daemon.
     #[serde(skip)]
     pub adopted: bool,

@@ -312,6 +312,7 @@ fn begin(session: &line::Session) -> Lifecycle {
         .into(),
         recognised: session.recognised.clone(),
         container: session.container.clone(),
+        entered: session.entered.map(|entered| entered.to_string()),
         process: first.map(|[own, _]| process(own)),
         by: first.map(|[_, by]| process(by)),
         ..Lifecycle::default()
@@ -470,7 +471,7 @@ mod tests {
                 },
             )]),
         };
-        let line = Line::Ended(Ended {
+        let line = Line::Ended(Box::new(Ended {
             session: line::Session {
                 time: "2026-03-02T10:00:00Z".into(),
                 session: SessionId(7),
@@ -478,6 +479,7 @@ mod tests {
                 policy: "ab".into(),
                 recognised: None,
                 container: None,
+                entered: None,
                 adopted: false,
                 first: None,
             },
@@ -485,7 +487,7 @@ mod tests {
             cause: Some("root exit"),
             exit: Some(Exit::Code(3)),
             allowed: None,
-        });
+        }));
         let draft = scribe.draft(&line);
         let session = draft.session.unwrap();
         assert_eq!(session.id, "0000000000000007");

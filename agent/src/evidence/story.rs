@@ -330,6 +330,12 @@ fn began(life: &Lifecycle) -> String {
     if let Some(container) = &life.container {
         let _ = write!(text, ", {container}");
     }
+    if let Some(entered) = &life.entered {
+        let _ = write!(
+            text,
+            ", which somebody entered from outside while session {entered} was there"
+        );
+    }
     if let Some(process) = &life.process {
         let _ = write!(text, ": {}", who(process));
     }

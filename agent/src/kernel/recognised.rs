@@ -3,6 +3,7 @@
 use super::maps::{MapsError, open, typed};
 use super::pins::Pins;
 use super::plain::Plain;
+use crate::ids::SessionId;
 use agent_common::recognise::{Executable, Inside, Latecomer, PlaceKey, Pool, Watch};
 use agent_common::session::Label;
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
@@ -15,7 +16,7 @@ const ONLY_NEW: u64 = 1;
 pub struct Recognised {
     watch: Array<MapData, Plain<Watch>>,
     pools: Array<MapData, Plain<Pool>>,
-    claims: HashMap<MapData, u64, u8>,
+    claims: HashMap<MapData, u64, u64>,
     cgroups: HashMap<MapData, u64, Plain<Inside>>,
     doors: HashMap<MapData, u64, Plain<Label>>,
     places: HashMap<MapData, Plain<PlaceKey>, u32>,
@@ -73,12 +74,18 @@ impl Recognised {
 
     /// Takes a session that lies ready, as the kernel programs do. False when it was taken before.
     pub fn claim(&mut self, session: u64) -> Result<bool, MapsError> {
-        is_new(self.claims.insert(session, 1, ONLY_NEW))
+        is_new(self.claims.insert(session, 0, ONLY_NEW))
     }
 
     /// Whether a session was taken.
     pub fn is_claimed(&self, session: u64) -> Result<bool, MapsError> {
         Ok(found(self.claims.get(&session, 0))?.is_some())
+    }
+
+    /// The session into whose container somebody came who took a session.
+    pub fn entered(&self, session: u64) -> Result<Option<SessionId>, MapsError> {
+        let entered = found(self.claims.get(&session, 0))?;
+        Ok(entered.filter(|entered| *entered != 0).map(SessionId))
     }
 
     /// Forgets that it was. Only when it is over.

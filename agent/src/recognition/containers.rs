@@ -68,7 +68,8 @@ impl Containers {
             WhenAway::Deny => Watch::DENY,
             WhenAway::Release => Watch::RELEASE,
         };
-        sought.fold(0, |watch, sought| match sought {
+        let theirs = sought.filter(|sought| sought.is_container());
+        theirs.fold(0, |watch, sought| match sought {
             Sought::Pod(_) => watch | what << Watch::PODS,
             Sought::Engine(_) => watch | what << Watch::ENGINES,
             _ => watch,
@@ -245,28 +246,38 @@ impl Recognition {
         let Some(known) = self.heard(cgroup, told) else {
             return Ok(());
         };
-        let way = known.as_ref().and_then(|known| self.way_of(known));
+        let whose = known.as_ref().and_then(|known| self.whose(known));
         let maps = sessions.recognised();
         let inside = maps.cgroup(cgroup.number)?;
         if inside.is_none_or(|inside| inside.kind != Inside::UNKNOWN) {
             // It is gone, or somebody else was told.
             return Ok(());
         }
-        if let Some(agent) = way.and_then(|way| self.agent_of(way)) {
-            sessions.show_container(cgroup.number, agent, pid)?;
+        if let Some(whose) = whose {
+            self.show(sessions, cgroup, whose, pid)?;
         }
         let maps = sessions.recognised();
-        maps.set_cgroup(cgroup.number, inside_of(cgroup, way))?;
-        if let Some(known) = known.filter(|_| way.is_some()) {
+        maps.set_cgroup(cgroup.number, inside_of(cgroup, whose))?;
+        if let Some(known) = known.filter(|_| whose.is_some()) {
             self.containers.told.insert(cgroup.number, known);
         }
         Ok(())
     }
 
-    fn agent_of(&self, way: u32) -> Option<&str> {
-        self.ways
-            .get(&way)
-            .map(|way| way.loaded.start.agent.as_str())
+    /// Makes the policies' paths hold for what somebody in a container sees.
+    fn show(
+        &self,
+        sessions: &mut Sessions,
+        cgroup: &Cgroup,
+        whose: Whose,
+        pid: u32,
+    ) -> Result<(), MapsError> {
+        for way in BTreeSet::from([whose.way, whose.entered]) {
+            if let Some(way) = self.ways.get(&way) {
+                sessions.show_container(cgroup.number, &way.loaded.start.agent, pid)?;
+            }
+        }
+        Ok(())
     }
 
     /// The same for one that may run already.
@@ -279,11 +290,11 @@ impl Recognition {
         let Some(known) = self.heard(cgroup, told) else {
             return Ok(None);
         };
-        let way = known.as_ref().and_then(|known| self.way_of(known));
+        let whose = known.as_ref().and_then(|known| self.whose(known));
         let inside = sessions.recognised().cgroup(cgroup.number)?;
         let is_open = sessions.recognised().door(cgroup.number)?.is_some();
         let is_new = inside.is_some_and(|inside| inside.kind == Inside::UNKNOWN) && !is_open;
-        let Some((number, known)) = way.zip(known) else {
+        let Some((whose, known)) = whose.zip(known) else {
             let is_ones =
                 |it: Inside| it.kind == Inside::CONTAINER && self.ways.contains_key(&it.way);
             if is_open && inside.is_some_and(is_ones) {
@@ -299,23 +310,28 @@ impl Recognition {
             .told
             .insert(cgroup.number, Rc::clone(&known));
         // Nobody is in one that has yet to begin.
-        if let Some((agent, pid)) = self.agent_of(number).zip(cgroup.somebody()) {
-            sessions.show_container(cgroup.number, agent, pid)?;
+        if let Some(pid) = cgroup.somebody() {
+            self.show(sessions, cgroup, whose, pid)?;
         }
-        let is_there = inside.is_some_and(|it| it.kind == Inside::CONTAINER && it.way == number);
-        if is_there {
+        let now = inside_of(cgroup, Some(whose));
+        if inside == Some(now) {
             return Ok(None);
         }
         if is_new {
             // Nothing of it runs yet.
-            let maps = sessions.recognised();
-            maps.set_cgroup(cgroup.number, inside_of(cgroup, way))?;
+            sessions.recognised().set_cgroup(cgroup.number, now)?;
             return Ok(None);
         }
-        let Some(way) = self.ways.get(&number) else {
+        let Some(way) = self.ways.get(&whose.way) else {
             return Ok(None);
         };
-        let adopted = running::adopt_container(sessions, &self.adopter, number, way, &cgroup.path)?;
+        if inside.is_some_and(|it| it.kind == now.kind && it.way == now.way) {
+            // It is other people's to come into it.
+            running::set_all(sessions, way, &cgroup.path, now)?;
+            return Ok(None);
+        }
+        let adopted =
+            running::adopt_container(sessions, &self.adopter, whose.way, way, &cgroup.path, now)?;
         if let Some(label) = sessions.recognised().door(cgroup.number)? {
             sessions.set_container(label.session, &known.container);
         }
@@ -380,10 +396,19 @@ impl Recognition {
         })
     }
 
-    /// The way that selects a container: of several agents, the first.
-    fn way_of(&self, known: &Rc<Known>) -> Option<u32> {
+    /// Whose a container is, and whose are those who come into it: as the agent itself comes, where no
+    /// policy is for them.
+    fn whose(&self, known: &Rc<Known>) -> Option<Whose> {
+        let way = self.way_of(known, false)?;
+        let entered = self.way_of(known, true).unwrap_or(way);
+        Some(Whose { way, entered })
+    }
+
+    /// The way that selects a container, or who comes into it later: of several agents, the first.
+    fn way_of(&self, known: &Rc<Known>, entered: bool) -> Option<u32> {
         let selects = |(number, way): (&u32, &super::Way)| {
-            let selects = way.sought.selects(&known.selected);
+            let is_meant = way.sought.is_for_entered() == entered;
+            let selects = is_meant && way.sought.selects(&known.selected);
             selects.then(|| (way.loaded.start.agent.clone(), *number))
         };
         let mut found: Vec<_> = self.ways.iter().filter_map(selects).collect();
@@ -416,14 +441,20 @@ impl Recognition {
     }
 }
 
-/// What the kernel programs are to know of a container: a way's, or nobody's.
-fn inside_of(cgroup: &Cgroup, way: Option<u32>) -> Inside {
-    Inside {
-        door: cgroup.number,
-        way: way.unwrap_or(UNKNOWN_WAY),
-        kind: match way {
-            Some(_) => Inside::CONTAINER,
-            None => Inside::NOBODYS,
-        },
+/// The ways of a container that is a session's.
+#[derive(Clone, Copy)]
+struct Whose {
+    /// The container's own.
+    way: u32,
+    /// That of who comes into it when its session has begun.
+    entered: u32,
+}
+
+/// What the kernel programs are to know of a container: a session's, or nobody's.
+fn inside_of(cgroup: &Cgroup, whose: Option<Whose>) -> Inside {
+    let door = cgroup.number;
+    match whose {
+        Some(Whose { way, entered }) => Inside::container(door, way, entered),
+        None => Inside::nobodys(door),
     }
 }

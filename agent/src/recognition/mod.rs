@@ -216,7 +216,9 @@ impl Recognition {
         let taken: BTreeSet<u32> = {
             let maps = sessions.recognised();
             let cgroups = maps.cgroups()?;
-            let numbers = cgroups.values().map(|inside| inside.way);
+            let numbers = cgroups
+                .values()
+                .flat_map(|inside| [inside.way, inside.entered]);
             let numbers = numbers.chain(maps.places()?.into_values());
             numbers.chain(maps.executables()?.into_values()).collect()
         };
@@ -266,7 +268,13 @@ impl Recognition {
         let selects_containers = ways().any(|way| way.sought.is_container());
         for (cgroup, inside) in maps.cgroups()? {
             match inside.kind {
-                _ if self.ways.contains_key(&inside.way) => {}
+                _ if self.ways.contains_key(&inside.way) => {
+                    // Until the containers have been looked at, who comes in comes as the agent would.
+                    if !self.ways.contains_key(&inside.entered) {
+                        let entered = inside.way;
+                        maps.set_cgroup(cgroup, Inside { entered, ..inside })?;
+                    }
+                }
                 Inside::CONTAINER if selects_containers => {
                     maps.set_cgroup(cgroup, Inside::unknown(inside.door))?;
                 }

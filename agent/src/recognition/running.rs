@@ -24,20 +24,15 @@ pub(super) fn adopt_container(
     number: u32,
     way: &Way,
     root: &Path,
+    inside: Inside,
 ) -> Result<Option<Found>, RecognitionError> {
     let adopted = adopt_cgroup(sessions, adopter, number, way, root);
-    let unreadable = |error| RecognitionError::Cgroups(way.sought.clone(), error);
-    let inside = Inside {
-        door: std::fs::metadata(root).map_err(unreadable)?.ino(),
-        way: number,
-        kind: Inside::CONTAINER,
-    };
     set_all(sessions, way, root, inside)?;
     adopted
 }
 
 /// Makes a cgroup and all below it a session's.
-fn set_all(
+pub(super) fn set_all(
     sessions: &mut Sessions,
     way: &Way,
     root: &Path,
@@ -69,11 +64,7 @@ pub(super) fn adopt_cgroup(
 ) -> Result<Option<Found>, RecognitionError> {
     let unreadable = |error| RecognitionError::Cgroups(way.sought.clone(), error);
     let door = std::fs::metadata(root).map_err(unreadable)?.ino();
-    let inside = Inside {
-        door,
-        way: number,
-        kind: Inside::PLACE,
-    };
+    let inside = Inside::place(door, number);
     // The session is open before anybody can be recognised, so that whoever is found has its facts.
     let recognised = way.sought.to_string();
     let label = sessions.prepare_running(&way.prepared(&recognised), door)?;

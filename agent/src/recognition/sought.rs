@@ -62,6 +62,15 @@ impl Sought {
         }
     }
 
+    /// Whether it is for who comes into a container later, and not for the container.
+    pub fn is_for_entered(&self) -> bool {
+        match self {
+            Self::Pod(pod) => pod.entered,
+            Self::Engine(engine) => engine.entered,
+            _ => false,
+        }
+    }
+
     /// Whether it selects a container.
     pub fn selects(&self, container: &Container) -> bool {
         match self {
@@ -71,17 +80,18 @@ impl Sought {
         }
     }
 
-    /// Whether it could select one of a kind.
+    /// Whether one of a kind could be its session.
     pub fn looks_at(&self, kind: Kind) -> bool {
-        match kind {
-            Kind::Pod => matches!(self, Self::Pod(_)),
-            Kind::Docker | Kind::Podman => matches!(self, Self::Engine(_)),
-        }
+        self.is_container()
+            && match kind {
+                Kind::Pod => matches!(self, Self::Pod(_)),
+                Kind::Docker | Kind::Podman => matches!(self, Self::Engine(_)),
+            }
     }
 
-    /// Whether it could select any.
+    /// Whether any could be.
     pub fn is_container(&self) -> bool {
-        matches!(self, Self::Pod(_) | Self::Engine(_))
+        matches!(self, Self::Pod(_) | Self::Engine(_)) && !self.is_for_entered()
     }
 
     /// Whether that hangs on a service account that nobody has told.

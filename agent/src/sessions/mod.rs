@@ -469,6 +469,7 @@ impl Sessions {
                 tasks: self.maps.session(session.slot)?.tasks,
                 recognised: session.record.recognised.clone(),
                 container: session.record.container.clone(),
+                entered: session.record.entered,
                 denials: self.denials.path(*id),
             });
         }

@@ -73,6 +73,11 @@ impl Sessions {
         // Its ttl counts from there under every version that it is moved to.
         session.record.started_ns = boot_ns.unwrap_or_else(clock::boot_ns);
         session.record.ready = false;
+        session.record.entered = self.maps.recognised.entered(id).unwrap_or_else(|error| {
+            let session = SessionId(id);
+            warn!(%session, %error, "whether it is one's who came from outside cannot be said");
+            None
+        });
         if let Err(error) = self.records.write(id, &session.record) {
             let session = SessionId(id);
             warn!(%session, %error, "its beginning is not recorded");
@@ -89,7 +94,7 @@ impl Sessions {
         Ok((state.id == id && state.door != 0).then_some(state.door))
     }
 
-    /// Notes which container a session is.
+    /// Notes which container a session is, or is in.
     pub fn set_container(&mut self, id: u64, container: &Container) {
         let Some(session) = self.by_id.get_mut(&id) else {
             return;

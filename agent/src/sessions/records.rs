@@ -48,6 +48,9 @@ pub struct Record {
     /// The container that it is.
     #[serde(default)]
     pub container: Option<Container>,
+    /// The session into whose container somebody came, whose session it is.
+    #[serde(default)]
+    pub entered: Option<SessionId>,
     /// The task that it is for.
     #[serde(default)]
     pub task: Option<String>,

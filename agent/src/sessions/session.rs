@@ -165,6 +165,7 @@ impl Session {
             policy: self.digest.clone(),
             recognised: self.record.recognised.clone(),
             container: self.record.container.clone(),
+            entered: self.record.entered,
             adopted: self.adopted,
             first: None,
         }

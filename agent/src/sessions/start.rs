@@ -150,6 +150,7 @@ impl Sessions {
             reason: None,
             recognised: begin.recognised.clone(),
             container: None,
+            entered: None,
             ready: begin.ready,
             loaded: begin.loaded,
             layout: begin.loaded.then(|| compiled.layout.clone()),

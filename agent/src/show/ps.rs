@@ -54,6 +54,9 @@ pub fn run(options: &Ps) -> Result<(), ReportError> {
             if let Some(container) = own.and_then(|own| own.container.as_ref()) {
                 println!("{container}");
             }
+            if let Some(entered) = own.and_then(|own| own.entered) {
+                println!("entered from outside, where session {entered} is");
+            }
             println!("{:>7}  {:>3}  {:<20}  PROGRAM", "PID", "THR", "STARTED");
         }
         let words = if one.args.is_empty() {

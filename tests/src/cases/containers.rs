@@ -11,7 +11,7 @@ use crate::harness::kernel::unless_it_waits;
 use crate::harness::network::{DENIED4, PORT, at};
 use crate::harness::pods::{Container, Node, Spec, unless_there};
 use crate::harness::policy::Policy;
-use crate::harness::product::{self, Daemon, call, said};
+use crate::harness::product::{self, Daemon, begun, call, said};
 use anyhow::{Result, ensure};
 use std::thread;
 use std::time::Duration;
@@ -212,7 +212,9 @@ fn kinds() -> Result<()> {
     let side = node.run(&pod, "side", &STAYS)?;
     let main = node.run(&pod, "main", &STAYS)?;
     sessions(name, 1)?;
+    let (agents, events) = (begun(name)?, Events::from_now()?);
     entered(&node, &main, DENIED, "an agent's container")?;
+    events.left(&agents)?;
     entered(&node, &side, ALLOWED, "a sidecar")?;
     let privileged = node.pod(spec(&team, true))?;
     let again = node.run(&privileged, "main", &STAYS)?;

@@ -9,7 +9,7 @@ use crate::harness::events::{Events, Line};
 use crate::harness::image::IMAGE;
 use crate::harness::kernel::unless_it_waits;
 use crate::harness::policy::Policy;
-use crate::harness::product::{Daemon, call, said};
+use crate::harness::product::{Daemon, begun, call, said};
 use crate::sys::process::kill;
 use anyhow::{Context, Result, ensure};
 use std::fs;
@@ -113,7 +113,9 @@ fn session(engine: &Engine) -> Result<()> {
     );
     stay(engine, "stays")?;
     sessions(name, 1)?;
+    let (agents, events) = (begun(name)?, Events::from_now()?);
     entered(engine, "stays", DENIED)?;
+    events.left(&agents)?;
     let listed = said(&call(&["sessions"])?);
     ensure!(
         listed.contains("container stays (") && listed.contains(&image),

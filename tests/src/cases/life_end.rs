@@ -67,6 +67,7 @@ fn root_exit() -> Result<()> {
         let ended = events.ended(&agent)?;
         let expected = Ended {
             agent: agent.clone(),
+            entered: None,
             outcome: outcome.to_owned(),
             cause: Some("root exit".to_owned()),
             exit: Some(exit),

@@ -20,6 +20,7 @@ mod digest;
 mod egress;
 mod elsewhere;
 mod engines;
+mod entered;
 mod evidence;
 mod evidence_uses;
 mod exec;
@@ -148,6 +149,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(kubernetes::tests());
     tests.extend(containers_storm::tests());
     tests.extend(engines::tests());
+    tests.extend(entered::tests());
     tests.extend(hybrid::tests());
     tests.extend(central::tests());
     tests.extend(central_disk::tests());

@@ -1,5 +1,6 @@
 //! What the daemon told: the lines of its standard output. The one place that knows their form.
 
+use super::product::Session;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use std::fs;
@@ -144,6 +145,8 @@ pub(crate) struct Handoff {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub(crate) struct Ended {
     pub(crate) agent: String,
+    /// The session into whose container somebody came, whose session it was.
+    pub(crate) entered: Option<String>,
     pub(crate) outcome: String,
     pub(crate) cause: Option<String>,
     pub(crate) exit: Option<Exit>,
@@ -276,6 +279,15 @@ impl Events {
     pub(crate) fn ended(self, agent: &str) -> Result<Ended> {
         self.first(&format!("the end of {agent}"), |line| match line {
             Line::Ended(ended) if ended.agent == agent => Some(ended),
+            _ => None,
+        })
+    }
+
+    /// Waits for the end of the session of somebody who came into another's container.
+    pub(crate) fn left(self, agents: &Session) -> Result<Ended> {
+        let entered = Some(&agents.session);
+        self.first("the end of who came in", |line| match line {
+            Line::Ended(ended) if ended.entered.as_ref() == entered => Some(ended),
             _ => None,
         })
     }

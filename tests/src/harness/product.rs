@@ -227,6 +227,8 @@ pub(crate) struct Session {
     pub(crate) agent: String,
     pub(crate) tasks: u64,
     pub(crate) facts: Vec<String>,
+    /// The session into whose container somebody came, whose session it is.
+    pub(crate) entered: Option<String>,
 }
 
 /// The session of an agent, if there is one.
