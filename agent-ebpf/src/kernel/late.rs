@@ -127,7 +127,7 @@ extern "C" fn late_home() -> u32 {
     let Some(inside) = Cgroup::of(task).and_then(Cgroup::inside) else {
         return DENIED;
     };
-    let arrival = Arrival::into(inside);
+    let arrival = Arrival::home(inside);
     if is_over(arrival.way) {
         return DENIED;
     }

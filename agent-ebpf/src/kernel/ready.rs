@@ -41,14 +41,23 @@ impl Arrival {
     pub fn into(inside: Inside) -> Self {
         let begun = door(inside.door)
             .filter(|open| inside.kind == Inside::CONTAINER && state::is_permitted(*open));
-        Self {
-            way: if begun.is_some() {
-                inside.entered
-            } else {
-                inside.way
+        match begun {
+            Some(begun) => Self {
+                way: inside.entered,
+                door: inside.door,
+                entered: begun.session,
             },
+            None => Self::home(inside),
+        }
+    }
+
+    /// Who is in a cgroup already: it belongs to the session there, whichever of its processes finds one first.
+    #[inline(always)]
+    pub fn home(inside: Inside) -> Self {
+        Self {
+            way: inside.way,
             door: inside.door,
-            entered: begun.map_or(0, |begun| begun.session),
+            entered: 0,
         }
     }
 

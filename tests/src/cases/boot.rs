@@ -103,11 +103,14 @@ fn install() -> Result<()> {
 }
 
 fn newest_package() -> Result<std::path::PathBuf> {
+    let asked = Command::new("dpkg").arg("--print-architecture").output()?;
+    // Those for other processors may lie there as well.
+    let own = format!("_{}.deb", String::from_utf8_lossy(&asked.stdout).trim());
     let entries = fs::read_dir(PACKAGES).context(PACKAGES)?;
     let paths = entries.flatten().map(|entry| entry.path());
     let is_it = |path: &std::path::PathBuf| {
-        path.file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with("interlock_"))
+        let name = path.file_name().map(|name| name.to_string_lossy());
+        name.is_some_and(|name| name.starts_with("interlock_") && name.ends_with(&own))
     };
     let mut packages: Vec<_> = paths.filter(is_it).collect();
     packages.sort();
