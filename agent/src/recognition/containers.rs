@@ -264,22 +264,6 @@ impl Recognition {
         Ok(())
     }
 
-    /// Makes the policies' paths hold for what somebody in a container sees.
-    fn show(
-        &self,
-        sessions: &mut Sessions,
-        cgroup: &Cgroup,
-        whose: Whose,
-        pid: u32,
-    ) -> Result<(), MapsError> {
-        for way in BTreeSet::from([whose.way, whose.entered]) {
-            if let Some(way) = self.ways.get(&way) {
-                sessions.show_container(cgroup.number, &way.loaded.start.agent, pid)?;
-            }
-        }
-        Ok(())
-    }
-
     /// The same for one that may run already.
     fn settle_one(
         &mut self,
@@ -338,6 +322,22 @@ impl Recognition {
         Ok(adopted
             .and_then(|(id, boot_ns)| sessions.seen(id, boot_ns))
             .map(Line::Started))
+    }
+
+    /// Makes the policies' paths hold for what somebody in a container sees.
+    fn show(
+        &self,
+        sessions: &mut Sessions,
+        cgroup: &Cgroup,
+        whose: Whose,
+        pid: u32,
+    ) -> Result<(), MapsError> {
+        for way in BTreeSet::from([whose.way, whose.entered]) {
+            if let Some(way) = self.ways.get(&way) {
+                sessions.show_container(cgroup.number, &way.loaded.start.agent, pid)?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether a policy could select a container of a kind.
