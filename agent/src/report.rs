@@ -55,29 +55,24 @@ pub fn sessions(socket: &Path, json: bool) -> Result<(), ReportError> {
             "SESSION", "AGENT", "TASKS", "FACTS"
         );
     }
-    for SessionInfo {
-        session,
-        agent,
-        file,
-        policy,
-        facts,
-        tasks,
-        container,
-        entered,
-        ..
-    } in &sessions
-    {
+    for info in &sessions {
+        let SessionInfo {
+            session,
+            agent,
+            file,
+            policy,
+            facts,
+            tasks,
+            ..
+        } = info;
         let digest = policy.get(..12).unwrap_or(policy);
         let facts = match facts.join(" ") {
             none if none.is_empty() => "-".to_owned(),
             facts => facts,
         };
         println!("{session}  {agent:<24}  {tasks:>6}  {facts:<24}  {digest}  {file}");
-        if let Some(container) = container {
-            println!("                  {container}");
-        }
-        if let Some(entered) = entered {
-            println!("                  entered from outside, where session {entered} is");
+        for line in info.whereabouts() {
+            println!("                  {line}");
         }
     }
     Ok(())

@@ -480,6 +480,17 @@ pub struct SessionInfo {
     pub denials: PathBuf,
 }
 
+impl SessionInfo {
+    /// The container, and whose it is where somebody came into it: a line each.
+    pub fn whereabouts(&self) -> impl Iterator<Item = String> {
+        let container = self.container.as_ref().map(Container::to_string);
+        let entered = self
+            .entered
+            .map(|entered| format!("entered from outside, where session {entered} is"));
+        container.into_iter().chain(entered)
+    }
+}
+
 /// What a process needs to become the session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -314,8 +314,7 @@ impl Recognition {
             running::set_all(sessions, way, &cgroup.path, now)?;
             return Ok(None);
         }
-        let adopted =
-            running::adopt_container(sessions, &self.adopter, whose.way, way, &cgroup.path, now)?;
+        let adopted = running::adopt_container(sessions, &self.adopter, way, &cgroup.path, now)?;
         if let Some(label) = sessions.recognised().door(cgroup.number)? {
             sessions.set_container(label.session, &known.container);
         }

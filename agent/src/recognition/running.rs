@@ -21,12 +21,11 @@ pub(super) type Found = (u64, u64);
 pub(super) fn adopt_container(
     sessions: &mut Sessions,
     adopter: &Adopter,
-    number: u32,
     way: &Way,
     root: &Path,
     inside: Inside,
 ) -> Result<Option<Found>, RecognitionError> {
-    let adopted = adopt_cgroup(sessions, adopter, number, way, root);
+    let adopted = adopt_cgroup(sessions, adopter, inside.way, way, root);
     set_all(sessions, way, root, inside)?;
     adopted
 }

@@ -3,7 +3,7 @@
 use super::refused;
 use crate::cli::Ps;
 use crate::control::client;
-use crate::control::protocol::{ProcessInfo, Request, Response};
+use crate::control::protocol::{ProcessInfo, Request, Response, SessionInfo};
 use crate::events::process::readable;
 use crate::report::ReportError;
 use serde::Serialize;
@@ -51,11 +51,8 @@ pub fn run(options: &Ps) -> Result<(), ReportError> {
             let agent = process.agent.as_deref().unwrap_or("?");
             println!("session {} of {agent}", process.session);
             let own = sessions.iter().find(|it| it.session == process.session);
-            if let Some(container) = own.and_then(|own| own.container.as_ref()) {
-                println!("{container}");
-            }
-            if let Some(entered) = own.and_then(|own| own.entered) {
-                println!("entered from outside, where session {entered} is");
+            for line in own.into_iter().flat_map(SessionInfo::whereabouts) {
+                println!("{line}");
             }
             println!("{:>7}  {:>3}  {:<20}  PROGRAM", "PID", "THR", "STARTED");
         }

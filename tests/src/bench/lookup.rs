@@ -146,20 +146,15 @@ fn serve() -> Result<[Serving; 2]> {
     let listen = format!("--port={ORDINARY}");
     let server = format!("--server={DENIED4}");
     let ordinary = [
-        "--keep-in-foreground",
         "--conf-file=/dev/null",
-        "--no-resolv",
-        "--no-hosts",
-        "--user=root",
         "--listen-address=127.0.0.1",
-        "--bind-interfaces",
         "--cache-size=10000",
         &listen,
         &server,
     ];
     let servers = [
         Serving::of("nsd", &["-d", "-c", &format!("{FOLDER}/nsd.conf")])?,
-        Serving::of("dnsmasq", &ordinary)?,
+        Serving::dnsmasq(&ordinary)?,
     ];
     thread::sleep(Duration::from_secs(2));
     Ok(servers)

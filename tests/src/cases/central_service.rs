@@ -28,18 +28,7 @@ pub(super) fn tests() -> Vec<Test> {
 fn server() -> Result<Serving> {
     let server = format!("--listen-address={SERVER}");
     let known = format!("--address=/{NAME}.cluster.local/127.0.0.1");
-    let words = [
-        "--keep-in-foreground",
-        "--user=root",
-        "--pid-file=",
-        "--no-resolv",
-        "--no-hosts",
-        "--bind-interfaces",
-        "--local=/cluster.local/",
-        &server,
-        &known,
-    ];
-    Serving::of("dnsmasq", &words)
+    Serving::dnsmasq(&["--pid-file=", "--local=/cluster.local/", &server, &known])
 }
 
 fn by_service() -> Result<()> {

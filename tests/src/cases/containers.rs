@@ -158,7 +158,7 @@ fn gated() -> Result<()> {
 }
 
 /// A program that stays, and is there to be executed into.
-const STAYS: [&str; 2] = ["/usr/bin/sleep", "1000"];
+pub(super) const STAYS: [&str; 2] = ["/usr/bin/sleep", "1000"];
 
 /// Waits until so many sessions of an agent are there.
 pub(super) fn sessions(name: &str, count: usize) -> Result<()> {
@@ -351,7 +351,7 @@ fn before() -> Result<()> {
 }
 
 /// After how long a daemon counts as away.
-const AWAY: Duration = Duration::from_secs(12);
+pub(super) const AWAY: Duration = Duration::from_secs(12);
 
 fn away() -> Result<()> {
     let name = "by-away";

@@ -1,7 +1,9 @@
 //! Containers of Docker and podman, by the real ones: whose one is, its engine tells, and until it has the
 //! first program waits.
 
-use super::containers::{ALLOWED, DENIED, probe, selecting as selecting_pods, sessions, words};
+use super::containers::{
+    ALLOWED, AWAY, DENIED, STAYS, probe, selecting as selecting_pods, sessions, words,
+};
 use super::recognise::{daemon, make};
 use crate::harness::Test;
 use crate::harness::engines::{DOCKER, Engine, PODMAN};
@@ -19,12 +21,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// After how long a daemon counts as away.
-const AWAY: Duration = Duration::from_secs(12);
 /// How long a container waits at least of which nobody knows whose it is.
 const A_MINUTE: Duration = Duration::from_secs(50);
-/// A program that stays, and is there to be executed into.
-const STAYS: [&str; 2] = ["/usr/bin/sleep", "1000"];
 /// What marks the containers that policies select here.
 const MARKED: [&str; 2] = ["--label", "app=demo"];
 

@@ -2,8 +2,8 @@
 //! that tells whose a container is stands in for Docker's here; the real ones are asked in `long.docker.session`,
 //! `long.podman.session` and `long.containers.kinds`.
 
-use super::containers::{ALLOWED, DENIED, probe, words};
-use super::recognise::{daemon, make, recognised, wait_until};
+use super::containers::{ALLOWED, AWAY, DENIED, STAYS, probe, words};
+use super::recognise::{POLICIES, daemon, make, recognised, wait_until};
 use crate::harness::Test;
 use crate::harness::kernel::unless_it_waits;
 use crate::harness::network::{DENIED4, PORT, at};
@@ -15,7 +15,6 @@ use std::fs;
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
 
 /// Where the engine listens whose word the daemon takes without being told of it.
 const SOCKET: &str = "/run/docker.sock";
@@ -42,9 +41,6 @@ server = socketserver.ThreadingUnixStreamServer(sys.argv[1], Tells)
 print("ready", flush=True)
 server.serve_forever()
 "#;
-
-/// A program that stays.
-const STAYS: [&str; 2] = ["/usr/bin/sleep", "1000"];
 
 /// Sessions that lie ready: more come in than that while no daemon is there.
 const MANY: usize = 20;
@@ -149,6 +145,14 @@ fn only(agent: &str) -> Result<Session> {
     Ok(session)
 }
 
+/// The same, once nobody else is left.
+fn once_alone(agent: &str) -> Result<Session> {
+    wait_until("only the agent's session is left", || {
+        Ok(sessions_of(agent)?.len() == 1)
+    })?;
+    only(agent)
+}
+
 fn own_session() -> Result<()> {
     let agent = "entered";
     // What a person does must not end the agent's session.
@@ -186,10 +190,7 @@ fn own_session() -> Result<()> {
     );
     person.kill()?;
     person.wait()?;
-    wait_until("only the agent's session is left", || {
-        Ok(sessions_of(agent)?.len() == 1)
-    })?;
-    let left = only(agent)?;
+    let left = once_alone(agent)?;
     ensure!(
         left.session == agents.session && left.tasks > 0,
         "left is {left:?}, expected {agents:?}"
@@ -207,7 +208,7 @@ fn own_policy() -> Result<()> {
     let container = Container::begin(agent)?;
     let agents = only(agent)?;
     container.entered(ALLOWED, "a person whose policy allows it")?;
-    let file = format!("/etc/interlock/policies/{people}.yaml");
+    let file = format!("{POLICIES}/{people}.yaml");
     fs::remove_file(&file).context(file.clone())?;
     wait_until("nobody is for people", || {
         Ok(!said(&call(&["status"])?).contains(people))
@@ -231,16 +232,12 @@ fn away() -> Result<()> {
     let found = daemon(&[&container_of(agent, "")])?;
     let container = Container::begin(agent)?;
     found.end(libc::SIGKILL)?;
-    // After that long nobody waits for a daemon.
-    thread::sleep(Duration::from_secs(12));
+    thread::sleep(AWAY);
     for number in 1..=MANY {
         container.entered(DENIED, &format!("number {number} while no daemon is there"))?;
     }
     Daemon::start()?;
-    wait_until("only the agent's session is left", || {
-        Ok(sessions_of(agent)?.len() == 1)
-    })?;
-    only(agent)?;
+    once_alone(agent)?;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Policies and pods as a real Kubernetes API server has them.
 
-use super::containers::{ALLOWED, DENIED, expect, of, probe, sessions, unless, words};
+use super::containers::{ALLOWED, DENIED, STAYS, expect, of, probe, sessions, unless, words};
 use crate::harness::api_server::{self, ACCOUNT, ApiServer, SERVER, wait};
 use crate::harness::pods::{Node, Pod, Spec};
 use crate::harness::product::{self, Daemon, call, said};
@@ -14,9 +14,6 @@ const NODE: &str = "node-a";
 const KEPT: &str = "/run/interlock-tests.kubernetes";
 /// The namespace of the agents' pods.
 const NAMESPACE: &str = "agents";
-/// A program that stays.
-const STAYS: [&str; 2] = ["/usr/bin/sleep", "1000"];
-
 /// What another node says, which has no BPF LSM.
 const OTHER: &str = r#"
 apiVersion: interlock.dev/v1alpha1

@@ -1,6 +1,7 @@
 //! Sessions that nobody starts: recognised by their cgroup, their unit, their executable; and what
 //! already ran.
 
+use super::containers::AWAY;
 use crate::harness::events::{Events, Line};
 use crate::harness::network::{self, ALLOWED4, DENIED4, PORT, at};
 use crate::harness::policy::Policy;
@@ -15,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Where the daemon looks for policies when nobody says otherwise.
-const POLICIES: &str = "/etc/interlock/policies";
+pub(super) const POLICIES: &str = "/etc/interlock/policies";
 /// The root of the cgroups.
 const CGROUPS: &str = "/sys/fs/cgroup";
 /// Where programs of these tests lie.
@@ -443,7 +444,7 @@ fn none_ready() -> Result<()> {
     let events = Events::from_now()?;
     daemon.freeze()?;
     // One that is there would be waited for.
-    thread::sleep(Duration::from_secs(12));
+    thread::sleep(AWAY);
     let mut running = Vec::new();
     let refused = loop {
         let started = Command::new(&program)

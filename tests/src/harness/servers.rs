@@ -16,6 +16,18 @@ impl Serving {
         Ok(Self(started.with_context(|| program.to_owned())?))
     }
 
+    /// Starts a server of names that answers by these words alone.
+    pub(crate) fn dnsmasq(words: &[&str]) -> Result<Self> {
+        let alone = [
+            "--keep-in-foreground",
+            "--user=root",
+            "--no-resolv",
+            "--no-hosts",
+            "--bind-interfaces",
+        ];
+        Self::of("dnsmasq", &[&alone, words].concat())
+    }
+
     /// Starts a program in Python, and waits until it says that it is ready.
     pub(crate) fn python(text: &str, words: &[&str]) -> Result<Self> {
         let mut command = Command::new("python3");
