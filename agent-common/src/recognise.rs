@@ -44,6 +44,36 @@ impl Pool {
     };
 }
 
+/// What becomes of a container that begins while no daemon is there to ask whose it is; the stricter one first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WhenAway {
+    /// Its programs are not executed.
+    Deny,
+    /// They are, in no session; a daemon that comes later adopts them.
+    Release,
+}
+
+impl WhenAway {
+    /// The words for it.
+    pub const WORDS: [(&'static str, Self); 2] = [("deny", Self::Deny), ("release", Self::Release)];
+
+    /// The word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Deny => "deny",
+            Self::Release => "release",
+        }
+    }
+
+    /// The bit in [`Watch::containers`], and in [`Inside::away`].
+    pub const fn bit(self) -> u32 {
+        match self {
+            Self::Deny => 1,
+            Self::Release => 2,
+        }
+    }
+}
+
 /// Which kinds of things are recognised at all: one load sends everybody else home.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -57,18 +87,14 @@ pub struct Watch {
     /// Not zero while anything that already runs is being adopted.
     pub settling: u32,
     /// Zero where containers are not; otherwise, of pods in the lowest bits and of engines
-    /// [`Watch::ENGINES`] bits higher, what becomes of one that nobody can be asked about:
-    /// [`Watch::DENY`] or [`Watch::RELEASE`].
+    /// [`Watch::ENGINES`] bits higher, what becomes of one that nobody can be asked about: the bit
+    /// of a [`WhenAway`].
     pub containers: u32,
 }
 
 assert_layout!(Watch, size 20, cgroups at 0, executables at 4, adopting at 8, containers at 16);
 
 impl Watch {
-    /// Its programs are not executed.
-    pub const DENY: u32 = 1;
-    /// They are, in no session.
-    pub const RELEASE: u32 = 2;
     /// Where in `containers` stands what becomes of those of pods.
     pub const PODS: u32 = 0;
     /// And of those of engines: Docker and podman.
@@ -77,13 +103,14 @@ impl Watch {
     /// Whether containers of pods, or of engines, are looked at.
     #[inline(always)]
     pub const fn looks_at(self, whose: u32) -> bool {
-        self.containers >> whose & (Self::DENY | Self::RELEASE) != 0
+        self.containers >> whose & (WhenAway::Deny.bit() | WhenAway::Release.bit()) != 0
     }
 
-    /// Whether a container is let be of which nobody can be asked whose it is.
+    /// Whether a container is let be of which nobody can be asked whose it is, and nothing is known of its pod.
     #[inline(always)]
     pub const fn releases(self) -> bool {
-        self.containers & (Self::RELEASE | Self::RELEASE << Self::ENGINES) != 0
+        let release = WhenAway::Release.bit();
+        self.containers & (release | release << Self::ENGINES) != 0
     }
 }
 
@@ -125,11 +152,12 @@ pub struct Inside {
     pub entered: u32,
     /// One of the kinds below.
     pub kind: u32,
-    /// Padding, zero.
-    pub reserved: u32,
+    /// Of a pod, and of a container of it that nobody has told of: the bit of a [`WhenAway`]; 0 where
+    /// nothing is known but [`Watch::containers`].
+    pub away: u32,
 }
 
-assert_layout!(Inside, size 24, door at 0, way at 8, entered at 12, kind at 16);
+assert_layout!(Inside, size 24, door at 0, way at 8, entered at 12, kind at 16, away at 20);
 
 impl Inside {
     /// A place that a policy names: who is in it belongs to the session.
@@ -141,6 +169,8 @@ impl Inside {
     pub const UNKNOWN: u32 = 2;
     /// A container of no session.
     pub const NOBODYS: u32 = 3;
+    /// A pod, in which containers are made: each is something of its own.
+    pub const POD: u32 = 4;
 
     /// A place, by the way that names it.
     pub const fn place(door: u64, way: u32) -> Self {
@@ -152,9 +182,20 @@ impl Inside {
         Self::new(door, Self::CONTAINER, way, entered)
     }
 
-    /// A container that has just been made.
-    pub const fn unknown(door: u64) -> Self {
-        Self::new(door, Self::UNKNOWN, UNKNOWN_WAY, UNKNOWN_WAY)
+    /// A container that has just been made, and what is known of its pod.
+    pub const fn unknown(door: u64, away: u32) -> Self {
+        Self {
+            away,
+            ..Self::new(door, Self::UNKNOWN, UNKNOWN_WAY, UNKNOWN_WAY)
+        }
+    }
+
+    /// A pod, and what becomes of what begins in it while no daemon is there.
+    pub const fn pod(cgroup: u64, away: WhenAway) -> Self {
+        Self {
+            away: away.bit(),
+            ..Self::new(cgroup, Self::POD, UNKNOWN_WAY, UNKNOWN_WAY)
+        }
     }
 
     /// A container of no session.
@@ -168,7 +209,7 @@ impl Inside {
             way,
             entered,
             kind,
-            reserved: 0,
+            away: 0,
         }
     }
 }

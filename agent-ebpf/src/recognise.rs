@@ -44,11 +44,11 @@ pub fn cgroup_made(ctx: BtfTracePointContext) -> i32 {
     };
     let above = made.parent().and_then(Cgroup::inside);
     let inside = match above {
-        Some(inside) => inside,
-        None => match made.recognised(ctx.arg(1)) {
+        Some(inside) if inside.kind != Inside::POD => inside,
+        pod => match made.recognised(ctx.arg(1)) {
             Some(way) => Inside::place(id, way),
             None if watch::containers() && container::is_made(made, ctx.arg(1)) => {
-                Inside::unknown(id)
+                Inside::unknown(id, pod.map_or(0, |pod| pod.away))
             }
             None => return 0,
         },

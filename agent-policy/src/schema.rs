@@ -82,7 +82,7 @@ fn spec_field(key: &str) -> Value {
             object(&["kubernetes"], json!({"kubernetes": object(&["namespace"], json!({
                 "namespace": text(), "podLabels": texts(), "podAnnotations": texts(),
                 "serviceAccount": text(), "container": text(), "image": text(),
-                "entered": {"type": "boolean"}
+                "entered": {"type": "boolean"}, "whenAway": {"enum": ["deny", "release"]}
             }))})),
             object(&["container"], json!({"container": container()}))
         ]}}),

@@ -64,6 +64,7 @@ fn every_part_of_a_policy_is_in_its_digest() {
         ),
         ("podLabels: {app: a}", "podLabels: {app: a}, container: a"),
         ("podLabels: {app: a}", "podLabels: {app: a}, entered: true"),
+        ("podLabels: {app: a}", "podLabels: {app: a}, whenAway: deny"),
         ("podLabels: {app: a}", "podLabels: {app: a}, image: a"),
         ("executable: /opt/agent", "executable: /opt/other"),
         ("systemdUnit: a.service", "cgroup: /a.service"),

@@ -63,10 +63,7 @@ extern "C" fn container_entry() -> u32 {
     if !matches!(inside.kind, Inside::CONTAINER | Inside::UNKNOWN) || !task.sees_other_mounts() {
         return OUTSIDE;
     }
-    if inside.kind == Inside::UNKNOWN
-        && !late::is_daemon_there(now())
-        && watch::releases_containers()
-    {
+    if inside.kind == Inside::UNKNOWN && !late::is_daemon_there(now()) && watch::releases(inside) {
         late::forget();
         // As if it had been made before anybody looked: whoever comes back finds it so.
         let _ = CGROUPS.remove(inside.door);

@@ -39,16 +39,17 @@ impl Arrival {
     /// session's agent, unless its permission has ended: then nobody comes in.
     #[inline(always)]
     pub fn into(inside: Inside) -> Self {
-        let begun = door(inside.door)
-            .filter(|open| inside.kind == Inside::CONTAINER && state::is_permitted(*open));
-        match begun {
-            Some(begun) => Self {
+        if inside.kind == Inside::CONTAINER
+            && let Some(begun) = door(inside.door)
+            && state::is_permitted(begun)
+        {
+            return Self {
                 way: inside.entered,
                 door: inside.door,
                 entered: begun.session,
-            },
-            None => Self::home(inside),
+            };
         }
+        Self::home(inside)
     }
 
     /// Who is in a cgroup already: it belongs to the session there, whichever of its processes finds one first.

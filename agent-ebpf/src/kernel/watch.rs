@@ -1,6 +1,7 @@
 //! What is recognised at all.
 
 use crate::maps::WATCH;
+use agent_common::recognise::{Inside, WhenAway};
 
 /// Whether cgroups are.
 #[inline(always)]
@@ -38,8 +39,11 @@ pub fn looks_at(whose: u32) -> bool {
     WATCH.get(0).is_some_and(|watch| watch.looks_at(whose))
 }
 
-/// Whether a container is let be of which nobody can be asked whose it is.
+/// Whether a container is let be of which nobody can be asked whose it is: as its pod has it, or all.
 #[inline(always)]
-pub fn releases_containers() -> bool {
-    WATCH.get(0).is_some_and(|watch| watch.releases())
+pub fn releases(inside: Inside) -> bool {
+    match inside.away {
+        0 => WATCH.get(0).is_some_and(|watch| watch.releases()),
+        away => away == WhenAway::Release.bit(),
+    }
 }

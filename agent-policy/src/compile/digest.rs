@@ -182,6 +182,10 @@ fn recognised(encoder: &mut Encoder, way: &Recognised) {
                 encoder.image(image);
             }
             entered(encoder, pod.entered);
+            if let Some(away) = pod.when_away {
+                encoder.text("whenAway");
+                encoder.text(away.word());
+            }
         }
         Recognised::Container(engine) => {
             encoder.number(6);

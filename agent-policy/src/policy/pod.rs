@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use agent_common::recognise::WhenAway;
+
 use crate::text::{Fields, Node, Reader};
 
 use super::condition;
@@ -26,6 +28,9 @@ pub struct Pod {
     pub image: Option<Image>,
     /// Whether it selects who comes into such a container when its session has begun, instead.
     pub entered: bool,
+    /// What becomes of what begins in a pod of the namespace while no daemon is there; as the node has it
+    /// otherwise.
+    pub when_away: Option<WhenAway>,
 }
 
 impl Pod {
@@ -68,6 +73,7 @@ impl fmt::Display for Pod {
             ("service account", self.service_account.clone()),
             ("container", self.container.clone()),
             ("image", self.image.as_ref().map(Image::to_string)),
+            ("when away", self.when_away.map(|it| it.word().to_owned())),
         ];
         for (what, value) in rest {
             if let Some(value) = value {
@@ -78,6 +84,9 @@ impl fmt::Display for Pod {
     }
 }
 
+/// What does not tell containers of a namespace apart.
+const NO_CHOICE: [&str; 3] = ["namespace", "entered", "whenAway"];
+
 pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Pod> {
     let known = [
         "namespace",
@@ -87,6 +96,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Pod> {
         "container",
         "image",
         "entered",
+        "whenAway",
     ];
     let fields = Fields::of(reader, node, "kubernetes", &known)?;
     let namespace = fields
@@ -106,7 +116,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Pod> {
     if !entered
         && known
             .iter()
-            .all(|key| ["namespace", "entered"].contains(key) || fields.get(key).is_none())
+            .all(|key| NO_CHOICE.contains(key) || fields.get(key).is_none())
     {
         reader.found(
             node.span,
@@ -114,6 +124,16 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Pod> {
             "podLabels, podAnnotations, serviceAccount, container or image beside it",
         );
     }
+    let when_away = fields.get("whenAway").and_then(|node| {
+        if entered {
+            reader.found(
+                node.span,
+                "whenAway beside entered",
+                "it beside what selects containers",
+            );
+        }
+        reader.word(node, &WhenAway::WORDS)
+    });
     Some(Pod {
         namespace: namespace?,
         labels,
@@ -122,6 +142,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Pod> {
         container,
         image,
         entered,
+        when_away,
     })
 }
 

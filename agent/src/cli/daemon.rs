@@ -1,8 +1,10 @@
 //! The words of `interlock daemon`.
 
-use crate::containers::{Runtime, WhenAway};
+use crate::containers::Runtime;
 use crate::control::SOCKET;
 use crate::sessions::records::FOLDER;
+use agent_common::recognise::WhenAway;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -104,10 +106,25 @@ pub struct Containers {
     /// for Docker and podman /run/docker.sock and /run/podman/podman.sock]
     #[arg(long, value_name = "[cri:|docker:]SOCKET")]
     pub runtime: Vec<Runtime>,
-    /// What becomes of a new container, of such as policies select, while no daemon is there to ask whose it is:
-    /// the kernel does not know more of it, so this is one word for all
-    #[arg(long, value_name = "WHAT", value_enum, default_value = "deny")]
+    /// What becomes of a new container, of such as policies select, while no daemon is there to ask whose it is and
+    /// the kernel knows nothing of its pod. Of one that begins in a pod that a daemon has seen, the policies for the
+    /// pod's namespace say it (`whenAway`); where there are none it is released
+    #[arg(long, value_name = "WHAT", value_parser = when_away(), default_value = WhenAway::Deny.word())]
     pub when_away: WhenAway,
+}
+
+fn when_away() -> impl TypedValueParser<Value = WhenAway> {
+    let words = [
+        PossibleValue::new(WhenAway::Deny.word()).help("Its programs are not executed"),
+        PossibleValue::new(WhenAway::Release.word())
+            .help("They are, in no session; a daemon that comes later adopts them"),
+    ];
+    PossibleValuesParser::new(words).try_map(|text| {
+        let found = WhenAway::WORDS.into_iter().find(|(word, _)| *word == text);
+        found
+            .map(|(_, what)| what)
+            .ok_or("expected deny or release")
+    })
 }
 
 /// Whom a node tells of questions to people.

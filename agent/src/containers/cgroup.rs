@@ -59,6 +59,16 @@ impl Cgroup {
         text.lines().next()?.parse().ok()
     }
 
+    /// The number of its pod's cgroup, which carries the pod's number in its name. Nothing where the container
+    /// lies elsewhere.
+    pub fn of_pod(&self, uid: &str) -> Option<u64> {
+        let above = self.path.parent()?;
+        let is_pods = self.kind == Kind::Pod && is_of_pod(above.file_name()?.as_bytes(), uid);
+        is_pods
+            .then(|| fs::metadata(above).ok())?
+            .map(|it| it.ino())
+    }
+
     /// The container whose cgroup has a path from the root of the hierarchy, if it is one's.
     fn at(path: &Path) -> Option<Self> {
         let (kind, id) = id(path.as_os_str().as_bytes())?;
@@ -96,6 +106,13 @@ fn id(path: &[u8]) -> Option<(Kind, String)> {
         let is_number = id.len() == CONTAINER_ID && id.iter().all(is_digit);
         is_number.then(|| (kind, String::from_utf8_lossy(id).into_owned()))
     })
+}
+
+/// Whether a cgroup has the name that the kubelet gives a pod's: itself, or by systemd.
+fn is_of_pod(name: &[u8], uid: &str) -> bool {
+    let own = format!("pod{uid}");
+    let slice = format!("-pod{}.slice", uid.replace('-', "_"));
+    !uid.is_empty() && (name == own.as_bytes() || name.ends_with(slice.as_bytes()))
 }
 
 /// Every container's cgroup that there is now, and that a runtime of root's has made.
@@ -147,7 +164,23 @@ fn look_into(root: &Path, path: &Path, take: &mut impl FnMut(&Path) -> bool) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kind, id};
+    use super::{Kind, id, is_of_pod};
+
+    #[test]
+    fn a_pods_cgroup_carries_its_number() {
+        for (name, uid, expected) in [
+            ("poda-1", "a-1", true),
+            ("kubepods-burstable-poda_1.slice", "a-1", true),
+            ("kubepods-poda_1.slice", "a-1", true),
+            ("kubepods-burstable-poda_12.slice", "a-1", false),
+            ("kubepods-burstable-podba_1.slice", "a-1", false),
+            ("poda-12", "a-1", false),
+            ("kubepods-burstable.slice", "", false),
+            ("pod", "", false),
+        ] {
+            assert_eq!(is_of_pod(name.as_bytes(), uid), expected, "{name} {uid}");
+        }
+    }
 
     #[test]
     fn a_container_is_known_by_the_path_of_its_cgroup() {

@@ -13,6 +13,7 @@ pub use cri::CriError;
 pub use engine::EngineError;
 
 use crate::kubernetes::Pods;
+use agent_common::recognise::WhenAway;
 use agent_evidence::record::Container;
 use cri::Cri;
 use std::collections::BTreeMap;
@@ -106,17 +107,8 @@ pub struct Settings {
     /// The runtimes that are asked; where none is named that is asked in an interface, those of [`SOCKETS`]
     /// that are there, [`DOCKER`] for Docker's containers, [`PODMAN`] for podman's.
     pub runtimes: Vec<Runtime>,
-    /// What becomes of a new container while no daemon is there to ask.
+    /// What becomes of a new container while no daemon is there to ask, where nothing is known of its pod.
     pub when_away: WhenAway,
-}
-
-/// What becomes of a new container while no daemon is there to ask whose it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum WhenAway {
-    /// Its programs are not executed.
-    Deny,
-    /// They are, in no session; a daemon that comes later adopts them.
-    Release,
 }
 
 /// What a runtime tells of a number.
@@ -125,11 +117,20 @@ pub enum Told {
     /// It is a container that somebody has made.
     Container(Box<Known>),
     /// It is what holds a pod together, and runs nothing of anybody's.
-    Sandbox,
+    Sandbox(Pod),
     /// No policy could select it, and nobody was asked.
     Unasked,
     /// No runtime knows it.
     Unknown,
+}
+
+/// Which pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pod {
+    /// Its number everywhere.
+    pub uid: String,
+    /// Its namespace.
+    pub namespace: String,
 }
 
 /// A container, for people and for policies.
@@ -139,6 +140,16 @@ pub struct Known {
     pub container: Container,
     /// For policies.
     pub selected: agent_policy::Container,
+}
+
+impl Known {
+    /// The pod that it is of; without a number, where it is of none.
+    pub fn pod(&self) -> Pod {
+        Pod {
+            uid: self.container.uid.clone(),
+            namespace: self.container.namespace.clone(),
+        }
+    }
 }
 
 /// The runtimes of this node, and the Kubernetes API where it is asked, too.
@@ -239,7 +250,13 @@ async fn tell_of_pod(runtime: &Runtime, id: &str) -> Result<Told, CriError> {
     let cri = Cri::new(runtime)?;
     let Some(container) = cri.container(id).await? else {
         return Ok(match cri.pod(id).await? {
-            Some(_) => Told::Sandbox,
+            Some(pod) => {
+                let metadata = pod.metadata.unwrap_or_default();
+                Told::Sandbox(Pod {
+                    uid: metadata.uid,
+                    namespace: metadata.namespace,
+                })
+            }
             None => Told::Unknown,
         });
     };

@@ -10,9 +10,7 @@
 use super::sought::Sought;
 use super::{Recognition, RecognitionError, running};
 use crate::chain::chain;
-use crate::containers::{
-    self, Cgroup, Kind, Known, RuntimeError, Runtimes, Settings, Told, WhenAway,
-};
+use crate::containers::{self, Cgroup, Kind, Known, RuntimeError, Runtimes, Settings, Told};
 use crate::events::explain;
 use crate::events::line::{Line, NotReady, Released};
 use crate::events::process::Programs;
@@ -21,7 +19,7 @@ use crate::kernel::maps::MapsError;
 use crate::kubernetes::Pods;
 use crate::sessions::Sessions;
 use agent_common::event::{Begun, Process};
-use agent_common::recognise::{Inside, LATEST_NS, UNKNOWN_WAY, Watch};
+use agent_common::recognise::{Inside, LATEST_NS, UNKNOWN_WAY, Watch, WhenAway};
 use agent_common::session::Label;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,7 +34,7 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(
 /// What is known of containers.
 pub(super) struct Containers {
     runtimes: Rc<Runtimes>,
-    when_away: WhenAway,
+    pub(super) when_away: WhenAway,
     /// Those of which somebody asks.
     asked: BTreeSet<u64>,
     /// Those that are sessions'.
@@ -64,10 +62,7 @@ impl Containers {
 
     /// What the kernel programs are told, by what is sought.
     pub(super) fn watch<'a>(&self, sought: impl Iterator<Item = &'a Sought>) -> u32 {
-        let what = match self.when_away {
-            WhenAway::Deny => Watch::DENY,
-            WhenAway::Release => Watch::RELEASE,
-        };
+        let what = self.when_away.bit();
         let theirs = sought.filter(|sought| sought.is_container());
         theirs.fold(0, |watch, sought| match sought {
             Sought::Pod(_) => watch | what << Watch::PODS,
@@ -157,7 +152,7 @@ async fn ask_until_known(
         let told = runtimes.ask(cgroup).await;
         let is_told = match &told {
             Ok(Told::Container(known)) => is_enough(known),
-            Ok(Told::Sandbox | Told::Unasked) => true,
+            Ok(Told::Sandbox(_) | Told::Unasked) => true,
             Ok(Told::Unknown) | Err(_) => false,
         };
         if is_told || Instant::now() >= end {
@@ -243,6 +238,7 @@ impl Recognition {
         pid: u32,
     ) -> Result<(), MapsError> {
         self.forget_gone(sessions)?;
+        self.note_pod(sessions.recognised(), cgroup, &told)?;
         let Some(known) = self.heard(cgroup, told) else {
             return Ok(());
         };
@@ -271,6 +267,7 @@ impl Recognition {
         cgroup: &Cgroup,
         told: Result<Told, RuntimeError>,
     ) -> Result<Option<Line>, RecognitionError> {
+        self.note_pod(sessions.recognised(), cgroup, &told)?;
         let Some(known) = self.heard(cgroup, told) else {
             return Ok(None);
         };
@@ -356,7 +353,7 @@ impl Recognition {
                 None => return Some(Some(Rc::new(*known))),
                 Some(untold) => untold,
             },
-            Ok(Told::Sandbox | Told::Unasked) => return Some(None),
+            Ok(Told::Sandbox(_) | Told::Unasked) => return Some(None),
             Ok(Told::Unknown) => "no container runtime knows it".to_owned(),
             Err(error) => chain(error),
         };

@@ -8,6 +8,7 @@
 pub mod adopt;
 pub mod containers;
 pub mod late;
+mod pods;
 mod running;
 pub mod sought;
 
@@ -276,9 +277,10 @@ impl Recognition {
                     }
                 }
                 Inside::CONTAINER if selects_containers => {
-                    maps.set_cgroup(cgroup, Inside::unknown(inside.door))?;
+                    maps.set_cgroup(cgroup, Inside::unknown(inside.door, inside.away))?;
                 }
                 Inside::UNKNOWN | Inside::NOBODYS if selects_containers => {}
+                // A pod's, too, until its containers have been looked at: other policies may be for it.
                 _ => maps.remove_cgroup(cgroup)?,
             }
         }

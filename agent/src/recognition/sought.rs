@@ -1,6 +1,6 @@
 //! What sessions are recognised by, as this host has it.
 
-use agent_common::recognise::{Executable, NAME, PlaceKey};
+use agent_common::recognise::{Executable, NAME, PlaceKey, WhenAway};
 use agent_policy::{Container, Engine, Pattern, Pod, Recognised};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -92,6 +92,17 @@ impl Sought {
     /// Whether any could be.
     pub fn is_container(&self) -> bool {
         matches!(self, Self::Pod(_) | Self::Engine(_)) && !self.is_for_entered()
+    }
+
+    /// What becomes of what begins in a pod of a namespace while no daemon is there, as the node has it where the
+    /// policy does not say. Nothing where no container of the namespace could be its session.
+    pub fn when_away(&self, namespace: &str, node: WhenAway) -> Option<WhenAway> {
+        match self {
+            Self::Pod(pod) if !pod.entered && pod.namespace == namespace => {
+                Some(pod.when_away.unwrap_or(node))
+            }
+            _ => None,
+        }
     }
 
     /// Whether that hangs on a service account that nobody has told.

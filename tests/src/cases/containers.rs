@@ -357,13 +357,24 @@ fn away() -> Result<()> {
     let name = "by-away";
     let policy = selecting(name, "podLabels: {app: away}");
     let labels = [("app", "away")];
-    daemon(&[&policy])?.end(libc::SIGKILL)?;
+    let found = daemon(&[&policy])?;
     let node = Node::get()?;
-    // It is made, and nothing of it runs.
+    let nobodys = node.pod(Spec {
+        namespace: "others",
+        ..of(&labels)
+    })?;
+    let probe = probe()?;
+    let first = node.run(&nobodys, "first", &words(&probe))?;
+    expect(&node, &first, ALLOWED, "in a pod of nobody's")?;
+    found.end(libc::SIGKILL)?;
     thread::sleep(AWAY);
+    let next = node.run(&nobodys, "next", &words(&probe))?;
+    expect(&node, &next, ALLOWED, "the next there")?;
+    node.remove(nobodys)?;
+    // It is made, and nothing of it runs.
     let denied = node
         .pod(of(&labels))
-        .and_then(|pod| node.run(&pod, "main", &words(&probe()?)));
+        .and_then(|pod| node.run(&pod, "main", &words(&probe)));
     if let Ok(container) = &denied {
         let code = node.ended(container)?.exit_code;
         ensure!(

@@ -123,7 +123,7 @@ impl Drop for Container {
 }
 
 /// A program that is executed into a container.
-fn executed(cgroup: &str, program: &[&str]) -> Command {
+pub(super) fn executed(cgroup: &str, program: &[&str]) -> Command {
     let script = format!("echo $$ > {cgroup}/cgroup.procs; exec unshare --mount \"$@\"");
     let mut command = Command::new("bash");
     command.args(["-c", &script, "runtime"]).args(program);

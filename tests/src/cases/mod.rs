@@ -48,6 +48,7 @@ mod loss;
 mod names;
 mod names_bounds;
 mod names_life;
+mod pods;
 mod privilege;
 mod profiles;
 mod recognise;
@@ -150,6 +151,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(containers_storm::tests());
     tests.extend(engines::tests());
     tests.extend(entered::tests());
+    tests.extend(pods::tests());
     tests.extend(hybrid::tests());
     tests.extend(central::tests());
     tests.extend(central_disk::tests());

@@ -1,4 +1,5 @@
-//! What a kubelet asks of a container runtime, as far as tests do: a few messages of `runtime.v1`.
+//! What a kubelet asks of a container runtime, as far as tests do, and what Interlock does: a few messages of
+//! `runtime.v1`.
 
 use anyhow::{Context, Result};
 use std::collections::HashMap;
@@ -80,6 +81,26 @@ messages! {
         #[prost(string, tag = "1")] id: String,
     }
     Nothing {
+    }
+    ListRequest {
+        #[prost(message, optional, tag = "1")] filter: Option<Id>,
+    }
+    ListContainersResponse {
+        #[prost(message, repeated, tag = "1")] containers: Vec<ListedContainer>,
+    }
+    ListedContainer {
+        #[prost(string, tag = "1")] id: String,
+        #[prost(string, tag = "2")] pod_sandbox_id: String,
+        #[prost(message, optional, tag = "3")] metadata: Option<ContainerMetadata>,
+        #[prost(message, optional, tag = "4")] image: Option<ImageSpec>,
+    }
+    ListPodSandboxResponse {
+        #[prost(message, repeated, tag = "1")] items: Vec<ListedPod>,
+    }
+    ListedPod {
+        #[prost(string, tag = "1")] id: String,
+        #[prost(message, optional, tag = "2")] metadata: Option<PodSandboxMetadata>,
+        #[prost(map = "string, string", tag = "5")] labels: HashMap<String, String>,
     }
     StopContainerRequest {
         #[prost(string, tag = "1")] id: String,

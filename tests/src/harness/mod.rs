@@ -25,6 +25,7 @@ pub(crate) mod product;
 pub(crate) mod receiver;
 pub(crate) mod replay;
 pub(crate) mod runner;
+pub(crate) mod runtime;
 pub(crate) mod servers;
 pub(crate) mod session;
 pub(crate) mod steps;

@@ -107,7 +107,7 @@ impl Node {
             labels: pairs(spec.labels),
             annotations: pairs(spec.annotations),
             linux: Some(LinuxPodSandboxConfig {
-                cgroup_parent: format!("/kubepods/besteffort/pod{name}"),
+                cgroup_parent: format!("/kubepods/besteffort/pod{uid}"),
                 security_context: Some(SandboxSecurityContext {
                     namespace_options: Some(NamespaceOption {
                         network: if spec.network { OWN } else { NODE },
