@@ -238,7 +238,7 @@ impl Recognition {
         pid: u32,
     ) -> Result<(), MapsError> {
         self.forget_gone(sessions)?;
-        self.note_pod(sessions.recognised(), cgroup, &told)?;
+        self.note_pod(sessions.recognised(), cgroup, &told);
         let Some(known) = self.heard(cgroup, told) else {
             return Ok(());
         };
@@ -267,7 +267,7 @@ impl Recognition {
         cgroup: &Cgroup,
         told: Result<Told, RuntimeError>,
     ) -> Result<Option<Line>, RecognitionError> {
-        self.note_pod(sessions.recognised(), cgroup, &told)?;
+        self.note_pod(sessions.recognised(), cgroup, &told);
         let Some(known) = self.heard(cgroup, told) else {
             return Ok(None);
         };

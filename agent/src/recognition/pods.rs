@@ -4,24 +4,41 @@
 
 use super::Recognition;
 use super::sought::Sought;
-use crate::containers::{Cgroup, RuntimeError, Told};
+use crate::chain::chain;
+use crate::containers::{Cgroup, Pod, RuntimeError, Told};
 use crate::kernel::maps::MapsError;
 use crate::kernel::recognised::Recognised;
 use agent_common::recognise::{Inside, WhenAway};
+use tracing::warn;
 
 impl Recognition {
-    /// Writes it down of the pod of a container that was asked about.
+    /// Writes it down of the pod of a container that was asked about. Where that fails the node's word is for it.
     pub(super) fn note_pod(
         &self,
         maps: &mut Recognised,
         cgroup: &Cgroup,
         told: &Result<Told, RuntimeError>,
-    ) -> Result<(), MapsError> {
+    ) {
         let pod = match told {
             Ok(Told::Container(known)) => known.pod(),
             Ok(Told::Sandbox(pod)) => pod.clone(),
-            Ok(Told::Unasked | Told::Unknown) | Err(_) => return Ok(()),
+            Ok(Told::Unasked | Told::Unknown) | Err(_) => return,
         };
+        if let Err(error) = self.write_pod(maps, cgroup, &pod) {
+            let error = chain(error);
+            warn!(
+                container = cgroup.id,
+                error, "the kernel is not told of its pod"
+            );
+        }
+    }
+
+    fn write_pod(
+        &self,
+        maps: &mut Recognised,
+        cgroup: &Cgroup,
+        pod: &Pod,
+    ) -> Result<(), MapsError> {
         let Some(number) = cgroup.of_pod(&pod.uid) else {
             return Ok(());
         };
@@ -60,16 +77,15 @@ fn when_away<'a>(
 mod tests {
     use super::*;
     use WhenAway::{Deny, Release};
-    use agent_policy::Pod;
 
     #[test]
     fn the_strictest_of_those_who_could_select_a_container_counts() {
         let pod = |when_away, entered| {
-            Sought::Pod(Box::new(Pod {
+            Sought::Pod(Box::new(agent_policy::Pod {
                 namespace: "agents".into(),
                 when_away,
                 entered,
-                ..Pod::default()
+                ..agent_policy::Pod::default()
             }))
         };
         let silent = || pod(None, false);

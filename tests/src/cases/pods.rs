@@ -33,6 +33,16 @@ pub(super) fn tests() -> Vec<Test> {
     all.into_iter().collect()
 }
 
+/// A pod's containers: what holds it together, and two others.
+const SANDBOX: usize = 0;
+const FIRST: usize = 1;
+const NEXT: usize = 2;
+
+/// The number of a pod's container.
+fn id(pod: usize, container: usize) -> String {
+    format!("{pod:032x}{container:032x}")
+}
+
 /// Pods of one namespace each, and their containers' cgroups.
 struct Pods {
     all: Vec<Pod>,
@@ -46,12 +56,13 @@ impl Pods {
     fn of(namespaces: &[(&'static str, &'static str)]) -> Result<Self> {
         let all = namespaces
             .iter()
-            .zip(1..)
-            .map(|((namespace, uid), at)| Pod {
+            .enumerate()
+            .map(|(at, (namespace, uid))| Pod {
                 uid,
                 namespace,
                 labels: &[("app", "a")],
-                containers: (0..2).map(|it| format!("{at:032x}{it:032x}")).collect(),
+                sandbox: id(at, SANDBOX),
+                containers: [FIRST, NEXT].map(|container| id(at, container)).into(),
             });
         let all: Vec<Pod> = all.collect();
         Ok(Self {
@@ -64,9 +75,8 @@ impl Pods {
 
     /// Begins a container of a pod, by the numbers of both.
     fn begin(&mut self, pod: usize, container: usize, program: &[&str]) -> Result<Command> {
-        let (uid, id) = (self.all[pod].uid, &self.all[pod].containers[container]);
-        let above = format!("/kubepods/besteffort/pod{uid}");
-        let cgroup = make(&format!("{above}/{id}"))?;
+        let above = format!("/kubepods/besteffort/pod{}", self.all[pod].uid);
+        let cgroup = make(&format!("{above}/{}", id(pod, container)))?;
         let command = executed(&cgroup, program);
         self.made.extend([cgroup, make(&above)?]);
         Ok(command)
@@ -107,7 +117,7 @@ fn pod() -> Result<()> {
     daemon(&[&selecting("agents", "")])?;
     let mut pods = Pods::of(&[("agents", "a-1"), ("others", "b-2")])?;
     for (pod, expected) in [(0, DENIED), (1, ALLOWED)] {
-        for container in 0..2 {
+        for container in [FIRST, NEXT] {
             let found = pods.probe(pod, container)?;
             ensure!(
                 found == Some(expected),
@@ -130,9 +140,12 @@ fn away() -> Result<()> {
         ("others", "d-4"),
     ])?;
     let found = daemon(&[&policies[0], &policies[1]])?;
-    let ends = [DENIED, DENIED, ALLOWED];
-    for (pod, expected) in ends.into_iter().enumerate() {
-        let ended = pods.probe(pod, 0)?;
+    for (pod, container, expected) in [
+        (0, FIRST, DENIED),
+        (1, FIRST, DENIED),
+        (2, SANDBOX, ALLOWED),
+    ] {
+        let ended = pods.probe(pod, container)?;
         ensure!(ended == Some(expected), "pod {pod}: {ended:?}");
     }
     found.end(libc::SIGKILL)?;
@@ -143,14 +156,14 @@ fn away() -> Result<()> {
         (2, ALLOWED, "that no policy could select"),
         (3, NOT_EXECUTED, "that no daemon has seen"),
     ] {
-        let ended = pods.probe(pod, 1)?;
+        let ended = pods.probe(pod, NEXT)?;
         ensure!(
             ended == Some(expected),
             "in a pod {what}: {ended:?}, expected {expected}"
         );
     }
     // Another in the place of the one that has just ended: released, and the next daemon's.
-    pods.stay(1, 1)?;
+    pods.stay(1, NEXT)?;
     Daemon::start()?;
     wait_until("what was released is adopted", || {
         Ok(session_of("relaxed")?.is_some_and(|session| session.tasks > 0))

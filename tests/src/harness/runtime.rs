@@ -33,6 +33,8 @@ pub(crate) struct Pod {
     pub(crate) uid: &'static str,
     pub(crate) namespace: &'static str,
     pub(crate) labels: &'static [(&'static str, &'static str)],
+    /// The runtime's number of what holds it together.
+    pub(crate) sandbox: String,
     /// The numbers of its containers.
     pub(crate) containers: Vec<String>,
 }
@@ -127,7 +129,7 @@ fn containers(pods: &[Pod], asked: ListRequest) -> Result<ListContainersResponse
     let listed = |pod: &Pod| {
         pod.containers.contains(&asked).then(|| ListedContainer {
             id: asked.clone(),
-            pod_sandbox_id: pod.uid.to_owned(),
+            pod_sandbox_id: pod.sandbox.clone(),
             metadata: Some(ContainerMetadata {
                 name: "main".to_owned(),
             }),
@@ -141,11 +143,10 @@ fn containers(pods: &[Pod], asked: ListRequest) -> Result<ListContainersResponse
     })
 }
 
-/// A pod's number there is the kubelet's.
 fn sandboxes(pods: &[Pod], asked: ListRequest) -> Result<ListPodSandboxResponse, Status> {
     let asked = asked.filter.unwrap_or_default().id;
     let listed = |pod: &Pod| ListedPod {
-        id: pod.uid.to_owned(),
+        id: pod.sandbox.clone(),
         metadata: Some(PodSandboxMetadata {
             name: format!("{}-0", pod.namespace),
             uid: pod.uid.to_owned(),
@@ -157,7 +158,7 @@ fn sandboxes(pods: &[Pod], asked: ListRequest) -> Result<ListPodSandboxResponse,
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect(),
     };
-    let found = pods.iter().filter(|pod| pod.uid == asked);
+    let found = pods.iter().filter(|pod| pod.sandbox == asked);
     Ok(ListPodSandboxResponse {
         items: found.map(listed).collect(),
     })
