@@ -159,7 +159,15 @@ pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// The same, for kernels with BPF LSM: the label stays until `task_free`.
+/// `sched_process_free(struct task_struct *)`, for kernels without BPF LSM: nobody saw the task exit, and whoever has
+/// its address next must not be taken for it.
+#[btf_tracepoint(function = "sched_process_free")]
+pub fn process_freed(ctx: BtfTracePointContext) -> i32 {
+    let _ = leave(Task::given(ctx.arg(0)));
+    0
+}
+
+/// The same as `process_exit`, for kernels with BPF LSM: the label stays until `task_free`.
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn root_exit(_: BtfTracePointContext) -> i32 {
     end_with_root();

@@ -77,6 +77,12 @@ pub const PROGRAMS: &[Program] = &[
         purpose: "take the label off a task that is gone",
     },
     Program {
+        name: "process_freed",
+        kind: Kind::Tracepoint("sched_process_free"),
+        used: Use::WithoutLsm,
+        purpose: "take the label off a task whose exit nobody saw",
+    },
+    Program {
         name: "process_exec",
         kind: Kind::Tracepoint("sched_process_exec"),
         used: Use::Always,
