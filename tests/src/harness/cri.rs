@@ -10,6 +10,8 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
 use tonic_prost::ProstCodec;
 
+/// Where containerd listens, whose word the daemon takes without being told of it.
+pub(super) const SOCKET: &str = "/run/containerd/containerd.sock";
 /// How long one answer may take, on an emulated machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 

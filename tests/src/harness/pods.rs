@@ -5,7 +5,7 @@ use super::cri::{
     ContainerStatusResponse, CreateContainerRequest, Cri, EXITED, ExecSyncRequest,
     ExecSyncResponse, Id, ImageSpec, LinuxContainerConfig, LinuxPodSandboxConfig, Mount, NODE,
     NamespaceOption, Nothing, OWN, PodSandboxConfig, PodSandboxMetadata, RunPodSandboxRequest,
-    SandboxSecurityContext, StopContainerRequest,
+    SOCKET, SandboxSecurityContext, StopContainerRequest,
 };
 use super::image::IMAGE;
 use super::{given, image};
@@ -20,8 +20,6 @@ use std::time::{Duration, Instant};
 
 /// Where the runtime's programs lie: `cargo xtask test` gives them to machines that test containers.
 const PROGRAMS: &str = "/with/containers";
-/// Where it listens.
-const SOCKET: &str = "/run/containerd/containerd.sock";
 /// Its log.
 const LOG: &str = "/run/containerd.log";
 /// How long the runtime, or a container, may take.

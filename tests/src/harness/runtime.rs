@@ -4,7 +4,7 @@
 use super::cri::{
     ContainerMetadata, ContainerStatus, ContainerStatusResponse, Id, ImageSpec,
     ListContainersResponse, ListPodSandboxResponse, ListRequest, ListedContainer, ListedPod,
-    PodSandboxMetadata,
+    PodSandboxMetadata, SOCKET,
 };
 use anyhow::{Context as _, Result};
 use std::convert::Infallible;
@@ -23,9 +23,6 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 use tower::service_fn;
-
-/// Where one listens whose word the daemon takes without being told of it.
-const SOCKET: &str = "/run/containerd/containerd.sock";
 
 /// A pod of which it tells, by the number that the kubelet gave it.
 #[derive(Clone)]
