@@ -4,10 +4,12 @@
 //! The file lies where the session can put it, so whoever reads it can be made to wait. The daemon does not:
 //! threads read, few at a time, and what takes too long is not known.
 
+use nix::fcntl::{self, OFlag, OpenHow, ResolveFlag};
+use nix::sys::stat::Mode;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -24,7 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A program's file, as it was when it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
-    path: PathBuf,
+    pid: u32,
+    path: String,
     /// SHA-256 in hexadecimal digits.
     pub digest: String,
 }
@@ -36,10 +39,10 @@ pub struct Readers(Arc<AtomicU32>);
 impl Readers {
     /// Reads the file that a process sees at a path, and says what was found. Nothing where that cannot be.
     pub fn read(&self, pid: u32, path: &str, then: impl FnOnce(Program) + Send + 'static) {
-        let path = PathBuf::from(format!("/proc/{pid}/root{path}"));
+        let path = path.to_owned();
         self.spawn(move || {
-            if let Ok(digest) = digest(&path) {
-                then(Program { path, digest });
+            if let Ok(digest) = digest(pid, &path) {
+                then(Program { pid, path, digest });
             }
         });
     }
@@ -48,7 +51,8 @@ impl Readers {
     pub async fn is_same(&self, program: Program) -> bool {
         let (tell, told) = tokio::sync::oneshot::channel();
         self.spawn(move || {
-            let same = digest(&program.path).is_ok_and(|found| found == program.digest);
+            let found = digest(program.pid, &program.path);
+            let same = found.is_ok_and(|found| found == program.digest);
             // Who asked may have lost patience.
             let _ = tell.send(same);
         });
@@ -75,12 +79,27 @@ impl Readers {
     }
 }
 
-fn digest(path: &PathBuf) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let found = file.metadata()?;
-    if !found.is_file() || found.size() > MOST {
+/// A file that a process sees, to be read. What lies there may be a pipe or a device by now, which opening would wait
+/// for or set to work, and a link may lead anywhere: so it is found as the process finds it, looked at, and then opened.
+fn open(pid: u32, path: &str) -> io::Result<File> {
+    let root = fcntl::open(
+        format!("/proc/{pid}/root").as_str(),
+        OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )?;
+    let as_seen_there = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let found = File::from(fcntl::openat2(root, path, as_seen_there)?);
+    let kind = found.metadata()?;
+    if !kind.is_file() || kind.size() > MOST {
         return Err(io::Error::other("no file that is read"));
     }
+    File::open(format!("/proc/self/fd/{}", found.as_raw_fd()))
+}
+
+fn digest(pid: u32, path: &str) -> io::Result<String> {
+    let mut file = open(pid, path)?;
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
     let mut room = vec![0; 64 * 1024];
     loop {
@@ -100,11 +119,11 @@ mod tests {
     fn a_file_that_was_changed_is_another() {
         let path = std::env::temp_dir().join(format!("interlock-program-{}", std::process::id()));
         std::fs::write(&path, "one").expect("written");
-        let before = digest(&path).expect("read");
         let pid = std::process::id();
+        let text = path.to_str().expect("text").to_owned();
+        let before = digest(pid, &text).expect("read");
         let (tell, told) = std::sync::mpsc::channel();
         let readers = Readers::default();
-        let text = path.to_str().expect("text").to_owned();
         readers.read(pid, &text, move |program| tell.send(program).expect("told"));
         let program = told.recv().expect("a digest");
         assert_eq!(program.digest, before);
@@ -117,5 +136,15 @@ mod tests {
         assert!(!runtime.block_on(readers.is_same(program.clone())));
         std::fs::remove_file(&path).expect("removed");
         assert!(!runtime.block_on(readers.is_same(program)));
+    }
+
+    #[test]
+    fn a_pipe_is_not_waited_for() {
+        let path = std::env::temp_dir().join(format!("interlock-pipe-{}", std::process::id()));
+        nix::unistd::mkfifo(&path, Mode::S_IRUSR).expect("a pipe");
+        let found = digest(std::process::id(), path.to_str().expect("text"));
+        std::fs::remove_file(&path).expect("removed");
+        let error = found.expect_err("a pipe has no digest");
+        assert_eq!(error.to_string(), "no file that is read");
     }
 }
