@@ -41,6 +41,8 @@ pub(super) struct Containers {
     told: BTreeMap<u64, Rc<Known>>,
     /// The policies have changed since all were looked at.
     pub(super) unsettled: bool,
+    /// All are being looked at, which takes long where a runtime does not answer.
+    settling: bool,
     /// Why the last that was asked of a runtime had no answer.
     pub(super) failure: Option<String>,
     /// Why there are containers that nobody sees.
@@ -55,6 +57,7 @@ impl Containers {
             asked: BTreeSet::new(),
             told: BTreeMap::new(),
             unsettled: false,
+            settling: false,
             failure: None,
             unseen: None,
         }
@@ -71,10 +74,14 @@ impl Containers {
         })
     }
 
-    /// Whether all are to be looked at: policies have changed, or what selects pods has.
+    /// Whether all are to be looked at: policies have changed, or what selects pods has. One look at a time.
     fn begin_to_settle(&mut self) -> bool {
+        if self.settling {
+            return false;
+        }
         // Both: what is looked at now is looked at for both reasons.
-        std::mem::take(&mut self.unsettled) | self.runtimes.have_changed()
+        self.settling = std::mem::take(&mut self.unsettled) | self.runtimes.have_changed();
+        self.settling
     }
 
     /// Finds out whether there is a container that the kernel programs do not see.
@@ -191,7 +198,10 @@ pub fn keep_house(
     if recognition.borrow_mut().containers.begin_to_settle() {
         let recognition = Rc::clone(recognition);
         let (sessions, lines) = (Rc::clone(sessions), lines.clone());
-        tokio::task::spawn_local(async move { settle(&recognition, &sessions, &lines).await });
+        tokio::task::spawn_local(async move {
+            settle(&recognition, &sessions, &lines).await;
+            recognition.borrow_mut().containers.settling = false;
+        });
     }
 }
 
