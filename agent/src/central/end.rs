@@ -2,19 +2,25 @@
 
 use super::bar::{Bar, Whom};
 use super::obey::Central;
+use crate::chain::chain;
 use crate::control::protocol::{Revoke, Revoked};
+use crate::daemon::killer::OrderError;
 use crate::ids::SessionId;
 use crate::kernel::clock;
+use crate::sessions::RevokeError;
 use agent_common::session::Cause;
 use agent_policy::RevokeOn;
 use agent_proto::wire::directive::What;
 use agent_proto::wire::{Directive, SessionEnd, State as Step};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// How often is looked whether a revoked session's last process has gone.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// How long after a kill that could not begin it is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// How long a daemon that begins has at least to find its controller, and a controller to come back
 /// before questions that only its people answer are denied, in milliseconds.
@@ -100,7 +106,13 @@ impl Central {
             let kills: Vec<_> = kills.collect();
             let mut ends = Vec::new();
             for kill in kills {
-                ends.extend(kill.await.ok().flatten());
+                match kill.await {
+                    Ok(end) => ends.extend(end),
+                    // Nobody knows whether anything is left, so nobody says that nothing is.
+                    Err(error) => {
+                        return error!(epoch, %error, "whether all of them are gone is not told");
+                    }
+                }
             }
             central.tell(
                 epoch,
@@ -118,8 +130,17 @@ impl Central {
             session: SessionId(id),
             reason: Some(reason),
         };
-        // It may have ended by itself meanwhile.
-        let revoked = self.parts.killer.revoke(order).await.ok()?;
+        let revoked = loop {
+            match self.parts.killer.revoke(order.clone()).await {
+                Ok(revoked) => break revoked,
+                // It has ended by itself meanwhile.
+                Err(OrderError::Revoke(RevokeError::NoSession(_))) => return None,
+                Err(error) => {
+                    warn!(session = %SessionId(id), error = %chain(error), "it is tried again");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        };
         let mut end = session_end(&revoked, denied);
         while revoked.empty_after_us.is_none() && self.parts.sessions.borrow().get(id).is_some() {
             tokio::time::sleep(LOOK).await;

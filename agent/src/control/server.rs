@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
-/// How long a client may take over its question, or over taking the answer.
+/// How long a client may take over its question, or over taking the answer. What it asks for takes as long as it takes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Clients that are answered at once; more wait for their turn.
@@ -223,11 +223,12 @@ where
         let answer = Rc::clone(&answer);
         clients.spawn_local(async move {
             let _kept = (place, urgent);
-            let conversation = converse(stream, &answer.0, &answer.1);
-            match tokio::time::timeout(PATIENCE, conversation).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => debug!(%error, "a client went away"),
-                Err(_) => warn!("a client took too long"),
+            match converse(stream, &answer.0, &answer.1).await {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    warn!("a client took too long");
+                }
+                Err(error) => debug!(%error, "a client went away"),
             }
         });
     }
@@ -254,6 +255,11 @@ fn refusal(
     }
 }
 
+/// What a client does, if it does not take too long.
+async fn within_patience<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::time::timeout(PATIENCE, work).await?
+}
+
 async fn converse<F>(
     stream: UnixStream,
     session_of: &impl Fn(u32) -> io::Result<Option<SessionId>>,
@@ -269,7 +275,7 @@ where
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader.take(MAX_LINE as u64));
     let mut line = String::new();
-    while reader.read_line(&mut line).await? > 0 {
+    while within_patience(reader.read_line(&mut line)).await? > 0 {
         let response = if peer != own {
             Response::Error(format!(
                 "user {peer} may not ask this daemon, which runs as {own}"
@@ -284,7 +290,7 @@ where
         };
         let mut text = serde_json::to_string(&response)?;
         text.push('\n');
-        writer.write_all(text.as_bytes()).await?;
+        within_patience(writer.write_all(text.as_bytes())).await?;
         line.clear();
         reader.get_mut().set_limit(MAX_LINE as u64);
     }

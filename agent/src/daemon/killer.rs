@@ -85,8 +85,8 @@ impl Killer {
         })
     }
 
-    /// Obeys a person's order.
-    pub async fn revoke(&self, order: Revoke) -> Result<Revoked, OrderError> {
+    /// Obeys a person's order. What has begun goes on to its end, even if nobody waits for it any more.
+    pub async fn revoke(self: &Rc<Self>, order: Revoke) -> Result<Revoked, OrderError> {
         let ordered = Instant::now();
         let id = order.session.0;
         let fresh = match self.sessions.borrow_mut().revoke(id, Cause::Order) {
@@ -105,48 +105,58 @@ impl Killer {
             if let Some(revoked) = self.ended(id).filter(Revoked::is_over) {
                 return Ok(revoked);
             }
+            if self.sessions.borrow().get(id).is_none() {
+                return Err(RevokeError::NoSession(order.session).into());
+            }
             if self.sessions.borrow_mut().set_dying(id, true) {
                 break;
             }
             tokio::time::sleep(PAUSE).await;
         }
-        let outcome = self.kill(id, cause, None, ordered).await;
-        let outcome = outcome
-            .map(|revoked| Revoked {
+        let killer = Rc::clone(self);
+        let killed = tokio::task::spawn_local(async move {
+            let outcome = killer.kill(id, cause, None, ordered).await;
+            let outcome = outcome.map(|revoked| Revoked {
                 denied_after_us: Some(denied_after),
                 ..revoked
-            })
-            .map_err(|source| OrderError::Kill {
-                session: order.session,
-                source,
             });
-        if let Ok(revoked) = &outcome {
-            self.tell(revoked.clone());
-        }
-        self.bury(id);
-        outcome
+            if let Ok(revoked) = &outcome {
+                killer.tell(revoked.clone());
+            }
+            killer.bury(id);
+            outcome
+        });
+        let outcome = killed.await.map_err(io::Error::other).flatten();
+        outcome.map_err(|source| OrderError::Kill {
+            session: order.session,
+            source,
+        })
     }
 
-    /// Ends every session's permission, and begins to kill them all.
+    /// Ends every session's permission, and begins to kill them all. One that keeps its permission keeps no other
+    /// alive: who asks for its end is told why it has none.
     pub fn revoke_all(self: &Rc<Self>, reason: Option<&str>) -> Result<Vec<SessionId>, OrderError> {
         let ordered = Instant::now();
-        let ids = self.sessions.borrow().ids();
-        let mut fresh = Vec::new();
+        let ids = self.sessions.borrow().matching(|_, _| true);
+        let mut denied = Vec::new();
         for id in &ids {
-            if self.sessions.borrow_mut().revoke(*id, Cause::Order)? {
-                fresh.push((*id, micros(ordered.elapsed())));
+            let revoked = self.sessions.borrow_mut().revoke(*id, Cause::Order);
+            match revoked {
+                Ok(fresh) => denied.push((*id, fresh.then(|| micros(ordered.elapsed())))),
+                Err(error) => {
+                    warn!(session = %SessionId(*id), error = %chain(error), "it is NOT revoked");
+                }
             }
         }
-        for (id, _) in &fresh {
+        for (id, _) in denied.iter().filter(|(_, fresh)| fresh.is_some()) {
             self.note_reason(*id, reason.map(str::to_owned));
         }
-        for id in &ids {
-            let denied_after = fresh.iter().find(|(of, _)| of == id);
+        for (id, denied_after_us) in denied {
             let order = Order {
                 ordered,
-                denied_after_us: denied_after.map(|(_, after)| *after),
+                denied_after_us,
             };
-            self.spawn(*id, self.cause(*id)?, None, Some(order));
+            self.spawn(id, self.cause(id)?, None, Some(order));
         }
         Ok(ids.into_iter().map(SessionId).collect())
     }
@@ -208,6 +218,7 @@ impl Killer {
                 // A session that ends with its first process, as most do, is no news.
                 Ok(revoked) if revoked.did_nothing() => {
                     debug!(%session, looks = revoked.looks, "nothing was left");
+                    killer.remember(revoked);
                 }
                 Ok(revoked) => killer.tell(revoked),
                 Err(error) => warn!(%session, %error, "everything is denied, but it still runs"),
@@ -305,13 +316,18 @@ impl Killer {
     }
 
     fn tell(&self, revoked: Revoked) {
+        self.remember(revoked.clone());
+        let time = explain::now();
+        self.send(Line::Revoked(Revocation { time, revoked }));
+    }
+
+    /// Remembers an end for who asks for it while it comes about, or afterwards.
+    fn remember(&self, revoked: Revoked) {
         let mut ends = self.ends.borrow_mut();
         if ends.len() == REMEMBERED {
             ends.pop_front();
         }
-        ends.push_back(revoked.clone());
-        let time = explain::now();
-        self.send(Line::Revoked(Revocation { time, revoked }));
+        ends.push_back(revoked);
     }
 
     fn send(&self, line: Line) {

@@ -447,12 +447,6 @@ impl Sessions {
         ])
     }
 
-    /// The numbers of all.
-    pub fn ids(&self) -> Vec<u64> {
-        let begun = self.by_id.iter().filter(|(_, session)| !session.ready);
-        begun.map(|(id, _)| *id).collect()
-    }
-
     /// Every session, for people.
     pub fn list(&self) -> Result<Vec<SessionInfo>, MapsError> {
         let mut list = Vec::with_capacity(self.by_id.len());
