@@ -116,7 +116,10 @@ impl Sessions {
         self.maps.recognised.unclaim(id)?;
         self.records.remove(id);
         self.denials.end(id);
-        self.release(&session.compiled, session.place);
+        // What a forsaken one's number stands for in the tables is not known.
+        if !session.forsaken {
+            self.release(&session.compiled, session.place);
+        }
         Ok(Some(session.ended(id, &state, facts, allowed)))
     }
 

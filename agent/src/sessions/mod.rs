@@ -4,6 +4,7 @@ mod budgets;
 pub mod census;
 pub mod denials;
 mod end;
+mod forsaken;
 pub mod guarded;
 mod in_force;
 pub mod kill;
@@ -156,6 +157,8 @@ pub struct Session {
     dying: bool,
     /// It waits for the kernel programs to begin it, and is nobody's business until then.
     ready: bool,
+    /// Nobody knows what it was held to.
+    forsaken: bool,
 }
 
 impl Sessions {
@@ -191,10 +194,10 @@ impl Sessions {
                 diverts: false,
             },
         };
-        let mut all = true;
         for (id, record) in sessions.records.read() {
-            all &= sessions.adopt_one(id, &record)?;
+            sessions.adopt_one(id, &record)?;
         }
+        sessions.forsake_unknown()?;
         for (id, uses) in sessions.uses()? {
             if let Some(session) = sessions.by_id.get_mut(&id) {
                 session.uses = uses;
@@ -202,9 +205,7 @@ impl Sessions {
         }
         sessions.denials.sweep();
         sessions.names.adopt()?;
-        if all {
-            sessions.tidy()?;
-        }
+        sessions.tidy()?;
         // Mounts may have come and gone while there was no daemon.
         let policies = policies(&sessions.by_id);
         sessions.paths.rewrite(&mut sessions.maps, &policies)?;
@@ -246,11 +247,10 @@ impl Sessions {
         self.paths.mounts()
     }
 
-    /// False where it is not known what is in the tables for a session.
-    fn adopt_one(&mut self, id: u64, record: &Record) -> Result<bool, MapsError> {
+    fn adopt_one(&mut self, id: u64, record: &Record) -> Result<(), MapsError> {
         if self.maps.session(record.slot)?.id != id {
             self.records.remove(id);
-            return Ok(true);
+            return Ok(());
         }
         // The same text compiles to the same tables, so this is what the kernel enforces.
         match policy::compile(&record.start) {
@@ -267,14 +267,13 @@ impl Sessions {
                 self.names
                     .begin(id, record.slot, record.place, &session.compiled);
                 self.by_id.insert(id, session);
-                Ok(true)
             }
             Err(error) => {
                 let session = SessionId(id);
-                warn!(%session, %error, "enforced, but its events cannot be explained");
-                Ok(false)
+                warn!(%session, %error, "the policy of its record makes no sense to this build");
             }
         }
+        Ok(())
     }
 
     /// What this host can hold sessions to.

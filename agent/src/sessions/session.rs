@@ -70,6 +70,7 @@ impl Session {
             reason: record.reason.clone(),
             dying: false,
             ready: record.ready,
+            forsaken: false,
             record,
         }
     }

@@ -93,6 +93,11 @@ impl Tables {
         self.rules.insert(place.rules, rules(compiled));
     }
 
+    /// Keeps a policy's number from being given again.
+    pub fn keep(&mut self, policy: u32) {
+        self.policies.insert(policy);
+    }
+
     /// Whether a number is a policy's.
     pub fn has(&self, policy: u32) -> bool {
         self.policies.contains(&policy)

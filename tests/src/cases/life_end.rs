@@ -28,6 +28,11 @@ pub(super) fn tests() -> Vec<Test> {
             no_daemon,
         ),
         Test::new(
+            "life.end.unknown",
+            "whose record the next daemon cannot read is denied everything and killed, and nobody else",
+            unknown,
+        ),
+        Test::new(
             "life.end.threads",
             "a first process whose main thread ends goes on until its last thread ends",
             threads,
@@ -134,6 +139,39 @@ fn no_daemon() -> Result<()> {
         "{ended:?}, expected the end that came while there was no daemon"
     );
     ensure!(!is_running(left), "the one left behind still runs");
+    Ok(())
+}
+
+fn unknown() -> Result<()> {
+    let daemon = Daemon::shared()?;
+    let allows = |name| Policy::named(name).allow(ALLOWED4, &PORT.to_string(), "udp");
+    let (known, unknown) = (allows("record-known"), allows("record-unknown"));
+    let mut stays = Place::Inside(&known).obey()?;
+    let goes = Place::Inside(&unknown).obey()?;
+    let session = product::begun("record-unknown")?.session;
+    daemon.end(libc::SIGKILL)?;
+    let record = format!("/run/interlock/sessions/{session}.json");
+    fs::write(&record, r#"{"of": "another build"}"#).context(record)?;
+    let events = Events::from_now()?;
+    Daemon::start()?;
+    let told = revoked_line(events, "interlock-unknown")?;
+    ensure!(
+        told.session == session && told.killed == 1 && told.left.is_empty(),
+        "{told:?}, expected session {session}, one killed and none left"
+    );
+    let reason = told.reason.as_deref();
+    ensure!(
+        reason == Some("this daemon cannot tell what it was held to"),
+        "found the reason {reason:?}"
+    );
+    let status = goes.end()?;
+    ensure!(
+        status.signal() == Some(libc::SIGKILL),
+        "it ended with {status}"
+    );
+    let answer = stays.order(&format!("probe {}", at(ALLOWED4, PORT)?))?;
+    ensure!(answer == "ok", "the other: {answer}, expected ok");
+    stays.end()?;
     Ok(())
 }
 
