@@ -41,3 +41,11 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{ include "interlock.name" . }}-controller.{{ .Release.Namespace }}.svc:{{ .Values.controller.port }}
 {{- end -}}
 {{- end -}}
+
+{{/* Where probes find the daemon, if not at the pod's address, which is the node's. */}}
+{{- define "interlock.probeHost" -}}
+{{- $address := trimAll "[]" .Values.daemon.metrics.address -}}
+{{- if not (has $address (list "$(HOST_IP)" "0.0.0.0" "::")) -}}
+, host: {{ $address | quote }}
+{{- end -}}
+{{- end -}}
