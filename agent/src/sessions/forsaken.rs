@@ -65,7 +65,7 @@ impl Sessions {
         match self.revoke(state.id, Cause::Order) {
             Ok(_) => error!(%session, "{REASON}: everything is denied to it, and it is ended"),
             Err(error) => {
-                error!(%session, error = %chain(error), "{REASON}, and it is NOT revoked")
+                error!(%session, error = %chain(error), "{REASON}, and it is NOT revoked");
             }
         }
         Ok(())
