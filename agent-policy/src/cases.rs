@@ -7,7 +7,7 @@ use agent_common::decide::Verdict;
 use serde::Serialize;
 
 use crate::compile::{Compiled, FactKind};
-use crate::policy::{API_VERSION, Policy, digest_of, duration_of, flag_of};
+use crate::policy::{API_VERSION, Policy, bytes_of, digest_of, duration_of, flag_of};
 use crate::text::{self, Diagnostics, Fields, Node, Reader, Source, Span, quoted};
 use crate::trial::{Action, Decision, Instant, Trial};
 
@@ -153,9 +153,11 @@ fn event(reader: &mut Reader<'_>, node: &Node) -> Option<Event> {
     ];
     let fields = Fields::of(reader, node, "an event", &known)?;
     if let Some(wait) = fields.get("wait") {
+        Fields::of(reader, node, "a wait", &["wait"])?;
         return duration_of(reader, wait).map(Event::Wait);
     }
     if let Some(approve) = fields.get("approve") {
+        Fields::of(reader, node, "an approval", &["approve"])?;
         return reader
             .text(approve, "the id of a rule, or step:NAME")
             .map(|text| Event::Approve(text.to_owned()));
@@ -176,6 +178,16 @@ fn event(reader: &mut Reader<'_>, node: &Node) -> Option<Event> {
         *digest = fields
             .get("digest")
             .and_then(|node| digest_of(reader, node));
+    } else {
+        for key in ["writable", "digest"] {
+            if let Some(node) = fields.get(key) {
+                reader.found(
+                    node.span,
+                    &format!("{key} of `{text}`"),
+                    "it beside an exec",
+                );
+            }
+        }
     }
     let expect = fields
         .require(reader, "expect", "allow, deny, kill or hold")
@@ -195,7 +207,7 @@ fn event(reader: &mut Reader<'_>, node: &Node) -> Option<Event> {
             .map(str::to_owned),
         bytes: fields
             .get("bytes")
-            .and_then(|node| reader.text(node, "a number")?.parse().ok())
+            .and_then(|node| size_of(reader, node))
             .unwrap_or(0),
         expect,
         reason: fields
@@ -204,6 +216,18 @@ fn event(reader: &mut Reader<'_>, node: &Node) -> Option<Event> {
             .map(str::to_owned),
         facts: fields.get("facts").map(|node| words(reader, node)),
     })
+}
+
+/// A number of bytes, alone or as policies write it.
+fn size_of(reader: &mut Reader<'_>, node: &Node) -> Option<u64> {
+    const EXPECTED: &str = "a number of bytes, such as 2000 or 20MB";
+    let text = reader.text(node, EXPECTED)?;
+    let size = text.parse().ok().or_else(|| bytes_of(text));
+    if size.is_none() {
+        let found = quoted(text);
+        reader.found(node.span, &found, EXPECTED);
+    }
+    size
 }
 
 /// How one case went.

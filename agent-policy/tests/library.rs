@@ -79,6 +79,31 @@ fn a_case_that_expects_something_else_fails_with_its_line() {
 }
 
 #[test]
+fn what_a_case_says_in_vain_is_an_error() {
+    for (was, is, found) in [
+        (
+            "{wait: 11m}",
+            "{wait: 11m, do: exec /usr/bin/git push}",
+            "13:21",
+        ),
+        ("{approve: push}", "{approve: push, expect: allow}", "12:25"),
+        ("writable: true", "bytes: 20 MB", "found \"20 MB\""),
+        (
+            "exec /work/target/app",
+            "connect 10.0.0.1:443",
+            "writable of `connect 10.0.0.1:443`",
+        ),
+    ] {
+        let wrong = CASES.replacen(was, is, 1);
+        assert_ne!(wrong, CASES);
+        let errors = parse_cases("coder.cases.yaml", wrong.as_bytes()).expect_err(is);
+        assert!(errors.to_string().contains(found), "{errors}");
+    }
+    let megabytes = CASES.replacen("writable: true", "bytes: 20MB", 1);
+    parse_cases("coder.cases.yaml", megabytes.as_bytes()).unwrap_or_else(|found| panic!("{found}"));
+}
+
+#[test]
 fn a_difference_has_an_example_for_each_change() {
     let old = demo(
         "  egress:\n    allow: [{to: [10.0.0.0/8], ports: [443]}]\n    deny: [{to: [10.9.0.0/16]}]\n  files:\n    allow: [{access: [read], paths: [/work/**]}]\n",

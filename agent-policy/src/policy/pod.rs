@@ -113,11 +113,13 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Pod> {
     let image = image::read(reader, &fields);
     // Of those whom they select, only containers of agents are entered: all of a namespace may be meant.
     let entered = condition::flag(reader, &fields, "entered");
-    if !entered
-        && known
-            .iter()
-            .all(|key| NO_CHOICE.contains(key) || fields.get(key).is_none())
-    {
+    // An empty map names nothing.
+    let tells_apart = |key: &&str| match *key {
+        "podLabels" => !labels.is_empty(),
+        "podAnnotations" => !annotations.is_empty(),
+        key => !NO_CHOICE.contains(&key) && fields.get(key).is_some(),
+    };
+    if !entered && !known.iter().any(tells_apart) {
         reader.found(
             node.span,
             "a whole namespace",
