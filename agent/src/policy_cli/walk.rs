@@ -126,11 +126,18 @@ fn folder(
         if hidden {
             continue;
         }
-        if metadata(&entry)?.is_dir() {
+        let kind = match metadata(&entry) {
+            Ok(kind) => kind,
+            // A link that leads nowhere is nobody's policy.
+            Err(_) if !is_yaml(&entry) => continue,
+            Err(fault) => return Err(fault),
+        };
+        if kind.is_dir() {
             if below && !entry.is_symlink() {
                 folder(&entry, below, found, seen)?;
             }
-        } else if is_yaml(&entry) && is_new(&entry, seen)? {
+        // A pipe would be waited for.
+        } else if kind.is_file() && is_yaml(&entry) && is_new(&entry, seen)? {
             let content = read(&entry)?;
             if is_ours(&content.bytes) {
                 found.files.push(content);
