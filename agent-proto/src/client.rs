@@ -6,7 +6,7 @@ use hyper_util::rt::TokioIo;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -59,12 +59,13 @@ pub type Reach = Arc<dyn Fn(String) -> Reaching + Send + Sync>;
 pub struct Client {
     address: String,
     name: ServerName<'static>,
-    config: Arc<Followed<ClientConfig>>,
+    files: Files,
+    config: OnceLock<Followed<ClientConfig>>,
     reach: Reach,
 }
 
 impl Client {
-    /// The controller at `HOST:PORT`.
+    /// The controller at `HOST:PORT`. The certificates may come later: each connect asks for them.
     pub fn new(address: &str, files: Files) -> Result<Self, ClientError> {
         let host = address
             .rsplit_once(':')
@@ -78,7 +79,8 @@ impl Client {
         Ok(Self {
             address: address.to_owned(),
             name,
-            config: Arc::new(Followed::begin(files)?),
+            files,
+            config: OnceLock::new(),
             reach: Arc::new(|address| Box::pin(TcpStream::connect(address))),
         })
     }
@@ -90,8 +92,16 @@ impl Client {
 
     /// Whom the own certificate names.
     pub fn own(&self) -> Result<Identity, ClientError> {
-        let certificate = self.config.files().own()?;
+        let certificate = self.files.own()?;
         Ok(identity::of_certificate(&certificate)?.identity)
+    }
+
+    fn config(&self) -> Result<Arc<ClientConfig>, FilesError> {
+        if let Some(made) = self.config.get() {
+            return Ok(made.now().0);
+        }
+        let made = Followed::begin(self.files.clone())?;
+        Ok(self.config.get_or_init(|| made).now().0)
     }
 
     /// Where the controller is.
@@ -113,7 +123,7 @@ impl Client {
         let connector = Connector {
             address: self.address.clone(),
             name: self.name.clone(),
-            config: self.config.now().0,
+            config: self.config()?,
             reach: Arc::clone(&self.reach),
         };
         endpoint

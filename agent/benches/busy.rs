@@ -238,7 +238,7 @@ fn measure(home: &Path, address: SocketAddr, connected: bool, rate: u64, seconds
         let _outcomes = outcomes;
         while let Some(heard) = listening.heard.blocking_recv() {
             match heard {
-                Heard::Hello(answer) => drop(answer.send((
+                Heard::Hello(_, answer) => drop(answer.send((
                     EnrolRequest {
                         version_from: 1,
                         version_to: 1,

@@ -68,12 +68,9 @@ pub struct Settings {
 /// Why there is no way to the controller.
 #[derive(Debug, thiserror::Error)]
 pub enum CentralError {
-    /// The certificates or the address cannot be used.
+    /// The address is none.
     #[error("cannot be a node of a controller")]
     Client(#[from] agent_proto::client::ClientError),
-    /// The certificate is not a node's.
-    #[error("found the certificate of {0}, expected a node's")]
-    NoNode(agent_proto::identity::Identity),
     /// What was kept cannot be read. Bars may stand in it: nothing is guessed.
     #[error("cannot use {}", path.display())]
     State {
@@ -91,8 +88,8 @@ pub enum CentralError {
 /// What the uplink hears or needs.
 #[derive(Debug)]
 pub enum Heard {
-    /// It is about to enrol.
-    Hello(oneshot::Sender<(EnrolRequest, Vec<u64>)>),
+    /// It is about to enrol, as the node of this name.
+    Hello(String, oneshot::Sender<(EnrolRequest, Vec<u64>)>),
     /// It has enrolled; no is a reason not to talk to this controller.
     Enrolled(Box<EnrolResponse>, oneshot::Sender<Result<(), String>>),
     /// A directive.
@@ -146,7 +143,6 @@ pub(crate) fn show(shown: &Shown, change: impl FnOnce(&mut ControllerInfo)) {
 /// The two ends of the way to the controller, before anything goes over it.
 pub struct Begun {
     settings: Settings,
-    node: String,
     state: state::State,
     heard: mpsc::Receiver<Heard>,
     outcomes: mpsc::UnboundedSender<Outcome>,
@@ -157,9 +153,9 @@ pub struct Begun {
 }
 
 impl Begun {
-    /// What the controller calls this node.
-    pub fn node(&self) -> &str {
-        &self.node
+    /// What the controller calls this node; none as long as no certificate has ever said it.
+    pub fn node(&self) -> Option<&str> {
+        Some(&*self.state.kept.node).filter(|name| !name.is_empty())
     }
 
     /// Begins to connect, on a thread of its own.
@@ -174,7 +170,6 @@ impl Begun {
         uplink.spawn(self.told).map_err(CentralError::Thread)?;
         Ok(Connecting {
             settings: self.settings,
-            node: self.node,
             state: self.state,
             heard: self.heard,
             outcomes: self.outcomes,
@@ -186,7 +181,6 @@ impl Begun {
 /// The daemon's end of the way to the controller.
 pub struct Connecting {
     pub(crate) settings: Settings,
-    pub(crate) node: String,
     pub(crate) state: state::State,
     pub(crate) heard: mpsc::Receiver<Heard>,
     pub(crate) outcomes: mpsc::UnboundedSender<Outcome>,
@@ -229,24 +223,23 @@ pub(crate) fn now_ms() -> u64 {
     u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Reads what is kept.
+/// Reads what is kept. A node whose certificate cannot be used is one that cannot reach its controller:
+/// it is held all the same.
 pub fn begin(settings: &Settings) -> Result<Begun, CentralError> {
-    use agent_proto::identity::Identity;
     let client = agent_proto::client::Client::new(&settings.address, settings.files.clone())?;
     let finder = settings.finder.clone();
     let client = client.reached_by(Arc::new(move |address| {
         let finder = finder.clone();
         Box::pin(async move { finder.connect(&address).await })
     }));
-    let node = match client.own()? {
-        Identity::Node(name) => name,
-        other => return Err(CentralError::NoNode(other)),
-    };
-    let state = state::State::open(&settings.folder)?;
+    let mut state = state::State::open(&settings.folder)?;
+    if let Ok(name) = uplink::name_of_node(&client) {
+        state.kept.node = name;
+    }
     let shown = Shown::default();
     show(&shown, |info| {
         info.address.clone_from(&settings.address);
-        info.node.clone_from(&node);
+        info.node.clone_from(&state.kept.node);
         info.since = crate::events::explain::now();
         info.epoch = state.kept.newest_epoch();
         info.barred = state.kept.bars.iter().map(ToString::to_string).collect();
@@ -255,7 +248,6 @@ pub fn begin(settings: &Settings) -> Result<Begun, CentralError> {
     let (outcomes, told) = mpsc::unbounded_channel();
     Ok(Begun {
         settings: settings.clone(),
-        node,
         state,
         heard,
         outcomes,

@@ -57,7 +57,6 @@ pub struct Parts {
 pub struct Central {
     pub(super) parts: Parts,
     pub(super) settings: Settings,
-    pub(super) node: String,
     pub(super) state: RefCell<State>,
     known: RefCell<Known>,
     outcomes: UnboundedSender<Outcome>,
@@ -85,7 +84,6 @@ impl Central {
         let central = Self {
             parts,
             settings: begun.settings,
-            node: begun.node,
             state: RefCell::new(begun.state),
             known: RefCell::default(),
             outcomes: begun.outcomes,
@@ -109,7 +107,7 @@ impl Central {
     pub async fn obey(self: &Rc<Self>, mut heard: Receiver<Heard>) -> io::Result<()> {
         while let Some(heard) = heard.recv().await {
             match heard {
-                Heard::Hello(answer) => drop(answer.send(self.hello())),
+                Heard::Hello(node, answer) => drop(answer.send(self.hello(node))),
                 Heard::Enrolled(enrolled, answer) => drop(answer.send(self.enrolled(*enrolled))),
                 Heard::Directive(signed) => self.directive(signed).await,
                 Heard::Beat(time_ms) => self.beat(time_ms),
@@ -126,8 +124,10 @@ impl Central {
         ))
     }
 
-    fn hello(&self) -> (EnrolRequest, Vec<u64>) {
-        let state = self.state.borrow();
+    fn hello(&self, node: String) -> (EnrolRequest, Vec<u64>) {
+        let mut state = self.state.borrow_mut();
+        show(&self.shown, |info| info.node.clone_from(&node));
+        state.kept.node = node;
         let newest = state.kept.newest.as_ref();
         let request = EnrolRequest {
             version_from: *version::VERSIONS.start(),

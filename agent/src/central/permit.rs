@@ -31,7 +31,7 @@ impl Central {
     ) -> Result<(Permit, Latch), String> {
         let state = self.state.borrow();
         let session = grants::Session {
-            node: &self.node,
+            node: &state.kept.node,
             labels: &self.settings.labels,
             agent,
             task,

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Kept {
+    /// What this node is called there; empty as long as no certificate has said it.
+    pub(crate) node: String,
     /// Which controller this is about.
     pub(crate) controller: String,
     /// The keys by which it signs.

@@ -7,6 +7,7 @@ use crate::chain::chain;
 use crate::events::explain;
 use crate::pauses::Pauses;
 use agent_proto::client::{Client, ClientError};
+use agent_proto::identity::Identity;
 use agent_proto::wire::directives_request::What as Said;
 use agent_proto::wire::directives_response::What as Told;
 use agent_proto::wire::node_client::NodeClient;
@@ -42,8 +43,10 @@ const SAY: Duration = Duration::from_secs(30);
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum EndError {
-    #[error(transparent)]
+    #[error("cannot be a node of a controller")]
     Client(#[from] ClientError),
+    #[error("found the certificate of {0}, expected a node's")]
+    NoNode(Identity),
     #[error("the controller says: {} ({:?})", .0.message(), .0.code())]
     Status(Status),
     #[error("the controller did not answer in {0:?}")]
@@ -62,6 +65,14 @@ pub(super) enum EndError {
 impl From<Status> for EndError {
     fn from(status: Status) -> Self {
         Self::Status(status)
+    }
+}
+
+/// Whom the certificate names, as its file says now.
+pub(super) fn name_of_node(client: &Client) -> Result<String, EndError> {
+    match client.own()? {
+        Identity::Node(name) => Ok(name),
+        other => Err(EndError::NoNode(other)),
     }
 }
 
@@ -140,11 +151,12 @@ impl Uplink {
         &self,
         outcomes: &mut UnboundedReceiver<Outcome>,
     ) -> Result<std::convert::Infallible, EndError> {
+        let name = name_of_node(&self.client)?;
         let channel = self.client.connect().await?;
         let mut node = NodeClient::new(channel)
             .max_decoding_message_size(agent_proto::MAX_MESSAGE)
             .max_encoding_message_size(agent_proto::MAX_MESSAGE);
-        let (mut request, holds) = self.ask(Heard::Hello).await?;
+        let (mut request, holds) = self.ask(|answer| Heard::Hello(name, answer)).await?;
         request.evidence = self.own.told();
         let told = request.evidence.is_some();
         let enrolled = soon(PATIENCE, node.enrol(request)).await??.into_inner();

@@ -182,7 +182,9 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     // What the controller said before must be known before anything begins.
     let begun = settings.central.as_ref().map(central::begin).transpose()?;
     // Ends last: what the others have handed in by then is recorded and signed.
-    let named = begun.as_ref().map(|begun| begun.node().to_owned());
+    let named = begun
+        .as_ref()
+        .and_then(|begun| begun.node().map(str::to_owned));
     let bell = settings.bell(named.clone())?;
     let exporter = settings.exporter(named.clone(), wish)?;
     let queue = exporter.as_ref().map(Exporter::queue);

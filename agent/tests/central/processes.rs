@@ -120,7 +120,7 @@ fn node_process() {
         let _outcomes = listening.outcomes;
         while let Some(heard) = listening.heard.blocking_recv() {
             match heard {
-                Heard::Hello(answer) => drop(answer.send((hello(), Vec::new()))),
+                Heard::Hello(_, answer) => drop(answer.send((hello(), Vec::new()))),
                 Heard::Enrolled(_, answer) => drop(answer.send(Ok(()))),
                 Heard::Look(answer) => drop(answer.send(InventoryRequest::default())),
                 Heard::Directive(_) | Heard::Beat(_) | Heard::Lost => {}

@@ -8,6 +8,7 @@ mod boot;
 mod canary;
 mod central;
 mod central_disk;
+mod central_late;
 mod central_service;
 mod chain;
 mod clients;
@@ -155,6 +156,7 @@ pub(crate) fn all() -> Vec<Test> {
     tests.extend(hybrid::tests());
     tests.extend(central::tests());
     tests.extend(central_disk::tests());
+    tests.extend(central_late::tests());
     tests.extend(central_service::tests());
     tests.extend(adopted::tests());
     tests.extend(workout::tests());

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 pub(crate) const PROGRAM: &str = "interlock-controller";
 /// Where it listens.
 pub(crate) const ADDRESS: &str = "127.0.0.1:7443";
-const CERTS: &str = "/etc/interlock/certs";
+pub(crate) const CERTS: &str = "/etc/interlock/certs";
 /// Where its database lies.
 pub(crate) const DATA: &str = "/run/interlock-controller-data";
 const KEPT: &str = "/var/lib/interlock/central";
