@@ -10,6 +10,7 @@ use agent_common::privilege::Privilege;
 use serde::Serialize;
 
 use crate::compile::{Authored, Compiled, Place};
+use crate::describe::settings;
 use crate::policy::Policy;
 use crate::regions::{MAX_ACTIONS, actions};
 use crate::trial::{Action, Instant, Trial};
@@ -34,10 +35,29 @@ pub struct Difference {
     pub becomes_allowed: Vec<Change>,
     /// What could be done, and now never can.
     pub becomes_denied: Vec<Change>,
-    /// What can be done under other conditions.
+    /// What can be done under other conditions, or is refused in another way.
     pub conditions_change: Vec<Change>,
+    /// Sentences that only the old policy says besides what is allowed.
+    pub no_longer: Vec<String>,
+    /// Those that only the new one says.
+    pub from_now_on: Vec<String>,
     /// Whether every region was compared.
     pub complete: bool,
+}
+
+impl Difference {
+    /// Whether the two policies mean the same.
+    pub fn is_none(&self) -> bool {
+        let changes = [
+            &self.becomes_allowed,
+            &self.becomes_denied,
+            &self.conditions_change,
+        ];
+        self.complete
+            && changes.iter().all(|changes| changes.is_empty())
+            && self.no_longer.is_empty()
+            && self.from_now_on.is_empty()
+    }
 }
 
 /// Compares two policies.
@@ -50,7 +70,14 @@ pub fn diff(old: (&Policy, &Compiled), new: (&Policy, &Compiled)) -> Difference 
         .collect();
     let (mut actions, complete) = actions(&rules);
     actions.extend(Privilege::ALL.iter().copied().map(Action::Privilege));
+    let (before, after) = (settings(old.0), settings(new.0));
+    let only = |all: &[String], others: &[String]| -> Vec<String> {
+        let all = all.iter().filter(|sentence| !others.contains(sentence));
+        all.cloned().collect()
+    };
     let mut difference = Difference {
+        no_longer: only(&before, &after),
+        from_now_on: only(&after, &before),
         complete,
         ..Difference::default()
     };
@@ -76,10 +103,10 @@ pub fn diff(old: (&Policy, &Compiled), new: (&Policy, &Compiled)) -> Difference 
                 continue;
             }
             let kind = match (before.possible, after.possible) {
-                (false, false) => continue,
+                (false, false) if !before.kills && !after.kills => continue,
                 (false, true) => &mut difference.becomes_allowed,
                 (true, false) => &mut difference.becomes_denied,
-                (true, true) => &mut difference.conditions_change,
+                _ => &mut difference.conditions_change,
             };
             // One example is enough for the same change.
             let key = (format!("{scope:?} {}", before.words), after.words.clone());
@@ -99,6 +126,8 @@ pub fn diff(old: (&Policy, &Compiled), new: (&Policy, &Compiled)) -> Difference 
 /// What a policy says of an action: whether it can ever be allowed, and the conditions.
 struct Attitude {
     possible: bool,
+    /// Whether who tries it may be killed.
+    kills: bool,
     words: String,
 }
 
@@ -121,6 +150,7 @@ fn attitude(side: &Side<'_>, scope: Option<&str>, action: &Action) -> Attitude {
     if scope.is_some() && tool.is_none() {
         return Attitude {
             possible: false,
+            kills: false,
             words: "no such tool".to_owned(),
         };
     }
@@ -128,6 +158,7 @@ fn attitude(side: &Side<'_>, scope: Option<&str>, action: &Action) -> Attitude {
         let decision = trial.judge(action, tool, Instant::default(), 0).decision;
         return Attitude {
             possible: decision.verdict == Verdict::Allow,
+            kills: decision.verdict == Verdict::Kill,
             // The action stands in the words so that each privilege is told.
             words: format!("{} ({action})", decision.verdict),
         };
@@ -137,12 +168,15 @@ fn attitude(side: &Side<'_>, scope: Option<&str>, action: &Action) -> Attitude {
         None => vec![agent],
         Some(_) => vec![agent, rules(compiled, trial, action, tool)],
     };
-    let mut possible = true;
+    let (mut possible, mut kills) = (true, false);
     let mut words = Vec::new();
     for rules in all {
         possible &= rules
             .iter()
             .any(|rule| rule.verdict == Verdict::Allow.wire());
+        kills |= rules
+            .iter()
+            .any(|rule| rule.verdict == Verdict::Kill.wire());
         let mut told: Vec<String> = Vec::new();
         for rule in rules {
             let Some(author) = authored.get(rule.number as usize) else {
@@ -163,11 +197,16 @@ fn attitude(side: &Side<'_>, scope: Option<&str>, action: &Action) -> Attitude {
                             )
                         })
                 }
+                Place::ToolStart(i) => {
+                    let tool = policy.tools.get(i);
+                    tool.map_or(String::new(), |tool| format!(" as tool \"{}\"", tool.name))
+                }
                 _ => String::new(),
             };
             let text = format!(
-                "{}{place}{}",
+                "{}{place}{}{}",
                 author.common().effect.word(),
+                author.proviso(),
                 crate::describe::conditions(author.common())
             );
             if !told.contains(&text) {
@@ -181,6 +220,7 @@ fn attitude(side: &Side<'_>, scope: Option<&str>, action: &Action) -> Attitude {
     }
     Attitude {
         possible,
+        kills,
         words: words.join("; and the tool: "),
     }
 }
@@ -245,6 +285,16 @@ impl std::fmt::Display for Difference {
                 f,
                 "only the first {MAX_ACTIONS} kinds of action were compared"
             )
+        }?;
+        let told = [
+            ("no longer", &self.no_longer),
+            ("from now on", &self.from_now_on),
+        ];
+        for (when, sentences) in told {
+            for sentence in sentences {
+                write!(f, "\n{when}: {sentence}")?;
+            }
         }
+        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use agent_common::egress::{Endpoint, TCP, UDP};
 use agent_common::path::Access;
 
 use crate::compile::{AnyRule, Authored};
-use crate::policy::{Destination, Direction, EgressRule, Network, Pattern};
+use crate::policy::{Argument, Destination, Direction, EgressRule, Network, Pattern};
 use crate::text::Span;
 use crate::trial::Action;
 
@@ -68,7 +68,7 @@ pub(crate) fn actions(rules: &[Authored<'_>]) -> (Vec<Action>, bool) {
         }
     }
     let paths = paths(rules);
-    let arguments: BTreeSet<Vec<String>> = rules.iter().filter_map(example_arguments).collect();
+    let arguments: BTreeSet<Vec<String>> = rules.iter().flat_map(example_arguments).collect();
     let digests: BTreeSet<Option<[u8; 32]>> =
         rules.iter().flat_map(digests).chain([None]).collect();
     for path in &paths {
@@ -244,28 +244,37 @@ fn paths(rules: &[Authored<'_>]) -> BTreeSet<String> {
     paths
 }
 
-/// Arguments that a rule speaks of.
-fn example_arguments(rule: &Authored<'_>) -> Option<Vec<String>> {
+/// Arguments that a rule speaks of: as short as they can be, and longer where they may be.
+fn example_arguments(rule: &Authored<'_>) -> Vec<Vec<String>> {
     let AnyRule::Exec(rule) = rule.rule else {
-        return None;
+        return Vec::new();
     };
+    let shortest = |argument: &Argument| argument.text.clone();
+    let longer = |argument: &Argument| match argument.prefix {
+        true => format!("{}example", argument.text),
+        false => argument.text.clone(),
+    };
+    let both = [
+        in_place(&rule.arguments, shortest),
+        in_place(&rule.arguments, longer),
+    ];
+    both.into_iter().flatten().collect()
+}
+
+/// The arguments that have a place in theirs, then the others.
+fn in_place(wanted: &[Argument], text: impl Fn(&Argument) -> String) -> Option<Vec<String>> {
     let mut arguments: Vec<String> = Vec::new();
-    for argument in rule
-        .arguments
-        .iter()
-        .filter(|argument| argument.at.is_some())
-    {
-        let at = argument.at? as usize;
+    for argument in wanted {
+        let Some(at) = argument.at else {
+            continue;
+        };
+        let at = at as usize;
         if arguments.len() < at {
             arguments.resize(at, "x".to_owned());
         }
-        *arguments.get_mut(at.checked_sub(1)?)? = argument.text.clone();
+        *arguments.get_mut(at.checked_sub(1)?)? = text(argument);
     }
-    arguments.extend(
-        rule.arguments
-            .iter()
-            .filter(|argument| argument.at.is_none())
-            .map(|argument| argument.text.clone()),
-    );
+    let anywhere = wanted.iter().filter(|argument| argument.at.is_none());
+    arguments.extend(anywhere.map(text));
     (!arguments.is_empty()).then_some(arguments)
 }

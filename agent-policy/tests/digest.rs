@@ -2,16 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use agent_policy::{Compiled, parse};
+use agent_policy::{Compiled, Policy, diff, parse};
 
 const CODER: &str = include_str!("golden/coder.yaml");
 const WHOLE: &str = include_str!("golden/whole.yaml");
 
-fn compile(text: &str) -> Compiled {
+fn read(text: &str) -> (Policy, Compiled) {
     let policies = parse("a.yaml", text.as_bytes()).unwrap_or_else(|found| panic!("{found}"));
-    policies[0]
-        .compile()
-        .unwrap_or_else(|found| panic!("{found}"))
+    let policy = policies.into_iter().next().unwrap();
+    let compiled = policy.compile().unwrap_or_else(|found| panic!("{found}"));
+    (policy, compiled)
+}
+
+fn compile(text: &str) -> Compiled {
+    read(text).1
 }
 
 /// Fails when the encoding or the tables change: then the digest's version must grow, and these
@@ -45,9 +49,9 @@ fn layout_comments_and_the_order_of_labels_do_not_count() {
     assert_eq!(compile(&commented).digest, digest);
 }
 
-/// Each word of the whole policy that is changed gives another digest.
+/// Each word of the whole policy that is changed gives another digest, and is a difference.
 #[test]
-fn every_part_of_a_policy_is_in_its_digest() {
+fn every_part_of_a_policy_is_in_its_digest_and_a_difference() {
     let changes = [
         ("name: whole", "name: other"),
         ("team: finance", "team: sales"),
@@ -137,15 +141,23 @@ fn every_part_of_a_policy_is_in_its_digest() {
         ("mode: enforce", "mode: audit"),
         ("minEnforcement: block", "minEnforcement: kill"),
     ];
-    let mut digests = BTreeSet::from([compile(WHOLE).digest]);
+    let whole = read(WHOLE);
+    let mut digests = BTreeSet::from([whole.1.digest]);
+    let mut untold = Vec::new();
     for (old, new) in changes {
         assert!(WHOLE.contains(old), "{old:?}");
-        let changed = compile(&WHOLE.replace(old, new));
+        let changed = read(&WHOLE.replace(old, new));
         assert!(
-            digests.insert(changed.digest),
+            digests.insert(changed.1.digest),
             "{old:?} for {new:?} changes nothing"
         );
+        if diff((&whole.0, &whole.1), (&changed.0, &changed.1)).is_none() {
+            untold.push((old, new));
+        }
     }
+    // It denies writing, which nothing allows.
+    assert_eq!(untold, [("paths: [.env]", "paths: [\"*.env\"]")]);
+    assert!(diff((&whole.0, &whole.1), (&whole.0, &whole.1)).is_none());
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::policy::{Argument, Block, Common, EgressRule, ExecRule, FileRule, Policy};
+use crate::policy::{
+    Argument, Block, Common, EgressRule, ExecRule, FileRule, NAMED, NOT_WRITABLE, Policy,
+};
 
 /// Where a rule stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,6 +46,15 @@ impl<'p> Authored<'p> {
             AnyRule::Egress(rule) => &rule.common,
             AnyRule::Exec(rule) => &rule.common,
             AnyRule::File(rule) => &rule.common,
+        }
+    }
+
+    /// What must be so of the action itself, as it is said of the rule.
+    pub(crate) fn proviso(&self) -> &'static str {
+        match self.rule {
+            AnyRule::Egress(rule) if rule.named => NAMED,
+            AnyRule::Exec(rule) if rule.not_writable => NOT_WRITABLE,
+            _ => "",
         }
     }
 

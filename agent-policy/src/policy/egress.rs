@@ -77,6 +77,9 @@ pub enum Direction {
     Listen,
 }
 
+/// What is said of a rule whose connections must name their destination.
+pub(crate) const NAMED: &str = ", by the name that it says first";
+
 /// One entry under `egress` or `listen`.
 #[derive(Clone, Debug)]
 pub struct EgressRule {
@@ -141,7 +144,7 @@ impl fmt::Display for EgressRule {
             write!(f, ", {}", protocol.word())?;
         }
         if self.named {
-            f.write_str(", by the name that it says first")?;
+            f.write_str(NAMED)?;
         }
         Ok(())
     }

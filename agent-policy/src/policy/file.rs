@@ -66,6 +66,9 @@ impl fmt::Display for Argument {
     }
 }
 
+/// What is said of a rule for programs that nobody in the session can change.
+pub(crate) const NOT_WRITABLE: &str = " if the session cannot write it";
+
 /// One entry under `exec`.
 #[derive(Clone, Debug)]
 pub struct ExecRule {
@@ -94,7 +97,7 @@ impl fmt::Display for ExecRule {
             write!(f, " with {argument}")?;
         }
         if self.not_writable {
-            f.write_str(" if the session cannot write it")?;
+            f.write_str(NOT_WRITABLE)?;
         }
         Ok(())
     }

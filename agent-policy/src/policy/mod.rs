@@ -32,10 +32,11 @@ pub use condition::{Approval, Common, Effect, Hours, Limit, LimitKind, Word, byt
 pub(crate) use condition::{duration as duration_of, flag as flag_of};
 pub use container::{Container, Engine};
 pub use document::UNKNOWN_HISTORY;
+pub(crate) use egress::NAMED;
 pub use egress::{Destination, Direction, EgressRule, Gateway, Protocol};
 pub use end::{End, Grant, MinEnforcement, Mode, OnChange, OnDeviation, RevokeOn};
-pub(crate) use file::digest_node as digest_of;
 pub use file::{Argument, ExecRule, FileRule, program_digest};
+pub(crate) use file::{NOT_WRITABLE, digest_node as digest_of};
 pub use host::Host;
 pub(crate) use host::is_plain;
 pub use identity::{Identity, Owner, Recognised};
