@@ -45,8 +45,8 @@ pub use policy::{
     Effect, EgressRule, End, Engine, ExecRule, Fact, FileRule, Gateway, Grant, Host, Hours,
     Identity, Image, KIND, Limit, LimitKind, Lookups, MinEnforcement, Mode, Network, OnChange,
     OnDeviation, Owner, PROFILE_KIND, Pace, Pattern, Pod, Policy, PortRange, Profiles, Protocol,
-    Recognised, RecordKind, RevokeOn, Stage, Step, Tool, UNKNOWN_HISTORY, Word, bytes_of, parse,
-    parse_with, program_digest,
+    Recognised, RecordKind, RevokeOn, Stage, Step, Tool, UNKNOWN_HISTORY, Word, bytes_of,
+    check_expression, parse, parse_with, program_digest,
 };
 pub use schema::schema;
 pub use simulate::{Recorded, SimulateError, Simulation, Time};

@@ -9,10 +9,11 @@ fn one_line(bytes: &[u8]) -> String {
     lines[0].clone()
 }
 
+const HEAD: &str = "apiVersion: interlock.dev/v1alpha1\nkind: AgentPolicy\nmetadata: {name: demo}\n\
+                    spec:\n  owner: {name: Ada, contact: ada@example.com}\n";
+
 fn with(egress: &str) -> String {
-    one_line(
-        format!("apiVersion: interlock.dev/v1alpha1\nkind: AgentPolicy\nmetadata: {{name: demo}}\nspec:\n  owner: {{name: Ada, contact: ada@example.com}}\n{egress}\n").as_bytes(),
-    )
+    one_line(format!("{HEAD}{egress}\n").as_bytes())
 }
 
 fn to(address: &str) -> String {
@@ -136,15 +137,73 @@ fn addresses() {
 #[test]
 fn sessions_that_no_kernel_could_recognise() {
     let session = |way: &str| with(&format!("  session: [{{{way}}}]"));
-    for way in ["cgroup: a", "cgroup: /", "cgroup: /a/../b", "cgroup: /a//b"] {
-        assert!(
-            session(way).contains("expected a cgroup's path below the root"),
-            "{way}"
-        );
+    for way in ["cgroup: a", "cgroup: /a/*", "cgroup: /sys/fs/cgroup/a"] {
+        let expected = "expected a cgroup's whole path below /sys/fs/cgroup";
+        assert!(session(way).contains(expected), "{way}");
     }
     let long = format!("cgroup: /{}", "a".repeat(255));
     assert!(session(&long).contains("at most 255 bytes"));
-    for way in ["systemdUnit: agent", "systemdUnit: a/b.service"] {
-        assert!(session(way).contains("expected a unit's name"), "{way}");
+    for way in ["systemdUnit: agent", "systemdUnit: agent-*.service"] {
+        let expected = "expected the whole name of a unit";
+        assert!(session(way).contains(expected), "{way}");
     }
+    let long = format!("executable: /opt/{}", "a".repeat(62));
+    assert!(session(&long).contains("whose last name has at most 61 bytes"));
+    for (pod, expected) in [
+        (
+            "namespace: agents-*, container: a",
+            "expected the whole name of the pod's namespace",
+        ),
+        (
+            "namespace: a, serviceAccount: A",
+            "expected the whole name of a service account",
+        ),
+        (
+            "namespace: a, container: /a",
+            "expected the container's whole name in its pod",
+        ),
+        (
+            "namespace: a, podLabels: {app: \"a*\"}",
+            "found \"app: a*\", expected a name and a value",
+        ),
+        (
+            "namespace: a, podAnnotations: {a b: c}",
+            "found \"a b: c\", expected a name and a value",
+        ),
+    ] {
+        let said = session(&format!("kubernetes: {{{pod}}}"));
+        assert!(said.contains(expected), "{pod}: {said}");
+    }
+    let said = session("container: {name: \"web*\"}");
+    assert!(
+        said.contains("expected the container's whole name"),
+        "{said}"
+    );
+}
+
+#[test]
+fn answers_that_nobody_could_give() {
+    let approval = |more: &str| {
+        let approval = format!("approval: {{by: [ada], {more}}}");
+        with(&format!(
+            "  exec: {{allow: [{{programs: [/bin/a], {approval}}}]}}"
+        ))
+    };
+    assert!(approval("answer: '1 +'").contains("found no CEL expression"));
+    let people = "answer: 'true', people: 2";
+    assert!(approval(people).contains("found an answer by itself beside 2 people"));
+}
+
+#[test]
+fn two_rules_of_one_name() {
+    let policy = format!(
+        "{HEAD}  exec: {{allow: [{{programs: [/bin/a], id: one}}]}}\n\
+         \x20 files: {{allow: [{{access: [read], paths: [/a], id: one}}]}}\n"
+    );
+    let found = parse("a.yaml", policy.as_bytes()).unwrap()[0].compile();
+    let found = found.unwrap_err().to_string();
+    assert!(
+        found.contains("found a second rule called \"one\""),
+        "{found}"
+    );
 }

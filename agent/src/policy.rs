@@ -2,7 +2,6 @@
 //! person reads the errors, and for the daemon, which trusts nobody's word for it.
 
 use crate::control::protocol::Start;
-use crate::holds::expression;
 use agent_policy::{Compiled, Diagnostics, Need, Profiles, parse_with};
 use std::fmt;
 
@@ -22,16 +21,6 @@ pub enum PolicyError {
         agent: String,
         /// The agents there are.
         found: Listed,
-    },
-    /// An approval's expression cannot be used.
-    #[error("{file}: the answer of an approval by {by}: {why}")]
-    Answer {
-        /// The file.
-        file: String,
-        /// Whose approval it is.
-        by: String,
-        /// Why.
-        why: String,
     },
 }
 
@@ -71,22 +60,6 @@ pub fn compile(start: &Start) -> Result<Compiled, PolicyError> {
         });
     };
     let compiled = policy.compile()?;
-    for approval in &compiled.approvals {
-        let Some(answer) = &approval.answer else {
-            continue;
-        };
-        let wrong = |why| PolicyError::Answer {
-            file: start.file.clone(),
-            by: approval.by.join(" or "),
-            why,
-        };
-        if approval.people > 1 {
-            return Err(wrong(
-                "an expression is nobody, and several people are wanted".into(),
-            ));
-        }
-        expression::check(answer).map_err(wrong)?;
-    }
     let found = agent_policy::not_enforced(policy, &compiled, ENFORCED);
     if found.is_empty() {
         return Ok(compiled);

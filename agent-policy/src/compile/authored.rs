@@ -1,10 +1,12 @@
 //! The rules of a policy, numbered: the number is how a compiled rule is found again.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::policy::{
     Argument, Block, Common, EgressRule, ExecRule, FileRule, NAMED, NOT_WRITABLE, Policy,
 };
+use crate::text::{Diagnostics, Severity, quoted};
 
 /// Where a rule stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,6 +65,34 @@ impl<'p> Authored<'p> {
             AnyRule::Exec(rule) => &rule.arguments,
             _ => &[],
         }
+    }
+}
+
+/// Finds rules of one name: budgets, approvals and reports speak of a rule by its name. A profile's rule
+/// may be there several times, with other variables.
+pub(super) fn distinct(authored: &[Authored<'_>]) -> Result<(), Diagnostics> {
+    let mut named = BTreeMap::new();
+    let mut found = Vec::new();
+    for common in authored.iter().map(Authored::common) {
+        let Some(id) = common.id.as_deref() else {
+            continue;
+        };
+        let place = (common.source.name(), common.span);
+        let first = *named.entry(id).or_insert(place);
+        if first != place {
+            let message = format!(
+                "found a second rule called {}, expected a name of its own: the first is that of {}:{}",
+                quoted(id),
+                first.0,
+                first.1.line
+            );
+            let source = &common.source;
+            found.push(source.diagnostic(Severity::Error, common.span, message));
+        }
+    }
+    match found.is_empty() {
+        true => Ok(()),
+        false => Err(Diagnostics::new(found)),
     }
 }
 

@@ -292,6 +292,7 @@ impl Policy {
         let authored = self.authored();
         self.bound("tools", self.tools.len(), MAX_TOOLS)?;
         self.bound("rules", authored.len(), MAX_RULES)?;
+        authored::distinct(&authored)?;
         narrow::check(self, &authored)?;
         let plan = plan::Plan::new(self, &authored)?;
         let mut lists = list::Lists::new(self, &authored, &plan);

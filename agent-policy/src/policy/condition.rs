@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::text::{Fields, Node, Reader, Source, Span, Value, quoted};
 
+use super::expression;
 use super::network::number;
 
 /// A word of a policy and its place.
@@ -300,6 +301,13 @@ pub(super) fn approval(reader: &mut Reader<'_>, node: &Node) -> Option<Approval>
     let show = fields
         .get("show")
         .map(|node| words(reader, node, "a list of things to show"));
+    let people = fields
+        .get("people")
+        .and_then(|node| people(reader, node))
+        .unwrap_or(1);
+    let answer = fields
+        .get("answer")
+        .and_then(|node| answer(reader, node, people));
     Some(Approval {
         by: by.into_iter().map(|word| word.text).collect(),
         expires_s: fields
@@ -312,14 +320,8 @@ pub(super) fn approval(reader: &mut Reader<'_>, node: &Node) -> Option<Approval>
             .map(|word| word.text)
             .collect(),
         wait_s: fields.get("wait").and_then(|node| duration(reader, node)),
-        people: fields
-            .get("people")
-            .and_then(|node| people(reader, node))
-            .unwrap_or(1),
-        answer: fields
-            .get("answer")
-            .and_then(|node| reader.text(node, "an expression"))
-            .map(str::to_owned),
+        people,
+        answer,
         waits_alone: fields
             .get("controllerLost")
             .and_then(|node| waits_alone(reader, node))
@@ -340,6 +342,19 @@ fn people(reader: &mut Reader<'_>, node: &Node) -> Option<u32> {
         reader.found(node.span, &quoted(text), PEOPLE);
     }
     found
+}
+
+fn answer(reader: &mut Reader<'_>, node: &Node, people: u32) -> Option<String> {
+    const EXPRESSION: &str = "an expression in CEL that says true, false or \"ask\"";
+    let text = reader.text(node, EXPRESSION)?;
+    if people > 1 {
+        let found = format!("an answer by itself beside {people} people");
+        reader.found(node.span, &found, "one of them: an expression is nobody");
+    }
+    if let Err(found) = expression::check(text) {
+        reader.found(node.span, &found, EXPRESSION);
+    }
+    Some(text.to_owned())
 }
 
 fn waits_alone(reader: &mut Reader<'_>, node: &Node) -> Option<bool> {

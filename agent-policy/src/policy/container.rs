@@ -6,8 +6,9 @@ use std::fmt;
 use crate::text::{Fields, Node, Reader};
 
 use super::condition;
-use super::document::{bounded, texts};
+use super::document::texts;
 use super::image::{self, Image};
+use super::names;
 
 /// A container as its runtime tells of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,7 +100,7 @@ pub(super) fn pairs(
 }
 
 pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Engine> {
-    const NAME: &str = "the container's name, as `docker ps` shows it";
+    const NAME: &str = "the container's whole name, as `docker ps` shows it";
     let fields = Fields::of(
         reader,
         node,
@@ -109,7 +110,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Engine> {
     let engine = Engine {
         name: fields
             .get("name")
-            .and_then(|node| bounded(reader, node, NAME)),
+            .and_then(|node| names::read(reader, node, names::is_container, NAME)),
         image: image::read(reader, &fields),
         labels: pairs(reader, &fields, "labels", "labels of the container"),
         entered: condition::flag(reader, &fields, "entered"),

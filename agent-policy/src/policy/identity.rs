@@ -5,6 +5,7 @@ use crate::text::{Fields, Node, Reader, Span, Value, quoted};
 use super::condition;
 use super::container::{self, Engine};
 use super::document::bounded;
+use super::names;
 use super::path::Pattern;
 use super::pod::{self, Pod};
 
@@ -107,6 +108,12 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Identity {
     }
 }
 
+const UNIT: &str = "the whole name of a unit such as agent.service, at most 255 bytes";
+const CGROUP: &str =
+    "a cgroup's whole path below /sys/fs/cgroup, such as /agents.slice/a, at most 255 bytes";
+const EXECUTABLE: &str = "an absolute path whose last name has at most 61 bytes";
+/// Bytes of a file's name that the kernel programs can still tell from a longer one.
+const MAX_EXECUTABLE: usize = agent_common::recognise::NAME - 3;
 const RECOGNISED: &str = "one of run, executable, systemdUnit, cgroup, kubernetes and container";
 
 pub(super) fn recognised(reader: &mut Reader<'_>, node: &Node) -> Vec<(Recognised, Span)> {
@@ -129,20 +136,23 @@ pub(super) fn recognised(reader: &mut Reader<'_>, node: &Node) -> Vec<(Recognise
         };
         let before = found.len();
         if let Some(node) = fields.get("executable")
-            && let Some(text) = reader.text(node, "an absolute path")
+            && let Some(text) = reader.text(node, EXECUTABLE)
         {
+            let last = text.rsplit('/').next().unwrap_or_default();
             match Pattern::read(text) {
-                Ok(pattern @ Pattern::Exact(_)) => {
+                Ok(pattern @ Pattern::Exact(_)) if last.len() <= MAX_EXECUTABLE => {
                     found.push((Recognised::Executable(pattern), item.span));
                 }
-                _ => reader.found(node.span, &quoted(text), "an absolute path"),
+                _ => reader.found(node.span, &quoted(text), EXECUTABLE),
             }
         }
         let unit = fields
             .get("systemdUnit")
-            .and_then(|node| unit(reader, node));
+            .and_then(|node| names::read(reader, node, names::is_unit, UNIT));
         found.extend(unit.map(|unit| (Recognised::SystemdUnit(unit), item.span)));
-        let cgroup = fields.get("cgroup").and_then(|node| cgroup(reader, node));
+        let cgroup = fields
+            .get("cgroup")
+            .and_then(|node| names::read(reader, node, names::is_cgroup, CGROUP));
         found.extend(cgroup.map(|path| (Recognised::Cgroup(path), item.span)));
         found.extend(
             fields
@@ -159,30 +169,4 @@ pub(super) fn recognised(reader: &mut Reader<'_>, node: &Node) -> Vec<(Recognise
         }
     }
     found
-}
-
-/// Bytes of a cgroup's path or a unit's name, as the kernel programs compare them.
-const MAX_CGROUP: usize = 255;
-
-fn unit(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
-    let expected = "a unit's name such as agent.service, at most 255 bytes";
-    let name = reader.text(node, expected)?;
-    let is_unit = name.contains('.') && !name.contains('/') && name.len() <= MAX_CGROUP;
-    if !is_unit {
-        reader.found(node.span, &quoted(name), expected);
-    }
-    is_unit.then(|| name.to_owned())
-}
-
-fn cgroup(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
-    let expected = "a cgroup's path below the root, such as /agents.slice/a, at most 255 bytes";
-    let path = reader.text(node, expected)?;
-    let named = |name: &str| !name.is_empty() && name != "." && name != "..";
-    let names = path.strip_prefix('/');
-    let is_path = names.is_some_and(|names| names.split('/').all(named));
-    let is_path = is_path && path.len() <= MAX_CGROUP;
-    if !is_path {
-        reader.found(node.span, &quoted(path), expected);
-    }
-    is_path.then(|| path.to_owned())
 }

@@ -4,12 +4,12 @@ use std::fmt;
 
 use agent_common::recognise::WhenAway;
 
-use crate::text::{Fields, Node, Reader};
+use crate::text::{Fields, Node, Reader, quoted};
 
 use super::condition;
 use super::container::{self, Container, has};
-use super::document::bounded;
 use super::image::{self, Image};
+use super::names;
 
 /// What selects containers of pods. All that is named must be so.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,6 +84,10 @@ impl fmt::Display for Pod {
     }
 }
 
+const NAMESPACE: &str = "the whole name of the pod's namespace";
+const ACCOUNT: &str = "the whole name of a service account";
+const CONTAINER: &str = "the container's whole name in its pod";
+
 /// What does not tell containers of a namespace apart.
 const NO_CHOICE: [&str; 3] = ["namespace", "entered", "whenAway"];
 
@@ -101,15 +105,27 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Pod> {
     let fields = Fields::of(reader, node, "kubernetes", &known)?;
     let namespace = fields
         .require(reader, "namespace", "the pod's namespace")
-        .and_then(|node| bounded(reader, node, "the pod's namespace"));
+        .and_then(|node| names::read(reader, node, names::is_label, NAMESPACE));
     let labels = container::pairs(reader, &fields, "podLabels", "labels of the pod");
     let annotations = container::pairs(reader, &fields, "podAnnotations", "annotations of the pod");
     let service_account = fields
         .get("serviceAccount")
-        .and_then(|node| bounded(reader, node, "a service account"));
+        .and_then(|node| names::read(reader, node, names::is_subdomain, ACCOUNT));
     let container = fields
         .get("container")
-        .and_then(|node| bounded(reader, node, "the container's name in its pod"));
+        .and_then(|node| names::read(reader, node, names::is_label, CONTAINER));
+    for (key, all) in [("podLabels", &labels), ("podAnnotations", &annotations)] {
+        let fits = |value: &str| key == "podAnnotations" || names::is_value(value);
+        let wrong = |(name, value): &&(String, String)| !names::is_key(name) || !fits(value);
+        if let (Some(node), Some((name, value))) = (fields.get(key), all.iter().find(wrong)) {
+            let found = quoted(&format!("{name}: {value}"));
+            reader.found(
+                node.span,
+                &found,
+                "a name and a value as Kubernetes allows them",
+            );
+        }
+    }
     let image = image::read(reader, &fields);
     // Of those whom they select, only containers of agents are entered: all of a namespace may be meant.
     let entered = condition::flag(reader, &fields, "entered");

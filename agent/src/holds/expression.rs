@@ -2,29 +2,14 @@
 //!
 //! It sees the request, the session, the time and what the session was answered before. `true` is a yes,
 //! `false` a no, `"ask"` leaves it to people; anything else, an error, and no result in time are a no.
-//! What it may cost is bounded before it runs: its length, how often it walks over lists, and the lists.
+//! What it may cost is bounded before it runs: its length and how often it walks over lists, which the
+//! policy is read by, and the lists.
 
 use super::answer::Counters;
 use super::question::Question;
 use cel::{Context, Program, Value};
 use serde_json::json;
 use std::time::Duration;
-
-/// Characters of an expression.
-const MOST: usize = 1000;
-
-/// How often it may walk over a list. Walks lie in one another at worst.
-const WALKS: usize = 2;
-
-/// What walks.
-const MACROS: [&str; 6] = [
-    ".all(",
-    ".exists(",
-    ".exists_one(",
-    ".map(",
-    ".filter(",
-    ".reduce(",
-];
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -38,34 +23,9 @@ pub enum Says {
     Ask,
 }
 
-/// Whether an expression can be used; why not.
-pub fn check(text: &str) -> Result<(), String> {
-    if text.len() > MOST {
-        return Err(format!("found an expression of more than {MOST} bytes"));
-    }
-    let words: String = text
-        .chars()
-        .filter(|letter| !letter.is_whitespace())
-        .collect();
-    let walks: usize = MACROS.iter().map(|word| words.matches(word).count()).sum();
-    if walks > WALKS {
-        return Err(format!(
-            "found {walks} walks over lists, expected at most {WALKS}"
-        ));
-    }
-    let text = text.to_owned();
-    // Whatever becomes of the parser, it is not this thread's.
-    let parsed = std::thread::spawn(move || Program::compile(&text).map(drop)).join();
-    match parsed {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(format!("found no CEL expression: {error}")),
-        Err(_) => Err("found an expression that cannot be read".to_owned()),
-    }
-}
-
 /// What an expression says to a question, within a time.
 pub async fn judge(text: &str, question: &Question, counters: Counters) -> Result<Says, String> {
-    check(text)?;
+    agent_policy::check_expression(text).map_err(|found| format!("found {found}"))?;
     let (text, seen) = (text.to_owned(), seen(question, counters));
     let (tell, told) = tokio::sync::oneshot::channel();
     let work = move || {
