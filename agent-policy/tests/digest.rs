@@ -9,7 +9,7 @@ const WHOLE: &str = include_str!("golden/whole.yaml");
 
 fn read(text: &str) -> (Policy, Compiled) {
     let policies = parse("a.yaml", text.as_bytes()).unwrap_or_else(|found| panic!("{found}"));
-    let policy = policies.into_iter().next().unwrap();
+    let policy = policies.into_iter().next().expect("a policy");
     let compiled = policy.compile().unwrap_or_else(|found| panic!("{found}"));
     (policy, compiled)
 }
