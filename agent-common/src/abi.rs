@@ -1,7 +1,7 @@
 //! The limits and names that a kernel object file and its loader must share.
 
 /// Grows whenever the layout or the meaning of a map changes, or of the pins; it is part of every pin path.
-pub const VERSION: u32 = 17;
+pub const VERSION: u32 = 18;
 
 /// Sessions that can be in force at once on one host.
 pub const MAX_SESSIONS: u32 = 16_384;

@@ -27,6 +27,8 @@ wire_enum! {
         Overdrawn = 8 => "overdrawn",
         /// Questions that were put to a person.
         Asked = 9 => "asked",
+        /// Packets that were dropped because they name places to pass on their way.
+        Rerouted = 10 => "rerouted",
     }
 }
 

@@ -55,7 +55,7 @@ wire_enum! {
         Ptrace = 44 => "ptrace",
         /// Processes outside the session get signals or other limits.
         Signal = 45 => "signal",
-        /// File systems are mounted, moved or taken away.
+        /// File systems, or parts of one, are mounted, moved, doubled or taken away.
         Mount = 46 => "mount",
         /// User namespaces are made.
         Userns = 47 => "userns",
@@ -175,7 +175,7 @@ impl Privilege {
             Self::CapCheckpointRestore => "choose process ids and open mapped files",
             Self::Ptrace => "look into, and change, processes outside the session",
             Self::Signal => "signal processes outside the session, and change their limits",
-            Self::Mount => "mount, move and unmount file systems",
+            Self::Mount => "mount, move and unmount file systems, and make snapshots of btrfs",
             Self::Userns => "make user namespaces",
             Self::Bpf => "call bpf(), and change what is pinned",
             Self::Module => "have the kernel load modules that it asks for",

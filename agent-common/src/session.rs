@@ -45,7 +45,7 @@ pub struct Member {
     /// The tools that it is inside, counted from 1, the outermost first; 0 for none. The last is
     /// always 0: one scope is the agent's own.
     pub tools: [u8; SCOPES],
-    /// Bits of [`Member::ROOT`].
+    /// Bits: [`Member::ROOT`], [`Member::FORMER`].
     pub flags: u32,
     /// What the task was last allowed to connect to.
     pub pass: Pass,
@@ -69,6 +69,8 @@ assert_layout!(Member, size 408, label at 0, tools at 16, flags at 20, pass at 2
 impl Member {
     /// The task is a thread of the session's first process, whose end is the session's.
     pub const ROOT: u32 = 1;
+    /// A ring of the task's may act with credentials that the task had before.
+    pub const FORMER: u32 = 2;
 }
 
 /// The session whose task has made or accepted a socket, for those who know the socket by its address

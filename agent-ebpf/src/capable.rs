@@ -39,7 +39,7 @@ pub fn capable(ctx: LsmContext) -> i32 {
         return verdict::lsm(true);
     };
     // The kernel's own power, lent for a while, is not the session's.
-    if task.has_borrowed(ctx.arg(0)) {
+    if task.has_borrowed(ctx.arg(0)) && !member.has_former() {
         return verdict::lsm(true);
     }
     let options: u32 = ctx.arg(3);

@@ -31,7 +31,7 @@ fn actor() -> Option<Member> {
 /// The same of a member that is known already.
 #[inline(always)]
 fn acting(member: Member) -> Option<Member> {
-    if Task::is_kernel_at_work() {
+    if Task::is_kernel_at_work(member) {
         return None;
     }
     // One policy for all that the action does to files.

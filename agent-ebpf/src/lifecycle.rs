@@ -181,6 +181,8 @@ pub fn process_exec(ctx: BtfTracePointContext) -> i32 {
     let Some(member) = Task::current_if_marked().and_then(Task::member) else {
         return 0;
     };
+    // No ring outlives the program that had it.
+    member.forget_former();
     let binprm: *const c_void = ctx.arg(2);
     let filename = Address(binprm as u64).read(&BINPRM_FILENAME).unwrap_or(0);
     if !state::is_permitted(member.label()) {

@@ -34,6 +34,7 @@
 mod capable;
 mod census;
 mod connect;
+mod credentials;
 mod divert;
 mod exec;
 mod files;

@@ -1,7 +1,8 @@
 //! Packets: the last look at what leaves and what comes. A socket whose session was revoked is dead
-//! both ways, whoever holds it, and whatever still lies in its queue.
+//! both ways, whoever holds it, and whatever still lies in its queue. And no packet of a session's chooses its own way
+//! to where it may go.
 
-use crate::kernel::{budget, counts, divert, owner, segment, state, verdict};
+use crate::kernel::{budget, counts, divert, owner, route, segment, state, verdict};
 use crate::maps::DRAINING;
 use agent_common::counter::Counter;
 use agent_common::divert::STRAIGHT;
@@ -16,7 +17,10 @@ pub fn egress(ctx: SkBuffContext) -> i32 {
         return verdict::cgroup(true);
     };
     if is_silent(owner) && !segment::is_bare_reset(&ctx) {
-        return silence(owner.label());
+        return drop(owner.label(), Counter::Silenced);
+    }
+    if route::is_given(&ctx) {
+        return drop(owner.label(), Counter::Rerouted);
     }
     if owner.diverted != STRAIGHT {
         divert::note_origin(&ctx, owner);
@@ -37,7 +41,7 @@ pub fn ingress(ctx: SkBuffContext) -> i32 {
     if !is_silent(owner) {
         return verdict::cgroup(true);
     }
-    silence(owner.label())
+    drop(owner.label(), Counter::Silenced)
 }
 
 /// Whether the owner's session may neither send nor receive any more. A session that is over is
@@ -51,8 +55,8 @@ fn is_silent(owner: &Owner) -> bool {
 }
 
 #[inline(always)]
-fn silence(label: Label) -> i32 {
-    counts::add(Counter::Silenced);
+fn drop(label: Label, why: Counter) -> i32 {
+    counts::add(why);
     state::note_denied(label);
     verdict::cgroup(false)
 }

@@ -1,6 +1,8 @@
 //! Reaching other processes: looking into them, changing them, signalling them. Within a session
 //! everything goes; an outsider that reaches into a session is nobody's business here.
 
+use crate::kernel::file::File;
+use crate::kernel::inode::Inode;
 use crate::kernel::member::Member;
 use crate::kernel::memory::{Address, is_null};
 use crate::kernel::task::Task;
@@ -17,6 +19,24 @@ const QUIET: u32 = 4;
 /// `F_SETOWN` and `F_SETOWN_EX`, `FIOSETOWN` and `SIOCSPGRP`: whom the kernel signals when a file
 /// is ready.
 const SET_OWNER: [u32; 4] = [8, 15, 0x8901, 0x8902];
+
+/// `F_SETFL` with `O_ASYNC`, `F_SETSIG`, and `FIOASYNC`: that the kernel signals, and how. A terminal signals those
+/// before it, whoever asked.
+const SET_FLAGS: u32 = 4;
+const ASYNC: u64 = 0o20000;
+const SET_SIGNAL: u32 = 10;
+const SIGNAL_WHEN_READY: u32 = 0x5452;
+
+/// `BTRFS_IOC_SNAP_CREATE`, `BTRFS_IOC_SUBVOL_CREATE`, `BTRFS_IOC_SNAP_DESTROY`, and the second versions of the
+/// three: a whole tree of files gets other names, or loses them, and no hook for names is asked.
+const TREES: [u32; 6] = [
+    0x5000_9401,
+    0x5000_940e,
+    0x5000_940f,
+    0x5000_9417,
+    0x5000_9418,
+    0x5000_943f,
+];
 
 /// `TIOCSTI` and `TIOCLINUX`: what is put into a terminal is read by whoever reads next, and that
 /// may be the shell around the session.
@@ -124,10 +144,14 @@ pub fn file_fcntl(ctx: LsmContext) -> i32 {
         Err(answer) => return answer,
     };
     let command: u32 = ctx.arg(1);
+    let argument: u64 = ctx.arg(2);
+    let signals = command == SET_SIGNAL || command == SET_FLAGS && argument & ASYNC != 0;
+    if signals && is_device(ctx.arg(0)) {
+        return judge(member, Act::of(Privilege::Signal));
+    }
     if command != SET_OWNER[0] && command != SET_OWNER[1] {
         return verdict::lsm(true);
     }
-    let argument: u64 = ctx.arg(2);
     let owner = argument as u32;
     let to_itself = owner == 0 || owner == Task::current().tgid();
     if command == SET_OWNER[0] && to_itself {
@@ -171,6 +195,13 @@ pub fn file_ioctl_compat(ctx: LsmContext) -> i32 {
     ioctl(&ctx)
 }
 
+/// Whether a file may be a terminal.
+#[inline(always)]
+fn is_device(file: *const c_void) -> bool {
+    let inode = File::given(file).inode();
+    inode.is_none_or(Inode::is_character_device)
+}
+
 #[inline(always)]
 fn ioctl(ctx: &LsmContext) -> i32 {
     let member = match member(ctx.arg(3)) {
@@ -180,6 +211,12 @@ fn ioctl(ctx: &LsmContext) -> i32 {
     let command: u32 = ctx.arg(1);
     if command == SET_OWNER[2] || command == SET_OWNER[3] {
         return judge(member, Act::of(Privilege::Signal));
+    }
+    if command == SIGNAL_WHEN_READY && is_device(ctx.arg(0)) {
+        return judge(member, Act::of(Privilege::Signal));
+    }
+    if TREES.contains(&command) {
+        return judge(member, Act::of(Privilege::Mount));
     }
     if command == TYPE_INTO[0] || command == TYPE_INTO[1] {
         return judge(member, Act::of(Privilege::Terminal));

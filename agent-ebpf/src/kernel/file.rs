@@ -14,7 +14,7 @@ use core::ffi::c_void;
 const MODE_READ: u32 = 1;
 const MODE_WRITE_BIT: u32 = 1;
 const MODE_CREATED_BIT: u32 = 20;
-/// `__FMODE_EXEC` in `f_flags`: the kernel opens it for `execve`. `open(2)` cannot set it.
+/// `__FMODE_EXEC` in `f_flags`: the kernel opens it for `execve`. `open(2)` cannot set it, `mq_open` can.
 const FLAG_EXEC: u32 = 0x20;
 /// `O_TRUNC`.
 const FLAG_TRUNCATE_BIT: u32 = 9;
@@ -23,6 +23,7 @@ const FLAG_TEMPORARY_BIT: u32 = 22;
 /// `O_ACCMODE` and `O_TRUNC`: anything else than zero of these changes the file.
 const FLAGS_CHANGING: u32 = 0o3 | 0o1000;
 const VM_EXEC: u64 = 4;
+const ATTR_SIZE: u32 = 1 << 3;
 const ATTR_FORCE: u32 = 1 << 9;
 const ATTR_FILE: u32 = 1 << 13;
 
@@ -34,6 +35,9 @@ const NAMESPACES: u64 = 0x6e73_6673;
 const PROCESSES: u64 = 0x5049_4446;
 /// `TMPFS_MAGIC`, which the memory behind `memfd_create` has, too.
 const MEMORY: u64 = 0x0102_1994;
+
+/// `MQUEUE_MAGIC`.
+const QUEUES: u64 = 0x1980_0202;
 
 /// `EXT4_SUPER_MAGIC`, which ext2 and ext3 have, too.
 const EXT: u64 = 0xef53;
@@ -242,6 +246,7 @@ impl File {
     #[inline(always)]
     pub fn is_executed(self) -> bool {
         self.0.load::<u32>(&FILE_FLAGS) & FLAG_EXEC != 0
+            && self.inode().and_then(Inode::magic) != Some(QUEUES)
     }
 
     /// What is open.
@@ -292,9 +297,11 @@ pub fn is_changed(area: *const c_void) -> bool {
 
 /// Whether attributes change by the caller's will, and not as a consequence of what was judged
 /// before: truncation through a file that was opened for writing, by its opening even, or writing
-/// to a file that loses its set-user-id bit.
+/// to a file that loses its set-user-id bit. Who truncates it by its name takes that bit away, too, and
+/// has not been asked.
 #[inline(always)]
 pub fn is_wanted(attributes: *const c_void) -> bool {
     let valid: u32 = Typed::given(attributes).load(&ATTRIBUTES_VALID);
-    valid & (ATTR_FORCE | ATTR_FILE) == 0
+    let is_consequence = valid & ATTR_FORCE != 0 && valid & ATTR_SIZE == 0;
+    valid & ATTR_FILE == 0 && !is_consequence
 }

@@ -5,8 +5,9 @@ use super::offsets::{INODE_MODE, INODE_SB, PROC_INODE_MODE, PROC_INODE_PID, SB_M
 use super::task::Task;
 use core::ffi::c_void;
 
-/// `S_IFMT`, `S_IFBLK` and `S_IFSOCK`.
+/// `S_IFMT`, `S_IFCHR`, `S_IFBLK` and `S_IFSOCK`.
 const TYPE: u16 = 0o170_000;
+const CHARACTER: u16 = 0o020_000;
 const BLOCK: u16 = 0o060_000;
 const SOCKET: u16 = 0o140_000;
 
@@ -46,6 +47,12 @@ impl Inode {
     #[inline(always)]
     pub fn is_disk(self) -> bool {
         self.0.load::<u16>(&INODE_MODE) & TYPE == BLOCK
+    }
+
+    /// Whether it is a device that is none of blocks: a terminal, and others.
+    #[inline(always)]
+    pub fn is_character_device(self) -> bool {
+        self.0.load::<u16>(&INODE_MODE) & TYPE == CHARACTER
     }
 
     /// Whether it is a socket.

@@ -157,6 +157,28 @@ impl Member {
         unsafe { (*self.0).flags & State::ROOT != 0 }
     }
 
+    /// Notes that a ring of the task's may act with credentials that the task had before. They look like those that
+    /// the kernel lends.
+    #[inline(always)]
+    pub fn note_former(self) {
+        // SAFETY: as in `leave_pass`.
+        unsafe { (*self.0).flags |= State::FORMER }
+    }
+
+    /// Notes that no ring does any more.
+    #[inline(always)]
+    pub fn forget_former(self) {
+        // SAFETY: as in `leave_pass`.
+        unsafe { (*self.0).flags &= !State::FORMER }
+    }
+
+    /// Whether one may.
+    #[inline(always)]
+    pub fn has_former(self) -> bool {
+        // SAFETY: as in `label`.
+        unsafe { (*self.0).flags & State::FORMER != 0 }
+    }
+
     /// Notes when the task was allowed an action.
     #[inline(always)]
     pub fn note_action(self, now_ns: u64) {

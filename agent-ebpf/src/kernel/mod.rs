@@ -36,6 +36,7 @@ pub mod pending;
 pub mod progress;
 pub mod ready;
 pub mod record;
+pub mod route;
 pub mod segment;
 mod share;
 pub mod socket;

@@ -84,6 +84,8 @@ offsets! {
     TASK_CRED,
     /// `task_struct.real_cred`: who the task is.
     TASK_REAL_CRED,
+    /// `task_struct.io_uring`: what a task has that has told a ring to do something; zero where the kernel has no rings.
+    TASK_IO_URING,
     /// `task_struct.pid_links`, of which the first is the task's own.
     TASK_PID_LINKS,
     /// `pid.tasks`, of which the first is the task with that id.

@@ -159,15 +159,22 @@ pub fn peer(socket: *const c_void, message: *const c_void, endpoint: &mut Endpoi
     let protocol = protocol(u32::from(number));
     let address: u64 = Typed::given(message).load(&MESSAGE_NAME);
     if protocol == UDP && address != 0 {
-        if let Some(given) = Address(address).read::<SockAddr>(&START) {
-            let port = u16::from_be(given.port);
-            *endpoint = if given.family == u16::from(AF_INET6) {
-                Endpoint::v6(given.v6, port, protocol)
-            } else {
-                Endpoint::v4(given.v4, port, protocol)
-            };
+        let given: Option<SockAddr> = Address(address).read(&START);
+        // An IPv6 socket takes no family for no address.
+        let is_none = |given: &SockAddr| {
+            family == u16::from(AF_INET6) && given.family == u16::from(AF_UNSPEC)
+        };
+        if !given.as_ref().is_some_and(is_none) {
+            if let Some(given) = given {
+                let port = u16::from_be(given.port);
+                *endpoint = if given.family == u16::from(AF_INET6) {
+                    Endpoint::v6(given.v6, port, protocol)
+                } else {
+                    Endpoint::v4(given.v4, port, protocol)
+                };
+            }
+            return Peer::Addressed;
         }
-        return Peer::Addressed;
     }
     if protocol != TCP && protocol != UDP {
         return Peer::Other;

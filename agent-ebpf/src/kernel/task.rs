@@ -5,8 +5,8 @@ use super::memory::{Address, Typed};
 use super::offsets::{
     MM_ARGUMENTS, MM_ARGUMENTS_END, MM_EXE_FILE, NAMESPACES_MOUNTS, PID_TASKS, SIGNAL_LIVE,
     TASK_BPF_STORAGE, TASK_COMM, TASK_CRED, TASK_EXIT_CODE, TASK_EXIT_STATE, TASK_FLAGS,
-    TASK_GROUP_LEADER, TASK_MM, TASK_NAMESPACES, TASK_PID, TASK_PID_LINKS, TASK_REAL_CRED,
-    TASK_REAL_PARENT, TASK_SIGNAL, TASK_START_BOOTTIME, TASK_TGID,
+    TASK_GROUP_LEADER, TASK_IO_URING, TASK_MM, TASK_NAMESPACES, TASK_PID, TASK_PID_LINKS,
+    TASK_REAL_CRED, TASK_REAL_PARENT, TASK_SIGNAL, TASK_START_BOOTTIME, TASK_TGID,
 };
 use super::storage;
 use crate::maps::{FRESH, MEMBERS, TEMPLATES};
@@ -68,11 +68,12 @@ impl Task {
 
     /// Whether the kernel acts for itself, with credentials that are not the task's: an overlay
     /// that opens and copies the files below it (`ovl_override_creds`), a crash dump not included.
-    /// An io_uring worker can be made to act with credentials that a task of the session once had,
-    /// so it never counts; nor does a task whose ring was given such credentials, for that takes a
-    /// privilege (`uring_override_creds`), which 5.10 cannot ask for.
+    ///
+    /// What a ring of io_uring was told to do is done with the credentials that the task had then. A worker of the
+    /// ring's never counts; nor does a task that has taken other credentials since ([`Member::note_former`]), nor one
+    /// whose ring was given them, for that takes a privilege (`uring_override_creds`), which 5.10 cannot ask for.
     #[inline(always)]
-    pub fn is_kernel_at_work() -> bool {
+    pub fn is_kernel_at_work(member: Member) -> bool {
         const IO_WORKER: u32 = 0x10;
         const DUMPING_CORE: u32 = 0x200;
         if !has_marks() {
@@ -83,7 +84,13 @@ impl Task {
         if task.load::<u64>(&TASK_CRED) == task.load::<u64>(&TASK_REAL_CRED) {
             return false;
         }
-        task.load::<u32>(&TASK_FLAGS) & (IO_WORKER | DUMPING_CORE) == 0
+        task.load::<u32>(&TASK_FLAGS) & (IO_WORKER | DUMPING_CORE) == 0 && !member.has_former()
+    }
+
+    /// Whether it has told a ring of io_uring to do something.
+    #[inline(always)]
+    pub fn has_ring(self) -> bool {
+        TASK_IO_URING.load() != 0 && self.0.read::<u64>(&TASK_IO_URING) != Some(0)
     }
 
     /// The address of the file that it executes.

@@ -69,6 +69,7 @@ impl Figures {
         for (reason, counter) in [
             ("revoked", Counter::Silenced),
             ("budget", Counter::Overdrawn),
+            ("route", Counter::Rerouted),
         ] {
             reading.add(&PACKETS_DROPPED, &[reason], count(counter)?);
         }

@@ -65,16 +65,12 @@ pub(super) fn programs(btf: Option<&Btf>, lsm_list: &LsmList) -> Vec<Check> {
             let check = match program.kind {
                 Kind::Lsm(hook) => lsm(btf, program, hook, &calling, lsm_list),
                 Kind::Tracepoint(name) => {
-                    let id = format!("tracepoint/{name}");
-                    match find(btf, TypeKind::Typedef, &format!("btf_trace_{name}")) {
-                        Ok(number) => {
-                            let result = trial::program(Place::Tracepoint(number));
-                            tried(Group::Program, &id, program.purpose, result)
-                        }
-                        Err(why) => {
-                            Check::ok(Group::Program, &id, program.purpose, "").missing(why)
-                        }
-                    }
+                    let found = find(btf, TypeKind::Typedef, &format!("btf_trace_{name}"));
+                    traced(program, "tracepoint", name, found.map(Place::Tracepoint))
+                }
+                Kind::Function(name) => {
+                    let found = find(btf, TypeKind::Function, name);
+                    traced(program, "function", name, found.map(Place::Function))
                 }
                 Kind::Cgroup(point) => {
                     let id = format!("cgroup/{}", program.name);
@@ -88,16 +84,8 @@ pub(super) fn programs(btf: Option<&Btf>, lsm_list: &LsmList) -> Vec<Check> {
                     }
                 }
                 Kind::Iter(objects) => {
-                    let id = format!("iter/{objects}");
-                    match find(btf, TypeKind::Function, &format!("bpf_iter_{objects}")) {
-                        Ok(number) => {
-                            let result = trial::program(Place::Iter(number));
-                            tried(Group::Program, &id, program.purpose, result)
-                        }
-                        Err(why) => {
-                            Check::ok(Group::Program, &id, program.purpose, "").missing(why)
-                        }
-                    }
+                    let found = find(btf, TypeKind::Function, &format!("bpf_iter_{objects}"));
+                    traced(program, "iter", objects, found.map(Place::Iter))
                 }
                 Kind::Run => tried(
                     Group::Program,
@@ -117,6 +105,15 @@ pub(super) fn programs(btf: Option<&Btf>, lsm_list: &LsmList) -> Vec<Check> {
             })
         })
         .collect()
+}
+
+/// A program that is put at what the kernel's types name, or not: then why.
+fn traced(program: &Program, sort: &str, at: &str, place: Result<Place<'_>, String>) -> Check {
+    let id = format!("{sort}/{at}");
+    match place {
+        Ok(place) => tried(Group::Program, &id, program.purpose, trial::program(place)),
+        Err(why) => Check::ok(Group::Program, &id, program.purpose, "").missing(why),
+    }
 }
 
 /// Whether the kernel calls LSM programs; otherwise why not.

@@ -72,7 +72,7 @@ metrics! {
     DOUBTS = Counter(Tables) "interlock_doubts" []: "Actions denied because something could not be read or told apart";
     FORKS_REFUSED = Counter(Tables) "interlock_forks_refused" []: "Forks of sessions that failed because the child could not be labelled";
     PROBES = Counter(Tables) "interlock_probes" []: "Times the kernel looked whether a session has a capability, and it has not";
-    PACKETS_DROPPED = Counter(Tables) "interlock_packets_dropped" ["reason"]: "Packets of sessions that were dropped";
+    PACKETS_DROPPED = Counter(Tables) "interlock_packets_dropped" ["reason"]: "Packets of sessions that were dropped: revoked, without budget, or with a route of their own";
     EVENTS_LOST = Counter(Tables) "interlock_events_lost" []: "Events that found the ring full; their verdicts were enforced";
     PROGRAMS_SKIPPED = Counter(Programs) "interlock_programs_skipped" ["program"]: "Times the kernel did not run a program that it had interrupted";
     HOLDS_OPEN = Gauge "interlock_holds_open" []: "Questions to people that are open";

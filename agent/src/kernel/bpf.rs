@@ -23,6 +23,8 @@ pub enum Place<'a> {
     Lsm(u32),
     /// A tracepoint, by the BTF number of its type `btf_trace_...`.
     Tracepoint(u32),
+    /// The beginning of a function of the kernel's, by its BTF number.
+    Function(u32),
     /// A cgroup, at one of its attach points for addresses, sockets or packets.
     Cgroup(bpf_attach_type, &'a File),
     /// Nowhere: a raw tracepoint program that user space runs.
@@ -32,7 +34,7 @@ pub enum Place<'a> {
 }
 
 impl Place<'_> {
-    /// What a program answers there that wants nothing: 0 to an LSM hook and to a tracepoint, 1 to a cgroup.
+    /// What a program answers there that wants nothing: 0 to an LSM hook, a tracepoint and a function, 1 to a cgroup.
     pub const fn go_on(self) -> i32 {
         matches!(self, Self::Cgroup(..)) as i32
     }
@@ -99,6 +101,11 @@ pub fn load(place: Place<'_>, name: &str, instructions: &[bpf_insn]) -> Result<O
             bpf_attach_type::BPF_TRACE_RAW_TP as u32,
             id,
         ),
+        Place::Function(id) => (
+            bpf_prog_type::BPF_PROG_TYPE_TRACING,
+            bpf_attach_type::BPF_TRACE_FENTRY as u32,
+            id,
+        ),
         Place::Iter(id) => (
             bpf_prog_type::BPF_PROG_TYPE_TRACING,
             bpf_attach_type::BPF_TRACE_ITER as u32,
@@ -140,7 +147,7 @@ pub fn attach(place: Place<'_>, program: impl AsFd) -> Result<Option<OwnedFd>, E
     let number = program.as_fd().as_raw_fd().cast_unsigned();
     let mut attr = empty();
     let command = match place {
-        Place::Lsm(_) | Place::Tracepoint(_) => {
+        Place::Lsm(_) | Place::Tracepoint(_) | Place::Function(_) => {
             attr.raw_tracepoint.prog_fd = number;
             bpf_cmd::BPF_RAW_TRACEPOINT_OPEN
         }

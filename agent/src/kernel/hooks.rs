@@ -50,7 +50,9 @@ impl Program {
     fn exchange(&self) -> Exchange {
         match self.kind {
             _ if self.name == DIGEST => Exchange::Link,
-            Kind::Lsm(_) | Kind::Tracepoint(_) | Kind::Cgroup(_) => Exchange::Slot,
+            Kind::Lsm(_) | Kind::Tracepoint(_) | Kind::Function(_) | Kind::Cgroup(_) => {
+                Exchange::Slot
+            }
             Kind::Iter(_) => Exchange::Link,
             Kind::Run => Exchange::Name,
         }
@@ -146,7 +148,10 @@ impl<'a> Hooks<'a> {
         program: &Program,
     ) -> Result<(), HookError> {
         // The programs of cgroups cannot ask who acts.
-        let chooses = matches!(program.kind, Kind::Lsm(_) | Kind::Tracepoint(_));
+        let chooses = matches!(
+            program.kind,
+            Kind::Lsm(_) | Kind::Tracepoint(_) | Kind::Function(_)
+        );
         let old = self.pins.build(before).join(program.name);
         if !chooses || program.exchange() != Exchange::Slot || !old.exists() {
             return Ok(());
@@ -184,6 +189,7 @@ impl<'a> Hooks<'a> {
             Kind::Tracepoint(name) => {
                 Place::Tracepoint(find(format!("btf_trace_{name}"), BtfKind::Typedef)?)
             }
+            Kind::Function(name) => Place::Function(find(name.to_owned(), BtfKind::Func)?),
             Kind::Iter(objects) => Place::Iter(find(format!("bpf_iter_{objects}"), BtfKind::Func)?),
             Kind::Cgroup(point) => Place::Cgroup(point, &self.cgroup),
             Kind::Run => Place::Run,

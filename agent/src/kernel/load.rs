@@ -9,7 +9,8 @@ use super::pins::{self, Pins};
 use super::symbols;
 use aya::maps::MapInfo;
 use aya::programs::{
-    BtfTracePoint, CgroupSockAddr, Iter, Lsm, Program as Loadable, ProgramError, RawTracePoint,
+    BtfTracePoint, CgroupSockAddr, FEntry, Iter, Lsm, Program as Loadable, ProgramError,
+    RawTracePoint,
 };
 use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
 use aya_obj::btf::BtfKind;
@@ -66,6 +67,7 @@ fn load_one(loaded: &mut Loadable, program: &Program, types: &Btf) -> Result<(),
         Kind::Tracepoint(name) => {
             TryInto::<&mut BtfTracePoint>::try_into(loaded)?.load(name, types)
         }
+        Kind::Function(name) => TryInto::<&mut FEntry>::try_into(loaded)?.load(name, types),
         Kind::Iter(objects) => TryInto::<&mut Iter>::try_into(loaded)?.load(objects, types),
         Kind::Run => TryInto::<&mut RawTracePoint>::try_into(loaded)?.load(),
         Kind::Cgroup(_) => match loaded {

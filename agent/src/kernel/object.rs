@@ -13,6 +13,8 @@ pub enum Kind {
     Lsm(&'static str),
     /// To a BTF tracepoint of this name.
     Tracepoint(&'static str),
+    /// To the beginning of a function of the kernel's, of this name.
+    Function(&'static str),
     /// To the root cgroup, at one of its points for addresses, sockets or packets.
     Cgroup(bpf_attach_type),
     /// Nowhere: user space runs it.
@@ -362,6 +364,12 @@ pub const PROGRAMS: &[Program] = &[
         "capable",
         "judge capabilities that reach round the hooks",
     ),
+    Program {
+        name: "credentials_taken",
+        kind: Kind::Function("commit_creds"),
+        used: Use::WithLsm,
+        purpose: "tell what a ring does with former credentials from what the kernel does",
+    },
     held(
         "ptrace_access",
         "ptrace_access_check",
@@ -395,11 +403,15 @@ pub const PROGRAMS: &[Program] = &[
         "file_fcntl",
         "judge signals from files to others",
     ),
-    held("file_ioctl", "file_ioctl", "judge typing into terminals"),
+    held(
+        "file_ioctl",
+        "file_ioctl",
+        "judge typing into terminals, signals from them, and snapshots",
+    ),
     held_since(
         "file_ioctl_compat",
         "file_ioctl_compat",
-        "judge typing into terminals, from 32-bit programs",
+        "judge the same from 32-bit programs",
         "6.8",
     ),
     held("special_mkdir", "inode_mkdir", "judge new folders there"),
@@ -568,6 +580,7 @@ pub const HOLDS: &[(Privilege, &[&str])] = &[
             "sb_remount",
             "sb_pivotroot",
             "move_mount",
+            "file_ioctl",
         ],
     ),
     (Privilege::Userns, &["userns_create"]),

@@ -109,6 +109,11 @@ pub const NEEDED: &[Field] = &[
     required("SOCK_ADDRESS6", "sock", "__sk_common.skc_v6_rcv_saddr", 16),
     required("TASK_CRED", "task_struct", "cred", 8),
     required("TASK_REAL_CRED", "task_struct", "real_cred", 8),
+    // There are kernels that are built without rings.
+    Field {
+        presence: Presence::Optional,
+        ..required("TASK_IO_URING", "task_struct", "io_uring", 8)
+    },
     required("TASK_PID_LINKS", "task_struct", "pid_links", 64),
     required("PID_TASKS", "pid", "tasks", 32),
     required("FILE_FLAGS", "file", "f_flags", 4),

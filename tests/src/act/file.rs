@@ -1,6 +1,7 @@
 //! What an agent may try with files: one word for each way.
 
 use crate::sys::file::{self, Mapping};
+use crate::sys::process;
 use crate::sys::uring::{Ring, Worker};
 use anyhow::{Context, Result, bail};
 use std::io;
@@ -40,6 +41,8 @@ pub(crate) fn attempt(words: &[&str]) -> Result<io::Result<()>> {
         ["rename", old, new] => file::rename(old, new, 0),
         ["rename-noreplace", old, new] => file::rename(old, new, libc::RENAME_NOREPLACE),
         ["exchange", old, new] => file::rename(old, new, libc::RENAME_EXCHANGE),
+        ["queue", name] => file::open_queue(name, 0),
+        ["queue-executed", name] => file::open_queue(name, 0x20),
         ["truncate", path] => file::truncate(path),
         ["chmod", path] => file::chmod(path),
         ["fchmod", path] => file::fchmod(path),
@@ -71,6 +74,8 @@ pub(crate) fn attempt(words: &[&str]) -> Result<io::Result<()>> {
         ["reopen-pipe"] => reopen(file::pipe().context("making a pipe")?[0].as_fd()),
         ["uring", path] => uring(Worker::Inline, path)?,
         ["uring-pool", path] => uring(Worker::Pool, path)?,
+        ["uring-later", path] => later(path, || Ok(()))?,
+        ["uring-former", path] => later(path, process::take_own_capabilities)?,
         ["uring-poller", path] => uring(Worker::Poller, path)?,
         _ => bail!("no use of a file is called {words:?}"),
     })
@@ -114,6 +119,14 @@ fn rewritten(open: &str, shut: &str, times: u32) -> Result<io::Result<()>> {
         "{wrong} times of {opened} the file was the denied one"
     );
     Ok(Ok(()))
+}
+
+/// Opens a file through a ring, in a link whose first part is put off. The kernel knows the file: it need not wait for
+/// a disk, and opens it in the task itself.
+fn later(path: &str, then: impl FnOnce() -> io::Result<()>) -> Result<io::Result<()>> {
+    std::fs::metadata(path).with_context(|| path.to_owned())?;
+    let ring = Ring::new(Worker::Inline).context("setting a ring up")?;
+    Ok(ring.open_later(path, then))
 }
 
 fn uring(worker: Worker, path: &str) -> Result<io::Result<()>> {

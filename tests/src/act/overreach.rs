@@ -89,6 +89,14 @@ pub(crate) fn attempt(act: &str, on: &str) -> Result<io::Result<()>> {
         "real-time-limit" => system::let_go_first(),
         "host-name" => system::host_name(),
         "terminal" => system::type_into_terminal(),
+        "terminal-signal" => system::terminal()
+            .and_then(|terminal| processes::signal_owner(terminal.as_fd(), libc::SIGUSR1)),
+        "terminal-async" => {
+            system::terminal().and_then(|terminal| processes::signal_when_ready(terminal.as_fd()))
+        }
+        "terminal-async-ioctl" => system::terminal()
+            .and_then(|terminal| processes::signal_when_ready_by_ioctl(terminal.as_fd())),
+        "snapshot" => system::snapshot(on),
         "uring-poll" => Ring::new(Worker::Poller).map(drop),
         "uring-as-another" => Ring::new(Worker::Inline).and_then(|ring| ring.act_as_registered()),
         _ => bail!("no act is called {act}"),

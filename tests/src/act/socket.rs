@@ -35,6 +35,11 @@ impl Sockets {
             ["listen", name] => net::listen(self.get(name)?),
             ["connect", name, to] => net::connect(self.get(name)?, &SockAddr::of(to.parse()?)),
             ["send", name, bytes] => net::send(self.get(name)?, &bytes_of(bytes)?, 0, None),
+            // To nowhere: IPv6 then sends to the peer.
+            ["send", name, bytes, "no-family", to] => {
+                let to = SockAddr::of(to.parse()?).without_family();
+                net::send(self.get(name)?, &bytes_of(bytes)?, 0, Some(&to))
+            }
             ["send", name, bytes, to] => {
                 let to = SockAddr::of(to.parse()?);
                 net::send(self.get(name)?, &bytes_of(bytes)?, 0, Some(&to))

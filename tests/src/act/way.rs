@@ -1,5 +1,6 @@
 //! The ways to reach an address.
 
+use crate::harness::network::{DENIED4, DENIED6};
 use crate::sys::net::{self, DGRAM, FASTOPEN, INET, INET6, STREAM};
 use crate::sys::sockaddr::SockAddr;
 use crate::sys::uring::{Ring, Worker};
@@ -60,6 +61,10 @@ ways! {
     UdpUnspec => "udp-unspec",
     /// `sendto` with an IPv4 address on an IPv6 socket.
     UdpInetOnInet6 => "udp-inet-on-inet6",
+    /// `sendto` on a datagram socket whose packets go to an address beside first, which is denied.
+    UdpRouted => "udp-routed",
+    /// `connect` on a stream socket whose packets do.
+    TcpRouted => "tcp-routed",
     /// `connect` with an IPv4 address on an IPv6 datagram socket, then data.
     UdpConnectedInetOnInet6 => "udp-connected-inet-on-inet6",
 }
@@ -117,6 +122,18 @@ pub(crate) fn attempt(way: Way, to: SocketAddr) -> Result<io::Result<()>> {
             let socket = socket(family, DGRAM)?;
             ring.send(socket.as_fd(), PAYLOAD, &address)
         }
+        Way::UdpRouted => {
+            let socket = socket(family, DGRAM)?;
+            net::go_by_way_of(socket.as_fd(), beside(to)?).context("giving a route")?;
+            net::send(socket.as_fd(), PAYLOAD, 0, Some(&address))
+        }
+        Way::TcpRouted => {
+            let socket = socket(family, STREAM)?;
+            net::go_by_way_of(socket.as_fd(), beside(to)?).context("giving a route")?;
+            net::give_up_soon(socket.as_fd()).context("setting how often it tries")?;
+            net::connect(socket.as_fd(), &address)
+                .and_then(|()| net::send(socket.as_fd(), PAYLOAD, 0, None))
+        }
         Way::UdpUnspec => {
             let socket = socket(INET, DGRAM)?;
             net::send(socket.as_fd(), PAYLOAD, 0, Some(&address.without_family()))
@@ -162,6 +179,12 @@ fn ring(way: Way) -> Result<Ring> {
         _ => Worker::Inline,
     };
     Ring::new(worker).context("setting up io_uring")
+}
+
+/// An address of the same family that no policy allows.
+fn beside(to: SocketAddr) -> Result<IpAddr> {
+    let beside = if to.is_ipv4() { DENIED4 } else { DENIED6 };
+    Ok(beside.parse()?)
 }
 
 fn loopback_of(to: SocketAddr) -> SocketAddr {

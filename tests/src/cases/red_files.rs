@@ -7,6 +7,7 @@ use crate::harness::kernel::unless_with_bpf_lsm;
 use crate::harness::policy::{EVERY_USE, Policy};
 use crate::harness::product::Daemon;
 use crate::harness::session::Place;
+use crate::sys::file::give_capabilities;
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::process::Command;
@@ -61,6 +62,16 @@ pub(super) fn tests() -> Vec<Test> {
             "red.n1.openat",
             "io_uring opens nothing that open(2) would not",
             uring,
+        ),
+        (
+            "red.n1.former_credentials",
+            "nor with credentials that the task had before",
+            former_credentials,
+        ),
+        (
+            "red.f8.queue",
+            "a message queue is not opened by saying that it is executed",
+            queue,
         ),
         (
             "red.x10.absent",
@@ -299,6 +310,48 @@ fn code() -> Result<()> {
     Ok(())
 }
 
+fn former_credentials() -> Result<()> {
+    Daemon::shared()?;
+    set_up(&["shut/f", "open/f"])?;
+    control(&["uring-later ./shut/f", "uring-former ./shut/f"])?;
+    let agent = "red-n1-former";
+    let events = Events::from_now()?;
+    let mut actor = Place::Inside(&denying(agent, &["./shut/f"])).obey()?;
+    expect(
+        &mut actor,
+        &[
+            ("uring-later ./shut/f", "EPERM"),
+            ("uring-later ./open/f", "ok"),
+            ("uring-former ./shut/f", "EPERM"),
+            ("uring-former ./open/f", "ok"),
+            ("read ./open/f", "ok"),
+        ],
+    )?;
+    actor.end()?;
+    let told = told(events, agent, 2)?;
+    ensure!(
+        told.iter()
+            .all(|line| *line == format!("read {HERE}/shut/f")),
+        "told {told:?}"
+    );
+    Ok(())
+}
+
+fn queue() -> Result<()> {
+    const NAME: &str = "/interlock-queue";
+    Daemon::shared()?;
+    crate::sys::file::make_queue(NAME)?;
+    let orders = [format!("queue {NAME}"), format!("queue-executed {NAME}")];
+    let orders = orders.each_ref().map(String::as_str);
+    control(&orders)?;
+    let mut actor = Place::Inside(&denying("red-f8-queue", &["/interlock-queue"])).obey()?;
+    for order in orders {
+        expect(&mut actor, &[(order, "EPERM")])?;
+    }
+    actor.end()?;
+    Ok(())
+}
+
 fn parent() -> Result<()> {
     Daemon::shared()?;
     set_up(&["a/b/secret/key", "a/b/open/f", "other/secret/key"])?;
@@ -337,6 +390,8 @@ fn attributes() -> Result<()> {
     ];
     control(&orders)?;
     control(&["setxattr ./f"])?;
+    // Which the kernel would take away together with the contents.
+    give_capabilities(&format!("{HERE}/f"))?;
     let agent = "red-f9-attributes";
     let policy = Policy::named(agent).files("deny", "write", &[&format!("{HERE}/**")]);
     let events = Events::from_now()?;

@@ -4,11 +4,12 @@
 use crate::act::flip::Tally;
 use crate::harness::Test;
 use crate::harness::events::Events;
-use crate::harness::network::{ALLOWED4, DENIED4, PORT, Server, at, ip};
+use crate::harness::network::{ALLOWED4, ALLOWED6, DENIED4, PORT, Server, at, ip};
 use crate::harness::policy::Policy;
 use crate::harness::product::Daemon;
 use crate::harness::session::Place;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use std::fs;
 use std::net::SocketAddr;
 
 pub(super) fn tests() -> Vec<Test> {
@@ -22,6 +23,11 @@ pub(super) fn tests() -> Vec<Test> {
             "red.n11.metadata",
             "the metadata service is reached by nobody whose policy does not name it",
             metadata,
+        ),
+        Test::new(
+            "red.n3.source_route",
+            "no packet goes to an allowed address by way of another",
+            source_route,
         ),
         Test::new(
             "red.n14.flip",
@@ -140,6 +146,56 @@ fn metadata() -> Result<()> {
     for actor in [outside, inside, by_name] {
         actor.end()?;
     }
+    Ok(())
+}
+
+fn source_route() -> Result<()> {
+    Daemon::shared()?;
+    // What a machine of the internet refuses, and one of a company's network may not.
+    for knob in [
+        "ipv4/conf/all/accept_source_route",
+        "ipv4/conf/lo/accept_source_route",
+        // What comes over loopback comes from here.
+        "ipv4/conf/lo/accept_local",
+        "ipv6/conf/all/seg6_enabled",
+        "ipv6/conf/lo/seg6_enabled",
+    ] {
+        let knob = format!("/proc/sys/net/{knob}");
+        fs::write(&knob, "1").context(knob)?;
+    }
+    let port = PORT.to_string();
+    // Without it some kernels let nobody give a route at all.
+    let mut policy = Policy::named("red-n3-route").privileges(&["cap_net_raw"]);
+    for address in [ALLOWED4, ALLOWED6] {
+        policy = policy
+            .allow(address, &port, "tcp")
+            .allow(address, &port, "udp");
+    }
+    let (mut outside, mut inside) = (Place::Outside.obey()?, Place::Inside(&policy).obey()?);
+    for address in [ALLOWED4, ALLOWED6] {
+        let to = at(address, PORT)?;
+        let servers = [
+            ("udp", "EPERM", Server::udp(to)?),
+            ("tcp", "ETIMEDOUT", Server::tcp(to)?),
+        ];
+        for (protocol, denied, server) in servers {
+            let routed = format!("way {protocol}-routed {to}");
+            let straight = format!("way {protocol} {to}");
+            for (is_inside, order, expected, came) in [
+                (false, &routed, "ok", 1),
+                (true, &routed, denied, 0),
+                (true, &straight, "ok", 1),
+            ] {
+                let actor = if is_inside { &mut inside } else { &mut outside };
+                let answer = actor.order(order)?;
+                ensure!(answer == expected, "{order}: {answer}, expected {expected}");
+                let found = server.reached()?;
+                ensure!(found == came, "{order}: {found} came, expected {came}");
+            }
+        }
+    }
+    outside.end()?;
+    inside.end()?;
     Ok(())
 }
 

@@ -180,6 +180,47 @@ pub(crate) fn truncate(path: &str) -> io::Result<()> {
     check(unsafe { libc::truncate(path.as_ptr(), 0) }).map(drop)
 }
 
+/// Gives a file capabilities, which the kernel takes away when it is changed.
+pub(crate) fn give_capabilities(path: &str) -> io::Result<()> {
+    // `VFS_CAP_REVISION_2`, and CAP_NET_BIND_SERVICE as permitted.
+    let value: [u8; 20] = [0, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let path = text(path)?;
+    // SAFETY: path and name are terminated strings, and the value is as long as is said.
+    check(unsafe {
+        libc::setxattr(
+            path.as_ptr(),
+            c"security.capability".as_ptr(),
+            value.as_ptr().cast(),
+            value.len(),
+            0,
+        )
+    })
+    .map(drop)
+}
+
+/// `mq_open(3)`: makes a queue, if it is not there.
+pub(crate) fn make_queue(name: &str) -> io::Result<()> {
+    let name = text(name)?;
+    let (mode, attributes) = (0o666, ptr::null::<libc::mq_attr>());
+    // SAFETY: the name is a terminated string; without attributes the kernel takes its own.
+    check(unsafe {
+        libc::mq_open(
+            name.as_ptr(),
+            libc::O_RDWR | libc::O_CREAT,
+            mode,
+            attributes,
+        )
+    })
+    .map(drop)
+}
+
+/// `mq_open(3)` of a queue that is there, for both ways, with further flags.
+pub(crate) fn open_queue(name: &str, flags: i32) -> io::Result<()> {
+    let name = text(name)?;
+    // SAFETY: the name is a terminated string, and nothing is made that would need more.
+    check(unsafe { libc::mq_open(name.as_ptr(), libc::O_RDWR | flags) }).map(drop)
+}
+
 /// `chmod(2)`.
 pub(crate) fn chmod(path: &str) -> io::Result<()> {
     let path = text(path)?;

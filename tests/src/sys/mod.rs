@@ -64,6 +64,7 @@ pub(crate) fn errno_name(number: i32) -> String {
         libc::ENODATA => "ENODATA",
         libc::ENXIO => "ENXIO",
         libc::EINVAL => "EINVAL",
+        libc::ENOTTY => "ENOTTY",
         libc::EFAULT => "EFAULT",
         libc::ENOEXEC => "ENOEXEC",
         libc::EBUSY => "EBUSY",

@@ -4,6 +4,7 @@ use super::sockaddr::{Shared, SockAddr};
 use super::{check, check_long};
 use std::io;
 use std::mem;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::AtomicU8;
@@ -76,6 +77,53 @@ pub(crate) fn accept(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let fd = check(unsafe { libc::accept4(socket.as_raw_fd(), none, ptr::null_mut(), flags) })?;
     // SAFETY: as in `socket_of`.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Has every packet of a socket go to a place first, and from there to where it is sent.
+pub(crate) fn go_by_way_of(socket: BorrowedFd<'_>, place: IpAddr) -> io::Result<()> {
+    match place {
+        IpAddr::V4(place) => {
+            // `IPOPT_LSRR` of one place: kind, length, where the next lies, the place; and an end.
+            let mut option = [131, 7, 4, 0, 0, 0, 0, 0];
+            option[3..7].copy_from_slice(&place.octets());
+            set(socket, libc::IPPROTO_IP, libc::IP_OPTIONS, &option)
+        }
+        IpAddr::V6(place) => {
+            // A segment routing header: who comes next, its length in words of 8 bytes, the type, two segments
+            // (the last, and before it the place), of which one is left.
+            let mut header = [0; 40];
+            header[..5].copy_from_slice(&[0, 4, 4, 1, 1]);
+            header[24..].copy_from_slice(&place.octets());
+            set(socket, libc::IPPROTO_IPV6, libc::IPV6_RTHDR, &header)
+        }
+    }
+}
+
+/// Sends the first packet of a connection twice, and no more often.
+pub(crate) fn give_up_soon(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let times: libc::c_int = 1;
+    let value = times.to_ne_bytes();
+    set(socket, libc::IPPROTO_TCP, libc::TCP_SYNCNT, &value)
+}
+
+/// `setsockopt(2)`.
+fn set(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: &[u8],
+) -> io::Result<()> {
+    // SAFETY: the pointer and length are those of a live slice, which the kernel only reads.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            value.as_ptr().cast(),
+            length_of(value),
+        )
+    })
+    .map(drop)
 }
 
 /// `sendfile(2)` of the beginning of a file.

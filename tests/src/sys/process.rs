@@ -234,3 +234,15 @@ pub(crate) fn groups() -> io::Result<Vec<u32>> {
     groups.truncate(usize::try_from(count).unwrap_or(0));
     Ok(groups)
 }
+
+/// `capset(2)` of what the process has already: the same, in credentials that are new.
+pub(crate) fn take_own_capabilities() -> io::Result<()> {
+    // `_LINUX_CAPABILITY_VERSION_3`, of this thread.
+    let mut header = [0x2008_0522_u32, 0];
+    let mut sets = [0_u32; 6];
+    // SAFETY: the kernel reads the header's two numbers and writes six.
+    check_long(unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) })?;
+    // SAFETY: the kernel reads both.
+    check_long(unsafe { libc::syscall(libc::SYS_capset, header.as_mut_ptr(), sets.as_ptr()) })
+        .map(drop)
+}

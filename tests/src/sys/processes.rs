@@ -125,8 +125,20 @@ pub(crate) fn signal_owner(file: BorrowedFd<'_>, signal: i32) -> io::Result<()> 
     const F_SETSIG: libc::c_int = 10;
     // SAFETY: takes numbers.
     check(unsafe { libc::fcntl(file.as_raw_fd(), F_SETSIG, signal) })?;
+    signal_when_ready(file)
+}
+
+/// Has the kernel send a signal to whom it may concern when a file becomes readable.
+pub(crate) fn signal_when_ready(file: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: takes numbers.
     check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, libc::O_ASYNC) }).map(drop)
+}
+
+/// The same by `FIOASYNC`.
+pub(crate) fn signal_when_ready_by_ioctl(file: BorrowedFd<'_>) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the kernel reads the integer, which is live.
+    check(unsafe { libc::ioctl(file.as_raw_fd(), libc::FIOASYNC, &raw const on) }).map(drop)
 }
 
 /// `setpriority(2)` to what it is by default.

@@ -297,12 +297,26 @@ pub(crate) fn host_name() -> io::Result<()> {
     check(unsafe { libc::sethostname(name.as_ptr().cast(), length) }).map(drop)
 }
 
+/// The main end of a new terminal.
+pub(crate) fn terminal() -> io::Result<OwnedFd> {
+    // SAFETY: takes numbers.
+    owned(libc::c_long::from(unsafe {
+        libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY)
+    }))
+}
+
+/// `BTRFS_IOC_SNAP_CREATE`. Other file systems do not know it.
+pub(crate) fn snapshot(folder: &str) -> io::Result<()> {
+    const SNAP_CREATE: libc::c_ulong = 0x5000_9401;
+    let folder = std::fs::File::open(folder)?;
+    let arguments = [0_u8; 4096];
+    // SAFETY: the kernel reads as much as there is.
+    check(unsafe { libc::ioctl(folder.as_raw_fd(), SNAP_CREATE, arguments.as_ptr()) }).map(drop)
+}
+
 /// A terminal of one's own, into which `TIOCSTI` types a letter.
 pub(crate) fn type_into_terminal() -> io::Result<()> {
-    // SAFETY: takes numbers.
-    let main = owned(libc::c_long::from(unsafe {
-        libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY)
-    }))?;
+    let main = terminal()?;
     // SAFETY: takes numbers.
     check(unsafe { libc::unlockpt(main.as_raw_fd()) })?;
     let mut number = 0_u32;

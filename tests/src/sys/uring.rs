@@ -15,7 +15,9 @@ const ENTRIES: u32 = 4;
 const SETUP_SQPOLL: u32 = 2;
 const ENTER_GETEVENTS: u32 = 1;
 const ENTER_SQ_WAKEUP: u32 = 2;
+const SQE_LINK: u8 = 1 << 2;
 const SQE_ASYNC: u8 = 1 << 4;
+const OP_POLL: u8 = 6;
 const OP_SENDMSG: u8 = 9;
 const OP_CONNECT: u8 = 16;
 const OP_OPENAT: u8 = 18;
@@ -253,38 +255,88 @@ impl Ring {
         })
     }
 
+    /// Opens a file for reading once something can be read from a pipe, and waits for neither: a worker of the
+    /// kernel's pool begins to wait for the pipe, and what `then` does comes before the file is opened.
+    pub(crate) fn open_later(
+        &self,
+        path: &str,
+        then: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        let path = std::ffi::CString::new(path).map_err(io::Error::other)?;
+        let (reader, mut writer) = io::pipe()?;
+        self.add(&Submission {
+            opcode: OP_POLL,
+            flags: SQE_ASYNC | SQE_LINK,
+            fd: reader.as_raw_fd(),
+            op_flags: u32::from(libc::POLLIN.cast_unsigned()),
+            ..Submission::default()
+        });
+        self.add(&Submission {
+            opcode: OP_OPENAT,
+            fd: libc::AT_FDCWD,
+            address: path.as_ptr() as u64,
+            ..Submission::default()
+        });
+        self.enter(2, 0, 0)?;
+        // Nothing tells when a worker has begun to wait.
+        std::thread::sleep(Duration::from_millis(200));
+        then()?;
+        io::Write::write_all(&mut writer, b"x")?;
+        self.enter(0, 2, ENTER_GETEVENTS)?;
+        self.end()?;
+        self.end()
+    }
+
     /// Submits one operation and waits for its end, so that what it points to stays alive.
     fn submit(&self, mut entry: Submission) -> io::Result<()> {
         if self.worker == Worker::Pool {
             entry.flags |= SQE_ASYNC;
         }
-        // SAFETY: slot 0 of the entries; nothing is in flight, so the kernel is not reading it.
-        unsafe { self.entries.at::<Submission>(0).write(entry) };
-        let (sq, cq) = (&self.params.sq, &self.params.cq);
+        self.add(&entry);
+        match self.worker {
+            Worker::Poller => self.enter(0, 1, ENTER_SQ_WAKEUP | ENTER_GETEVENTS)?,
+            Worker::Inline | Worker::Pool => self.enter(1, 1, ENTER_GETEVENTS)?,
+        }
+        self.end()
+    }
+
+    /// Puts an operation where the kernel will look for it.
+    fn add(&self, entry: &Submission) {
+        let sq = &self.params.sq;
         let tail = self.ring.number(sq.tail);
         let place =
             tail.load(Ordering::Acquire) & self.ring.number(sq.ring_mask).load(Ordering::Relaxed);
+        let slot = place * u32::try_from(size_of::<Submission>()).expect("64 bytes");
+        // SAFETY: one slot of the entries; there are as many as fit the ring, and the kernel has copied what it
+        // was told of before.
+        unsafe { ptr::copy_nonoverlapping(entry, self.entries.at(slot), 1) };
         self.ring
             .number(sq.array_or_flags + place * 4)
-            .store(0, Ordering::Relaxed);
+            .store(place, Ordering::Relaxed);
         tail.fetch_add(1, Ordering::Release);
-        let (submitted, flags) = match self.worker {
-            Worker::Poller => (0, ENTER_SQ_WAKEUP | ENTER_GETEVENTS),
-            Worker::Inline | Worker::Pool => (1, ENTER_GETEVENTS),
-        };
-        // SAFETY: takes numbers and a null signal mask; what the entry points to lives in our
-        // caller, which waits for this to return.
+    }
+
+    /// `io_uring_enter(2)`.
+    fn enter(&self, submitted: u32, completed: u32, flags: u32) -> io::Result<()> {
+        // SAFETY: takes numbers and a null signal mask; what the entries point to lives in those who call us, who
+        // wait for their ends.
         check_long(unsafe {
             libc::syscall(
                 libc::SYS_io_uring_enter,
                 self.fd.as_raw_fd(),
                 submitted,
-                1_u32,
+                completed,
                 flags,
                 ptr::null::<libc::sigset_t>(),
                 0_usize,
             )
-        })?;
+        })
+        .map(drop)
+    }
+
+    /// Waits for the next end of an operation.
+    fn end(&self) -> io::Result<()> {
+        let cq = &self.params.cq;
         let head = self.ring.number(cq.head);
         let deadline = Instant::now() + Duration::from_secs(10);
         while head.load(Ordering::Relaxed) == self.ring.number(cq.tail).load(Ordering::Acquire) {

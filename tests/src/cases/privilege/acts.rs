@@ -170,6 +170,12 @@ pub(super) const ACTS: &[Act] = &[
     },
     system("red.p3.mount_namespace", "mountns", &["cap_sys_admin"]),
     system("red.p3.setns", "setns", &["cap_sys_admin"]),
+    Act {
+        // The folder lies in no btrfs.
+        allowed: "ENOTTY",
+        by_anybody: true,
+        ..path("red.f3.snapshot", "snapshot", FOLDER, &["mount"])
+    },
     path("red.f4.open_tree", "clone-tree", "/tmp", &["cap_sys_admin"]),
     Act {
         unless: unless_call_is_known,
@@ -229,6 +235,22 @@ pub(super) const ACTS: &[Act] = &[
         &["cap_sys_nice"],
     ),
     system("privilege.host_name", "host-name", &["cap_sys_admin"]),
+    Act {
+        by_anybody: true,
+        ..system("red.t1.terminal_signal", "terminal-signal", &["signal"])
+    },
+    Act {
+        by_anybody: true,
+        ..system("red.t1.terminal_async", "terminal-async", &["signal"])
+    },
+    Act {
+        by_anybody: true,
+        ..system(
+            "red.t1.terminal_async_ioctl",
+            "terminal-async-ioctl",
+            &["signal"],
+        )
+    },
     Act {
         by_anybody: true,
         ..system("privilege.terminal", "terminal", &["terminal"])
