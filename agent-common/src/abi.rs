@@ -13,6 +13,10 @@ pub const MAX_TASKS: u32 = 65_536;
 /// denied it.
 pub const MAX_SOCKETS: u32 = 262_144;
 
+/// Objects of System V that the tasks of all sessions have made, together: as many as the kernel makes by default in one
+/// namespace. Who makes one more is denied it.
+pub const MAX_SHARED: u32 = 65_536;
+
 /// Policies in force at once.
 pub const MAX_POLICIES: u32 = 1_024;
 

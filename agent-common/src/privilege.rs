@@ -87,6 +87,8 @@ wire_enum! {
         Vsock = 60 => "vsock",
         /// Sockets of every other kind are made.
         Sockets = 61 => "sockets",
+        /// Shared memory, messages and semaphores of System V that others have made are used.
+        Ipc = 62 => "ipc",
     }
 }
 
@@ -191,6 +193,7 @@ impl Privilege {
             Self::Netlink => "talk to the kernel by netlink, beyond addresses and routes",
             Self::Vsock => "have sockets to the hypervisor and to other virtual machines",
             Self::Sockets => "have sockets of every other family and protocol (SCTP, AF_ALG, ...)",
+            Self::Ipc => "use the shared memory, messages and semaphores of System V of others",
         }
     }
 

@@ -3,7 +3,7 @@
 //! The way of an action: a hook in [`connect`] learns who acts ([`kernel::task`]) and where to
 //! ([`kernel::socket`]), and passes both to [`judge`], which finds the rule, asks
 //! `agent_common::decide::decide`, counts, and tells user space ([`tell`]) what was not allowed.
-//! The hooks in [`privilege`], [`capable`], [`reach`] and [`special`] hold what no rule speaks of:
+//! The hooks in [`privilege`], [`capable`], [`reach`], [`ipc`] and [`special`] hold what no rule speaks of:
 //! acts that reach other processes or the kernel itself.
 //! Which kinds of sockets there are at all, [`kinds`] judges, and who may come to them, [`listen`].
 //! The hooks in [`files`] hold files to their rules, which [`kernel::path`] finds and [`paths`] judges.
@@ -38,6 +38,7 @@ mod credentials;
 mod divert;
 mod exec;
 mod files;
+mod ipc;
 mod judge;
 mod kernel;
 mod kinds;

@@ -53,6 +53,10 @@ pub static BOOTED: Array<u64> = Array::pinned(1, 0);
 #[map]
 pub static MAKERS: HashMap<u64, Maker> = HashMap::pinned(abi::MAX_SOCKETS, BPF_F_NO_PREALLOC);
 
+/// Objects of System V that tasks of sessions have made, by the address of their `kern_ipc_perm`, and the session.
+#[map]
+pub static SHARED: HashMap<u64, u64> = HashMap::pinned(abi::MAX_SHARED, BPF_F_NO_PREALLOC);
+
 /// Longest prefix of (scope, address) to port set.
 #[map]
 pub static NETWORKS: LpmTrie<NetworkKey, u32> = LpmTrie::pinned(abi::MAX_NETWORKS, 0);

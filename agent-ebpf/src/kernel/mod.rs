@@ -23,6 +23,7 @@ pub mod file;
 mod hash;
 pub mod hold;
 pub mod inode;
+pub mod ipc;
 pub mod late;
 pub mod lists;
 pub mod lookup;

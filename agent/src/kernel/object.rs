@@ -414,6 +414,56 @@ pub const PROGRAMS: &[Program] = &[
         "judge the same from 32-bit programs",
         "6.8",
     ),
+    held(
+        "ipc_permission",
+        "ipc_permission",
+        "judge objects of System V of others",
+    ),
+    held(
+        "ipc_memory_changed",
+        "shm_shmctl",
+        "judge changes of shared memory of others",
+    ),
+    held(
+        "ipc_queue_changed",
+        "msg_queue_msgctl",
+        "judge changes of message queues of others",
+    ),
+    held(
+        "ipc_semaphores_changed",
+        "sem_semctl",
+        "judge changes of semaphores of others",
+    ),
+    held(
+        "ipc_memory_made",
+        "shm_alloc_security",
+        "note whose shared memory is",
+    ),
+    held(
+        "ipc_queue_made",
+        "msg_queue_alloc_security",
+        "note whose message queues are",
+    ),
+    held(
+        "ipc_semaphores_made",
+        "sem_alloc_security",
+        "note whose semaphores are",
+    ),
+    held(
+        "ipc_memory_gone",
+        "shm_free_security",
+        "forget shared memory",
+    ),
+    held(
+        "ipc_queue_gone",
+        "msg_queue_free_security",
+        "forget message queues",
+    ),
+    held(
+        "ipc_semaphores_gone",
+        "sem_free_security",
+        "forget semaphores",
+    ),
     held("special_mkdir", "inode_mkdir", "judge new folders there"),
     held(
         "special_rmdir",
@@ -615,6 +665,18 @@ pub const HOLDS: &[(Privilege, &[&str])] = &[
     (Privilege::Netlink, &["socket_create"]),
     (Privilege::Vsock, &["socket_create"]),
     (Privilege::Sockets, &["socket_create"]),
+    (
+        Privilege::Ipc,
+        &[
+            "ipc_permission",
+            "ipc_memory_changed",
+            "ipc_queue_changed",
+            "ipc_semaphores_changed",
+            "ipc_memory_made",
+            "ipc_queue_made",
+            "ipc_semaphores_made",
+        ],
+    ),
 ];
 
 /// The function at which a program of an LSM hook is attached.

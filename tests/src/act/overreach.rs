@@ -2,7 +2,7 @@
 //! it changes nothing where it is allowed, and says how the kernel answered.
 
 use crate::sys::uring::{Ring, Worker};
-use crate::sys::{call, entry, host, net, process, processes, sockaddr, system};
+use crate::sys::{call, entry, host, ipc, net, process, processes, sockaddr, system};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -48,6 +48,19 @@ pub(crate) fn attempt(act: &str, on: &str) -> Result<io::Result<()>> {
             let to = sockaddr::SockAddr::of(on.parse()?);
             entry::connect_i386(socket.as_raw_fd(), to.bytes())
         }
+        "ipc-attach" => ipc::attach(on.parse()?),
+        "ipc-send" => ipc::send(on.parse()?),
+        "ipc-raise" => ipc::raise(on.parse()?),
+        "ipc-change-memory" => ipc::change_memory(on.parse()?),
+        "ipc-change-queue" => ipc::change_queue(on.parse()?),
+        "ipc-change-semaphores" => ipc::change_semaphores(on.parse()?),
+        "ipc-own" => ipc::Objects::make().and_then(|own| {
+            ipc::attach(own.memory)?;
+            ipc::send(own.queue)?;
+            ipc::raise(own.semaphores)?;
+            ipc::change_memory(own.memory)?;
+            own.remove()
+        }),
         // Files that are not files.
         "write" => open(on, true),
         "write-i386" => entry::open_i386(&std::ffi::CString::new(on)?),

@@ -15,6 +15,7 @@ pub(crate) mod entry;
 pub(crate) mod exec;
 pub(crate) mod file;
 pub(crate) mod host;
+pub(crate) mod ipc;
 pub(crate) mod map;
 pub(crate) mod memory;
 pub(crate) mod net;

@@ -2,12 +2,13 @@
 //! T1, T2, E3), whatever user it runs as.
 //!
 //! [`acts`] lists the acts, [`act`] tries one. What takes more than one act is in [`spaces`] (cgroups
-//! and namespaces), [`enforcer`] (the daemon and its pins) and [`home`] (what must go on working).
+//! and namespaces), [`enforcer`] (the daemon and its pins), [`ipc`] (System V) and [`home`] (what must go on working).
 
 mod act;
 mod acts;
 mod enforcer;
 mod home;
+mod ipc;
 mod spaces;
 
 use crate::harness::Test;
@@ -26,5 +27,6 @@ pub(super) fn tests() -> Vec<Test> {
     tests.extend(spaces::tests());
     tests.extend(enforcer::tests());
     tests.extend(home::tests());
+    tests.extend(ipc::tests());
     tests
 }
