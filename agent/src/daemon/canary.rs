@@ -76,6 +76,15 @@ pub enum CanaryError {
     /// An action was not denied.
     #[error("a session was not denied {0}: enforcement is not real on this kernel")]
     NotDenied(String),
+    /// Somebody has taken programs away.
+    #[error(
+        "no longer at their hooks: {}; a daemon that is started puts them back",
+        .0.join(", ")
+    )]
+    TakenAway(Vec<&'static str>),
+    /// It cannot be seen which programs are there.
+    #[error("cannot see what is pinned")]
+    Pins(#[source] io::Error),
     /// It did not come to an end.
     #[error("the canary did not come to an end within {LONGEST:?}")]
     Slow,

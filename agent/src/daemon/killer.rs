@@ -189,6 +189,11 @@ impl Killer {
             Ok(_) => {}
             Err(error) => warn!(error = %chain(error), "cannot look at a session to end"),
         }
+        // That its first process has ended is heard of one that was killed, too, and perhaps after all of it was gone:
+        // what is told of the kill is not to be replaced by a look at nobody.
+        if ending.is_some() && self.ended(id).as_ref().is_some_and(Revoked::is_over) {
+            return;
+        }
         self.spawn(id, cause, ending, None);
     }
 

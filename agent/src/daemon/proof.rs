@@ -7,7 +7,7 @@ use crate::chain::chain;
 use crate::events::explain;
 use crate::events::line::{Canary, Line};
 use crate::health::{Condition, Pulse};
-use crate::kernel::loader::Mode;
+use crate::kernel::loader::{self, Mode};
 use crate::sessions::{Sessions, StartError};
 use agent_common::action::Action;
 use agent_common::counter::Counter;
@@ -122,6 +122,11 @@ impl Proof {
     }
 
     async fn prove(&self, sessions: &RefCell<Sessions>) -> Result<(), CanaryError> {
+        // The canary tries some hooks. That the others are there is seen by their pins.
+        let gone = loader::taken_away().map_err(CanaryError::Pins)?;
+        if !gone.is_empty() {
+            return Err(CanaryError::TakenAway(gone));
+        }
         let lost = || sessions.borrow().maps().count(Counter::EventsLost);
         let before = lost().map_err(StartError::from)?;
         let started = sessions

@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use tracing::warn;
 
 /// Why a program is not at its hook.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +69,21 @@ pub(super) fn is_at_work(pins: &Pins, program: &Program) -> bool {
     }
 }
 
+/// The programs of all builds that are in the kernel, and not at their hooks: somebody has taken them from there.
+pub(super) fn taken_away(pins: &Pins) -> io::Result<Vec<&'static Program>> {
+    let mut names = Vec::new();
+    for build in Build::all_of(pins)? {
+        names.extend(build.programs(pins)?);
+    }
+    let is_there = |program: &&Program| names.iter().any(|name| name == program.name);
+    let at_work = |program: &&Program| is_at_work(pins, program);
+    Ok(PROGRAMS
+        .iter()
+        .filter(is_there)
+        .filter(|program| !at_work(program))
+        .collect())
+}
+
 /// What programs are put at.
 pub(super) struct Hooks<'a> {
     pins: &'a Pins,
@@ -100,6 +116,17 @@ impl<'a> Hooks<'a> {
     pub(super) fn put_all(&self, build: &Build) -> Result<(), HookError> {
         let mut programs = self.known(build)?.into_iter();
         programs.try_for_each(|program| self.put(build, program))
+    }
+
+    /// Puts the programs of a build back where somebody has taken them away.
+    pub(super) fn put_back(&self, build: &Build) -> Result<(), HookError> {
+        let gone = taken_away(self.pins);
+        let gone = gone.map_err(|source| HookError::Pin(self.pins.builds(), source))?;
+        for program in gone {
+            warn!("program `{}` was not at its hook: put back", program.name);
+            self.put(build, program)?;
+        }
+        Ok(())
     }
 
     /// Puts a program in place of whatever is at its hook.

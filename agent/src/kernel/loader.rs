@@ -174,7 +174,11 @@ fn take_over(pins: Pins, own: Build) -> Result<Enforcement, LoadError> {
     };
     let builds = Build::all_of(&pins).map_err(LoadError::Pins)?;
     let (build, how) = match builds.into_iter().find(|build| *build != own) {
-        None => (own, How::Adopted),
+        None => {
+            let types = Btf::from_sys_fs().map_err(LoadError::Btf)?;
+            Hooks::of(&pins, &types)?.put_back(&own)?;
+            (own, How::Adopted)
+        }
         Some(before) => match Swap::begin(pins, own.clone(), before.clone(), lsm) {
             Ok(swap) => (own, How::Swapping(swap)),
             Err(error) => (before, How::Kept(chain(error))),
@@ -211,6 +215,12 @@ pub fn missing(mode: &Mode) -> Vec<String> {
         .filter(|program| !hooks::is_at_work(&pins, program))
         .map(|program| program.name.to_owned())
         .collect()
+}
+
+/// The names of programs that were put at their hooks and are there no more.
+pub fn taken_away() -> std::io::Result<Vec<&'static str>> {
+    let gone = hooks::taken_away(&Pins::in_force())?;
+    Ok(gone.into_iter().map(|program| program.name).collect())
 }
 
 /// The program that ends a session's permission.

@@ -31,6 +31,13 @@ pub(super) fn tests() -> Vec<Test> {
         .unless(kernel::unless_with_bpf_lsm)
         .patience(120),
         Test::new(
+            "canary.taken_away",
+            "a program that is no longer at its hook is missed, and put back by the next daemon",
+            taken_away,
+        )
+        .unless(kernel::unless_with_bpf_lsm)
+        .patience(120),
+        Test::new(
             "canary.doctor",
             "doctor finds a kernel with BPF LSM able to enforce",
             doctor,
@@ -129,24 +136,62 @@ impl Hole {
     }
 }
 
+/// Waits until `status` ends with a number.
+fn waits(expected: i32) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(40);
+    loop {
+        let output = call(&["status"])?;
+        if output.status.code() == Some(expected) {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "status does not exit {expected}: {}",
+            said(&output)
+        );
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Loads a policy, which has the canary sent in. Gives its file.
+fn change(policy: &Policy) -> Result<String> {
+    let folder = "/etc/interlock/policies";
+    fs::create_dir_all(folder).context(folder)?;
+    let file = format!("{folder}/{}.yaml", policy.name());
+    fs::write(&file, policy.text()).context("a policy")?;
+    Ok(file)
+}
+
+fn taken_away() -> Result<()> {
+    let daemon = Daemon::shared()?;
+    waits(0).context("the control")?;
+    let policy = Policy::named("canary-taken-away").files("deny", "create", &["/tmp/**"]);
+    let order = ["file", "mkdir", "/tmp/canary-taken-away"];
+    let answer = Place::Inside(&policy).act(&order)?;
+    ensure!(answer == "EPERM", "the control: {answer}");
+    let link = format!("{PINS}/v{}/links/path_mkdir", abi::VERSION);
+    fs::remove_file(&link).context(link)?;
+    let file = change(&policy)?;
+    waits(1)?;
+    let status = String::from_utf8_lossy(&call(&["status"])?.stdout).into_owned();
+    ensure!(
+        status.contains("no longer at their hooks: path_mkdir"),
+        "status: {status}"
+    );
+    fs::remove_file(file)?;
+    daemon.end(libc::SIGTERM)?;
+    let _daemon = Daemon::start()?;
+    waits(0)?;
+    let answer = Place::Inside(&policy).act(&order)?;
+    ensure!(answer == "EPERM", "afterwards: {answer}");
+    Ok(())
+}
+
 fn again() -> Result<()> {
     Daemon::shared()?;
     let policy = Policy::named("canary-again");
     let to = at(DENIED4, PORT)?.to_string();
-    let code = || -> Result<Option<i32>> { Ok(call(&["status"])?.status.code()) };
-    let waits = |expected: i32| -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(40);
-        while code()? != Some(expected) {
-            ensure!(Instant::now() < deadline, "status does not exit {expected}");
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        Ok(())
-    };
-    ensure!(
-        code()? == Some(0),
-        "the control: {}",
-        said(&call(&["status"])?)
-    );
+    waits(0).context("the control")?;
     let told = |events: Events, proven: bool| {
         events.first(&format!("proven {proven}"), |line| match line {
             Line::Canary(told) if told.proven == proven => Some(told),
@@ -155,11 +200,7 @@ fn again() -> Result<()> {
     };
     let events = Events::from_now()?;
     let hole = Hole::open()?;
-    // Each change of a policy has it sent in.
-    let folder = "/etc/interlock/policies";
-    fs::create_dir_all(folder).context(folder)?;
-    let file = format!("{folder}/canary-again.yaml");
-    fs::write(&file, policy.text()).context("a policy")?;
+    let file = change(&policy)?;
     let outcome = (|| {
         waits(1)?;
         let broken = told(events, false)?;

@@ -34,6 +34,11 @@ impl Policy {
         .exec("allow", "{programs: [/**]}")
     }
 
+    /// What it is called.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The same without any rule for files.
     pub(crate) fn without_files(mut self) -> Self {
         self.files.clear();
