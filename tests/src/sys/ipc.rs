@@ -84,7 +84,7 @@ pub(crate) fn raise(semaphores: i32) -> io::Result<()> {
 pub(crate) fn change_memory(memory: i32) -> io::Result<()> {
     // SAFETY: integers, for which zero is a value; read by the kernel.
     let mut state: libc::shmid_ds = unsafe { mem::zeroed() };
-    state.shm_perm.mode = MODE;
+    state.shm_perm.mode = 0o666;
     // SAFETY: as large as the kernel expects.
     check(unsafe { libc::shmctl(memory, libc::IPC_SET, &raw mut state) }).map(drop)
 }
@@ -93,7 +93,7 @@ pub(crate) fn change_memory(memory: i32) -> io::Result<()> {
 pub(crate) fn change_queue(queue: i32) -> io::Result<()> {
     // SAFETY: as in `change_memory`.
     let mut state: libc::msqid_ds = unsafe { mem::zeroed() };
-    state.msg_perm.mode = MODE;
+    state.msg_perm.mode = 0o666;
     state.msg_qbytes = 1024;
     // SAFETY: as in `change_memory`.
     check(unsafe { libc::msgctl(queue, libc::IPC_SET, &raw mut state) }).map(drop)
@@ -103,9 +103,7 @@ pub(crate) fn change_queue(queue: i32) -> io::Result<()> {
 pub(crate) fn change_semaphores(semaphores: i32) -> io::Result<()> {
     // SAFETY: as in `change_memory`.
     let mut state: libc::semid_ds = unsafe { mem::zeroed() };
-    state.sem_perm.mode = MODE;
+    state.sem_perm.mode = 0o666;
     // SAFETY: as in `change_memory`.
     check(unsafe { libc::semctl(semaphores, 0, libc::IPC_SET, &raw mut state) }).map(drop)
 }
-
-const MODE: libc::c_ushort = 0o666;
