@@ -172,6 +172,9 @@ fn print_controller(controller: &ControllerInfo) {
     if let Some(why) = &controller.held_up {
         println!("HELD UP      records wait here, orders still come: {why}");
     }
+    if let Some(why) = &controller.unsaved {
+        println!("NOT KEPT     what it said last holds until this daemon ends: {why}");
+    }
     for barred in &controller.barred {
         println!("BARRED       {barred}");
     }

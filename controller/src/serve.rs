@@ -17,10 +17,11 @@ use agent_proto::seal::{Key, KeyError};
 use agent_proto::wire::node_server::NodeServer;
 use agent_proto::wire::operator_server::OperatorServer;
 use agent_proto::wire::{self};
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::future::Future;
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -114,6 +115,20 @@ pub enum ServeError {
     Reflection(#[from] tonic_reflection::server::Error),
 }
 
+/// Listens. "Everywhere" is written `[::]`, and where the kernel has no IPv6 it is IPv4 alone.
+async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port()));
+    match TcpListener::bind(address).await {
+        Err(error)
+            if address == everywhere
+                && error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error()) =>
+        {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    }
+}
+
 /// A controller that listens and does not serve yet.
 pub struct Controller {
     listener: TcpListener,
@@ -155,7 +170,7 @@ impl Controller {
         let desk = Desk::of(Box::new(Sqlite::open(&database(data))?))?;
         let fleet = Fleet::begin(desk, key, settings.lease, room).await?;
         let address = settings.listen;
-        let listener = TcpListener::bind(address)
+        let listener = listen(address)
             .await
             .map_err(|source| ServeError::Listen { address, source })?;
         Ok(Self {

@@ -32,6 +32,7 @@ impl Kept {
                 epoch,
                 body: signed.body.clone(),
                 signature: signed.signature.clone(),
+                refused: None,
             });
         }
         newest
@@ -104,6 +105,28 @@ mod tests {
             Verdict::Refuse(why) => why,
             other => panic!("{other:?}, expected a refusal"),
         }
+    }
+
+    #[test]
+    fn what_was_refused_is_refused_when_it_comes_again_and_says_why() {
+        let key = key();
+        let mut kept = kept(&key);
+        bring(&mut kept, &key, &directive(4, policy()));
+        assert_eq!(kept.refusal(4), None);
+        kept.note_refusal(4, "no room");
+        // Also by the next daemon, which reads what this one kept.
+        let written = serde_json::to_vec(&kept).expect("it can be written");
+        let mut kept: Kept = serde_json::from_slice(&written).expect("it can be read");
+        assert_eq!(
+            bring(&mut kept, &key, &directive(4, policy())),
+            Verdict::Done
+        );
+        assert_eq!(kept.refusal(4).as_deref(), Some("no room"));
+        // What is said of one is not said of the next.
+        kept.note_refusal(3, "older");
+        assert_eq!(kept.refusal(4).as_deref(), Some("no room"));
+        bring(&mut kept, &key, &directive(5, policy()));
+        assert_eq!(kept.refusal(5), None);
     }
 
     #[test]

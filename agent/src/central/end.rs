@@ -31,6 +31,16 @@ impl Central {
     /// barred stays as later directives have it.
     pub(super) fn tell_again(self: &Rc<Self>, directive: &Directive, came: Instant) {
         let epoch = directive.epoch;
+        let refusal = self.state.borrow().kept.refusal(epoch);
+        if let Some(reason) = refusal {
+            return self.tell_refusal(epoch, reason);
+        }
+        if let Some(What::Policy(policy)) = &directive.what
+            && !self.state.borrow().kept.holds().contains(&epoch)
+        {
+            // The daemon that took it up ended before it was in force.
+            return self.begin_policy(epoch, policy.clone(), came);
+        }
         self.tell(epoch, Step::InForce, came.elapsed(), Default::default());
         let Some(What::Revocation(revocation)) = &directive.what else {
             return;

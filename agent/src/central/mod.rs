@@ -128,6 +128,8 @@ pub struct ControllerInfo {
     pub epoch: u64,
     /// What may not begin until it is lifted.
     pub barred: Vec<String>,
+    /// Why what it said last is not kept for the next daemon.
+    pub unsaved: Option<String>,
     /// What is not as it should be.
     pub warning: Option<String>,
 }

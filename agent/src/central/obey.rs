@@ -216,11 +216,24 @@ impl Central {
         }
     }
 
+    /// Keeps what is known for the next daemon. What could not be kept is shown, and tried again at
+    /// the next beat.
     pub(super) fn save(&self) {
-        if let Err(error) = self.state.borrow().save() {
-            let folder = self.settings.folder.display();
-            warn!(%folder, %error, "what the controller said is not kept for the next daemon");
-        }
+        let unsaved = self.state.borrow().save().err().map(|error| {
+            self.kept_ns.set(0);
+            format!("{}: {error}", self.settings.folder.display())
+        });
+        show(&self.shown, |info| {
+            if info.unsaved != unsaved
+                && let Some(why) = &unsaved
+            {
+                warn!(
+                    why,
+                    "what the controller said is not kept for the next daemon"
+                );
+            }
+            info.unsaved = unsaved;
+        });
     }
 
     pub(super) fn tell(
@@ -230,19 +243,32 @@ impl Central {
         after: Duration,
         more: (String, Vec<SessionEnd>),
     ) {
+        let (mut reason, ends) = more;
+        if step == Step::InForce
+            && let Some(why) = self.info().unsaved
+        {
+            reason = format!("in force, but not kept for the next daemon: {why}");
+        }
         let outcome = Outcome {
             epoch,
             state: step.into(),
             time_ms: now_ms(),
-            reason: more.0,
-            ends: more.1,
+            reason,
+            ends,
             after_us: u64::try_from(after.as_micros()).unwrap_or(u64::MAX),
         };
         // Where nobody takes it, the controller asks again.
         let _ = self.outcomes.send(outcome);
     }
 
+    /// Says that a directive was taken up and could not be carried out.
     pub(super) fn refuse(&self, epoch: u64, reason: String) {
+        self.state.borrow_mut().kept.note_refusal(epoch, &reason);
+        self.save();
+        self.tell_refusal(epoch, reason);
+    }
+
+    pub(super) fn tell_refusal(&self, epoch: u64, reason: String) {
         warn!(epoch, reason, "a directive is refused");
         self.tell(epoch, Step::Refused, Duration::ZERO, (reason, Vec::new()));
     }
@@ -258,7 +284,7 @@ impl Central {
         match verdict {
             Verdict::Do => {}
             Verdict::Done => return self.tell_again(&directive, came),
-            Verdict::Refuse(reason) => return self.refuse(epoch, reason),
+            Verdict::Refuse(reason) => return self.tell_refusal(epoch, reason),
         }
         self.tell(epoch, Step::Received, came.elapsed(), Default::default());
         if self.state.borrow_mut().kept.note(&signed, &directive) {
@@ -289,14 +315,7 @@ impl Central {
                 info!(epoch, lifted = lift.epoch, by, "lifted");
                 self.tell(epoch, Step::InForce, came.elapsed(), Default::default());
             }
-            Some(What::Policy(policy)) => {
-                // What ends sessions does not wait for a compiler.
-                let central = Rc::clone(self);
-                tokio::task::spawn_local(async move {
-                    let _turn = central.turn.lock().await;
-                    central.take_policy(epoch, policy, came).await;
-                });
-            }
+            Some(What::Policy(policy)) => self.begin_policy(epoch, policy, came),
             Some(What::Withdrawal(withdrawal)) => {
                 self.state.borrow_mut().kept.told.remove(&withdrawal.agent);
                 self.give().await;
@@ -326,6 +345,15 @@ impl Central {
             .map(ToString::to_string)
             .collect();
         show(&self.shown, |info| info.barred = barred);
+    }
+
+    /// Takes a policy beside what else there is to do: what ends sessions does not wait for a compiler.
+    pub(super) fn begin_policy(self: &Rc<Self>, epoch: u64, policy: Policy, came: Instant) {
+        let central = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            let _turn = central.turn.lock().await;
+            central.take_policy(epoch, policy, came).await;
+        });
     }
 
     /// Puts a policy in force, if it says here what it said there.

@@ -42,6 +42,9 @@ pub(crate) struct Newest {
     pub(crate) epoch: u64,
     pub(crate) body: Vec<u8>,
     pub(crate) signature: Vec<u8>,
+    /// Why it was not carried out, where it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) refused: Option<String>,
 }
 
 /// A policy that the controller has told.
@@ -56,6 +59,19 @@ pub(crate) struct Told {
 }
 
 impl Kept {
+    /// Notes why a directive was not carried out, to say the same when it comes again.
+    pub(crate) fn note_refusal(&mut self, epoch: u64, reason: &str) {
+        if let Some(newest) = self.newest.as_mut().filter(|newest| newest.epoch == epoch) {
+            newest.refused = Some(reason.to_owned());
+        }
+    }
+
+    /// Why a directive was not carried out, if it was not and is the newest.
+    pub(crate) fn refusal(&self, epoch: u64) -> Option<String> {
+        let newest = self.newest.as_ref().filter(|newest| newest.epoch == epoch);
+        newest?.refused.clone()
+    }
+
     pub(crate) fn newest_epoch(&self) -> u64 {
         self.newest.as_ref().map_or(0, |newest| newest.epoch)
     }

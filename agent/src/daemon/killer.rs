@@ -170,13 +170,8 @@ impl Killer {
     /// Begins to kill every session whose permission has ended.
     pub fn begin_all(self: &Rc<Self>) {
         let found = self.sessions.borrow_mut().revoked();
-        match found {
-            Ok(found) => {
-                for (id, cause) in found {
-                    self.begin(id, cause, None);
-                }
-            }
-            Err(error) => warn!(error = %chain(error), "cannot look for sessions to end"),
+        for (id, cause) in found {
+            self.begin(id, cause, None);
         }
     }
 

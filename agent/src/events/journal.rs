@@ -68,6 +68,11 @@ pub struct Selection {
 /// Bytes that hardly any line needs more of.
 const USUAL: usize = 2048;
 
+#[derive(Deserialize)]
+struct Number {
+    number: u64,
+}
+
 #[derive(Serialize)]
 struct Numbered<'a> {
     number: u64,
@@ -90,14 +95,16 @@ impl Journal {
             .iter()
             .rposition(|byte| *byte == b'\n')
             .map_or(0, |at| at + 1);
-        let lines = text[..whole].iter().filter(|byte| **byte == b'\n').count() as u64;
+        // Lines that found no room on the disk had their numbers all the same: what counts is what the last one says.
+        let mut lines = text[..whole].rsplit(|byte| *byte == b'\n');
+        let newest = lines.find_map(|line| serde_json::from_slice::<Number>(line).ok());
         let file = OpenOptions::new().create(true).append(true).open(&path)?;
         file.set_len(whole as u64)?;
         Ok(Self {
             folder: folder.to_owned(),
             file: Some(file),
             size: whole as u64,
-            next: first + lines,
+            next: newest.map_or(first, |newest| newest.number + 1),
         })
     }
 
@@ -141,7 +148,11 @@ impl Journal {
                 std::fs::remove_file(path)?;
             }
         }
-        file.write_all(text)?;
+        if let Err(error) = file.write_all(text) {
+            // Half a line would spoil the next one.
+            file.set_len(self.size)?;
+            return Err(error);
+        }
         self.size += text.len() as u64;
         Ok(())
     }
@@ -263,6 +274,21 @@ mod tests {
         let mut journal = Journal::open(&folder).unwrap();
         journal.append(&[line("c")]).1.unwrap();
         assert_eq!(numbers(&folder, &Filter::default()), [1, 2, 3]);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn numbers_of_lines_that_found_no_room_are_not_given_again() {
+        let folder = folder("full");
+        let mut journal = Journal::open(&folder).unwrap();
+        journal.append(&[line("a")]).1.unwrap();
+        let file = journal.file.replace(File::open("/dev/null").unwrap());
+        journal.append(&[line("b"), line("c")]).1.unwrap_err();
+        journal.file = file;
+        journal.append(&[line("d")]).1.unwrap();
+        let mut journal = Journal::open(&folder).unwrap();
+        journal.append(&[line("e")]).1.unwrap();
+        assert_eq!(numbers(&folder, &Filter::default()), [1, 4, 5]);
         std::fs::remove_dir_all(folder).unwrap();
     }
 

@@ -3,7 +3,8 @@
 use super::records::Record;
 use super::start::StartError;
 use super::uses::Uses;
-use super::{PATIENCE, Sessions};
+use super::{PATIENCE, Session, Sessions};
+use crate::chain::chain;
 use crate::events::line;
 use crate::events::line::Exit;
 use crate::ids::SessionId;
@@ -12,6 +13,7 @@ use crate::kernel::{clock, loader};
 use agent_common::event::RootExit;
 use agent_common::session::{Cause, Revocation, Session as State};
 use aya::programs::{RawTracePointRunOptions, TestRun};
+use tracing::warn;
 
 /// Why a session's permission does not end.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +35,14 @@ pub enum RevokeError {
     /// A map failed.
     #[error(transparent)]
     Map(#[from] MapsError),
+}
+
+/// Why a session is to be killed.
+enum Ending {
+    /// Its permission has ended.
+    Revoked(Cause),
+    /// Its time is over, and nobody has said so to the kernel.
+    Over(Cause),
 }
 
 impl Sessions {
@@ -167,33 +177,45 @@ impl Sessions {
 
     /// The sessions whose permission has ended and of which something may still run, with the
     /// cause. Those whose time has passed are revoked here: the kernel denies them already. So are those of which a step is too
-    /// late: that step the kernel denies.
-    pub fn revoked(&mut self) -> Result<Vec<(u64, Cause)>, RevokeError> {
+    /// late: that step the kernel denies. One that cannot be looked at or revoked is told, and keeps no other from its end.
+    pub fn revoked(&mut self) -> Vec<(u64, Cause)> {
         let now_ns = clock::boot_ns();
+        let alive = self.by_id.iter().filter(|(_, session)| !session.dying);
+        let looks: Vec<_> = alive
+            .map(|(id, session)| (*id, self.ending(session, now_ns)))
+            .collect();
         let mut found = Vec::new();
-        let mut over = Vec::new();
-        for (id, session) in &self.by_id {
-            if session.dying {
-                continue;
-            }
-            let state = self.maps.session(session.slot)?;
-            match state.cause() {
-                Some(cause) if state.tasks > 0 => found.push((*id, cause)),
-                None if state.has_expired(now_ns) => over.push((*id, Cause::Ttl)),
-                None if session.compiled.ends_when_late() => {
-                    let progress = self.maps.progress(session.slot)?;
-                    if session.compiled.is_late(&progress, now_ns) {
-                        over.push((*id, Cause::Timeout));
-                    }
+        for (id, look) in looks {
+            let ended = match look {
+                Ok(Some(Ending::Over(cause))) => self.revoke(id, cause).map(|_| Some(cause)),
+                Ok(Some(Ending::Revoked(cause))) => Ok(Some(cause)),
+                Ok(None) => Ok(None),
+                Err(error) => Err(error.into()),
+            };
+            match ended {
+                Ok(cause) => found.extend(cause.map(|cause| (id, cause))),
+                Err(error) => {
+                    warn!(session = %SessionId(id), error = %chain(&error), "whether it is to end is looked at again");
                 }
-                _ => {}
             }
         }
-        for (id, cause) in over {
-            self.revoke(id, cause)?;
-            found.push((id, cause));
-        }
-        Ok(found)
+        found
+    }
+
+    /// Whether a session is to be killed.
+    fn ending(&self, session: &Session, now_ns: u64) -> Result<Option<Ending>, MapsError> {
+        let state = self.maps.session(session.slot)?;
+        Ok(match state.cause() {
+            Some(cause) if state.tasks > 0 => Some(Ending::Revoked(cause)),
+            Some(_) => None,
+            None if state.has_expired(now_ns) => Some(Ending::Over(Cause::Ttl)),
+            None if session.compiled.ends_when_late() => {
+                let progress = self.maps.progress(session.slot)?;
+                let is_late = session.compiled.is_late(&progress, now_ns);
+                is_late.then_some(Ending::Over(Cause::Timeout))
+            }
+            None => None,
+        })
     }
 
     /// Says that a session is being killed, or no longer. False when that was so already.

@@ -123,14 +123,21 @@ impl Paths {
         place: Place,
     ) -> Result<(), InstallError> {
         let entries = self.entries(compiled, place)?;
-        let taken = self.taken();
-        if taken + entries.len() > MAX_PATHS as usize {
-            return Err(InstallError::Paths {
-                needed: entries.len(),
-                taken,
-            });
-        }
+        self.room(place.policy, &entries)?;
         Ok(self.replace(maps, place.policy, entries)?)
+    }
+
+    /// Whether there is room for a policy's entries beside those of all others, and for a while
+    /// beside its own of before.
+    fn room(&self, policy: u32, wanted: &Entries) -> Result<(), InstallError> {
+        let taken = self.taken();
+        let known = self.installed.get(&policy);
+        let is_new = |key: &&PathKey| known.is_none_or(|known| !known.contains_key(*key));
+        let needed = wanted.keys().filter(is_new).count();
+        if taken + needed > MAX_PATHS as usize {
+            return Err(InstallError::Paths { needed, taken });
+        }
+        Ok(())
     }
 
     /// Takes the path rules of all policies away but those of some numbers.
@@ -175,9 +182,17 @@ impl Paths {
         policies: &[(&Compiled, Place)],
     ) -> Result<(), MapsError> {
         for (compiled, place) in policies {
-            match self.entries(compiled, *place) {
+            let entries = self.entries(compiled, *place).and_then(|entries| {
+                self.room(place.policy, &entries)?;
+                Ok(entries)
+            });
+            match entries {
                 Ok(entries) => self.replace(maps, place.policy, entries)?,
-                Err(error) => warn!(agent = compiled.name, %error, "its path rules stay"),
+                // What its rules do not reach yet is denied.
+                Err(error) => warn!(
+                    agent = compiled.name, %error,
+                    "its path rules do not follow the mounts: what was mounted since is denied to it"
+                ),
             }
         }
         Ok(())

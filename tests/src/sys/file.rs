@@ -1,7 +1,7 @@
 //! Every way to use a file.
 
 use super::{check, check_long};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
@@ -184,18 +184,7 @@ pub(crate) fn truncate(path: &str) -> io::Result<()> {
 pub(crate) fn give_capabilities(path: &str) -> io::Result<()> {
     // `VFS_CAP_REVISION_2`, and CAP_NET_BIND_SERVICE as permitted.
     let value: [u8; 20] = [0, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    let path = text(path)?;
-    // SAFETY: path and name are terminated strings, and the value is as long as is said.
-    check(unsafe {
-        libc::setxattr(
-            path.as_ptr(),
-            c"security.capability".as_ptr(),
-            value.as_ptr().cast(),
-            value.len(),
-            0,
-        )
-    })
-    .map(drop)
+    set_attribute(path, c"security.capability", &value)
 }
 
 /// `mq_open(3)`: makes a queue, if it is not there.
@@ -244,18 +233,14 @@ pub(crate) fn chown(path: &str) -> io::Result<()> {
 
 /// `setxattr(2)`.
 pub(crate) fn setxattr(path: &str) -> io::Result<()> {
+    set_attribute(path, c"user.interlock", b"1")
+}
+
+fn set_attribute(path: &str, name: &CStr, value: &[u8]) -> io::Result<()> {
     let path = text(path)?;
-    // SAFETY: path and name are terminated strings; one byte is read of the value.
-    check(unsafe {
-        libc::setxattr(
-            path.as_ptr(),
-            c"user.interlock".as_ptr(),
-            c"1".as_ptr().cast(),
-            1,
-            0,
-        )
-    })
-    .map(drop)
+    let (bytes, length) = (value.as_ptr().cast(), value.len());
+    // SAFETY: path and name are terminated strings, and the value is as long as is said.
+    check(unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), bytes, length, 0) }).map(drop)
 }
 
 /// `removexattr(2)`.
@@ -274,18 +259,7 @@ pub(crate) fn set_acl(path: &str) -> io::Result<()> {
         list.extend(permissions.to_le_bytes());
         list.extend(u32::MAX.to_le_bytes());
     }
-    let path = text(path)?;
-    // SAFETY: path and name are terminated strings; the value is as long as is said.
-    check(unsafe {
-        libc::setxattr(
-            path.as_ptr(),
-            c"system.posix_acl_access".as_ptr(),
-            list.as_ptr().cast(),
-            list.len(),
-            0,
-        )
-    })
-    .map(drop)
+    set_attribute(path, c"system.posix_acl_access", &list)
 }
 
 /// `utimensat(2)`, to the beginning of time.

@@ -107,23 +107,16 @@ pub(crate) fn give_up_soon(socket: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// `setsockopt(2)`.
-fn set(
+fn set<T: ?Sized>(
     socket: BorrowedFd<'_>,
     level: libc::c_int,
     option: libc::c_int,
-    value: &[u8],
+    value: &T,
 ) -> io::Result<()> {
-    // SAFETY: the pointer and length are those of a live slice, which the kernel only reads.
-    check(unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            option,
-            value.as_ptr().cast(),
-            length_of(value),
-        )
-    })
-    .map(drop)
+    let length = libc::socklen_t::try_from(size_of_val(value)).expect("options are small");
+    let value = ptr::from_ref(value).cast();
+    // SAFETY: the pointer and length are those of a live value, which the kernel only reads.
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, value, length) }).map(drop)
 }
 
 /// `sendfile(2)` of the beginning of a file.
@@ -250,17 +243,7 @@ pub(crate) fn splice(
 /// Has the kernel note when data came to a socket.
 pub(crate) fn stamp(socket: BorrowedFd<'_>) -> io::Result<()> {
     let on: libc::c_int = 1;
-    // SAFETY: the pointer and size are those of a live integer, which the kernel only reads.
-    check(unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_TIMESTAMPNS,
-            (&raw const on).cast(),
-            libc::socklen_t::try_from(size_of::<libc::c_int>()).expect("a small structure"),
-        )
-    })?;
-    Ok(())
+    set(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &on)
 }
 
 /// Reads from a socket that is stamped: how many bytes, and when the last of them came, in
@@ -310,17 +293,7 @@ pub(crate) fn reset_on_close(socket: BorrowedFd<'_>) -> io::Result<()> {
         l_onoff: 1,
         l_linger: 0,
     };
-    // SAFETY: the pointer and size are those of a live `linger`, which the kernel only reads.
-    check(unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const linger).cast(),
-            libc::socklen_t::try_from(size_of::<libc::linger>()).expect("a small structure"),
-        )
-    })?;
-    Ok(())
+    set(socket, libc::SOL_SOCKET, libc::SO_LINGER, &linger)
 }
 
 fn length_of(bytes: &[u8]) -> libc::socklen_t {
