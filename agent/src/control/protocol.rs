@@ -323,7 +323,10 @@ impl Status {
             && self.not_proven.is_none()
             && self.ways.iter().all(holds)
             && self.evidence.degraded.is_none()
-            && self.controller.iter().all(|it| it.forked.is_none())
+            && self
+                .controller
+                .iter()
+                .all(|it| it.forked.is_none() && it.unsaved.is_none())
     }
 }
 
