@@ -267,7 +267,7 @@ async fn supervise(settings: &Settings) -> Result<(), DaemonError> {
     let door = place.open(haste.clone())?;
     announce(&mode, &programs, sessions.count());
     if let Some(reason) = programs.reason() {
-        health.condition.set_degraded(reason);
+        health.condition.add_degraded(reason);
     }
     note_life(&recorder, "started", Some((&mode, &programs)));
     let library = Rc::new(RefCell::new(library));

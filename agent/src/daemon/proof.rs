@@ -50,7 +50,7 @@ impl Proof {
     pub fn new(mode: Mode, condition: Condition, pulse: Pulse) -> Rc<Self> {
         condition.note(None);
         if let Mode::Degraded(reason) = &mode {
-            condition.set_degraded(reason);
+            condition.add_degraded(reason);
         }
         Rc::new(Self {
             mode,

@@ -17,8 +17,8 @@ struct Found {
     proven: Option<Instant>,
     /// Why enforcement is not proven, if it is not.
     failure: Option<String>,
-    /// What is less than it should be on this kernel.
-    degraded: Option<String>,
+    /// What is less than it should be, each in its words.
+    degraded: Vec<String>,
 }
 
 impl Condition {
@@ -27,9 +27,9 @@ impl Condition {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says what cannot be enforced on this kernel.
-    pub fn set_degraded(&self, reason: &str) {
-        self.lock().degraded = Some(reason.to_owned());
+    /// Says what is less than it should be, beside what was said before.
+    pub fn add_degraded(&self, reason: &str) {
+        self.lock().degraded.push(reason.to_owned());
     }
 
     /// Notes what the canary found: nothing, or why nothing is proven. What was noted before is given back.
@@ -67,11 +67,11 @@ impl Condition {
                 PROOF_HOLDS.as_secs()
             ));
         }
-        Ok(match &found.degraded {
-            None => format!("ready: the canary was denied {ago} s ago"),
-            Some(reason) => {
-                format!("ready, degraded: the canary was denied {ago} s ago; {reason}")
-            }
+        let denied = format!("the canary was denied {ago} s ago");
+        Ok(if found.degraded.is_empty() {
+            format!("ready: {denied}")
+        } else {
+            format!("ready, degraded: {denied}; {}", found.degraded.join("; "))
         })
     }
 }
@@ -92,8 +92,12 @@ mod tests {
             condition.readiness().unwrap(),
             "ready: the canary was denied 0 s ago"
         );
-        condition.set_degraded("no BPF LSM");
-        assert!(condition.readiness().unwrap().contains("no BPF LSM"));
+        condition.add_degraded("no BPF LSM");
+        condition.add_degraded("programs of another build");
+        assert_eq!(
+            condition.readiness().unwrap(),
+            "ready, degraded: the canary was denied 0 s ago; no BPF LSM; programs of another build"
+        );
         condition.note(Some("a session was not denied connect".into()));
         assert_eq!(
             condition.readiness().unwrap_err(),
